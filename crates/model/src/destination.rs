@@ -1,0 +1,83 @@
+//! Where events go: the configuration of a destination.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ProjectId;
+use crate::wire::EventType;
+
+/// A destination of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Destination {
+    /// The project whose events it gets.
+    pub project: ProjectId,
+    /// Its name within the project: 1 to 64 of a-z, 0-9 and -.
+    pub name: String,
+    /// Whether events are sent.
+    pub enabled: bool,
+    /// Why it was paused by itself; `None` while it runs.
+    #[serde(default)]
+    pub paused: Option<String>,
+    /// Only these types; empty means all.
+    #[serde(default)]
+    pub types: Vec<EventType>,
+    /// What it is, and how to reach it.
+    #[serde(flatten)]
+    pub kind: DestinationKind,
+}
+
+/// The kinds of destinations in the default build. Secrets are not here: the store keeps them sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DestinationKind {
+    /// An HTTP endpoint, signed as Standard Webhooks say. Secret: the `whsec_…` key.
+    Webhook {
+        /// Where batches are posted.
+        url: String,
+    },
+    /// A PostgreSQL database. Secret: the whole connection URL, because it holds the password.
+    Postgres {
+        /// The schema that is made and migrated there.
+        #[serde(default = "default_schema")]
+        schema: String,
+    },
+    /// A file of JSON Lines.
+    File {
+        /// Where it is, on this machine.
+        path: String,
+    },
+    /// The program's own standard output.
+    Stdout {
+        /// `pretty` for people, `json` for programs.
+        #[serde(default)]
+        format: StdoutFormat,
+    },
+}
+
+impl DestinationKind {
+    /// The kind as it stands in configuration and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Webhook { .. } => "webhook",
+            Self::Postgres { .. } => "postgres",
+            Self::File { .. } => "file",
+            Self::Stdout { .. } => "stdout",
+        }
+    }
+}
+
+fn default_schema() -> String {
+    "convizit".to_owned()
+}
+
+/// How standard output is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StdoutFormat {
+    /// One aligned line an event, coloured on a terminal.
+    #[default]
+    Pretty,
+    /// JSON Lines.
+    Json,
+}

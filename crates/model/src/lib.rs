@@ -1,0 +1,28 @@
+//! The words that the stages share: ids, times, settings, descriptors, events, outcomes. No IO, no clock, no randomness.
+
+pub mod descriptor;
+pub mod destination;
+pub mod event;
+pub mod id;
+pub mod limits;
+pub mod notice;
+pub mod outcome;
+pub mod page;
+pub mod received;
+pub mod settings;
+pub mod time;
+pub mod wire;
+pub mod work;
+
+pub use descriptor::{ContextEntry, Descriptor, GroupSketch};
+pub use destination::{Destination, DestinationKind};
+pub use event::{Device, Event, Location, NameState, Properties, Receipt};
+pub use id::{BatchId, ElementId, EventId, GroupId, IdError, ProjectId, ProjectKey};
+pub use notice::{Notice, NoticeKind, NoticeState};
+pub use outcome::{Outcome, Refusal};
+pub use page::PageBlock;
+pub use received::Received;
+pub use settings::{Project, ProjectSettings, SettingsError};
+pub use time::{Clock, Timestamp};
+pub use wire::{Batch, EventType, WireEvent};
+pub use work::{NewEvent, ProjectWork, Quarantined, StateKind, StateRow, Work};

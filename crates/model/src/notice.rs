@@ -1,0 +1,71 @@
+//! Something that a person must see.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ProjectId;
+use crate::time::Timestamp;
+
+/// A notice. Notices of the same kind, project and subject are one: a repeat raises `count` and `last`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Number, given by the store.
+    pub id: i64,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// The project, when it is about one.
+    pub project: Option<ProjectId>,
+    /// What exactly it is about: a destination's name, an event id. Never captured text.
+    pub subject: String,
+    /// One sentence: what happened, and what to do.
+    pub text: String,
+    /// Open, seen or resolved.
+    pub state: NoticeState,
+    /// How often it happened.
+    pub count: i64,
+    /// When it first happened.
+    pub first: Timestamp,
+    /// When it last happened.
+    pub last: Timestamp,
+}
+
+/// Kinds of notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// An item could not be processed and is in quarantine.
+    Quarantined,
+    /// A destination was paused.
+    DestinationPaused,
+    /// A destination refused events; they are dead letters.
+    DeadLetters,
+    /// The disk is full or failing.
+    Disk,
+    /// The worker falls behind.
+    Lag,
+}
+
+impl NoticeKind {
+    /// The kind as it stands in JSON and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quarantined => "quarantined",
+            Self::DestinationPaused => "destination_paused",
+            Self::DeadLetters => "dead_letters",
+            Self::Disk => "disk",
+            Self::Lag => "lag",
+        }
+    }
+}
+
+/// How far a notice has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeState {
+    /// Nobody has seen it.
+    Open,
+    /// Somebody has seen it.
+    Seen,
+    /// It is over.
+    Resolved,
+}

@@ -1,0 +1,103 @@
+//! What one stretch of the journal became: everything that the worker's one transaction writes.
+
+use crate::id::{EventId, ProjectId};
+use crate::notice::NoticeKind;
+use crate::outcome::Outcome;
+
+/// The result of processing the journal batches `from + 1 ..= to`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Work {
+    /// The offset that the reader stood at; the transaction fails when it stands elsewhere.
+    pub from: u64,
+    /// The offset of the last batch processed.
+    pub to: u64,
+    /// What became of it, by project; each project at most once.
+    pub projects: Vec<ProjectWork>,
+}
+
+/// One project's share of a `Work`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProjectWork {
+    /// The project's number.
+    pub number: i64,
+    /// The project.
+    pub project: ProjectId,
+    /// New events in journal order; the store gives them consecutive event numbers.
+    pub events: Vec<NewEvent>,
+    /// Registry and session rows that are new or changed.
+    pub rows: Vec<StateRow>,
+    /// Outcomes of the items processed.
+    pub outcomes: Vec<(Outcome, u64)>,
+    /// Items that could not be processed.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// An event ready to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Its id; kept in the seen ids.
+    pub id: EventId,
+    /// The name's id, for counts and samples.
+    pub name: u64,
+    /// When it was received, in hours since 1970, for counts.
+    pub hour: i64,
+    /// When it was received, in days since 1970, for frames and seen ids.
+    pub day: i64,
+    /// The event as JSON.
+    pub json: Vec<u8>,
+}
+
+/// A row of a project's state that the pipeline owns and the store only seals: element, group, name, template, session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRow {
+    /// Which family.
+    pub kind: StateKind,
+    /// Key within project and kind.
+    pub key: u64,
+    /// When it may be forgotten, in days since 1970; `None` keeps it.
+    pub expires_day: Option<i64>,
+    /// The row, serialised by the pipeline. The store seals it.
+    pub body: Vec<u8>,
+}
+
+/// Families of state rows. The numbers are stored: never change one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i64)]
+pub enum StateKind {
+    /// An element and its keys.
+    Element = 1,
+    /// A group and its signature.
+    Group = 2,
+    /// A name: text, state, counts towards publishing.
+    Name = 3,
+    /// A page template.
+    Template = 4,
+    /// A session: start, campaign, landing page.
+    Session = 5,
+}
+
+impl StateKind {
+    /// The kind of a stored number.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Option<Self> {
+        Some(match number {
+            1 => Self::Element,
+            2 => Self::Group,
+            3 => Self::Name,
+            4 => Self::Template,
+            5 => Self::Session,
+            _ => return None,
+        })
+    }
+}
+
+/// An item that failed alone, after its batch had failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The kind of the notice.
+    pub notice: NoticeKind,
+    /// The event's id, or the batch's offset. Never captured text.
+    pub subject: String,
+    /// The item, already scrubbed; the store seals it.
+    pub body: Vec<u8>,
+}

@@ -1,0 +1,2 @@
+//! The binary convizit.
+fn main() {}
