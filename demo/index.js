@@ -1,0 +1,4 @@
+// The list of products.
+import { cards } from "./shop.js";
+
+cards(document.querySelector("#cards"));
