@@ -1,5 +1,7 @@
 //! The only door to disk and to SQL. Signatures first; each family of tables has its own file.
 
+pub mod journal;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;

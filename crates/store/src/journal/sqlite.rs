@@ -1,0 +1,301 @@
+//! The journal in SQLite: opening with its checks, appending, reading along the chain.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use convizit_keys::KeyRing;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{self, Link};
+use super::file;
+use super::mark::{self, Mark};
+use super::queue::{Message, Waiting};
+use super::state::State;
+use super::watch::{self, Watch};
+use super::writer;
+use super::{Bounds, Journal, JournalHealth, Later};
+use crate::{JournalBatch, StoreError};
+
+/// A reader in a process that does not append itself looks for new batches this often.
+const POLL: Duration = Duration::from_millis(200);
+
+/// The journal in SQLite.
+pub struct SqliteJournal {
+    state: Arc<State>,
+    messages: mpsc::UnboundedSender<Message>,
+    reader: tokio::sync::Mutex<Reader>,
+    running: std::sync::Mutex<Option<(oneshot::Receiver<()>, Watch)>>,
+}
+
+/// The reading connection, and the last batch it has read.
+#[derive(Default)]
+struct Reader {
+    connection: Option<SqliteConnection>,
+    tail: Option<Link>,
+}
+
+impl SqliteJournal {
+    /// Opens the journal of a data folder, or makes it, and starts its writer. `processed` is the offset that the
+    /// worker has committed: a new journal begins after it.
+    ///
+    /// # Errors
+    /// `Unusable` when the journal ends before its mark or before `processed`, when its newest batch is damaged, when
+    /// its schema is newer, or when the file does not sync: each in one sentence that says what to do.
+    pub async fn open(folder: &Path, keys: Arc<KeyRing>, bounds: Bounds, processed: u64) -> Result<Self, StoreError> {
+        // The mark first: another process may append meanwhile, and the journal is then only further.
+        let mark = {
+            let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
+            blocking("read the journal's mark", move || mark::read(&folder, &keys)).await??
+        };
+        let mut connection = file::open_writer(folder, &bounds).await?;
+        let newest = check(&mut connection, &keys, &mark, processed).await?;
+        let oldest = file::oldest(&mut connection).await?.unwrap_or(0);
+        let (used, _) = file::sizes(&mut connection).await?;
+        if !matches!(mark, Mark::At(_)) {
+            let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
+            blocking("write the journal's mark", move || mark::write(&folder, &keys, newest))
+                .await?
+                .map_err(|error| cannot("write the journal's mark", &error))?;
+        }
+        let state = Arc::new(State::new(folder.to_owned(), keys, bounds, newest));
+        state.used.store(used, Ordering::Relaxed);
+        let watch = watch::start(Arc::clone(&state)).map_err(|error| cannot("start the journal's watch", &error))?;
+        let (messages, end) = writer::start(Arc::clone(&state), connection, oldest)
+            .map_err(|error| cannot("start the journal's writer", &error))?;
+        let running = std::sync::Mutex::new(Some((end, watch)));
+        Ok(Self { state, messages, reader: tokio::sync::Mutex::default(), running })
+    }
+
+    async fn append_now(&self, record: Bytes) -> Result<(), StoreError> {
+        let room = self.state.take_room(record.len())?;
+        let (answer, answered) = oneshot::channel();
+        let closed = || StoreError::Full("the journal is closed".to_owned());
+        self.messages.send(Message::Append(Waiting { record, answer, _room: room })).map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+
+    async fn read_now(&self, after: u64, max_bytes: usize) -> Result<Vec<JournalBatch>, StoreError> {
+        let mut reader = self.reader.lock().await;
+        let read = reader.rows(&self.state, after, max_bytes).await;
+        if read.is_err() {
+            // A connection that failed is not used again.
+            *reader = Reader::default();
+        }
+        let Some((previous, rows)) = read? else { return Ok(Vec::new()) };
+        let keys = Arc::clone(&self.state.keys);
+        let (tail, batches) = blocking("open journal batches", move || {
+            let mut link = previous;
+            let mut batches = Vec::with_capacity(rows.len());
+            for row in rows {
+                if row.offset != link.offset + 1 {
+                    return Err(missing(link.offset + 1, row.offset - 1));
+                }
+                let (next, records) = batch::open(&keys, link, &row.sealed)?;
+                batches.push(JournalBatch { offset: next.offset, records });
+                link = next;
+            }
+            Ok((link, batches))
+        })
+        .await??;
+        reader.tail = Some(tail);
+        Ok(batches)
+    }
+
+    async fn wait_now(&self, after: u64) {
+        let mut newest = self.state.newest.subscribe();
+        while newest.borrow_and_update().offset <= after {
+            if self.state.owner.load(Ordering::Acquire) {
+                let _ = newest.changed().await;
+                continue;
+            }
+            // Batches of another process are seen in the file; this process may become the one that appends.
+            if tokio::time::timeout(POLL, newest.changed()).await.is_err() {
+                let mut reader = self.reader.lock().await;
+                if let Ok(Some(found)) = reader.newest(&self.state).await
+                    && found.offset > after
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn close_now(&self) {
+        let _ = self.messages.send(Message::Stop);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((end, watch)) = running {
+            // The writer first: the watch's last mark then speaks of its last batch.
+            let _ = end.await;
+            let _ = blocking("end the journal's watch", move || {
+                drop(watch.stop);
+                watch.thread.join()
+            })
+            .await;
+        }
+        *self.reader.lock().await = Reader::default();
+    }
+}
+
+impl Reader {
+    async fn connection(&mut self, state: &State) -> Result<&mut SqliteConnection, StoreError> {
+        Ok(match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(file::open_reader(&state.folder).await?),
+        })
+    }
+
+    async fn newest(&mut self, state: &State) -> Result<Option<Link>, StoreError> {
+        file::newest(self.connection(state).await?).await
+    }
+
+    /// The rows after an offset, with the link they follow; `None` when there is none.
+    async fn rows(
+        &mut self,
+        state: &State,
+        after: u64,
+        max_bytes: usize,
+    ) -> Result<Option<(Link, Vec<file::Stored>)>, StoreError> {
+        let tail = self.tail.filter(|tail| tail.offset == after);
+        let connection = self.connection(state).await?;
+        let rows = file::rows_after(connection, after, max_bytes).await?;
+        let Some(first) = rows.first() else {
+            let end = file::newest(connection).await?.unwrap_or_default().offset;
+            return if end < after { Err(behind(end, after)) } else { Ok(None) };
+        };
+        let previous = match tail {
+            Some(tail) => tail,
+            None => match file::tag_at(connection, after).await? {
+                Some(tag) => Link { offset: after, tag },
+                None => return Err(missing(after + 1, first.offset)),
+            },
+        };
+        Ok(Some((previous, rows)))
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn has_room(&self, bytes: usize) -> Result<(), StoreError> {
+        self.state.has_room(bytes)
+    }
+
+    fn append(&self, record: Bytes) -> Later<'_, Result<(), StoreError>> {
+        Box::pin(self.append_now(record))
+    }
+
+    fn read(&self, after: u64, max_bytes: usize) -> Later<'_, Result<Vec<JournalBatch>, StoreError>> {
+        Box::pin(self.read_now(after, max_bytes))
+    }
+
+    fn wait(&self, after: u64) -> Later<'_, ()> {
+        Box::pin(self.wait_now(after))
+    }
+
+    fn forget_through(&self, offset: u64) {
+        if self.state.forget.fetch_max(offset, Ordering::AcqRel) < offset {
+            let _ = self.messages.send(Message::Wake);
+        }
+    }
+
+    fn health(&self) -> JournalHealth {
+        self.state.health()
+    }
+
+    fn close(&self) -> Later<'_, ()> {
+        Box::pin(self.close_now())
+    }
+}
+
+/// Compares the file with its mark and with what is processed, and returns its end; begins a new journal.
+async fn check(
+    connection: &mut SqliteConnection,
+    keys: &KeyRing,
+    mark: &Mark,
+    processed: u64,
+) -> Result<Link, StoreError> {
+    let accepted = *mark == Mark::Accepted;
+    let newest = match (file::newest(connection).await?, mark) {
+        (Some(newest), Mark::At(link)) if newest.offset < link.offset => return Err(lost(newest.offset, link.offset)),
+        (None, Mark::At(link)) => return Err(lost(0, link.offset)),
+        (Some(_), Mark::Absent) => {
+            return Err(StoreError::Unusable(format!(
+                "{} is missing, so nobody can say whether {} is whole: restore both from their copies, or write the \
+                 word {} into {} to trust the journal as it stands",
+                mark::NAME,
+                file::NAME,
+                mark::ACCEPT,
+                mark::NAME
+            )));
+        }
+        (Some(newest), _) if newest.offset < processed && !accepted => return Err(behind(newest.offset, processed)),
+        (Some(newest), _) if newest.offset >= processed => newest,
+        // New, or accepted as ending before what is processed: all that it holds is processed.
+        _ => {
+            let link = Link { offset: processed, ..Link::default() };
+            file::anchor(connection, link).await?;
+            return Ok(link);
+        }
+    };
+    if let Mark::At(link) = mark
+        && file::tag_at(connection, link.offset).await?.is_some_and(|tag| tag != link.tag)
+    {
+        return Err(StoreError::Unusable(format!(
+            "batch {} of {} is not the one that {} speaks of: restore both from copies of the same time",
+            link.offset,
+            file::NAME,
+            mark::NAME
+        )));
+    }
+    // The anchor cannot be opened, only its tag is kept; every other newest row must open behind the one before.
+    if let Some(row) = file::rows_after(connection, newest.offset.saturating_sub(1), 0).await?.pop()
+        && row.sealed.len() > newest.tag.len()
+    {
+        let before = newest.offset.saturating_sub(1);
+        let tag = file::tag_at(connection, before).await?.ok_or_else(|| missing(before, before))?;
+        batch::open(keys, Link { offset: before, tag }, &row.sealed)?;
+    }
+    Ok(newest)
+}
+
+fn lost(end: u64, mark: u64) -> StoreError {
+    let first = end + 1;
+    StoreError::Unusable(format!(
+        "{} ends at batch {end}, but batch {mark} was acknowledged ({}): batches {first} to {mark} are lost; restore \
+         {} from its copy, or write the word {} into {} to go on without them",
+        file::NAME,
+        mark::NAME,
+        file::NAME,
+        mark::ACCEPT,
+        mark::NAME
+    ))
+}
+
+fn behind(end: u64, processed: u64) -> StoreError {
+    StoreError::Unusable(format!(
+        "{} ends at batch {end}, but batch {processed} is already processed: restore the journal of the same time as \
+         the other databases, or write the word {} into {} to begin after batch {processed}",
+        file::NAME,
+        mark::ACCEPT,
+        mark::NAME
+    ))
+}
+
+fn missing(first: u64, last: u64) -> StoreError {
+    let last = last.max(first);
+    StoreError::Unusable(format!("batches {first} to {last} are missing from {}: restore it from its copy", file::NAME))
+}
+
+fn cannot(action: &'static str, error: &std::io::Error) -> StoreError {
+    StoreError::Database { action, problem: error.to_string() }
+}
+
+/// Runs what blocks, or computes for long, apart from the async threads.
+async fn blocking<T: Send + 'static>(
+    action: &'static str,
+    act: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(act).await.map_err(|error| StoreError::Database { action, problem: error.to_string() })
+}

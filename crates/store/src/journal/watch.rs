@@ -1,0 +1,71 @@
+//! The watch: a thread that measures free disk space four times a second and writes the high-water mark twice a second.
+//!
+//! Apart from the writer, so that the mark's sync never stands between two commits.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::mark;
+use super::state::{Part, State};
+
+const TICK: Duration = Duration::from_millis(250);
+
+/// A running watch; it ends, with a last mark, when `stop` is dropped.
+pub(super) struct Watch {
+    pub(super) stop: Sender<()>,
+    pub(super) thread: JoinHandle<()>,
+}
+
+/// Starts the watch.
+pub(super) fn start(state: Arc<State>) -> io::Result<Watch> {
+    let (stop, stopped) = channel::<()>();
+    measure(&state);
+    let thread = std::thread::Builder::new().name("journal-watch".to_owned()).spawn(move || {
+        let mut marked = *state.newest.borrow();
+        let mut mark_now = || {
+            let newest = *state.newest.borrow();
+            if newest == marked || !state.owner.load(Ordering::Acquire) {
+                return;
+            }
+            let failure = mark::write(&state.folder, &state.keys, newest).err();
+            if failure.is_none() {
+                marked = newest;
+            }
+            let reason = failure.map(|error| format!("{} cannot be written: {error}", mark::NAME));
+            if state.set_failing(Part::Mark, reason.clone()) {
+                match reason {
+                    Some(reason) => tracing::error!(reason, "nothing is accepted until the mark can be written"),
+                    None => tracing::info!("the journal's mark can be written again"),
+                }
+            }
+        };
+        let mut odd = false;
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            measure(&state);
+            odd = !odd;
+            if odd {
+                mark_now();
+            }
+        }
+        mark_now();
+    })?;
+    Ok(Watch { stop, thread })
+}
+
+fn measure(state: &State) {
+    // Unknown free space is not taken for none: the writer finds out, and refuses, when the disk is full.
+    if let Ok(free) = free_bytes(&state.folder) {
+        state.free.store(free, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that an ordinary user may still write in this folder.
+fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

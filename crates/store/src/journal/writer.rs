@@ -1,0 +1,304 @@
+//! The one writer: its own thread, commits what waits when the last commit has ended, and in between forgets and checkpoints.
+//!
+//! An error from a commit is never tried again on the same connection: an fsync that failed once may have dropped
+//! pages that a second one calls written. Everything that waits is refused, the file is opened anew, and its end is
+//! compared with what was acknowledged.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch::{Link, Sealer};
+use super::file;
+use super::queue::{Message, Next, Queue, Waiting};
+use super::state::{Part, State};
+use crate::StoreError;
+
+/// The file whose lock says which process appends.
+const LOCK: &str = "journal.lock";
+/// Without work the writer looks around this often.
+const IDLE: Duration = Duration::from_millis(250);
+/// After a failure the file is opened anew after this, then twice this, …
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+/// The write-ahead log is moved into the file from this size on; pages written twice until then are moved once.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// From this size on a checkpoint waits for readers, so that the log cannot grow further.
+const WAL_BYTES: u64 = 48 << 20;
+/// Free space inside the file that is worth giving back.
+const SHRINK_BYTES: u64 = 64 << 20;
+/// A step of forgetting aims at this time.
+const STEP: Duration = Duration::from_millis(5);
+/// While few batches wait to be forgotten, they are dropped this often.
+const FORGET_EVERY: Duration = Duration::from_millis(50);
+
+/// The writer's side of the journal.
+pub(super) struct Writer {
+    state: Arc<State>,
+    queue: Queue,
+    /// `None` after a failure, until the file is open again.
+    connection: Option<SqliteConnection>,
+    sealer: Sealer,
+    /// Held from the first append on.
+    lock: Option<File>,
+    /// Set while a commit runs: after a failure this batch may be in the file or not.
+    in_doubt: Option<Link>,
+    retry_at: Instant,
+    retry: Duration,
+    oldest: u64,
+    step_rows: u64,
+    commits_since_forget: u32,
+    last_forget: Instant,
+    wal_bytes: u64,
+    checkpoint_at: u64,
+}
+
+/// Starts the writer on a thread of its own: what it compresses, seals and waits for blocks nobody else.
+pub(super) fn start(
+    state: Arc<State>,
+    connection: SqliteConnection,
+    oldest: u64,
+) -> io::Result<(mpsc::UnboundedSender<Message>, oneshot::Receiver<()>)> {
+    let (sender, queue) = Queue::new();
+    let (ended, end) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let writer = Writer {
+        state,
+        queue,
+        connection: Some(connection),
+        sealer: Sealer::new()?,
+        lock: None,
+        in_doubt: None,
+        retry_at: Instant::now(),
+        retry: FIRST_RETRY,
+        oldest,
+        step_rows: 64,
+        commits_since_forget: 0,
+        last_forget: Instant::now(),
+        wal_bytes: 0,
+        checkpoint_at: CHECKPOINT_BYTES,
+    };
+    std::thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
+        runtime.block_on(writer.run());
+        let _ = ended.send(());
+    })?;
+    Ok((sender, end))
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            let wait = match self.connection {
+                Some(_) => IDLE,
+                None => self.retry_at.saturating_duration_since(Instant::now()),
+            };
+            let idle = match self.queue.next(wait).await {
+                Next::Commit(group) => {
+                    self.commit(group).await;
+                    false
+                }
+                Next::Wake => false,
+                Next::Idle => true,
+                Next::End => break,
+            };
+            if self.connection.is_none() {
+                if Instant::now() >= self.retry_at {
+                    self.recover().await;
+                }
+            } else if let Err(error) = self.keep_up(idle).await {
+                self.fail(&error, Vec::new()).await;
+            }
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the journal did not close well; the next start recovers it");
+        }
+    }
+
+    async fn commit(&mut self, group: Vec<Waiting>) {
+        let started = Instant::now();
+        match self.write(&group).await {
+            Ok(bytes) => {
+                self.commits_since_forget += 1;
+                let used = self.state.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                for waiting in group {
+                    // Who has gone away no longer waits for its answer.
+                    let _ = waiting.answer.send(Ok(()));
+                }
+                metrics::histogram!("convizit_journal_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::counter!("convizit_journal_commits_total").increment(1);
+                metrics::gauge!("convizit_journal_queue_bytes").set(self.state.queue_bytes() as f64);
+                metrics::gauge!("convizit_journal_bytes").set(used as f64);
+            }
+            Err(error) => self.fail(&error, group).await,
+        }
+    }
+
+    /// Writes a group as one batch; returns the bytes it took in the file.
+    async fn write(&mut self, group: &[Waiting]) -> Result<u64, StoreError> {
+        if let Some(reason) = self.state.failing() {
+            return Err(StoreError::Full(reason));
+        }
+        let connection =
+            self.connection.as_mut().ok_or_else(|| StoreError::Full("the journal is closed".to_owned()))?;
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.state)?);
+            // Another process may have appended before.
+            observe(&self.state, connection).await?;
+            self.state.owner.store(true, Ordering::Release);
+        }
+        let previous = *self.state.newest.borrow();
+        let batch = self.sealer.seal(&self.state.keys, previous, group.iter().map(|waiting| &waiting.record))?;
+        let (link, bytes) = (batch.link, batch.bytes.len() as u64);
+        self.in_doubt = Some(link);
+        file::insert(connection, batch).await?;
+        self.in_doubt = None;
+        self.wal_bytes += wal_bytes(bytes / u64::from(file::PAGE_BYTES) + 3);
+        self.state.newest.send_replace(link);
+        Ok(bytes)
+    }
+
+    /// Refuses what waits and lets the connection go.
+    async fn fail(&mut self, error: &StoreError, group: Vec<Waiting>) {
+        let reason = format!("the journal cannot be written: {error}");
+        if self.state.set_failing(Part::Writer, Some(reason.clone())) {
+            tracing::error!(%error, "the journal cannot be written; it is opened anew until it can");
+        }
+        for waiting in group {
+            let _ = waiting.answer.send(Err(StoreError::Full(reason.clone())));
+        }
+        self.queue.refuse(&reason);
+        if let Some(connection) = self.connection.take() {
+            // Its state is unknown: nothing is to be learned from how it closes.
+            let _ = connection.close_hard().await;
+        }
+        self.retry_at = Instant::now() + self.retry;
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+    }
+
+    async fn recover(&mut self) {
+        match self.reopen().await {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                self.in_doubt = None;
+                self.retry = FIRST_RETRY;
+                self.state.set_failing(Part::Writer, None);
+                tracing::info!("the journal can be written again");
+            }
+            Err(error) => self.fail(&error, Vec::new()).await,
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<SqliteConnection, StoreError> {
+        let mut connection = file::open_writer(&self.state.folder, &self.state.bounds).await?;
+        let known = *self.state.newest.borrow();
+        let found = file::newest(&mut connection).await?.unwrap_or_default();
+        if self.lock.is_none() {
+            observe(&self.state, &mut connection).await?;
+        } else if Some(found) == self.in_doubt {
+            // Refused, and yet in the file: the sender's repeat is recognised by its event ids.
+            self.state.newest.send_replace(found);
+        } else if found != known {
+            return Err(StoreError::Unusable(format!(
+                "{} ends at batch {} after a failed write, but batch {} was acknowledged: restore it from its copy",
+                file::NAME,
+                found.offset,
+                known.offset
+            )));
+        }
+        file::probe(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// What is to be done between commits, in short steps.
+    async fn keep_up(&mut self, idle: bool) -> Result<(), StoreError> {
+        let Some(connection) = self.connection.as_mut() else { return Ok(()) };
+        let through = self.state.forget.load(Ordering::Acquire).min(self.state.newest.borrow().offset);
+        let waiting = through.saturating_sub(self.oldest);
+        let due = waiting > 0 && (waiting >= self.step_rows || self.last_forget.elapsed() >= FORGET_EVERY);
+        if due && (self.commits_since_forget >= 8 || !self.queue.has_records()) {
+            let started = Instant::now();
+            let below = through.min(self.oldest.saturating_add(self.step_rows));
+            file::forget(connection, through, below).await?;
+            self.wal_bytes += wal_bytes((below - self.oldest) / 4 + 8);
+            self.oldest = below;
+            self.step_rows =
+                if started.elapsed() > STEP { self.step_rows / 2 } else { self.step_rows * 2 }.clamp(8, 1024);
+            self.commits_since_forget = 0;
+            self.last_forget = Instant::now();
+            self.measure().await?;
+        }
+        self.checkpoint(idle).await?;
+        if idle {
+            let free = self.measure().await?;
+            if let Some(connection) = self.connection.as_mut().filter(|_| free > SHRINK_BYTES) {
+                file::shrink(connection).await?;
+                self.wal_bytes += wal_bytes(512);
+            }
+        }
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self, idle: bool) -> Result<(), StoreError> {
+        let Some(connection) = self.connection.as_mut() else { return Ok(()) };
+        if self.wal_bytes < if idle { 1 } else { self.checkpoint_at } {
+            return Ok(());
+        }
+        let whole = file::checkpoint(connection, self.wal_bytes >= WAL_BYTES).await?;
+        if whole {
+            self.wal_bytes = 0;
+            self.checkpoint_at = CHECKPOINT_BYTES;
+        } else {
+            // A reader holds an older state; it is gone soon.
+            self.checkpoint_at = self.wal_bytes + CHECKPOINT_BYTES / 4;
+        }
+        Ok(())
+    }
+
+    /// Takes down how much of the file is in use; returns how much of it is free.
+    async fn measure(&mut self) -> Result<u64, StoreError> {
+        let Some(connection) = self.connection.as_mut() else { return Ok(0) };
+        let (used, free) = file::sizes(connection).await?;
+        self.state.used.store(used, Ordering::Relaxed);
+        metrics::gauge!("convizit_journal_bytes").set(used as f64);
+        Ok(free)
+    }
+}
+
+/// Takes down how far the file has come.
+async fn observe(state: &State, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    if let Some(found) = file::newest(connection).await? {
+        state.newest.send_if_modified(|newest| {
+            let news = found.offset > newest.offset;
+            if news {
+                *newest = found;
+            }
+            news
+        });
+    }
+    Ok(())
+}
+
+fn lock(state: &State) -> Result<File, StoreError> {
+    let path = state.folder.join(LOCK);
+    let cannot = |error: io::Error| StoreError::Database { action: "lock the journal", problem: error.to_string() };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Full(format!(
+            "another process appends to this journal ({LOCK} is locked): run one collector per data folder"
+        ))),
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+    }
+}
+
+/// Bytes of so many pages in the write-ahead log, where each has a head of 24 bytes.
+fn wal_bytes(pages: u64) -> u64 {
+    pages * u64::from(file::PAGE_BYTES + 24)
+}

@@ -1,0 +1,251 @@
+//! What the journal promises: an answered record is there, in order, once, or its loss is seen.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use convizit_keys::KeyRing;
+use convizit_store::StoreError;
+use convizit_store::journal::{Bounds, Journal, SqliteJournal};
+use sqlx::{Connection as _, SqliteConnection};
+
+async fn open(folder: &Path, keys: &Arc<KeyRing>) -> Result<SqliteJournal, StoreError> {
+    SqliteJournal::open(folder, Arc::clone(keys), Bounds::default(), 0).await
+}
+
+fn record(number: usize) -> Bytes {
+    Bytes::from(format!("{{\"record\":{number},\"text\":\"{}\"}}", "what a visitor did ".repeat(number % 7)))
+}
+
+/// All records after an offset, and the offset of the last.
+async fn read_all(journal: &SqliteJournal, mut after: u64) -> Result<(Vec<Bytes>, u64), StoreError> {
+    let mut records = Vec::new();
+    loop {
+        let batches = journal.read(after, 256 * 1024).await?;
+        let Some(last) = batches.last() else { return Ok((records, after)) };
+        after = last.offset;
+        records.extend(batches.into_iter().flat_map(|batch| batch.records));
+    }
+}
+
+/// Appends one after the other: a batch for each.
+async fn append_each(journal: &SqliteJournal, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        journal.append(record(number)).await.unwrap();
+    }
+}
+
+/// Opens the file behind the journal's back.
+async fn behind(folder: &Path) -> SqliteConnection {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("journal.db"));
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+/// Waits until a condition holds, at most 10 s.
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the condition did not come to hold within 10 s");
+}
+
+#[tokio::test]
+async fn records_come_back_in_order_across_restarts() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    for round in 0..4 {
+        let journal = open(folder.path(), &keys).await.unwrap();
+        append_each(&journal, round * 10..round * 10 + 10).await;
+        let (records, last) = read_all(&journal, 0).await.unwrap();
+        assert_eq!(records, (0..round * 10 + 10).map(record).collect::<Vec<_>>());
+        assert_eq!(last, (round as u64 + 1) * 10);
+        assert_eq!(journal.health().offset, last);
+        journal.close().await;
+    }
+}
+
+#[tokio::test]
+async fn reading_keeps_its_bound_and_gives_at_least_one_batch() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    for _ in 0..5 {
+        journal.append(Bytes::from(vec![7; 1000])).await.unwrap();
+    }
+    for (after, max, expected) in [(0, 0, 1), (0, 1999, 1), (0, 2000, 2), (1, 3500, 3), (4, 9000, 1), (5, 9000, 0)] {
+        let batches = journal.read(after, max).await.unwrap();
+        assert_eq!(batches.len(), expected, "after {after}, at most {max} bytes");
+    }
+    assert!(matches!(journal.read(6, 1000).await, Err(StoreError::Unusable(_))), "the worker is beyond the journal");
+}
+
+#[tokio::test]
+async fn waiting_ends_when_a_batch_comes() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = Arc::new(open(folder.path(), &keys).await.unwrap());
+    let waiting = tokio::spawn({
+        let journal = Arc::clone(&journal);
+        async move { journal.wait(0).await }
+    });
+    append_each(&journal, 0..1).await;
+    tokio::time::timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
+    journal.wait(0).await;
+}
+
+#[tokio::test]
+async fn records_that_come_together_are_committed_together() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = Arc::new(open(folder.path(), &keys).await.unwrap());
+    let appends: Vec<_> = (0..2000)
+        .map(|number| {
+            let journal = Arc::clone(&journal);
+            tokio::spawn(async move { journal.append(record(number)).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.unwrap().unwrap();
+    }
+    let (records, commits) = read_all(&journal, 0).await.unwrap();
+    assert_eq!(records.into_iter().collect::<HashSet<_>>().len(), 2000);
+    assert!(commits < 200, "{commits} commits for 2000 records");
+    let large = Bytes::from(vec![1; 300 * 1024]);
+    journal.append(large.clone()).await.unwrap();
+    assert_eq!(journal.read(commits, 1).await.unwrap()[0].records, [large], "a larger record goes alone");
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_batch_is_found_and_named() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..5).await;
+    journal.close().await;
+    let mut sql = behind(folder.path()).await;
+    let good: Vec<u8> =
+        sqlx::query_scalar("SELECT sealed FROM journal WHERE batch = 3").fetch_one(&mut sql).await.unwrap();
+    for at in 0..good.len() {
+        let mut changed = good.clone();
+        changed[at] ^= 1 << (at % 8);
+        let update = sqlx::query("UPDATE journal SET sealed = $1 WHERE batch = 3").bind(changed);
+        update.execute(&mut sql).await.unwrap();
+        let journal = open(folder.path(), &keys).await.unwrap();
+        assert_eq!(journal.read(0, 1).await.unwrap().len(), 1, "batches before it are read");
+        let error = journal.read(1, 10_000).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unusable(text) if text.contains("batch 3 ")), "byte {at}: {error}");
+        journal.close().await;
+    }
+}
+
+#[tokio::test]
+async fn exchanged_and_missing_batches_are_found() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..6).await;
+    let mut sql = behind(folder.path()).await;
+    sqlx::raw_sql(
+        "UPDATE journal SET batch = -batch WHERE batch IN (2, 3); UPDATE journal SET batch = 5 + batch WHERE batch < 0",
+    )
+    .execute(&mut sql)
+    .await
+    .unwrap();
+    let error = journal.read(0, 10_000).await.unwrap_err();
+    assert!(error.to_string().contains("batch 2 "), "{error}");
+    sqlx::raw_sql("DELETE FROM journal WHERE batch IN (2, 3)").execute(&mut sql).await.unwrap();
+    let error = journal.read(0, 10_000).await.unwrap_err();
+    assert!(error.to_string().contains("batches 2 to 3 are missing"), "{error}");
+    let error = journal.read(3, 10_000).await.unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_end_is_refused_by_the_mark_until_a_person_accepts_it() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..5).await;
+    journal.close().await;
+    let mut sql = behind(folder.path()).await;
+    sqlx::raw_sql("DELETE FROM journal WHERE batch > 3").execute(&mut sql).await.unwrap();
+    let error = open(folder.path(), &keys).await.err().unwrap().to_string();
+    assert!(error.contains("batches 4 to 5 are lost") && error.contains("restore"), "{error}");
+    std::fs::remove_file(folder.path().join("journal.mark")).unwrap();
+    let error = open(folder.path(), &keys).await.err().unwrap().to_string();
+    assert!(error.contains("journal.mark is missing"), "{error}");
+    std::fs::write(folder.path().join("journal.mark"), "accept\n").unwrap();
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 10..11).await;
+    let (records, last) = read_all(&journal, 0).await.unwrap();
+    assert_eq!((records, last), ([0, 1, 2, 10].map(record).to_vec(), 4));
+    journal.close().await;
+    open(folder.path(), &keys).await.unwrap().close().await;
+}
+
+async fn open_bounded(folder: &Path, bounds: Bounds) -> SqliteJournal {
+    SqliteJournal::open(folder, Arc::new(KeyRing::ephemeral().unwrap()), bounds, 0).await.unwrap()
+}
+
+fn full(result: Result<(), StoreError>, expected: &str) {
+    assert!(matches!(&result, Err(StoreError::Full(text)) if text.contains(expected)), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_full_queue_is_said_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_bounded(folder.path(), Bounds { queue_bytes: 10_000, ..Bounds::default() }).await;
+    full(journal.has_room(10_000), "queue");
+    full(journal.append(Bytes::from(vec![0; 10_000])).await, "queue");
+    // On this thread the writer's answers are not taken while the appends are made: each takes its room at once.
+    let mut appends: Vec<_> = (0..20).map(|_| journal.append(Bytes::from(vec![1; 1000]))).collect();
+    let mut taken = 0;
+    let mut results = Vec::new();
+    for append in &mut appends {
+        let now = std::future::poll_fn(|context| std::task::Poll::Ready(append.as_mut().poll(context))).await;
+        match now {
+            std::task::Poll::Pending => taken += 1,
+            std::task::Poll::Ready(result) => results.push(result),
+        }
+    }
+    let refused = results.iter().filter(|result| matches!(result, Err(StoreError::Full(_)))).count();
+    drop(appends);
+    assert!(taken >= 8, "{taken} taken");
+    assert!(results.len() == refused, "only refusals are answered at once");
+    until(async || journal.health().queue_bytes == 0).await;
+    let (records, _) = read_all(&journal, 0).await.unwrap();
+    assert_eq!(records.len(), taken, "what was refused is not in the journal");
+    journal.append(Bytes::from(vec![2; 1000])).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_journals_bound_holds_until_batches_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_bounded(folder.path(), Bounds { journal_bytes: 1 << 20, ..Bounds::default() }).await;
+    let keys = KeyRing::ephemeral().unwrap();
+    // Sealed bytes do not compress.
+    let place = convizit_keys::Place { table: "test", project: 0, row: b"" };
+    let noise = Bytes::from(keys.seal(place, &[0; 30_000]).unwrap());
+    let mut last = 0;
+    let error = loop {
+        match journal.append(noise.clone()).await {
+            Ok(()) => last += 1,
+            Err(error) => break Err(error),
+        }
+        assert!(last < 100, "no bound");
+    };
+    full(error, "worker is behind");
+    assert!(last >= 25, "full after {last} of about 35");
+    full(journal.has_room(1), "worker is behind");
+    journal.forget_through(last);
+    until(async || journal.has_room(1).is_ok()).await;
+    journal.append(noise.clone()).await.unwrap();
+    assert_eq!(journal.read(last, 1).await.unwrap()[0].records, [noise]);
+}
+
+#[tokio::test]
+async fn the_disks_reserve_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_bounded(folder.path(), Bounds { reserve_bytes: u64::MAX, ..Bounds::default() }).await;
+    full(journal.has_room(1), "reserve");
+    full(journal.append(record(1)).await, "reserve");
+    assert_eq!(journal.health().offset, 0);
+}
