@@ -200,13 +200,19 @@ pub(super) async fn sizes(connection: &mut SqliteConnection) -> Result<(u64, u64
 }
 
 /// Moves what the write-ahead log holds into the file; with `wait`, after its readers have ended, and cuts the log.
-/// True when all of it is moved, so that the log begins anew.
-pub(super) async fn checkpoint(connection: &mut SqliteConnection, wait: bool) -> Result<bool, StoreError> {
+/// Returns the bytes of the log, and whether all of them are moved, so that the log can begin anew.
+pub(super) async fn checkpoint(connection: &mut SqliteConnection, wait: bool) -> Result<(u64, bool), StoreError> {
     let action = "checkpoint the journal";
     let sql = if wait { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
     let row = sqlx::query(sql).fetch_one(connection).await.map_err(|error| problem(action, &error))?;
-    let frames = |at: usize| row.try_get::<i64, _>(at).map_err(|error| problem(action, &error));
-    Ok(frames(0)? == 0 && frames(1)? == frames(2)?)
+    let number = |at: usize| row.try_get::<i64, _>(at).map_err(|error| problem(action, &error));
+    let (busy, log, moved) = (number(0)?, number(1)?, number(2)?);
+    Ok((log_bytes(unsigned(log)), busy == 0 && log == moved))
+}
+
+/// Bytes of so many pages in the write-ahead log, where each has a head of 24 bytes.
+pub(super) fn log_bytes(pages: u64) -> u64 {
+    pages * u64::from(PAGE_BYTES + 24)
 }
 
 /// Gives so many free pages at the end of the file back to the disk.

@@ -71,8 +71,7 @@ impl Queue {
             Ok(Some(Message::Append(first))) => Next::Commit(self.gather(first)),
             Ok(Some(Message::Wake)) => Next::Wake,
             Ok(Some(Message::Stop) | None) => {
-                self.stopped = true;
-                self.messages.close();
+                self.stop();
                 Next::End
             }
             Err(_) => Next::Idle,
@@ -94,31 +93,28 @@ impl Queue {
                     group.push(next);
                 }
                 Ok(Message::Wake) => {}
-                Ok(Message::Stop) => {
-                    self.stopped = true;
-                    self.messages.close();
-                }
+                Ok(Message::Stop) => self.stop(),
                 Err(_) => break,
             }
         }
         group
     }
 
-    /// Refuses everything that waits.
-    pub(super) fn refuse(&mut self, reason: &str) {
-        let refuse = |waiting: Waiting| drop(waiting.answer.send(Err(StoreError::Full(reason.to_owned()))));
-        if let Some(waiting) = self.held.take() {
-            refuse(waiting);
-        }
+    /// Everything that waits now.
+    pub(super) fn drain(&mut self) -> Vec<Waiting> {
+        let mut waiting: Vec<Waiting> = self.held.take().into_iter().collect();
         while let Ok(message) = self.messages.try_recv() {
             match message {
-                Message::Append(waiting) => refuse(waiting),
+                Message::Append(next) => waiting.push(next),
                 Message::Wake => {}
-                Message::Stop => {
-                    self.stopped = true;
-                    self.messages.close();
-                }
+                Message::Stop => self.stop(),
             }
         }
+        waiting
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.messages.close();
     }
 }

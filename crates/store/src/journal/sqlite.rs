@@ -23,6 +23,9 @@ use crate::{JournalBatch, StoreError};
 /// A reader in a process that does not append itself looks for new batches this often.
 const POLL: Duration = Duration::from_millis(200);
 
+/// The journal keeps no larger record; a batch of the tracker has 64 KiB.
+const RECORD_BYTES: usize = 16 << 20;
+
 /// The journal in SQLite.
 pub struct SqliteJournal {
     state: Arc<State>,
@@ -71,6 +74,9 @@ impl SqliteJournal {
     }
 
     async fn append_now(&self, record: Bytes) -> Result<(), StoreError> {
+        if record.len() > RECORD_BYTES {
+            return Err(StoreError::Invalid(format!("a journal record has at most {RECORD_BYTES} bytes")));
+        }
         let room = self.state.take_room(record.len())?;
         let (answer, answered) = oneshot::channel();
         let closed = || StoreError::Full("the journal is closed".to_owned());
@@ -115,10 +121,9 @@ impl SqliteJournal {
             // Batches of another process are seen in the file; this process may become the one that appends.
             if tokio::time::timeout(POLL, newest.changed()).await.is_err() {
                 let mut reader = self.reader.lock().await;
-                if let Ok(Some(found)) = reader.newest(&self.state).await
-                    && found.offset > after
-                {
-                    return;
+                match reader.newest(&self.state).await {
+                    Ok(found) => self.state.observe(found),
+                    Err(_) => *reader = Reader::default(),
                 }
             }
         }

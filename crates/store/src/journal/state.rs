@@ -116,6 +116,17 @@ impl State {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner).iter().flatten().next().cloned()
     }
 
+    /// Takes down how far the file has come, where another process appends.
+    pub(super) fn observe(&self, found: Option<Link>) {
+        self.newest.send_if_modified(|newest| match found.filter(|found| found.offset > newest.offset) {
+            Some(found) => {
+                *newest = found;
+                true
+            }
+            None => false,
+        });
+    }
+
     pub(super) fn queue_bytes(&self) -> u64 {
         self.queued.load(Ordering::Relaxed) as u64
     }

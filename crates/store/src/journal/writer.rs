@@ -26,10 +26,11 @@ const IDLE: Duration = Duration::from_millis(250);
 /// After a failure the file is opened anew after this, then twice this, …
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
-/// The write-ahead log is moved into the file from this size on; pages written twice until then are moved once.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
-/// From this size on a checkpoint waits for readers, so that the log cannot grow further.
-const WAL_BYTES: u64 = 48 << 20;
+/// What was written to the log is moved into the file in pieces of this size: more makes longer pauses, less moves
+/// pages that are soon written again.
+const CHECKPOINT_BYTES: u64 = 2 << 20;
+/// From this size of the log on a checkpoint waits for readers, so that it can begin anew.
+const LOG_BYTES: u64 = 48 << 20;
 /// Free space inside the file that is worth giving back.
 const SHRINK_BYTES: u64 = 64 << 20;
 /// A step of forgetting aims at this time.
@@ -54,8 +55,8 @@ pub(super) struct Writer {
     step_rows: u64,
     commits_since_forget: u32,
     last_forget: Instant,
-    wal_bytes: u64,
-    checkpoint_at: u64,
+    /// Bytes written to the log since they were last moved into the file.
+    unmoved: u64,
 }
 
 /// Starts the writer on a thread of its own: what it compresses, seals and waits for blocks nobody else.
@@ -80,8 +81,7 @@ pub(super) fn start(
         step_rows: 64,
         commits_since_forget: 0,
         last_forget: Instant::now(),
-        wal_bytes: 0,
-        checkpoint_at: CHECKPOINT_BYTES,
+        unmoved: 0,
     };
     std::thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
         runtime.block_on(writer.run());
@@ -97,20 +97,21 @@ impl Writer {
                 Some(_) => IDLE,
                 None => self.retry_at.saturating_duration_since(Instant::now()),
             };
-            let idle = match self.queue.next(wait).await {
-                Next::Commit(group) => {
-                    self.commit(group).await;
-                    false
-                }
-                Next::Wake => false,
-                Next::Idle => true,
+            let mut idle = false;
+            match self.queue.next(wait).await {
+                Next::Commit(group) => self.commit(group).await,
+                Next::Wake => {}
+                Next::Idle => idle = true,
                 Next::End => break,
-            };
-            if self.connection.is_none() {
-                if Instant::now() >= self.retry_at {
-                    self.recover().await;
-                }
-            } else if let Err(error) = self.keep_up(idle).await {
+            }
+            if self.connection.is_none() && Instant::now() >= self.retry_at {
+                self.recover().await;
+                // What can be dropped goes before the next append: it may be what makes room.
+                idle = true;
+            }
+            if self.connection.is_some()
+                && let Err(error) = self.keep_up(idle).await
+            {
                 self.fail(&error, Vec::new()).await;
             }
         }
@@ -122,9 +123,14 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: Vec<Waiting>) {
+        // These came while something began to fail.
+        if let Some(reason) = self.state.failing() {
+            return refuse(group, &reason);
+        }
         let started = Instant::now();
         match self.write(&group).await {
             Ok(bytes) => {
+                self.retry = FIRST_RETRY;
                 self.commits_since_forget += 1;
                 let used = self.state.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 for waiting in group {
@@ -142,15 +148,12 @@ impl Writer {
 
     /// Writes a group as one batch; returns the bytes it took in the file.
     async fn write(&mut self, group: &[Waiting]) -> Result<u64, StoreError> {
-        if let Some(reason) = self.state.failing() {
-            return Err(StoreError::Full(reason));
-        }
         let connection =
             self.connection.as_mut().ok_or_else(|| StoreError::Full("the journal is closed".to_owned()))?;
         if self.lock.is_none() {
             self.lock = Some(lock(&self.state)?);
             // Another process may have appended before.
-            observe(&self.state, connection).await?;
+            self.state.observe(file::newest(connection).await?);
             self.state.owner.store(true, Ordering::Release);
         }
         let previous = *self.state.newest.borrow();
@@ -159,7 +162,7 @@ impl Writer {
         self.in_doubt = Some(link);
         file::insert(connection, batch).await?;
         self.in_doubt = None;
-        self.wal_bytes += wal_bytes(bytes / u64::from(file::PAGE_BYTES) + 3);
+        self.unmoved += file::log_bytes(bytes / u64::from(file::PAGE_BYTES) + 3);
         self.state.newest.send_replace(link);
         Ok(bytes)
     }
@@ -170,10 +173,8 @@ impl Writer {
         if self.state.set_failing(Part::Writer, Some(reason.clone())) {
             tracing::error!(%error, "the journal cannot be written; it is opened anew until it can");
         }
-        for waiting in group {
-            let _ = waiting.answer.send(Err(StoreError::Full(reason.clone())));
-        }
-        self.queue.refuse(&reason);
+        refuse(group, &reason);
+        refuse(self.queue.drain(), &reason);
         if let Some(connection) = self.connection.take() {
             // Its state is unknown: nothing is to be learned from how it closes.
             let _ = connection.close_hard().await;
@@ -187,7 +188,6 @@ impl Writer {
             Ok(connection) => {
                 self.connection = Some(connection);
                 self.in_doubt = None;
-                self.retry = FIRST_RETRY;
                 self.state.set_failing(Part::Writer, None);
                 tracing::info!("the journal can be written again");
             }
@@ -200,7 +200,7 @@ impl Writer {
         let known = *self.state.newest.borrow();
         let found = file::newest(&mut connection).await?.unwrap_or_default();
         if self.lock.is_none() {
-            observe(&self.state, &mut connection).await?;
+            self.state.observe(Some(found));
         } else if Some(found) == self.in_doubt {
             // Refused, and yet in the file: the sender's repeat is recognised by its event ids.
             self.state.newest.send_replace(found);
@@ -222,11 +222,11 @@ impl Writer {
         let through = self.state.forget.load(Ordering::Acquire).min(self.state.newest.borrow().offset);
         let waiting = through.saturating_sub(self.oldest);
         let due = waiting > 0 && (waiting >= self.step_rows || self.last_forget.elapsed() >= FORGET_EVERY);
-        if due && (self.commits_since_forget >= 8 || !self.queue.has_records()) {
+        if due && (idle || self.commits_since_forget >= 8 || !self.queue.has_records()) {
             let started = Instant::now();
             let below = through.min(self.oldest.saturating_add(self.step_rows));
             file::forget(connection, through, below).await?;
-            self.wal_bytes += wal_bytes((below - self.oldest) / 4 + 8);
+            self.unmoved += file::log_bytes((below - self.oldest) / 4 + 8);
             self.oldest = below;
             self.step_rows =
                 if started.elapsed() > STEP { self.step_rows / 2 } else { self.step_rows * 2 }.clamp(8, 1024);
@@ -239,7 +239,7 @@ impl Writer {
             let free = self.measure().await?;
             if let Some(connection) = self.connection.as_mut().filter(|_| free > SHRINK_BYTES) {
                 file::shrink(connection).await?;
-                self.wal_bytes += wal_bytes(512);
+                self.unmoved += file::log_bytes(512);
             }
         }
         Ok(())
@@ -247,17 +247,16 @@ impl Writer {
 
     async fn checkpoint(&mut self, idle: bool) -> Result<(), StoreError> {
         let Some(connection) = self.connection.as_mut() else { return Ok(()) };
-        if self.wal_bytes < if idle { 1 } else { self.checkpoint_at } {
+        if self.unmoved < if idle { 1 } else { CHECKPOINT_BYTES } {
             return Ok(());
         }
-        let whole = file::checkpoint(connection, self.wal_bytes >= WAL_BYTES).await?;
-        if whole {
-            self.wal_bytes = 0;
-            self.checkpoint_at = CHECKPOINT_BYTES;
-        } else {
-            // A reader holds an older state; it is gone soon.
-            self.checkpoint_at = self.wal_bytes + CHECKPOINT_BYTES / 4;
+        let (log, whole) = file::checkpoint(connection, false).await?;
+        // The log begins anew at the next write when no reader looks into it; else it grows, until this waits for them.
+        if log >= LOG_BYTES {
+            file::checkpoint(connection, true).await?;
         }
+        // What a reader holds back counts again towards the next checkpoint.
+        self.unmoved = if whole || log >= LOG_BYTES { 0 } else { CHECKPOINT_BYTES / 2 };
         Ok(())
     }
 
@@ -271,18 +270,10 @@ impl Writer {
     }
 }
 
-/// Takes down how far the file has come.
-async fn observe(state: &State, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    if let Some(found) = file::newest(connection).await? {
-        state.newest.send_if_modified(|newest| {
-            let news = found.offset > newest.offset;
-            if news {
-                *newest = found;
-            }
-            news
-        });
+fn refuse(group: Vec<Waiting>, reason: &str) {
+    for waiting in group {
+        let _ = waiting.answer.send(Err(StoreError::Full(reason.to_owned())));
     }
-    Ok(())
 }
 
 fn lock(state: &State) -> Result<File, StoreError> {
@@ -296,9 +287,4 @@ fn lock(state: &State) -> Result<File, StoreError> {
         ))),
         Err(TryLockError::Error(error)) => Err(cannot(error)),
     }
-}
-
-/// Bytes of so many pages in the write-ahead log, where each has a head of 24 bytes.
-fn wal_bytes(pages: u64) -> u64 {
-    pages * u64::from(file::PAGE_BYTES + 24)
 }

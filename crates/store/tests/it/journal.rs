@@ -249,3 +249,105 @@ async fn the_disks_reserve_is_left_alone() {
     full(journal.append(record(1)).await, "reserve");
     assert_eq!(journal.health().offset, 0);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_accepts_again_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    // SQLite answers a file at its page limit as it answers a full disk: SQLITE_FULL at commit.
+    let journal = open_bounded(folder.path(), Bounds { file_pages: 60, ..Bounds::default() }).await;
+    let noise = || Bytes::from(convizit_keys::random_text(15_000).unwrap());
+    let mut answered = Vec::new();
+    let error = loop {
+        let record = noise();
+        match journal.append(record.clone()).await {
+            Ok(()) => answered.push(record),
+            Err(error) => break error,
+        }
+    };
+    full(Err(error), "full");
+    let reason = journal.health().failing.unwrap();
+    assert!(reason.contains("cannot be written"), "{reason}");
+    full(journal.has_room(1), "cannot be written");
+    let (records, last) = read_all(&journal, 0).await.unwrap();
+    assert_eq!(records, answered, "reading goes on, and what was answered is there");
+    journal.forget_through(last);
+    let record = noise();
+    until(async || journal.append(record.clone()).await.is_ok()).await;
+    assert_eq!(journal.health().failing, None);
+    assert_eq!(journal.read(last, 1).await.unwrap()[0].records, [record]);
+}
+
+#[tokio::test]
+async fn a_second_appender_is_refused_but_reads_and_takes_over() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let first = open(folder.path(), &keys).await.unwrap();
+    let second = open(folder.path(), &keys).await.unwrap();
+    append_each(&first, 0..3).await;
+    full(second.append(record(9)).await, "another process");
+    tokio::time::timeout(Duration::from_secs(5), second.wait(2)).await.unwrap();
+    assert_eq!(read_all(&second, 0).await.unwrap().0, (0..3).map(record).collect::<Vec<_>>());
+    first.close().await;
+    full(first.append(record(9)).await, "closed");
+    until(async || second.append(record(3)).await.is_ok()).await;
+    assert_eq!(read_all(&second, 0).await.unwrap(), ((0..4).map(record).collect(), 4));
+}
+
+#[tokio::test]
+async fn forgotten_batches_are_dropped_and_the_chain_goes_on() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..200).await;
+    journal.forget_through(150);
+    let mut sql = behind(folder.path()).await;
+    until(async || {
+        let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM journal").fetch_one(&mut sql).await.unwrap();
+        rows == 51
+    })
+    .await;
+    assert_eq!(read_all(&journal, 150).await.unwrap().0, (150..200).map(record).collect::<Vec<_>>());
+    let error = journal.read(100, 1000).await.unwrap_err().to_string();
+    assert!(error.contains("missing"), "an older reader is told: {error}");
+    journal.forget_through(200);
+    journal.close().await;
+    let journal = SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), 200).await.unwrap();
+    journal.forget_through(200);
+    append_each(&journal, 200..201).await;
+    assert_eq!(read_all(&journal, 200).await.unwrap(), (vec![record(200)], 201));
+}
+
+#[tokio::test]
+async fn a_journal_and_a_worker_of_different_times_are_refused() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), 700).await.unwrap();
+    append_each(&journal, 0..2).await;
+    assert_eq!(read_all(&journal, 700).await.unwrap().1, 702, "a new journal begins after what is processed");
+    journal.close().await;
+    let open = |processed| SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), processed);
+    let error = open(703).await.err().unwrap().to_string();
+    assert!(error.contains("ends at batch 702, but batch 703 is already processed"), "{error}");
+    std::fs::write(folder.path().join("journal.mark"), "accept").unwrap();
+    let journal = open(710).await.unwrap();
+    append_each(&journal, 5..6).await;
+    assert_eq!(read_all(&journal, 710).await.unwrap(), (vec![record(5)], 711));
+}
+
+#[tokio::test]
+async fn a_newer_schema_a_foreign_file_and_another_key_file_are_refused() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..2).await;
+    journal.close().await;
+    let error = open(folder.path(), &Arc::new(KeyRing::ephemeral().unwrap())).await.err().unwrap().to_string();
+    assert!(error.contains("another key file"), "{error}");
+    let mut sql = behind(folder.path()).await;
+    sqlx::raw_sql("PRAGMA user_version = 2").execute(&mut sql).await.unwrap();
+    let error = open(folder.path(), &keys).await.err().unwrap().to_string();
+    assert!(error.contains("schema 2") && error.contains("newer build"), "{error}");
+    sql.close().await.unwrap();
+    for log in ["journal.db-wal", "journal.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(log));
+    }
+    std::fs::write(folder.path().join("journal.db"), vec![b'x'; 20_000]).unwrap();
+    let error = open(folder.path(), &keys).await.err().unwrap().to_string();
+    assert!(error.contains("journal.db is damaged"), "{error}");
+}

@@ -3,3 +3,4 @@
 #![cfg(test)]
 
 mod journal;
+mod journal_crash;
