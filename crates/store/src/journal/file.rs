@@ -29,15 +29,29 @@ pub(super) struct Stored {
 /// Opens the file for the writer: checks the pragmas that durability rests on, makes the table when there is none.
 pub(super) async fn open_writer(folder: &Path, bounds: &Bounds) -> Result<SqliteConnection, StoreError> {
     let mut connection = connect(folder, &[("max_page_count", bounds.file_pages.to_string())]).await?;
-    let mode: String = one(&mut connection, "PRAGMA journal_mode").await?;
-    let synchronous: i64 = one(&mut connection, "PRAGMA synchronous").await?;
+    match prepare(&mut connection).await {
+        Ok(()) => Ok(connection),
+        Err(error) => Err(close_after(connection, error).await),
+    }
+}
+
+/// Closes a connection that is not to be used, and gives the reason back: a refused start leaves nothing open.
+pub(super) async fn close_after(connection: SqliteConnection, error: StoreError) -> StoreError {
+    // Not `close_hard`, which does not wait for the end of sqlx's thread.
+    let _ = connection.close().await;
+    error
+}
+
+async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let mode: String = one(connection, "PRAGMA journal_mode").await?;
+    let synchronous: i64 = one(connection, "PRAGMA synchronous").await?;
     if mode != "wal" || synchronous != 2 {
         return Err(StoreError::Unusable(format!(
             "{NAME} runs with journal_mode={mode} and synchronous={synchronous}, but only wal and 2 (full) make an \
              answer durable: put the data folder on a local disk"
         )));
     }
-    let schema: i64 = one(&mut connection, "PRAGMA user_version").await?;
+    let schema: i64 = one(connection, "PRAGMA user_version").await?;
     if schema > SCHEMA {
         return Err(StoreError::Unusable(format!(
             "{NAME} has schema {schema}, this build knows {SCHEMA}: start the newer build that wrote it"
@@ -50,11 +64,11 @@ pub(super) async fn open_writer(folder: &Path, bounds: &Bounds) -> Result<Sqlite
              PRAGMA user_version = 1;
              COMMIT",
         )
-        .execute(&mut connection)
+        .execute(connection)
         .await
         .map_err(|error| problem("make the journal", &error))?;
     }
-    Ok(connection)
+    Ok(())
 }
 
 /// Opens the file for reading.

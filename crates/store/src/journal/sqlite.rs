@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
-use sqlx::SqliteConnection;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{self, Link};
@@ -55,9 +55,10 @@ impl SqliteJournal {
             blocking("read the journal's mark", move || mark::read(&folder, &keys)).await??
         };
         let mut connection = file::open_writer(folder, &bounds).await?;
-        let newest = check(&mut connection, &keys, &mark, processed).await?;
-        let oldest = file::oldest(&mut connection).await?.unwrap_or(0);
-        let (used, _) = file::sizes(&mut connection).await?;
+        let (newest, oldest, used) = match begin(&mut connection, &keys, &mark, processed).await {
+            Ok(found) => found,
+            Err(error) => return Err(file::close_after(connection, error).await),
+        };
         if !matches!(mark, Mark::At(_)) {
             let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
             blocking("write the journal's mark", move || mark::write(&folder, &keys, newest))
@@ -141,7 +142,9 @@ impl SqliteJournal {
             })
             .await;
         }
-        *self.reader.lock().await = Reader::default();
+        if let Some(connection) = std::mem::take(&mut *self.reader.lock().await).connection {
+            let _ = connection.close().await;
+        }
     }
 }
 
@@ -212,6 +215,19 @@ impl Journal for SqliteJournal {
     fn close(&self) -> Later<'_, ()> {
         Box::pin(self.close_now())
     }
+}
+
+/// The newest link, the offset of the oldest row and the bytes in use.
+async fn begin(
+    connection: &mut SqliteConnection,
+    keys: &KeyRing,
+    mark: &Mark,
+    processed: u64,
+) -> Result<(Link, u64, u64), StoreError> {
+    let newest = check(connection, keys, mark, processed).await?;
+    let oldest = file::oldest(connection).await?.unwrap_or(0);
+    let (used, _) = file::sizes(connection).await?;
+    Ok((newest, oldest, used))
 }
 
 /// Compares the file with its mark and with what is processed, and returns its end; begins a new journal.

@@ -177,7 +177,7 @@ impl Writer {
         refuse(self.queue.drain(), &reason);
         if let Some(connection) = self.connection.take() {
             // Its state is unknown: nothing is to be learned from how it closes.
-            let _ = connection.close_hard().await;
+            let _ = connection.close().await;
         }
         self.retry_at = Instant::now() + self.retry;
         self.retry = (self.retry * 2).min(LAST_RETRY);
