@@ -229,9 +229,9 @@ pub(super) fn log_bytes(pages: u64) -> u64 {
     pages * u64::from(PAGE_BYTES + 24)
 }
 
-/// Gives so many free pages at the end of the file back to the disk.
+/// Gives 2 MiB of free pages back to the disk; used pages at the file's end are moved into free ones.
 pub(super) async fn shrink(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    sqlx::query("PRAGMA incremental_vacuum(512)")
+    sqlx::query("PRAGMA incremental_vacuum(256)")
         .fetch_all(connection)
         .await
         .map_err(|error| problem("shrink the journal", &error))?;

@@ -27,15 +27,17 @@ const IDLE: Duration = Duration::from_millis(250);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 /// What was written to the log is moved into the file in pieces of this size: more makes longer pauses, less moves
-/// pages that are soon written again.
+/// pages that are soon written again, and syncs more often.
 const CHECKPOINT_BYTES: u64 = 2 << 20;
+/// On a disk where a commit takes longer than this, pieces are larger by as much, up to 16 MiB.
+const QUICK: Duration = Duration::from_micros(500);
 /// From this size of the log on a checkpoint waits for readers, so that it can begin anew.
 const LOG_BYTES: u64 = 48 << 20;
 /// Free space inside the file that is worth giving back.
 const SHRINK_BYTES: u64 = 64 << 20;
 /// A step of forgetting aims at this time.
 const STEP: Duration = Duration::from_millis(5);
-/// While few batches wait to be forgotten, they are dropped this often.
+/// While few batches wait to be forgotten, they are dropped this often, or once in 20 commits' time when that is longer.
 const FORGET_EVERY: Duration = Duration::from_millis(50);
 
 /// The writer's side of the journal.
@@ -55,6 +57,9 @@ pub(super) struct Writer {
     step_rows: u64,
     commits_since_forget: u32,
     last_forget: Instant,
+    last_look: Instant,
+    /// What a commit takes, on a moving average.
+    pace: Duration,
     /// Bytes written to the log since they were last moved into the file.
     unmoved: u64,
 }
@@ -81,6 +86,8 @@ pub(super) fn start(
         step_rows: 64,
         commits_since_forget: 0,
         last_forget: Instant::now(),
+        last_look: Instant::now(),
+        pace: QUICK,
         unmoved: 0,
     };
     std::thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
@@ -130,6 +137,8 @@ impl Writer {
         let started = Instant::now();
         match self.write(&group).await {
             Ok(bytes) => {
+                let took = started.elapsed();
+                self.pace = (self.pace * 7 + took) / 8;
                 self.retry = FIRST_RETRY;
                 self.commits_since_forget += 1;
                 let used = self.state.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -137,7 +146,7 @@ impl Writer {
                     // Who has gone away no longer waits for its answer.
                     let _ = waiting.answer.send(Ok(()));
                 }
-                metrics::histogram!("convizit_journal_commit_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!("convizit_journal_commit_seconds").record(took.as_secs_f64());
                 metrics::counter!("convizit_journal_commits_total").increment(1);
                 metrics::gauge!("convizit_journal_queue_bytes").set(self.state.queue_bytes() as f64);
                 metrics::gauge!("convizit_journal_bytes").set(used as f64);
@@ -221,7 +230,8 @@ impl Writer {
         let Some(connection) = self.connection.as_mut() else { return Ok(()) };
         let through = self.state.forget.load(Ordering::Acquire).min(self.state.newest.borrow().offset);
         let waiting = through.saturating_sub(self.oldest);
-        let due = waiting > 0 && (waiting >= self.step_rows || self.last_forget.elapsed() >= FORGET_EVERY);
+        let often = FORGET_EVERY.max(self.pace * 20);
+        let due = waiting > 0 && (idle || waiting >= self.step_rows || self.last_forget.elapsed() >= often);
         if due && (idle || self.commits_since_forget >= 8 || !self.queue.has_records()) {
             let started = Instant::now();
             let below = through.min(self.oldest.saturating_add(self.step_rows));
@@ -229,17 +239,18 @@ impl Writer {
             self.unmoved += file::log_bytes((below - self.oldest) / 4 + 8);
             self.oldest = below;
             self.step_rows =
-                if started.elapsed() > STEP { self.step_rows / 2 } else { self.step_rows * 2 }.clamp(8, 1024);
+                if started.elapsed() > STEP { self.step_rows / 2 } else { self.step_rows * 2 }.clamp(8, 256);
             self.commits_since_forget = 0;
             self.last_forget = Instant::now();
             self.measure().await?;
         }
         self.checkpoint(idle).await?;
-        if idle {
+        if idle || self.last_look.elapsed() >= IDLE {
+            self.last_look = Instant::now();
             let free = self.measure().await?;
             if let Some(connection) = self.connection.as_mut().filter(|_| free > SHRINK_BYTES) {
                 file::shrink(connection).await?;
-                self.unmoved += file::log_bytes(512);
+                self.unmoved += file::log_bytes(64);
             }
         }
         Ok(())
@@ -247,7 +258,9 @@ impl Writer {
 
     async fn checkpoint(&mut self, idle: bool) -> Result<(), StoreError> {
         let Some(connection) = self.connection.as_mut() else { return Ok(()) };
-        if self.unmoved < if idle { 1 } else { CHECKPOINT_BYTES } {
+        let times = (self.pace.as_nanos() / QUICK.as_nanos()).clamp(1, 8);
+        let piece = CHECKPOINT_BYTES * times as u64;
+        if self.unmoved < if idle { 1 } else { piece } {
             return Ok(());
         }
         let (log, whole) = file::checkpoint(connection, false).await?;
@@ -256,7 +269,7 @@ impl Writer {
             file::checkpoint(connection, true).await?;
         }
         // What a reader holds back counts again towards the next checkpoint.
-        self.unmoved = if whole || log >= LOG_BYTES { 0 } else { CHECKPOINT_BYTES / 2 };
+        self.unmoved = if whole || log >= LOG_BYTES { 0 } else { piece / 2 };
         Ok(())
     }
 

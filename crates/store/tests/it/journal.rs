@@ -351,3 +351,18 @@ async fn a_newer_schema_a_foreign_file_and_another_key_file_are_refused() {
     let error = open(folder.path(), &keys).await.err().unwrap().to_string();
     assert!(error.contains("journal.db is damaged"), "{error}");
 }
+
+#[tokio::test]
+async fn after_a_backlog_the_disk_gets_its_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open_bounded(folder.path(), Bounds::default()).await;
+    let noise = Bytes::from(convizit_keys::random_text(1 << 20).unwrap());
+    for _ in 0..70 {
+        journal.append(noise.clone()).await.unwrap();
+    }
+    let length = || std::fs::metadata(folder.path().join("journal.db")).unwrap().len();
+    until(async || length() > 66 << 20).await;
+    journal.forget_through(70);
+    until(async || length() < 66 << 20).await;
+    assert!(journal.health().journal_bytes < 1 << 20, "{:?}", journal.health());
+}
