@@ -161,6 +161,7 @@ impl Writer {
             self.connection.as_mut().ok_or_else(|| StoreError::Full("the journal is closed".to_owned()))?;
         if self.lock.is_none() {
             self.lock = Some(lock(&self.state)?);
+            begin_log(connection).await?;
             // Another process may have appended before.
             self.state.observe(file::newest(connection).await?);
             self.state.owner.store(true, Ordering::Release);
@@ -221,6 +222,7 @@ impl Writer {
                 known.offset
             )));
         }
+        begin_log(&mut connection).await?;
         file::probe(&mut connection).await?;
         Ok(connection)
     }
@@ -280,6 +282,18 @@ impl Writer {
         self.state.used.store(used, Ordering::Relaxed);
         metrics::gauge!("convizit_journal_bytes").set(used as f64);
         Ok(free)
+    }
+}
+
+/// Empties the log before anything is appended to it. After a failed fsync, in this process or the one before, the
+/// system may show bytes of the log that never reached the disk; what is written behind them would be lost with them.
+async fn begin_log(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    match file::checkpoint(connection, true).await? {
+        (_, true) => Ok(()),
+        (_, false) => Err(StoreError::Database {
+            action: "empty the journal's log",
+            problem: "another process has been reading it for 5 s".to_owned(),
+        }),
     }
 }
 
