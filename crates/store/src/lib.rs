@@ -1,56 +1,47 @@
-//! The only door to disk and to SQL. Signatures first; each family of tables has its own file.
+//! The only door to disk and to SQL: journal, frames, registry, projects, destinations, notices, upkeep.
+//!
+//! Three SQLite files, each with one writer: `journal.db` (what was acknowledged), `data.db` (what the worker makes of it,
+//! and the journal offset, in one transaction), `control.db` (what people set). With a PostgreSQL URL, data and control
+//! live there and the journal stays a local file.
 
-pub mod journal;
-
-use std::collections::HashSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
-use convizit_model::{
-    Clock, Destination, Event, EventId, Notice, NoticeKind, NoticeState, Outcome, Project, ProjectId, ProjectKey,
-    ProjectSettings, StateRow, Timestamp, Work,
-};
+use convizit_model::{Clock, Destination, Outcome, Timestamp};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-/// What can go wrong in the store.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The disk or the database failed; nothing was written.
-    #[error("{action}: {problem}")]
-    Database {
-        /// The transaction's name.
-        action: &'static str,
-        /// What the engine said.
-        problem: String,
-    },
-    /// There is no room: the collector answers 503.
-    #[error("{0}")]
-    Full(String),
-    /// A thing that does not exist.
-    #[error("there is no {what} {name}")]
-    NotFound {
-        /// `project`, `destination`, `notice`.
-        what: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// What a person asked for is not possible as it stands.
-    #[error("{0}")]
-    Invalid(String),
-    /// The stored data cannot be used by this build, or is damaged.
-    #[error("{0}")]
-    Unusable(String),
-    /// Another worker has moved the offset, or another reader the cursor.
-    #[error("{what} stands elsewhere than expected: somebody else has moved it")]
-    Moved {
-        /// Which cursor.
-        what: String,
-    },
-    /// Keys.
-    #[error(transparent)]
-    Keys(#[from] convizit_keys::KeyError),
-}
+mod clock;
+mod database;
+mod destinations;
+mod error;
+mod frames;
+pub mod journal;
+mod notices;
+mod projects;
+mod seen;
+mod upkeep;
+mod work;
+
+pub use clock::SystemClock;
+pub use error::StoreError;
+
+use database::Database;
+use journal::{Bounds, Journal, SqliteJournal};
+use projects::KeyCache;
+
+static CONTROL: sqlx::migrate::Migrator = sqlx::migrate!("migrations/control");
+static DATA: sqlx::migrate::Migrator = sqlx::migrate!("migrations/data");
+
+/// How often other processes' changes are looked for, counters saved and small upkeep done.
+const LOOK: Duration = Duration::from_secs(1);
+/// Rounds of `LOOK` between two rounds of upkeep.
+const UPKEEP_ROUNDS: u32 = 5;
 
 /// Where the data is, and its bounds.
 #[derive(Debug, Clone)]
@@ -67,13 +58,20 @@ pub struct StoreConfig {
     pub reserve_bytes: u64,
 }
 
-/// The system's clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
-
-/// The store: cheap to clone, shared by every role in the process.
-#[derive(Clone)]
-pub struct Store {}
+impl StoreConfig {
+    /// The embedded default in this folder.
+    #[must_use]
+    pub fn in_folder(folder: &Path) -> Self {
+        let bounds = Bounds::default();
+        Self {
+            folder: folder.to_owned(),
+            database: None,
+            journal_bytes: bounds.journal_bytes,
+            queue_bytes: bounds.queue_bytes,
+            reserve_bytes: bounds.reserve_bytes,
+        }
+    }
+}
 
 /// What the journal holds at one offset.
 #[derive(Debug, Clone)]
@@ -120,7 +118,7 @@ pub struct Health {
     pub failing: Option<String>,
     /// Bytes waiting for the journal's writer.
     pub queue_bytes: u64,
-    /// Bytes of the journal's unprocessed batches.
+    /// Bytes of the journal's batches that are not yet dropped.
     pub journal_bytes: u64,
     /// Newest journal offset.
     pub journal_offset: u64,
@@ -128,44 +126,137 @@ pub struct Health {
     pub worker_offset: u64,
 }
 
-#[expect(clippy::unused_async, reason = "signatures of work in progress")]
+/// The store: cheap to clone, shared by every role in the process.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    keys: Arc<KeyRing>,
+    clock: Arc<dyn Clock>,
+    control: Database,
+    data: Database,
+    journal: Arc<dyn Journal>,
+    projects: RwLock<Arc<KeyCache>>,
+    control_version: AtomicU64,
+    worker_offset: AtomicU64,
+    counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
+    /// Rises whenever this process stored events.
+    stored: watch::Sender<u64>,
+    stop: CancellationToken,
+}
+
 impl Store {
     /// Opens or makes the data folder and databases, runs migrations, recovers the journal, checks its mark.
     ///
     /// # Errors
     /// A database of a newer schema, a damaged journal, an unwritable folder, pragmas that do not hold: each in one sentence that says what to do.
     pub async fn open(config: StoreConfig, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let _ = (config, keys, clock);
-        todo!()
+        make_folder(&config.folder)?;
+        let (control, data) = match &config.database {
+            None => (
+                Database::sqlite(&config.folder.join("control.db"), &CONTROL).await?,
+                Database::sqlite(&config.folder.join("data.db"), &DATA).await?,
+            ),
+            Some(url) => {
+                let both = Database::postgres(url, &[&CONTROL, &DATA]).await?;
+                (both.clone(), both)
+            }
+        };
+        let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
+            .fetch_one(data.readers())
+            .await
+            .map_err(|error| StoreError::Database { action: "read worker offset", problem: error.to_string() })?;
+        let processed = u64::try_from(processed).unwrap_or(0);
+        let bounds = Bounds {
+            journal_bytes: config.journal_bytes,
+            queue_bytes: config.queue_bytes,
+            reserve_bytes: config.reserve_bytes,
+            ..Bounds::default()
+        };
+        let journal = SqliteJournal::open(&config.folder, keys.clone(), bounds, processed).await?;
+        let store = Self(Arc::new(Inner {
+            keys,
+            clock,
+            control,
+            data,
+            journal: Arc::new(journal),
+            projects: RwLock::default(),
+            control_version: AtomicU64::new(0),
+            worker_offset: AtomicU64::new(processed),
+            counters: Mutex::default(),
+            stored: watch::Sender::new(0),
+            stop: CancellationToken::new(),
+        }));
+        store.refresh().await?;
+        tokio::spawn(look(store.clone()));
+        Ok(store)
     }
 
     /// The installation's clock.
     #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
-        todo!()
+        self.0.clock.clone()
     }
 
     /// Waits for the writers to finish what they have and closes the databases.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        if let Err(error) = self.save_counters().await {
+            tracing::warn!(%error, "the counters of the last second were not saved");
+        }
+        self.0.journal.close().await;
+        self.0.data.close().await;
+        self.0.control.close().await;
+    }
 
-    // ---- journal/ ----
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.0.keys
+    }
+
+    pub(crate) fn control(&self) -> &Database {
+        &self.0.control
+    }
+
+    pub(crate) fn data(&self) -> &Database {
+        &self.0.data
+    }
+
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        &*self.0.journal
+    }
+
+    pub(crate) fn counters(&self) -> MutexGuard<'_, BTreeMap<(i64, Outcome), u64>> {
+        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keys_in_memory(&self) -> Arc<KeyCache> {
+        self.0.projects.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_control(&self, version: u64, cache: KeyCache) {
+        *self.0.projects.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cache);
+        self.0.control_version.store(version, Ordering::Release);
+    }
+
+    pub(crate) fn stored(&self, offset: u64) {
+        self.0.worker_offset.store(offset, Ordering::Release);
+        self.0.stored.send_modify(|count| *count += 1);
+    }
 
     /// Whether the journal's queue takes so many bytes now: asked before parsing.
     ///
     /// # Errors
     /// `Full` with the reason: queue, journal bound, disk reserve, failing disk.
     pub fn journal_has_room(&self, bytes: usize) -> Result<(), StoreError> {
-        let _ = bytes;
-        todo!()
+        self.0.journal.has_room(bytes)
     }
 
     /// Appends a record and returns when it is on disk and synced.
     ///
     /// # Errors
-    /// `Full` or `Database`; then the record is not in the journal.
+    /// `Full` or `Database`; then the record does not count as accepted.
     pub async fn journal_append(&self, record: Bytes) -> Result<(), StoreError> {
-        let _ = record;
-        todo!()
+        self.0.journal.append(record).await
     }
 
     /// The batches after an offset, oldest first, at most so many bytes (one batch at least).
@@ -173,301 +264,81 @@ impl Store {
     /// # Errors
     /// `Unusable` when a batch is damaged or the chain is broken.
     pub async fn journal_read(&self, after: u64, max_bytes: usize) -> Result<Vec<JournalBatch>, StoreError> {
-        let _ = (after, max_bytes);
-        todo!()
+        self.0.journal.read(after, max_bytes).await
     }
 
     /// Returns when the journal has a batch after this offset.
     pub async fn journal_wait(&self, after: u64) {
-        let _ = after;
+        self.0.journal.wait(after).await;
     }
 
-    // ---- worker ----
-
-    /// The offset up to which the journal is processed.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn worker_offset(&self) -> Result<u64, StoreError> {
-        todo!()
-    }
-
-    /// Which of these ids are stored already.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn seen(&self, project: i64, ids: &[EventId]) -> Result<HashSet<EventId>, StoreError> {
-        let _ = (project, ids);
-        todo!()
-    }
-
-    /// All state rows of a project but its sessions.
-    ///
-    /// # Errors
-    /// `Database`, `Keys`.
-    pub async fn load_state(&self, project: i64) -> Result<Vec<StateRow>, StoreError> {
-        let _ = project;
-        todo!()
-    }
-
-    /// The session rows of these keys.
-    ///
-    /// # Errors
-    /// `Database`, `Keys`.
-    pub async fn load_sessions(&self, project: i64, keys: &[u64]) -> Result<Vec<StateRow>, StoreError> {
-        let _ = (project, keys);
-        todo!()
-    }
-
-    /// Writes frames, seen ids, rows, counts, samples, outcomes, quarantine, notices and the offset in ONE transaction,
-    /// then lets the journal drop what is processed. Frames are merged apart, in steps of at most 20 ms.
-    ///
-    /// # Errors
-    /// `Moved` when the offset is not `work.from`; then nothing is written.
-    pub async fn commit_work(&self, work: Work) -> Result<(), StoreError> {
-        let _ = work;
-        todo!()
-    }
-
-    // ---- reading events ----
-
-    /// Events after a number, oldest first, at most so many and about so many bytes.
-    ///
-    /// # Errors
-    /// `Database`, `Keys`.
-    pub async fn events_after(
-        &self,
-        project: i64,
-        after: i64,
-        max_events: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<StoredEvent>, StoreError> {
-        let _ = (project, after, max_events, max_bytes);
-        todo!()
-    }
-
-    /// Number of a project's newest event, 0 when it has none.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn last_event(&self, project: i64) -> Result<i64, StoreError> {
-        let _ = project;
-        todo!()
-    }
-
-    /// Returns when the project has an event after this number.
+    /// Returns when the project has an event after this number. Events that another process stores are noticed within a second.
     pub async fn wait_for_event(&self, project: i64, after: i64) {
-        let _ = (project, after);
-    }
-
-    /// The newest samples of a name, newest first, at most 20.
-    ///
-    /// # Errors
-    /// `Database`, `Keys`.
-    pub async fn samples(&self, project: i64, name: u64) -> Result<Vec<Event>, StoreError> {
-        let _ = (project, name);
-        todo!()
-    }
-
-    // ---- projects, settings ----
-
-    /// Makes a project with a new random key.
-    ///
-    /// # Errors
-    /// `Invalid` when it exists or the settings are wrong.
-    pub async fn create_project(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
-        let _ = (id, settings);
-        todo!()
-    }
-
-    /// All projects, by id.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn projects(&self) -> Result<Vec<Project>, StoreError> {
-        todo!()
-    }
-
-    /// One project.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn project(&self, id: &ProjectId) -> Result<Project, StoreError> {
-        let _ = id;
-        todo!()
-    }
-
-    /// The project of a public key, from memory (refreshed at once in this process, within 2 s across processes).
-    #[must_use]
-    pub fn project_by_key(&self, key: &ProjectKey) -> Option<Arc<Project>> {
-        let _ = key;
-        todo!()
-    }
-
-    /// Validates and saves settings, raising the version.
-    ///
-    /// # Errors
-    /// `Invalid` with the field and what to change; `NotFound`.
-    pub async fn save_settings(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
-        let _ = (id, settings);
-        todo!()
-    }
-
-    /// Deletes a project and all that is its own, in steps.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn remove_project(&self, id: &ProjectId) -> Result<(), StoreError> {
-        let _ = id;
-        todo!()
+        let mut stored = self.0.stored.subscribe();
+        loop {
+            match self.last_event(project).await {
+                Ok(last) if last > after => return,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "cannot look for new events"),
+            }
+            // Either way it is time to look again.
+            tokio::time::timeout(LOOK, stored.changed()).await.ok();
+        }
     }
 
     /// A number that rises with every change of projects, settings and destinations.
     #[must_use]
     pub fn control_version(&self) -> u64 {
-        todo!()
+        self.0.control_version.load(Ordering::Acquire)
     }
 
     /// The visitor of identity mode `none`: HMAC under a secret that changes each UTC day, over project, address and user agent.
     #[must_use]
     pub fn derived_visitor(&self, project: i64, address: &str, user_agent: &str, now: Timestamp) -> String {
-        let _ = (project, address, user_agent, now);
-        todo!()
-    }
-
-    // ---- destinations ----
-
-    /// Adds or changes a destination; a new one starts at the newest event, or at the first with `from_start`. The secret is stored sealed.
-    ///
-    /// # Errors
-    /// `Invalid`.
-    pub async fn save_destination(
-        &self,
-        destination: &Destination,
-        secret: Option<&str>,
-        from_start: bool,
-    ) -> Result<(), StoreError> {
-        let _ = (destination, secret, from_start);
-        todo!()
-    }
-
-    /// All destinations of a project, or of all, with their state.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn destinations(&self, project: Option<&ProjectId>) -> Result<Vec<DestinationState>, StoreError> {
-        let _ = project;
-        todo!()
-    }
-
-    /// The opened secret of a destination.
-    ///
-    /// # Errors
-    /// `Keys`, `NotFound`.
-    pub async fn destination_secret(&self, project: &ProjectId, name: &str) -> Result<Option<String>, StoreError> {
-        let _ = (project, name);
-        todo!()
-    }
-
-    /// Deletes a destination, its cursor and its dead letters.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn remove_destination(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
-        let _ = (project, name);
-        todo!()
-    }
-
-    /// Moves a cursor from where it stood, writing refused events as dead letters in the same transaction.
-    ///
-    /// # Errors
-    /// `Moved` when it stands elsewhere.
-    pub async fn advance(
-        &self,
-        project: &ProjectId,
-        name: &str,
-        from: i64,
-        to: i64,
-        dead: Vec<DeadLetter>,
-    ) -> Result<(), StoreError> {
-        let _ = (project, name, from, to, dead);
-        todo!()
-    }
-
-    /// Pauses a destination with a reason and a notice, or resumes it with `None`.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn pause_destination(
-        &self,
-        project: &ProjectId,
-        name: &str,
-        reason: Option<&str>,
-    ) -> Result<(), StoreError> {
-        let _ = (project, name, reason);
-        todo!()
-    }
-
-    // ---- outcomes, notices, upkeep ----
-
-    /// Adds to the counters of outcomes given before the journal; in memory, saved each second.
-    pub fn count(&self, project: i64, outcome: Outcome, items: u64) {
-        let _ = (project, outcome, items);
-    }
-
-    /// Totals of outcomes of a project.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn outcomes(&self, project: i64) -> Result<Vec<(String, u64)>, StoreError> {
-        let _ = project;
-        todo!()
-    }
-
-    /// Raises a notice, or adds to the open one of the same kind, project and subject.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn raise(
-        &self,
-        kind: NoticeKind,
-        project: Option<&ProjectId>,
-        subject: &str,
-        text: &str,
-    ) -> Result<(), StoreError> {
-        let _ = (kind, project, subject, text);
-        todo!()
-    }
-
-    /// Notices, newest first; all states with `resolved`.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn notices(&self, resolved: bool) -> Result<Vec<Notice>, StoreError> {
-        let _ = resolved;
-        todo!()
-    }
-
-    /// Moves a notice to another state.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn set_notice(&self, id: i64, state: NoticeState) -> Result<(), StoreError> {
-        let _ = (id, state);
-        todo!()
+        let purpose = format!("visitor {}", now.day());
+        let message = format!("{project}\n{address}\n{user_agent}");
+        self.0.keys.mac(&purpose, message.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Health for `/healthz`, `/readyz` and `/metrics`.
     #[must_use]
     pub fn health(&self) -> Health {
-        todo!()
+        let journal = self.0.journal.health();
+        Health {
+            failing: journal.failing,
+            queue_bytes: journal.queue_bytes,
+            journal_bytes: journal.journal_bytes,
+            journal_offset: journal.offset,
+            worker_offset: self.0.worker_offset.load(Ordering::Acquire),
+        }
     }
+}
 
-    /// One round of upkeep in steps of at most 20 ms: merges frames, drops days beyond retention, deletes processed journal rows, checkpoints.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn upkeep(&self) -> Result<(), StoreError> {
-        todo!()
+/// Looks for other processes' changes and saves counters each second until the store is closed.
+async fn look(store: Store) {
+    let mut round: u32 = 0;
+    loop {
+        tokio::select! {
+            () = store.0.stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        round = round.wrapping_add(1);
+        let done = async {
+            store.refresh().await?;
+            store.save_counters().await?;
+            if round.is_multiple_of(UPKEEP_ROUNDS) { store.upkeep().await } else { Ok(()) }
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "upkeep of the store failed; it is tried again");
+        }
     }
+}
+
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| StoreError::Unusable(format!("the data folder {} cannot be made: {error}", folder.display())))
 }

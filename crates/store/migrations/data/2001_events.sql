@@ -1,0 +1,97 @@
+-- What the worker writes in its one transaction, and what readers keep of their own progress.
+CREATE TABLE worker (
+    id BIGINT PRIMARY KEY,
+    journal_offset BIGINT NOT NULL
+);
+INSERT INTO worker (id, journal_offset) VALUES (0, 0);
+
+-- Event numbers given so far.
+CREATE TABLE progress (
+    project BIGINT PRIMARY KEY,
+    last_number BIGINT NOT NULL
+);
+
+CREATE TABLE frames (
+    project BIGINT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    day BIGINT NOT NULL,
+    -- Sealed.
+    body BYTEA NOT NULL,
+    PRIMARY KEY (project, first)
+);
+CREATE INDEX frames_by_day ON frames (project, day);
+
+-- Days that have a table of seen ids, `seen_<day>`; 0 is the table of ids whose own time is more than a day ahead.
+CREATE TABLE seen_days (
+    day BIGINT PRIMARY KEY
+);
+
+CREATE TABLE state (
+    project BIGINT NOT NULL,
+    kind BIGINT NOT NULL,
+    key BIGINT NOT NULL,
+    expires BIGINT,
+    -- Sealed.
+    body BYTEA NOT NULL,
+    PRIMARY KEY (project, kind, key)
+);
+CREATE INDEX state_by_expiry ON state (expires);
+
+CREATE TABLE counts (
+    project BIGINT NOT NULL,
+    name BIGINT NOT NULL,
+    hour BIGINT NOT NULL,
+    events BIGINT NOT NULL,
+    PRIMARY KEY (project, name, hour)
+);
+
+-- Numbers of the newest events of a name: the samples themselves stay in their frames, so that retention and erasure cover them.
+CREATE TABLE samples (
+    project BIGINT NOT NULL,
+    name BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (project, name, number)
+);
+
+CREATE TABLE outcomes (
+    project BIGINT NOT NULL,
+    outcome TEXT NOT NULL,
+    items BIGINT NOT NULL,
+    PRIMARY KEY (project, outcome)
+);
+
+CREATE TABLE quarantine (
+    project BIGINT NOT NULL,
+    subject TEXT NOT NULL,
+    -- Sealed.
+    body BYTEA NOT NULL,
+    PRIMARY KEY (project, subject)
+);
+
+CREATE TABLE notices (
+    id BIGINT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    project TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    text TEXT NOT NULL,
+    state TEXT NOT NULL,
+    count BIGINT NOT NULL,
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL
+);
+
+CREATE TABLE cursors (
+    project BIGINT NOT NULL,
+    destination TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    PRIMARY KEY (project, destination)
+);
+
+CREATE TABLE dead_letters (
+    project BIGINT NOT NULL,
+    destination TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (project, destination, number)
+);

@@ -1,0 +1,243 @@
+//! Destinations: their configuration, sealed secrets, cursors and dead letters.
+
+use convizit_keys::Place;
+use convizit_model::{Destination, NoticeKind, ProjectId};
+use sqlx::{AssertSqlSafe, Row, query};
+
+use crate::database::{insert_rows, pieces};
+use crate::error::{During, StoreError};
+use crate::{DeadLetter, DestinationState, Store, projects};
+
+impl Store {
+    /// Adds or changes a destination; a new one starts at the newest event, or at the first with `from_start`. The secret is stored sealed;
+    /// without one, the stored secret stays.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is not 1 to 64 of a-z, 0-9 and -; `NotFound` for the project.
+    pub async fn save_destination(
+        &self,
+        destination: &Destination,
+        secret: Option<&str>,
+        from_start: bool,
+    ) -> Result<(), StoreError> {
+        let name = destination.name.clone();
+        if name.parse::<ProjectId>().is_err() {
+            return Err(StoreError::Invalid("a destination's name has 1 to 64 of a-z, 0-9 and -".to_owned()));
+        }
+        let project = self.project(&destination.project).await?.number;
+        let body = serde_json::to_string(destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let place = Place { table: "destinations", project, row: name.as_bytes() };
+        let sealed = secret.map(|secret| self.keys().seal(place, secret.as_bytes())).transpose()?;
+        // The cursor comes first: a destination without one is never seen.
+        let start = if from_start { 0 } else { self.last_event(project).await? };
+        let cursor = name.clone();
+        self.data()
+            .run_tx("make cursor", move |connection| {
+                let cursor = cursor.clone();
+                Box::pin(async move {
+                    query("INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO NOTHING")
+                        .bind(project)
+                        .bind(cursor)
+                        .bind(start)
+                        .execute(connection)
+                        .await
+                        .during("make cursor")
+                        .map(|_| ())
+                })
+            })
+            .await?;
+        self.control()
+            .run_tx("save destination", move |connection| {
+                let (name, body, sealed) = (name.clone(), body.clone(), sealed.clone());
+                Box::pin(async move {
+                    let sql = "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) \
+                               DO UPDATE SET body = excluded.body, secret = COALESCE(excluded.secret, destinations.secret)";
+                    query(sql).bind(project).bind(name).bind(body).bind(sealed).execute(&mut *connection).await.during("save destination")?;
+                    projects::touch(connection).await
+                })
+            })
+            .await?;
+        self.refresh().await
+    }
+
+    /// All destinations of a project, or of all, with their state.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn destinations(&self, project: Option<&ProjectId>) -> Result<Vec<DestinationState>, StoreError> {
+        let number = match project {
+            Some(id) => Some(self.project(id).await?.number),
+            None => None,
+        };
+        let rows = query(
+            "SELECT project, name, body FROM destinations WHERE $1 IS NULL OR project = $1 ORDER BY project, name",
+        )
+        .bind(number)
+        .fetch_all(self.control().readers())
+        .await
+        .during("list destinations")?;
+        let mut states = Vec::new();
+        for row in rows {
+            let (project, name, body): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
+            let destination: Destination = serde_json::from_str(&body).map_err(|error| {
+                StoreError::Unusable(format!("destination {name}: {error}; remove it and add it again"))
+            })?;
+            let cursor: Option<i64> =
+                sqlx::query_scalar("SELECT number FROM cursors WHERE project = $1 AND destination = $2")
+                    .bind(project)
+                    .bind(name.as_str())
+                    .fetch_optional(self.data().readers())
+                    .await
+                    .during("read cursor")?;
+            let dead: i64 =
+                sqlx::query_scalar("SELECT COUNT(*) FROM dead_letters WHERE project = $1 AND destination = $2")
+                    .bind(project)
+                    .bind(name.as_str())
+                    .fetch_one(self.data().readers())
+                    .await
+                    .during("count dead letters")?;
+            states.push(DestinationState { destination, cursor: cursor.unwrap_or(0), dead });
+        }
+        Ok(states)
+    }
+
+    /// The opened secret of a destination.
+    ///
+    /// # Errors
+    /// `Keys`, `NotFound`.
+    pub async fn destination_secret(&self, project: &ProjectId, name: &str) -> Result<Option<String>, StoreError> {
+        let number = self.project(project).await?.number;
+        let row = query("SELECT secret FROM destinations WHERE project = $1 AND name = $2")
+            .bind(number)
+            .bind(name)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("read secret")?
+            .ok_or_else(|| StoreError::not_found("destination", name))?;
+        let Some(sealed) = row.get::<Option<Vec<u8>>, _>(0) else { return Ok(None) };
+        let opened =
+            self.keys().open(Place { table: "destinations", project: number, row: name.as_bytes() }, &sealed)?;
+        Ok(Some(String::from_utf8_lossy(&opened).into_owned()))
+    }
+
+    /// Deletes a destination, its cursor and its dead letters.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn remove_destination(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
+        let number = self.project(project).await?.number;
+        let owned = name.to_owned();
+        self.control()
+            .run_tx("remove destination", move |connection| {
+                let name = owned.clone();
+                Box::pin(async move {
+                    let done = query("DELETE FROM destinations WHERE project = $1 AND name = $2")
+                        .bind(number)
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during("remove destination")?;
+                    if done.rows_affected() == 0 {
+                        return Err(StoreError::not_found("destination", name));
+                    }
+                    projects::touch(connection).await
+                })
+            })
+            .await?;
+        let owned = name.to_owned();
+        self.data()
+            .run_tx("remove cursor", move |connection| {
+                let name = owned.clone();
+                Box::pin(async move {
+                    for sql in [
+                        "DELETE FROM cursors WHERE project = $1 AND destination = $2",
+                        "DELETE FROM dead_letters WHERE project = $1 AND destination = $2",
+                    ] {
+                        query(sql)
+                            .bind(number)
+                            .bind(name.as_str())
+                            .execute(&mut *connection)
+                            .await
+                            .during("remove cursor")?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        self.refresh().await
+    }
+
+    /// Moves a cursor from where it stood, writing refused events as dead letters in the same transaction.
+    ///
+    /// # Errors
+    /// `Moved` when it stands elsewhere.
+    pub async fn advance(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        from: i64,
+        to: i64,
+        dead: Vec<DeadLetter>,
+    ) -> Result<(), StoreError> {
+        let number = self.project(project).await?.number;
+        let name = name.to_owned();
+        self.data()
+            .run_tx("advance cursor", move |connection| {
+                let (name, dead) = (name.clone(), dead.clone());
+                Box::pin(async move {
+                    let done =
+                        query("UPDATE cursors SET number = $1 WHERE project = $2 AND destination = $3 AND number = $4")
+                            .bind(to)
+                            .bind(number)
+                            .bind(name.as_str())
+                            .bind(from)
+                            .execute(&mut *connection)
+                            .await
+                            .during("advance cursor")?;
+                    if done.rows_affected() != 1 {
+                        return Err(StoreError::Moved { what: format!("the cursor of destination {name}") });
+                    }
+                    for piece in pieces(&dead) {
+                        let head = "INSERT INTO dead_letters (project, destination, number, reason)";
+                        let sql =
+                            insert_rows(head, 4, piece.len(), "ON CONFLICT (project, destination, number) DO NOTHING");
+                        let mut insert = query(AssertSqlSafe(sql));
+                        for letter in piece {
+                            insert = insert
+                                .bind(number)
+                                .bind(name.as_str())
+                                .bind(letter.number)
+                                .bind(letter.reason.as_str());
+                        }
+                        insert.execute(&mut *connection).await.during("write dead letters")?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Pauses a destination with a reason and a notice, or resumes it with `None`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn pause_destination(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        reason: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let states = self.destinations(Some(project)).await?;
+        let state = states.into_iter().find(|state| state.destination.name == name);
+        let mut destination = state.ok_or_else(|| StoreError::not_found("destination", name))?.destination;
+        destination.paused = reason.map(str::to_owned);
+        self.save_destination(&destination, None, false).await?;
+        if let Some(reason) = reason {
+            let text = format!(
+                "destination {name} was paused: {reason}; mend it, then `convizit destination resume {project} {name}`"
+            );
+            self.raise(NoticeKind::DestinationPaused, Some(project), name, &text).await?;
+        }
+        Ok(())
+    }
+}

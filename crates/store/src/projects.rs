@@ -1,0 +1,175 @@
+//! Projects, their keys and settings; a copy in memory answers the collector.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Timestamp};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row, query};
+
+use crate::Store;
+use crate::error::{During, StoreError};
+
+/// What the collector asks for with every request.
+pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
+
+const COLUMNS: &str = "SELECT number, id, key, created, version, settings FROM projects";
+
+fn project(row: &AnyRow) -> Result<Project, StoreError> {
+    let id: String = row.get(1);
+    let key: String = row.get(2);
+    let settings: String = row.get(5);
+    let damaged =
+        |what: String| StoreError::Unusable(format!("project {id}: {what}; restore control.db from a backup"));
+    Ok(Project {
+        id: id.parse().map_err(|error: convizit_model::IdError| damaged(error.to_string()))?,
+        number: row.get(0),
+        key: key.parse().map_err(|error: convizit_model::IdError| damaged(error.to_string()))?,
+        created: Timestamp::from_millis(row.get(3)),
+        version: u64::try_from(row.get::<i64, _>(4)).unwrap_or(0),
+        settings: serde_json::from_str(&settings).map_err(|error| damaged(error.to_string()))?,
+    })
+}
+
+/// Raises the control version, so that other processes look again.
+pub(crate) async fn touch(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    query("UPDATE control_version SET version = version + 1 WHERE id = 0")
+        .execute(connection)
+        .await
+        .during("raise control version")?;
+    Ok(())
+}
+
+fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
+    settings.validate().map_err(|error| StoreError::Invalid(error.to_string()))?;
+    serde_json::to_string(settings).map_err(|error| StoreError::Invalid(error.to_string()))
+}
+
+impl Store {
+    /// Makes a project with a new random key.
+    ///
+    /// # Errors
+    /// `Invalid` when it exists or the settings are wrong.
+    pub async fn create_project(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
+        let body = valid(&settings)?;
+        let key = format!("pk_{}", convizit_keys::random_text(15)?);
+        let now = self.clock().now().as_millis();
+        let name = id.to_string();
+        self.control()
+            .run_tx("create project", move |connection| {
+                let (name, key, body) = (name.clone(), key.clone(), body.clone());
+                Box::pin(async move {
+                    let number: i64 = sqlx::query_scalar("UPDATE control_version SET version = version + 1 WHERE id = 1 RETURNING version")
+                        .fetch_one(&mut *connection)
+                        .await
+                        .during("number project")?;
+                    let insert = "INSERT INTO projects (number, id, key, created, version, settings) VALUES ($1, $2, $3, $4, 1, $5)";
+                    let done = query(insert).bind(number).bind(name.as_str()).bind(key).bind(now).bind(body).execute(&mut *connection).await;
+                    match done {
+                        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                            Err(StoreError::Invalid(format!("project {name} exists already: choose another id")))
+                        }
+                        other => other.during("create project").map(|_| ()),
+                    }?;
+                    touch(connection).await
+                })
+            })
+            .await?;
+        self.refresh().await?;
+        self.project(id).await
+    }
+
+    /// All projects, by id.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn projects(&self) -> Result<Vec<Project>, StoreError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} ORDER BY id")))
+            .fetch_all(self.control().readers())
+            .await
+            .during("list projects")?;
+        rows.iter().map(project).collect()
+    }
+
+    /// One project.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn project(&self, id: &ProjectId) -> Result<Project, StoreError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1")))
+            .bind(id.as_str())
+            .fetch_optional(self.control().readers())
+            .await
+            .during("read project")?;
+        row.as_ref().map(project).transpose()?.ok_or_else(|| StoreError::not_found("project", id))
+    }
+
+    /// The project of a public key, from memory (refreshed at once in this process, within 2 s across processes).
+    #[must_use]
+    pub fn project_by_key(&self, key: &ProjectKey) -> Option<Arc<Project>> {
+        self.keys_in_memory().get(key).cloned()
+    }
+
+    /// Validates and saves settings, raising the version.
+    ///
+    /// # Errors
+    /// `Invalid` with the field and what to change; `NotFound`.
+    pub async fn save_settings(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
+        let body = valid(&settings)?;
+        let name = id.to_string();
+        self.control()
+            .run_tx("save settings", move |connection| {
+                let (name, body) = (name.clone(), body.clone());
+                Box::pin(async move {
+                    let done = query("UPDATE projects SET settings = $1, version = version + 1 WHERE id = $2")
+                        .bind(body)
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during("save settings")?;
+                    if done.rows_affected() == 0 {
+                        return Err(StoreError::not_found("project", name));
+                    }
+                    touch(connection).await
+                })
+            })
+            .await?;
+        self.refresh().await?;
+        self.project(id).await
+    }
+
+    /// Deletes a project: its settings and destinations at once, its data in the steps of `upkeep`.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn remove_project(&self, id: &ProjectId) -> Result<(), StoreError> {
+        let number = self.project(id).await?.number;
+        self.control()
+            .run_tx("remove project", move |connection| {
+                Box::pin(async move {
+                    for sql in ["DELETE FROM destinations WHERE project = $1", "DELETE FROM projects WHERE number = $1"]
+                    {
+                        query(sql).bind(number).execute(&mut *connection).await.during("remove project")?;
+                    }
+                    touch(connection).await
+                })
+            })
+            .await?;
+        self.refresh().await
+    }
+
+    /// Takes over what other processes changed.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let version: i64 = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 0")
+            .fetch_one(self.control().readers())
+            .await
+            .during("read control version")?;
+        let version = u64::try_from(version).unwrap_or(0);
+        if version != self.control_version() {
+            let cache: KeyCache =
+                self.projects().await?.into_iter().map(|project| (project.key.clone(), Arc::new(project))).collect();
+            self.set_control(version, cache);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Ids of stored events, by received day, so that a repeat is recognised for as long as data is kept.
+//!
+//! A UUIDv7 holds the time of its making, which bounds the days that it can have been received on: from the day before
+//! (a clock may be a day ahead) to today. Ids from further ahead go into one table that every look-up asks. A day's table
+//! is dropped whole when no project keeps that day any more.
+
+use std::collections::HashSet;
+
+use convizit_model::EventId;
+use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+
+use crate::Store;
+use crate::database::{Engine, insert_rows, pieces};
+use crate::error::{During, StoreError};
+
+/// Bytes of a key: the event's id, then the project's number. Ids of one time stand together: the tree grows at its end.
+pub(crate) const KEY: usize = 20;
+
+/// The number of the table of ids from more than a day ahead.
+pub(crate) const AHEAD: i64 = 0;
+
+pub(crate) fn key(project: i64, id: &EventId) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    key[..16].copy_from_slice(id.as_bytes());
+    // Project numbers are given one by one and stay far below 2^32.
+    key[16..].copy_from_slice(&u32::try_from(project).unwrap_or(u32::MAX).to_be_bytes());
+    key
+}
+
+/// The table that an id received on this day belongs to.
+pub(crate) fn table_of(id: &EventId, received_day: i64) -> i64 {
+    if id.embedded_time().day() > received_day + 1 { AHEAD } else { received_day.max(1) }
+}
+
+/// Inserts the keys of one day, making its table when it is the day's first.
+pub(crate) async fn insert(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    day: i64,
+    keys: &[[u8; KEY]],
+) -> Result<(), StoreError> {
+    const NAME: &str = "insert seen ids";
+    let known: Option<i64> = sqlx::query_scalar("SELECT day FROM seen_days WHERE day = $1")
+        .bind(day)
+        .fetch_optional(&mut *connection)
+        .await
+        .during(NAME)?;
+    if known.is_none() {
+        // Engine-specific: WITHOUT ROWID stores the key once instead of twice (25 instead of 50 bytes an event).
+        let storage = if engine == Engine::Sqlite { "WITHOUT ROWID" } else { "" };
+        let sql = format!("CREATE TABLE IF NOT EXISTS seen_{day} (id BYTEA PRIMARY KEY) {storage}");
+        // Only a number and a constant are composed.
+        query(AssertSqlSafe(sql)).execute(&mut *connection).await.during(NAME)?;
+        query("INSERT INTO seen_days (day) VALUES ($1)").bind(day).execute(&mut *connection).await.during(NAME)?;
+    }
+    for piece in pieces(keys) {
+        let sql = insert_rows(&format!("INSERT INTO seen_{day} (id)"), 1, piece.len(), "");
+        let mut insert = query(AssertSqlSafe(sql));
+        for key in piece {
+            insert = insert.bind(key.as_slice());
+        }
+        insert.execute(&mut *connection).await.during(NAME)?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Which of these ids are stored already.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn seen(&self, project: i64, ids: &[EventId]) -> Result<HashSet<EventId>, StoreError> {
+        const NAME: &str = "look up seen ids";
+        let mut found = HashSet::new();
+        let Some(oldest) = ids.iter().map(|id| id.embedded_time().day() - 1).min() else { return Ok(found) };
+        let days = query("SELECT day FROM seen_days WHERE day = 0 OR day >= $1")
+            .bind(oldest)
+            .fetch_all(self.data().readers())
+            .await
+            .during(NAME)?;
+        for row in days {
+            let day: i64 = row.get(0);
+            let candidates: Vec<[u8; KEY]> = ids
+                .iter()
+                .filter(|id| day == AHEAD || id.embedded_time().day() - 1 <= day)
+                .map(|id| key(project, id))
+                .collect();
+            for piece in pieces(&candidates) {
+                let marks: Vec<String> = (1..=piece.len()).map(|n| format!("${n}")).collect();
+                let sql = format!("SELECT id FROM seen_{day} WHERE id IN ({})", marks.join(", "));
+                let mut select = query(AssertSqlSafe(sql));
+                for key in piece {
+                    select = select.bind(key.as_slice());
+                }
+                for row in select.fetch_all(self.data().readers()).await.during(NAME)? {
+                    let bytes: Vec<u8> = row.get(0);
+                    let id = bytes
+                        .get(..16)
+                        .and_then(|id| <[u8; 16]>::try_from(id).ok())
+                        .and_then(|id| EventId::from_bytes(id).ok());
+                    found.extend(id);
+                }
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,192 @@
+//! Upkeep, in steps: merging frames, retention, trimming samples, saving counters; and the totals of outcomes.
+
+use std::collections::BTreeMap;
+
+use convizit_model::Outcome;
+use sqlx::{AssertSqlSafe, Row, query};
+
+use crate::Store;
+use crate::error::{During, StoreError};
+use crate::work::{SAMPLES, add_outcomes};
+
+/// Rows deleted in one step.
+const STEP: i64 = 200;
+
+impl Store {
+    /// Adds to the counters of outcomes given before the journal; in memory, saved each second.
+    pub fn count(&self, project: i64, outcome: Outcome, items: u64) {
+        metrics::counter!("convizit_outcomes_total", "outcome" => outcome.as_str()).increment(items);
+        if items > 0 {
+            *self.counters().entry((project, outcome)).or_default() += items;
+        }
+    }
+
+    /// Saves the counters that `count` added to.
+    pub(crate) async fn save_counters(&self) -> Result<(), StoreError> {
+        let taken: BTreeMap<_, _> = std::mem::take(&mut *self.counters());
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<(i64, Outcome, u64)> =
+            taken.iter().map(|(&(project, outcome), &items)| (project, outcome, items)).collect();
+        let saved = self
+            .data()
+            .run_tx("save counters", move |connection| {
+                let rows = rows.clone();
+                Box::pin(async move { add_outcomes(connection, &rows).await })
+            })
+            .await;
+        if saved.is_err() {
+            // Not lost: they go with the next save.
+            let mut counters = self.counters();
+            for (key, items) in taken {
+                *counters.entry(key).or_default() += items;
+            }
+        }
+        saved
+    }
+
+    /// Totals of outcomes of a project.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn outcomes(&self, project: i64) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows = query("SELECT outcome, items FROM outcomes WHERE project = $1 ORDER BY outcome")
+            .bind(project)
+            .fetch_all(self.data().readers())
+            .await
+            .during("read outcomes")?;
+        Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0))).collect())
+    }
+
+    /// One round of upkeep in steps of at most 20 ms: merges frames, drops days beyond retention and the data of removed projects.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn upkeep(&self) -> Result<(), StoreError> {
+        self.save_counters().await?;
+        let today = self.clock().now().day();
+        while self.merge_frames(today).await? {}
+        self.trim_samples().await?;
+        self.retain(today).await?;
+        self.forget_removed().await
+    }
+
+    async fn trim_samples(&self) -> Result<(), StoreError> {
+        let full = query("SELECT project, name FROM samples GROUP BY project, name HAVING COUNT(*) > $1 LIMIT 200")
+            .bind(i64::try_from(SAMPLES * 4).unwrap_or(i64::MAX))
+            .fetch_all(self.data().readers())
+            .await
+            .during("find samples to trim")?;
+        for row in full {
+            let (project, name): (i64, i64) = (row.get(0), row.get(1));
+            self.step(
+                "DELETE FROM samples WHERE project = $1 AND name = $2 AND number < \
+                 (SELECT MIN(number) FROM (SELECT number FROM samples WHERE project = $1 AND name = $2 ORDER BY number DESC LIMIT 20) newest)",
+                vec![project, name],
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn retain(&self, today: i64) -> Result<(), StoreError> {
+        let mut longest = 0;
+        for project in self.projects().await? {
+            let days = i64::from(project.settings.retention_days);
+            longest = longest.max(days);
+            let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
+                       (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)";
+            while self.step(sql, vec![project.number, today - days, STEP]).await? > 0 {}
+            let sql = "DELETE FROM samples WHERE project = $1 AND number < (SELECT COALESCE(MIN(first), 0) FROM frames WHERE project = $1)";
+            self.step(sql, vec![project.number]).await?;
+            let sql = "DELETE FROM counts WHERE project = $1 AND hour < $2";
+            self.step(sql, vec![project.number, (today - days) * 24]).await?;
+        }
+        self.step("DELETE FROM state WHERE expires < $1", vec![today]).await?;
+        if longest == 0 {
+            return Ok(());
+        }
+        let old = query("SELECT day FROM seen_days WHERE day > 0 AND day < $1")
+            .bind(today - longest)
+            .fetch_all(self.data().readers())
+            .await
+            .during("find old days")?;
+        for row in old {
+            let day: i64 = row.get(0);
+            self.data()
+                .run_tx("drop seen day", move |connection| {
+                    Box::pin(async move {
+                        query("DELETE FROM seen_days WHERE day = $1")
+                            .bind(day)
+                            .execute(&mut *connection)
+                            .await
+                            .during("drop seen day")?;
+                        // Only a number is composed.
+                        let sql = format!("DROP TABLE IF EXISTS seen_{day}");
+                        query(AssertSqlSafe(sql)).execute(&mut *connection).await.during("drop seen day").map(|_| ())
+                    })
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes what is left of projects that are no more. Their seen ids go with their day.
+    async fn forget_removed(&self) -> Result<(), StoreError> {
+        let rows = query("SELECT project FROM progress")
+            .fetch_all(self.data().readers())
+            .await
+            .during("list data of projects")?;
+        let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
+        for row in rows {
+            let number: i64 = row.get(0);
+            if alive.contains(&number) {
+                continue;
+            }
+            for table in [
+                "frames",
+                "state",
+                "counts",
+                "samples",
+                "outcomes",
+                "quarantine",
+                "cursors",
+                "dead_letters",
+                "progress",
+            ] {
+                // Only the names above are composed.
+                let sql = format!("DELETE FROM {table} WHERE project = $1");
+                self.data()
+                    .run_tx("forget project", move |connection| {
+                        let sql = sql.clone();
+                        Box::pin(async move {
+                            query(AssertSqlSafe(sql))
+                                .bind(number)
+                                .execute(connection)
+                                .await
+                                .during("forget project")
+                                .map(|_| ())
+                        })
+                    })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(&self, sql: &'static str, values: Vec<i64>) -> Result<u64, StoreError> {
+        self.data()
+            .run_tx("upkeep step", move |connection| {
+                let values = values.clone();
+                Box::pin(async move {
+                    let mut delete = query(sql);
+                    for value in values {
+                        delete = delete.bind(value);
+                    }
+                    Ok(delete.execute(connection).await.during("upkeep step")?.rows_affected())
+                })
+            })
+            .await
+    }
+}
