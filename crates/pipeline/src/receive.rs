@@ -1,0 +1,268 @@
+//! In the collector: filter, exclusions again, scrub again, device, country, clock correction; then the address is dropped.
+
+use std::net::IpAddr;
+
+use convizit_model::limits::CLOCK_TOLERANCE_MILLIS;
+use convizit_model::outcome::Filter;
+use convizit_model::settings::Identity;
+use convizit_model::{Batch, EventType, Outcome, Project, ProjectId, Received, Timestamp, WireEvent};
+
+use crate::enrich::Tables;
+use crate::scrub::scrub_batch;
+
+/// A project's settings, ready for use.
+pub struct Compiled {
+    project: ProjectId,
+    types: [bool; EventType::ALL.len()],
+    exclude_paths: Vec<String>,
+    keep_query: Vec<String>,
+    consent_required: bool,
+    honour_gpc: bool,
+    filter_bots: bool,
+    keeps_visitors: bool,
+}
+
+impl Compiled {
+    /// Compiles validated settings.
+    ///
+    /// # Errors
+    /// Never for settings that `ProjectSettings::validate` passed.
+    pub fn new(project: &Project) -> Result<Self, String> {
+        let settings = &project.settings;
+        settings.validate().map_err(|error| error.to_string())?;
+        Ok(Self {
+            project: project.id.clone(),
+            types: EventType::ALL.map(|kind| settings.events.contains(&kind)),
+            exclude_paths: settings.exclude_paths.clone(),
+            keep_query: settings.keep_query.clone(),
+            consent_required: settings.consent_required,
+            honour_gpc: settings.honour_gpc,
+            filter_bots: settings.filter_bots,
+            keeps_visitors: settings.identity != Identity::None,
+        })
+    }
+
+    fn wants(&self, kind: EventType) -> bool {
+        self.types.get(kind as usize).copied().unwrap_or(false)
+    }
+}
+
+/// What only the collector knows of a request; dropped after `receive`.
+pub struct Request<'a> {
+    /// The client's address.
+    pub address: IpAddr,
+    /// The `User-Agent` header.
+    pub user_agent: &'a str,
+    /// `Sec-CH-UA*` headers that were sent, lower-case names.
+    pub hints: &'a [(&'a str, &'a str)],
+    /// When it arrived.
+    pub received: Timestamp,
+    /// The visitor for identity mode `none`.
+    pub derived_visitor: &'a str,
+}
+
+/// What `receive` made of a batch.
+pub struct Taken {
+    /// The scrubbed batch with the events that are left; `None` when none is.
+    pub received: Option<Received>,
+    /// Outcomes of the events that ended here.
+    pub outcomes: Vec<(Outcome, u64)>,
+}
+
+/// Filter, exclusions again, scrub again, device, country, clock correction.
+#[must_use]
+pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &Request<'_>) -> Taken {
+    let mut outcomes = Vec::new();
+    if batch.dropped > 0 {
+        // The count comes from the browser: held to what one tab can have dropped.
+        outcomes.push((Outcome::Dropped, batch.dropped.min(100_000)));
+    }
+    let events = batch.events.len() as u64;
+    let client = tables.client(request.user_agent, request.hints);
+    let path = crate::scrub::host_of(&batch.page.url).map_or(batch.page.url.as_str(), |(_, tail)| tail);
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let whole = if project.filter_bots && client.bot {
+        Some(Filter::Bot)
+    } else if (project.consent_required && batch.consent.analytics != Some(true))
+        || batch.consent.analytics == Some(false)
+        || (project.honour_gpc && batch.consent.gpc)
+    {
+        Some(Filter::Consent)
+    } else if project.exclude_paths.iter().any(|pattern| matches(pattern, path)) {
+        Some(Filter::Excluded)
+    } else {
+        None
+    };
+    if let Some(filter) = whole {
+        outcomes.push((Outcome::Filtered(filter), events));
+        return Taken { received: None, outcomes };
+    }
+    let count = |events: &[WireEvent]| events.len() as u64;
+    batch.events.retain(|event| project.wants(event.kind));
+    let off = events - count(&batch.events);
+    batch.events.retain(|event| !is_private(event));
+    let withheld = events - off - count(&batch.events);
+    outcomes.extend(
+        [(Outcome::Filtered(Filter::Type), off), (Outcome::Withheld, withheld)].into_iter().filter(|(_, n)| *n > 0),
+    );
+    if batch.events.is_empty() {
+        return Taken { received: None, outcomes };
+    }
+    scrub_batch(&mut batch, &project.keep_query);
+    let clock = request.received.since(batch.sent);
+    let visitor = batch.visitor.take().filter(|_| project.keeps_visitors);
+    if visitor.is_none() {
+        batch.session = None;
+    }
+    let received = Received {
+        project: project.project.clone(),
+        received: request.received,
+        clock: if clock.abs() > CLOCK_TOLERANCE_MILLIS { clock } else { 0 },
+        visitor: visitor.unwrap_or_else(|| request.derived_visitor.to_owned()),
+        device: client.device.clone(),
+        location: tables.locate(request.address),
+        batch,
+    };
+    Taken { received: Some(received), outcomes }
+}
+
+/// `*` stands for any text.
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = parts.next().and_then(|first| path.strip_prefix(first)) else { return false };
+    let mut rest = rest;
+    let mut open = false;
+    for part in parts {
+        open = true;
+        if part.is_empty() {
+            continue;
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = rest.get(at + part.len()..).unwrap_or_default();
+        open = false;
+    }
+    // The last part may also be found at the end, after an earlier one was skipped.
+    open || rest.is_empty() || (pattern.contains('*') && pattern.rsplit('*').next().is_some_and(|last| rest.ends_with(last)))
+}
+
+/// What the tracker must not have sent: a click in a field that is typed into.
+fn is_private(event: &WireEvent) -> bool {
+    let Some(descriptor) = &event.descriptor else { return false };
+    let field = match descriptor.tag.split_once(':') {
+        Some(("input", kind)) => !matches!(kind, "button" | "color" | "range" | "reset" | "submit" | "image"),
+        _ => matches!(descriptor.tag.as_str(), "input" | "textarea"),
+    };
+    field && event.kind == EventType::Click
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convizit_model::ProjectSettings;
+
+    pub(crate) fn project(settings: ProjectSettings) -> Compiled {
+        Compiled::new(&Project {
+            id: "shop".parse().unwrap(),
+            number: 1,
+            key: "pk_12345678".parse().unwrap(),
+            created: Timestamp::from_millis(0),
+            version: 1,
+            settings,
+        })
+        .unwrap()
+    }
+
+    const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
+
+    fn take(settings: ProjectSettings, user_agent: &str, change: impl Fn(&mut Batch)) -> Taken {
+        static TABLES: std::sync::LazyLock<Tables> = std::sync::LazyLock::new(|| Tables::vendored().unwrap());
+        let json = serde_json::json!({
+            "v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": "2026-11-23T18:00:00.000Z", "visitor": "v1",
+            "session": {"id": "s1"}, "page": {"url": "https://shop.example/account/17?x=a@b.example", "title": "Hello, Anna"},
+            "events": [
+                {"id": "0193a1f0-0000-7000-8000-000000000001", "type": "click", "time": "2026-11-23T18:00:00.000Z",
+                 "descriptor": {"role": "button", "label": "Call +49 151 5999 8877", "template": "Call", "tag": "button"},
+                 "properties": {"Note": "anna.b@mail.example", "Quantity": 2}},
+                {"id": "0193a1f0-0000-7000-8000-000000000002", "type": "copy", "time": "2026-11-23T18:00:00.000Z"}
+            ]
+        });
+        let mut batch = crate::decode(json.to_string().as_bytes()).unwrap();
+        change(&mut batch);
+        let request = Request {
+            address: "8.8.8.8".parse().unwrap(),
+            user_agent,
+            hints: &[],
+            received: "2026-11-23T18:00:10.000Z".parse().unwrap(),
+            derived_visitor: "derived",
+        };
+        receive(batch, &project(settings), &TABLES, &request)
+    }
+
+    fn filtered(taken: &Taken, filter: Filter) -> u64 {
+        assert!(taken.received.is_none());
+        taken.outcomes.iter().filter(|(outcome, _)| *outcome == Outcome::Filtered(filter)).map(|(_, n)| n).sum()
+    }
+
+    #[test]
+    fn nothing_private_is_left_and_receipts_say_so() {
+        let taken = take(ProjectSettings::default(), CHROME, |_| {});
+        let received = taken.received.unwrap();
+        let text = serde_json::to_string(&received).unwrap();
+        for private in ["5999", "anna.b", "Anna", "a@b", "8.8.8.8", "Mozilla"] {
+            assert!(!text.contains(private), "{private} in {text}");
+        }
+        let rules: Vec<&str> = received.batch.events[0].withheld.iter().map(|receipt| receipt.rule.as_str()).collect();
+        assert_eq!(rules, ["email", "digits", "person"]);
+        assert_eq!(received.batch.page.path, "/account/:id");
+        assert_eq!(received.clock, 10_000);
+        assert_eq!(received.location.country.as_deref(), Some("US"));
+        assert_eq!(received.batch.events[0].properties["Quantity"], 2);
+    }
+
+    #[test]
+    fn policy_filters_before_anything_is_kept() {
+        let settings = ProjectSettings::default;
+        assert_eq!(filtered(&take(settings(), "Googlebot/2.1", |_| {}), Filter::Bot), 2);
+        let strict = ProjectSettings { consent_required: true, ..settings() };
+        assert_eq!(filtered(&take(strict.clone(), CHROME, |_| {}), Filter::Consent), 2);
+        assert!(take(strict, CHROME, |batch| batch.consent.analytics = Some(true)).received.is_some());
+        assert_eq!(filtered(&take(settings(), CHROME, |batch| batch.consent.gpc = true), Filter::Consent), 2);
+        let paths = ProjectSettings { exclude_paths: vec!["/account/*".to_owned()], ..settings() };
+        assert_eq!(filtered(&take(paths, CHROME, |_| {}), Filter::Excluded), 2);
+        let clicks = ProjectSettings { events: vec![EventType::Click], ..settings() };
+        assert_eq!(take(clicks, CHROME, |_| {}).outcomes, [(Outcome::Filtered(Filter::Type), 1)]);
+    }
+
+    #[test]
+    fn a_click_in_a_typed_field_is_withheld_whole() {
+        let taken = take(ProjectSettings::default(), CHROME, |batch| {
+            batch.events[0].descriptor.as_mut().unwrap().tag = "input:password".to_owned();
+            batch.events.truncate(1);
+        });
+        assert!(taken.received.is_none());
+        assert_eq!(taken.outcomes, [(Outcome::Withheld, 1)]);
+    }
+
+    #[test]
+    fn without_identity_the_visitor_is_derived_and_the_browsers_is_dropped() {
+        let none = ProjectSettings { identity: Identity::None, ..ProjectSettings::default() };
+        let received = take(none, CHROME, |_| {}).received.unwrap();
+        assert_eq!((received.visitor.as_str(), received.batch.session), ("derived", None));
+    }
+
+    #[test]
+    fn path_patterns() {
+        for (pattern, path, expected) in [
+            ("/account/*", "/account/17", true),
+            ("/account", "/account/17", false),
+            ("/account", "/account", true),
+            ("/*/private", "/a/b/private", true),
+            ("/*/private", "/a/private/b", false),
+            ("/*", "/", true),
+            ("/a*b*c", "/axxbyyc", true),
+            ("/a*b", "/abab", true),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+}

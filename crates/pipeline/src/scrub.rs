@@ -1,0 +1,24 @@
+//! The text gate on the server: what the tracker let through is checked again before anything is written.
+//!
+//! Drop on suspicion: on a hit the whole text goes, its place in the structure stays, and a receipt says field and rule.
+
+mod batch;
+mod rules;
+mod web_address;
+
+pub(crate) use batch::scrub_batch;
+pub(crate) use web_address::{host_of, path_template, query_of, template};
+
+/// Version of the rules; it stands in every receipt.
+pub const RULES: u32 = 1;
+
+/// What the text gate says of a text: the rules that would withhold it; empty when it may pass.
+#[must_use]
+pub fn scrub_text(text: &str) -> Vec<&'static str> {
+    rules::all(text)
+}
+
+/// The first rule that withholds this text.
+pub(crate) fn first_rule(text: &str) -> Option<&'static str> {
+    rules::first(text)
+}

@@ -1,0 +1,140 @@
+//! Every text of a batch through the gate, keys included, with a receipt for each that is withheld.
+
+use convizit_model::{Batch, Descriptor, PageBlock, Receipt, WireEvent};
+use serde_json::{Map, Value};
+
+use crate::scrub::{RULES, first_rule, template};
+
+/// Properties that are numbers and codes of goods by definition; the site's structured data says so.
+const GOODS: &[&str] = &["SKU", "GTIN", "Product price", "Currency", "Availability"];
+
+/// Scrubs in place; receipts of the page go to every event of the batch.
+pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
+    let mut of_page = Vec::new();
+    scrub_page(&mut batch.page, keep_query, &mut of_page);
+    if let Some(user) = &batch.user
+        // A customer number is what the site chose to give; an address or a secret is not.
+        && let Some(rule @ ("email" | "card" | "secret" | "iban" | "person")) = first_rule(user)
+    {
+        of_page.push(receipt("user", rule));
+        batch.user = None;
+    }
+    for event in &mut batch.events {
+        scrub_event(event);
+        event.withheld.extend(of_page.iter().cloned());
+        event.withheld.dedup();
+        event.withheld.truncate(20);
+    }
+}
+
+fn receipt(field: &str, rule: &str) -> Receipt {
+    Receipt { field: field.to_owned(), rule: rule.to_owned(), by: "server".to_owned(), rules: RULES }
+}
+
+fn gate(field: &str, text: &mut String, receipts: &mut Vec<Receipt>) {
+    if let Some(rule) = first_rule(text) {
+        text.clear();
+        receipts.push(receipt(field, rule));
+    }
+}
+
+fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receipt>) {
+    map.retain(|key, value| {
+        if let Some(rule) = first_rule(key) {
+            receipts.push(receipt(field, rule));
+            return false;
+        }
+        let rule = match value {
+            Value::String(text) => first_rule(text),
+            // A number may be a phone number: only a short one, or a fraction, passes without its form being looked at.
+            Value::Number(number) if number.is_f64() || number.as_i64().is_some_and(|n| n.abs() < 1_000_000) => None,
+            Value::Number(number) => first_rule(&number.to_string()),
+            _ => None,
+        };
+        match rule {
+            Some("digits" | "mixed_token" | "card") if GOODS.contains(&key.as_str()) => true,
+            Some(rule) => {
+                receipts.push(receipt(&format!("{field}.{key}"), rule));
+                false
+            }
+            None => true,
+        }
+    });
+}
+
+fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Receipt>) {
+    page.url = template(&page.url, keep_query);
+    page.path = match page.url.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| rest.get(at..).unwrap_or("/")),
+        None => page.url.as_str(),
+    }
+    .split('?')
+    .next()
+    .unwrap_or("/")
+    .to_owned();
+    page.referrer = template(&page.referrer, &[]);
+    page.canonical = template(&page.canonical, &[]);
+    gate("page.title", &mut page.title, receipts);
+    gate("page.type", &mut page.kind, receipts);
+    gate("page.language", &mut page.language, receipts);
+    gate_map("page.product", &mut page.product, receipts);
+    page.viewport.retain(|key, value| matches!(key.as_str(), "width" | "height") && value.is_number());
+    page.breadcrumb.retain(|name| match first_rule(name) {
+        Some(rule) => {
+            receipts.push(receipt("page.breadcrumb", rule));
+            false
+        }
+        None => true,
+    });
+}
+
+fn scrub_event(event: &mut WireEvent) {
+    let receipts = &mut event.withheld;
+    // The browser's own receipts: its field names may quote a key of the page.
+    receipts.retain(|receipt| first_rule(&receipt.field).is_none() && first_rule(&receipt.rule).is_none());
+    for receipt in receipts.iter_mut() {
+        "browser".clone_into(&mut receipt.by);
+    }
+    if let Some(name) = &mut event.name {
+        gate("name", name, receipts);
+    }
+    gate_map("properties", &mut event.properties, receipts);
+    if let Some(descriptor) = &mut event.descriptor {
+        scrub_descriptor(descriptor, receipts);
+    }
+}
+
+fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
+    gate("element.label", &mut descriptor.label, receipts);
+    if first_rule(&descriptor.template).is_some() || (descriptor.label.is_empty() && !receipts.is_empty()) {
+        descriptor.template.clear();
+    }
+    if descriptor.label.is_empty() {
+        descriptor.name_value = None;
+    }
+    for text in [&mut descriptor.role, &mut descriptor.tag, &mut descriptor.path, &mut descriptor.label_source] {
+        gate("element", text, receipts);
+    }
+    for entry in &mut descriptor.context {
+        gate("element.section", &mut entry.name, receipts);
+        gate("element.section", &mut entry.kind, receipts);
+    }
+    for group in [descriptor.group.as_mut(), descriptor.outer.as_deref_mut()].into_iter().flatten() {
+        gate("group.name", &mut group.container, receipts);
+        gate("group.name", &mut group.member, receipts);
+        gate("group.name", &mut group.path, receipts);
+    }
+    gate_map("properties", &mut descriptor.properties, receipts);
+    if let Some(Value::String(href)) = descriptor.attributes.get_mut("href") {
+        *href = template(href, &[]);
+    }
+    // Attributes only help to recognise a control: one that looks private is dropped without a receipt of its own.
+    descriptor.attributes.retain(|key, value| {
+        first_rule(key).is_none()
+            && match value {
+                Value::String(text) => first_rule(text).is_none(),
+                Value::Array(_) | Value::Object(_) => false,
+                _ => true,
+            }
+    });
+}
