@@ -133,10 +133,9 @@ fn check(batch: &Batch) -> Result<(), DecodeError> {
     if batch.events.is_empty() || batch.events.len() > BATCH_EVENTS {
         return Err(too_large("events", format!("1 to {BATCH_EVENTS} events")));
     }
-    for (field, id) in [
-        ("visitor", batch.visitor.as_ref()),
-        ("session.id", batch.session.as_ref().map(|session| &session.id)),
-    ] {
+    for (field, id) in
+        [("visitor", batch.visitor.as_ref()), ("session.id", batch.session.as_ref().map(|session| &session.id))]
+    {
         if let Some(id) = id
             && !is_id(id)
         {
@@ -289,7 +288,11 @@ mod tests {
             (r#""sent":"2026-11-23T18:00:00.000Z""#, r#""sent":"secret@mail.example""#, "sent"),
             (r#""key":"pk_12345678""#, r#""key":17"#, "key"),
             (r#""page":{"#, r#""visitor":"secret@mail.example","page":{"#, "visitor"),
-            (r#""type":"click""#, r#""type":"click","properties":{"a":{"secret@mail.example":1}}"#, "events[0].properties[0]"),
+            (
+                r#""type":"click""#,
+                r#""type":"click","properties":{"a":{"secret@mail.example":1}}"#,
+                "events[0].properties[0]",
+            ),
         ];
         for (from, to, field) in cases {
             let error = with(from, to).unwrap_err();

@@ -110,7 +110,11 @@ impl Tables {
     fn parse(&self, user_agent: &str, hints: &[(&str, &str)]) -> Client {
         let (browser, system, device) = self.user_agents.extract(user_agent);
         let hint = |name: &str| {
-            hints.iter().find(|(key, _)| *key == name).map(|(_, value)| value.trim_matches('"')).filter(|v| !v.is_empty())
+            hints
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.trim_matches('"'))
+                .filter(|v| !v.is_empty())
         };
         let family = browser.as_ref().map(|browser| browser.family.replace("Mobile ", "").replace(" Mobile", ""));
         let os_name = hint("sec-ch-ua-platform")
@@ -132,7 +136,8 @@ impl Tables {
             "tv"
         } else if tablet {
             "tablet"
-        } else if hint("sec-ch-ua-mobile") == Some("?1") || user_agent.contains("Mobi") || user_agent.contains("iPhone") {
+        } else if hint("sec-ch-ua-mobile") == Some("?1") || user_agent.contains("Mobi") || user_agent.contains("iPhone")
+        {
             "mobile"
         } else {
             "desktop"
@@ -162,7 +167,9 @@ fn clean(mut device: Device) -> Device {
         &mut device.brand,
     ] {
         let fits = |text: &String| {
-            text.chars().count() <= 40 && !text.chars().any(char::is_control) && crate::scrub::first_rule(text).is_none()
+            text.chars().count() <= 40
+                && !text.chars().any(char::is_control)
+                && crate::scrub::first_rule(text).is_none()
         };
         *field = field.take().filter(fits);
     }
@@ -193,7 +200,9 @@ mod tests {
         assert_eq!(client.device.kind.as_deref(), Some("mobile"));
         assert!(!client.bot);
         assert_eq!(tables.client(phone, &[]), client, "the second answer comes from memory");
-        for bot in ["Googlebot/2.1 (+http://www.google.com/bot.html)", "", "curl/8.1", "Mozilla/5.0 HeadlessChrome/131.0"] {
+        for bot in
+            ["Googlebot/2.1 (+http://www.google.com/bot.html)", "", "curl/8.1", "Mozilla/5.0 HeadlessChrome/131.0"]
+        {
             assert!(tables.client(bot, &[]).bot, "{bot}");
         }
         let windows = tables.client("Mozilla/5.0", &[("sec-ch-ua-platform", "\"Windows\"")]);
@@ -206,7 +215,10 @@ mod tests {
     #[test]
     fn a_private_text_in_a_user_agent_goes_no_further() {
         let tables = Tables::vendored().unwrap();
-        let client = tables.client("Mozilla/5.0 (Linux; Android 15; anna.b@mail.example) Mobile", &[("sec-ch-ua-platform", "anna.b@mail.example")]);
+        let client = tables.client(
+            "Mozilla/5.0 (Linux; Android 15; anna.b@mail.example) Mobile",
+            &[("sec-ch-ua-platform", "anna.b@mail.example")],
+        );
         assert!(!serde_json::to_string(&client.device).unwrap().contains("anna"));
     }
 

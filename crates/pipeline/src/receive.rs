@@ -142,7 +142,8 @@ fn matches(pattern: &str, path: &str) -> bool {
         open = false;
     }
     // The last part may also be found at the end, after an earlier one was skipped.
-    open || rest.is_empty() || (pattern.contains('*') && pattern.rsplit('*').next().is_some_and(|last| rest.ends_with(last)))
+    open || rest.is_empty()
+        || (pattern.contains('*') && pattern.rsplit('*').next().is_some_and(|last| rest.ends_with(last)))
 }
 
 /// What the tracker must not have sent: a click in a field that is typed into.

@@ -20,7 +20,10 @@ macro_rules! pattern {
     };
 }
 
-pattern!(EMAIL, r"(?i)[^\s@/?&=<>()\[\]]+(?:@|%40|\(at\)|\[at\])[^\s@/?&=<>()\[\]]+\.[a-z]{2,}|[^\s@]+@[^\s@]+\.[^\s@]{2,}");
+pattern!(
+    EMAIL,
+    r"(?i)[^\s@/?&=<>()\[\]]+(?:@|%40|\(at\)|\[at\])[^\s@/?&=<>()\[\]]+\.[a-z]{2,}|[^\s@]+@[^\s@]+\.[^\s@]{2,}"
+);
 pattern!(HANDLE, r"(?:^|[\s(])@[A-Za-z_][A-Za-z0-9_.]{2,}");
 // Known benign numbers, taken out before digits are counted: money, grouped numbers, dates, times, versions, ranges.
 pattern!(
@@ -41,14 +44,23 @@ pattern!(DIGITS, r"\d(?:[\s().\-–/_]{0,3}\d){6,}|\+[\s().\-]{0,2}\d(?:[\s().\-
 pattern!(TOKEN, r"[A-Za-z0-9_\-]{7,}");
 pattern!(JWT, r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.");
 pattern!(PEM, r"-----BEGIN [A-Z ]+-----");
-pattern!(PROVIDER, r"\b(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bAKIA[0-9A-Z]{12,}|\bxox[abprs]-[A-Za-z0-9-]{8,}|\bglpat-[A-Za-z0-9_\-]{15,}|\bAIza[0-9A-Za-z_\-]{20,}");
+pattern!(
+    PROVIDER,
+    r"\b(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bAKIA[0-9A-Z]{12,}|\bxox[abprs]-[A-Za-z0-9-]{8,}|\bglpat-[A-Za-z0-9_\-]{15,}|\bAIza[0-9A-Za-z_\-]{20,}"
+);
 pattern!(LONG, r"[A-Za-z0-9+/_=\-]{16,}");
 pattern!(IPV4, r"(?:^|[^\d.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:[^\d.]|\.?$|\.\s)");
-pattern!(IPV6, r"(?i)(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,5})?|(?:^|\s)::(?:[0-9a-f]{1,4}:){0,5}[0-9a-f]{1,4}");
+pattern!(
+    IPV6,
+    r"(?i)(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,5})?|(?:^|\s)::(?:[0-9a-f]{1,4}:){0,5}[0-9a-f]{1,4}"
+);
 pattern!(MAC, r"(?i)\b(?:[0-9a-f]{2}[:\-]){5}[0-9a-f]{2}\b|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b");
 pattern!(COORDS, r"-?\d{1,3}\.\d{3,}\s?°?\s?[NSns]?\s?[,; ]\s?-?\d{1,3}\.\d{3,}");
 pattern!(CRYPTO, r"\b0x[0-9a-fA-F]{40}\b|\b(?:bc1|tb1)[a-z0-9]{20,}\b|\b[13][1-9A-HJ-NP-Za-km-z]{25,34}\b");
-pattern!(NATIONAL_ID, r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\s?\d{2}\s?\d{2}\s?\d{2}\s?[A-D]\b|\b[A-Z]{5}\d{4}[A-Z]\b|\b[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d\b|(?i)\b[a-z]{6}\d{2}[a-ehlmprst]\d{2}[a-z]\d{3}[a-z]\b");
+pattern!(
+    NATIONAL_ID,
+    r"\b[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\s?\d{2}\s?\d{2}\s?\d{2}\s?[A-D]\b|\b[A-Z]{5}\d{4}[A-Z]\b|\b[A-Z]{4}\d{6}[HM][A-Z]{5}[A-Z0-9]\d\b|(?i)\b[a-z]{6}\d{2}[a-ehlmprst]\d{2}[a-z]\d{3}[a-z]\b"
+);
 pattern!(IBAN, r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]){11,30}\b");
 pattern!(
     ADDRESS,
@@ -64,40 +76,190 @@ pattern!(
 
 /// Words that announce a person's name, in lower case; what follows decides.
 const GREETINGS: &[&str] = &[
-    "hi", "hello", "hey", "dear", "welcome", "welcome back", "good morning", "good afternoon", "good evening",
-    "signed in as", "logged in as", "you are signed in as", "account of", "posted by", "reviewed by", "written by",
-    "hallo", "guten tag", "guten morgen", "willkommen", "willkommen zurück", "angemeldet als", "eingeloggt als", "liebe",
-    "lieber", "bonjour", "bienvenue", "salut", "cher", "chère", "connecté en tant que", "hola", "bienvenido", "bienvenida",
-    "buenos días", "conectado como", "ciao", "benvenuto", "benvenuta", "buongiorno", "olá", "bem-vindo", "bem-vinda", "hej",
-    "hei", "välkommen", "velkommen", "inloggad som", "hoi", "welkom", "ingelogd als", "cześć", "witaj", "dzień dobry",
-    "zalogowano jako", "ahoj", "vítejte", "привет", "здравствуйте", "добро пожаловать", "merhaba", "hoş geldin",
-    "hoş geldiniz", "szia", "üdvözöljük", "salut,", "bună", "bine ai venit", "γεια σου", "καλώς ήρθες", "mr", "mrs", "ms",
-    "mx", "dr", "prof", "herr", "frau", "monsieur", "madame", "mme", "señor", "señora", "sr", "sra", "signor", "signora",
+    "hi",
+    "hello",
+    "hey",
+    "dear",
+    "welcome",
+    "welcome back",
+    "good morning",
+    "good afternoon",
+    "good evening",
+    "signed in as",
+    "logged in as",
+    "you are signed in as",
+    "account of",
+    "posted by",
+    "reviewed by",
+    "written by",
+    "hallo",
+    "guten tag",
+    "guten morgen",
+    "willkommen",
+    "willkommen zurück",
+    "angemeldet als",
+    "eingeloggt als",
+    "liebe",
+    "lieber",
+    "bonjour",
+    "bienvenue",
+    "salut",
+    "cher",
+    "chère",
+    "connecté en tant que",
+    "hola",
+    "bienvenido",
+    "bienvenida",
+    "buenos días",
+    "conectado como",
+    "ciao",
+    "benvenuto",
+    "benvenuta",
+    "buongiorno",
+    "olá",
+    "bem-vindo",
+    "bem-vinda",
+    "hej",
+    "hei",
+    "välkommen",
+    "velkommen",
+    "inloggad som",
+    "hoi",
+    "welkom",
+    "ingelogd als",
+    "cześć",
+    "witaj",
+    "dzień dobry",
+    "zalogowano jako",
+    "ahoj",
+    "vítejte",
+    "привет",
+    "здравствуйте",
+    "добро пожаловать",
+    "merhaba",
+    "hoş geldin",
+    "hoş geldiniz",
+    "szia",
+    "üdvözöljük",
+    "salut,",
+    "bună",
+    "bine ai venit",
+    "γεια σου",
+    "καλώς ήρθες",
+    "mr",
+    "mrs",
+    "ms",
+    "mx",
+    "dr",
+    "prof",
+    "herr",
+    "frau",
+    "monsieur",
+    "madame",
+    "mme",
+    "señor",
+    "señora",
+    "sr",
+    "sra",
+    "signor",
+    "signora",
 ];
 
 /// Words that announce an address, in lower case.
 const SHIPPING: &[&str] = &[
-    "ship to", "shipping to", "deliver to", "delivering to", "liefern an", "lieferung an", "livrer à", "livraison à",
-    "enviar a", "spedire a", "leveren aan",
+    "ship to",
+    "shipping to",
+    "deliver to",
+    "delivering to",
+    "liefern an",
+    "lieferung an",
+    "livrer à",
+    "livraison à",
+    "enviar a",
+    "spedire a",
+    "leveren aan",
 ];
 
 /// Words after a greeting that are no name.
 const NO_NAME: &[&str] = &[
-    "there", "world", "and", "to", "back", "again", "all", "everyone", "guest", "visitor", "friend", "the", "our", "in",
-    "on", "at", "a", "an", "from", "with", "for", "or", "offer", "gift", "bonus", "page", "zu", "bei", "zurück", "im",
-    "in der", "und", "gast", "à", "chez", "sur", "et", "invité", "a la", "al", "en", "y", "invitado", "nel", "e", "su",
-    "tv", "fi", "bar", "class", "speed", "customer", "kunde", "team", "kitty",
+    "there", "world", "and", "to", "back", "again", "all", "everyone", "guest", "visitor", "friend", "the", "our",
+    "in", "on", "at", "a", "an", "from", "with", "for", "or", "offer", "gift", "bonus", "page", "zu", "bei", "zurück",
+    "im", "in der", "und", "gast", "à", "chez", "sur", "et", "invité", "a la", "al", "en", "y", "invitado", "nel", "e",
+    "su", "tv", "fi", "bar", "class", "speed", "customer", "kunde", "team", "kitty",
 ];
 
 /// Labels whose number identifies somebody even when it is short.
 const NUMBER_LABELS: &[&str] = &[
-    "ssn", "social security", "passport", "reisepass", "passeport", "pasaporte", "passaporto", "dob", "date of birth",
-    "born", "birthday", "geboren", "geburtsdatum", "né le", "née le", "nacido", "nascimento", "tax id", "steuernummer",
-    "steuer-id", "account", "konto", "kontonummer", "compte", "cuenta", "tel", "tel.", "phone", "telefon", "téléphone",
-    "teléfono", "mobile", "mobil", "handy", "fax", "iban", "bic", "card number", "kartennummer", "cvv", "cvc", "pin",
-    "license", "licence", "driver", "personal id", "id number", "national id", "dni", "nie", "nif", "cpf", "cnpj", "bsn",
-    "nino", "aadhaar", "pesel", "medicare", "patient", "member id", "customer number", "kundennummer", "order number",
-    "bestellnummer", "tracking number", "телефон", "паспорт", "電話", "电话", "전화",
+    "ssn",
+    "social security",
+    "passport",
+    "reisepass",
+    "passeport",
+    "pasaporte",
+    "passaporto",
+    "dob",
+    "date of birth",
+    "born",
+    "birthday",
+    "geboren",
+    "geburtsdatum",
+    "né le",
+    "née le",
+    "nacido",
+    "nascimento",
+    "tax id",
+    "steuernummer",
+    "steuer-id",
+    "account",
+    "konto",
+    "kontonummer",
+    "compte",
+    "cuenta",
+    "tel",
+    "tel.",
+    "phone",
+    "telefon",
+    "téléphone",
+    "teléfono",
+    "mobile",
+    "mobil",
+    "handy",
+    "fax",
+    "iban",
+    "bic",
+    "card number",
+    "kartennummer",
+    "cvv",
+    "cvc",
+    "pin",
+    "license",
+    "licence",
+    "driver",
+    "personal id",
+    "id number",
+    "national id",
+    "dni",
+    "nie",
+    "nif",
+    "cpf",
+    "cnpj",
+    "bsn",
+    "nino",
+    "aadhaar",
+    "pesel",
+    "medicare",
+    "patient",
+    "member id",
+    "customer number",
+    "kundennummer",
+    "order number",
+    "bestellnummer",
+    "tracking number",
+    "телефон",
+    "паспорт",
+    "電話",
+    "电话",
+    "전화",
 ];
 
 fn automaton(words: &[&[&str]]) -> Option<AhoCorasick> {
@@ -131,7 +293,12 @@ fn normalise(text: &str) -> Cow<'_, str> {
         out = percent_decoded(&out);
     }
     if out.contains('&') {
-        out = out.replace("&#64;", "@").replace("&commat;", "@").replace("&#46;", ".").replace("&nbsp;", " ").replace("&amp;", "&");
+        out = out
+            .replace("&#64;", "@")
+            .replace("&commat;", "@")
+            .replace("&#46;", ".")
+            .replace("&nbsp;", " ")
+            .replace("&amp;", "&");
     }
     Cow::Owned(out)
 }
@@ -227,16 +394,11 @@ fn walk(text: &str, hit: &mut dyn FnMut(&'static str) -> bool) {
     }
 }
 
-fn digit_rules(
-    text: &str,
-    digits: usize,
-    longest: usize,
-    rule: &mut dyn FnMut(&'static str, bool) -> bool,
-) -> bool {
+fn digit_rules(text: &str, digits: usize, longest: usize, rule: &mut dyn FnMut(&'static str, bool) -> bool) -> bool {
     if rule("ip", digits >= 4 && IPV4.is_match(text))
         || rule("mac", longest >= 12 && MAC.is_match(text))
         || rule("coords", digits >= 8 && COORDS.is_match(text))
-        || rule("national_id", longest >= 4 && NATIONAL_ID.is_match(text))
+        || rule("national_id", digits >= 4 && NATIONAL_ID.is_match(text))
         || rule("iban", digits >= 8 && is_iban(text))
     {
         return true;
@@ -323,8 +485,8 @@ fn is_labelled_number(text: &str) -> bool {
     labels.find_iter(&lower).any(|found| {
         let before = lower.get(..found.start()).and_then(|head| head.chars().next_back());
         let after: String = lower.get(found.end()..).unwrap_or_default().chars().take(24).collect();
-        let whole = before.is_none_or(|c| !c.is_alphanumeric())
-            && after.chars().next().is_none_or(|c| !c.is_alphabetic());
+        let whole =
+            before.is_none_or(|c| !c.is_alphanumeric()) && after.chars().next().is_none_or(|c| !c.is_alphabetic());
         let start = after.chars().position(|c| c.is_ascii_digit());
         let digits = after.chars().filter(char::is_ascii_digit).count();
         whole && digits >= 3 && start.is_some_and(|start| start <= 12)

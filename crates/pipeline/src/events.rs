@@ -1,0 +1,273 @@
+//! In the worker: a received batch becomes named events, in order, learning as it goes.
+
+use convizit_model::limits::{NAME_CHARS, PROPERTIES};
+use convizit_model::{Descriptor, Event, EventType, PageBlock, Properties, Received, WireEvent, event};
+use serde_json::Value;
+
+use crate::naming::{name_of, resolve};
+use crate::registry::Registry;
+use crate::session;
+
+/// A named event and its name's id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    /// The event.
+    pub event: Event,
+    /// The name's id in the registry, for counts and samples.
+    pub name: u64,
+}
+
+/// Names the events of a received batch, in order, learning as it goes.
+pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named> {
+    let events = std::mem::take(&mut received.batch.events);
+    let page = page_of(&received.batch.page);
+    events.into_iter().map(|event| name_event(event, &received, &page, registry)).collect()
+}
+
+fn name_event(wire: WireEvent, received: &Received, page: &event::Page, registry: &mut Registry) -> Named {
+    let block = &received.batch.page;
+    // An event cannot be later than its arrival; far in the past is a queue that waited for a network.
+    let time = wire.time.plus_millis(received.clock).min(received.received);
+    let (session, campaign) = session::of_event(received, time, registry);
+    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, true));
+    let properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
+    let control = wire.descriptor.as_ref().zip(resolved.as_ref());
+    let coded = match wire.kind {
+        // A name that was withheld leaves the coded event without one.
+        EventType::Coded => Some(wire.name.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or("Coded event")),
+        _ => None,
+    };
+    let name = name_of(registry, wire.kind, block, control, &properties, coded, received.received);
+    let (mut text, name_state) = registry.count_name(name, &received.visitor, received.received);
+    if text.chars().count() > NAME_CHARS {
+        text = text.chars().take(NAME_CHARS).collect();
+    }
+    let element = control.map(|(descriptor, resolved)| event::Element {
+        id: resolved.element,
+        role: descriptor.role.clone(),
+        label: descriptor.label.clone(),
+        section: descriptor.context.iter().map(|entry| &entry.name).find(|name| !name.is_empty()).cloned(),
+    });
+    let event = Event {
+        id: wire.id,
+        project: received.project.clone(),
+        source: "convizit".to_owned(),
+        schema: 1,
+        name: text,
+        name_state,
+        kind: wire.kind,
+        time,
+        client_time: (received.clock != 0).then_some(wire.time),
+        received: received.received,
+        visitor: received.visitor.clone(),
+        session,
+        user: received.batch.user.clone(),
+        consent: received.batch.consent,
+        page: page.clone(),
+        element,
+        group: resolved.and_then(|resolved| resolved.group),
+        properties,
+        campaign,
+        device: received.device.clone(),
+        location: received.location.clone(),
+        withheld: wire.withheld,
+    };
+    Named { event, name }
+}
+
+fn page_of(block: &PageBlock) -> event::Page {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    event::Page {
+        url: block.url.clone(),
+        path: block.path.clone(),
+        title: some(&block.title),
+        kind: some(&block.kind),
+        language: some(&block.language),
+        referrer: some(&block.referrer),
+    }
+}
+
+/// The control's own properties, then the page's product where the control does not stand on another product, then what the
+/// event carries itself; the later wins, the order is that in which a person reads them.
+pub(crate) fn merge_properties(descriptor: Option<&Descriptor>, page: &PageBlock, own: &Properties) -> Properties {
+    let mut properties = descriptor.map(|descriptor| descriptor.properties.clone()).unwrap_or_default();
+    let other_product =
+        properties.get("Product name").is_some_and(|name| page.product.get("Product name") != Some(name))
+            || properties.contains_key("Item name");
+    if !other_product {
+        for (key, value) in &page.product {
+            if !properties.contains_key(key) {
+                properties.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    if let Some(value) = descriptor.and_then(|descriptor| descriptor.name_value.as_ref())
+        && matches!(value, Value::Number(_) | Value::String(_))
+        && !properties.contains_key("Value")
+    {
+        properties.insert("Value".to_owned(), value.clone());
+    }
+    for (key, value) in own {
+        properties.insert(key.clone(), value.clone());
+    }
+    while properties.len() > PROPERTIES {
+        let Some(last) = properties.keys().next_back().cloned() else { break };
+        properties.remove(&last);
+    }
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convizit_model::{NameState, StateRow};
+    use serde_json::json;
+
+    fn received(sequence: u32, visitor: &str, events: Value) -> Received {
+        serde_json::from_value(json!({
+            "project": "shop", "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": visitor, "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{sequence}"), "sent": "2026-11-23T18:00:00.000Z",
+                "session": {"id": "s1", "start": "2026-11-23T17:50:00.000Z"},
+                "page": {"url": "https://shop.example/p/:id?utm_source=mail", "path": "/p/:id", "type": "Product",
+                         "product": {"Product name": "Trail shoe", "Product price": 89.9}},
+                "events": events}
+        }))
+        .unwrap()
+    }
+
+    fn click(n: u32, descriptor: &Value) -> Value {
+        json!({"id": format!("0193a1f0-0000-7000-8000-{n:012}"), "type": "click", "time": "2026-11-23T18:00:00.000Z", "descriptor": descriptor})
+    }
+
+    fn card_button(product: &str, position: u32) -> Value {
+        json!({"role": "button", "label": "Add to cart", "labelSource": "content", "template": "Add to cart", "tag": "button",
+            "context": [{"kind": "article", "name": product}, {"kind": "section", "name": "All shoes"}],
+            "group": {"position": position, "length": 12, "signature": [1, 2, 3], "container": "All shoes", "member": "Product", "path": "div>button"},
+            "properties": {"Product name": product, "Product price": 10.5}, "path": "main>ul>li>div>button"})
+    }
+
+    fn names(named: &[Named]) -> Vec<&str> {
+        named.iter().map(|named| named.event.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_button_in_every_card_is_one_control_with_the_cards_properties() {
+        let mut registry = Registry::default();
+        let events = json!([click(1, &card_button("Trail shoe", 3)), click(2, &card_button("City boot", 4))]);
+        let named = name_events(received(1, "v", events), &mut registry);
+        assert_eq!(names(&named), ["Add to cart", "Add to cart"]);
+        let [a, b] = [&named[0].event, &named[1].event];
+        assert_eq!(a.element.as_ref().unwrap().id, b.element.as_ref().unwrap().id);
+        assert_eq!(a.group.as_ref().unwrap().name, "Product card");
+        assert_eq!((a.group.as_ref().unwrap().position, b.group.as_ref().unwrap().position), (3, 4));
+        assert_eq!(b.properties["Product name"], "City boot");
+        assert_eq!(b.properties["Product price"], 10.5, "the page's own product stays out of another product's card");
+        assert_eq!(a.session.start.to_string(), "2026-11-23T17:50:00.000Z");
+        assert_eq!(a.campaign["source"], "mail");
+    }
+
+    #[test]
+    fn names_follow_the_grammar_and_are_unique() {
+        let link = |label: &str, section: &str, kind: &str| {
+            json!({"role": "link", "label": label, "labelSource": "content", "template": label, "tag": "a",
+                "context": [{"kind": kind, "name": section}], "path": format!("main>{kind}>a")})
+        };
+        let menu = |label: &str, position: u32| {
+            json!({"role": "link", "label": label, "template": label, "tag": "a", "path": "nav>ul>li>a", "properties": {"Item name": label},
+                "context": [{"kind": "nav", "name": ""}],
+                "group": {"position": position, "length": 5, "signature": [7], "container": "", "member": "li", "path": "a"}})
+        };
+        let events = json!([
+            click(1, &link("Learn more", "Pricing", "section")),
+            click(2, &link("Learn more", "Features", "section")),
+            click(3, &link("Size chart", "", "section")),
+            click(4, &menu("Shoes", 1)),
+            click(5, &menu("Coats", 2)),
+            click(6, &json!({"role": "button", "label": "Cart (3)", "template": "Cart", "name_value": 3, "tag": "button"})),
+            {"id": "0193a1f0-0000-7000-8000-000000000010", "type": "page_view", "time": "2026-11-23T18:00:00.000Z"},
+            {"id": "0193a1f0-0000-7000-8000-000000000011", "type": "coded", "name": "Trial started", "time": "2026-11-23T18:00:00.000Z"},
+            {"id": "0193a1f0-0000-7000-8000-000000000012", "type": "submit", "time": "2026-11-23T18:00:00.000Z",
+             "descriptor": {"role": "form", "label": "Newsletter", "template": "Newsletter", "tag": "form"}},
+            {"id": "0193a1f0-0000-7000-8000-000000000013", "type": "change", "time": "2026-11-23T18:00:00.000Z",
+             "descriptor": {"role": "combobox", "label": "Country", "template": "Country", "tag": "select"}, "properties": {"Option": "Italy"}}
+        ]);
+        let named = name_events(received(1, "v", events), &mut Registry::default());
+        assert_eq!(
+            names(&named),
+            [
+                "Learn more",
+                "Learn more in Features",
+                "Size chart click",
+                "Menu item click",
+                "Menu item click",
+                "Cart click",
+                "Product page view",
+                "Trial started",
+                "Newsletter form submit",
+                "Country change"
+            ]
+        );
+        assert_eq!(named[5].event.properties["Value"], 3);
+    }
+
+    #[test]
+    fn a_name_is_published_after_ten_events_of_three_visitors() {
+        let mut registry = Registry::default();
+        let mut states = Vec::new();
+        for n in 0..11 {
+            let visitor = format!("v{}", n % 3);
+            let named =
+                name_events(received(n, &visitor, json!([click(n, &card_button("Trail shoe", 1))])), &mut registry);
+            states.push(named[0].event.name_state);
+        }
+        assert!(states[..9].iter().all(|state| *state == NameState::Provisional));
+        assert!(states[9..].iter().all(|state| *state == NameState::Published));
+    }
+
+    #[test]
+    fn the_same_history_gives_the_same_bytes_also_across_a_restart() {
+        let batches: Vec<Received> = (0..40)
+            .map(|n| {
+                let label = format!("Control {}", char::from(b'a' + u8::try_from(n % 7).unwrap()));
+                let plain = json!({"role": "button", "label": label, "template": label, "tag": "button", "path": "main>div>button"});
+                received(n, &format!("v{}", n % 5), json!([click(2 * n, &plain), click(2 * n + 1, &card_button("Shoe", 1 + n % 12))]))
+            })
+            .collect();
+        let run = |restart_after: usize| {
+            let (mut registry, mut rows) = (Registry::default(), Vec::<StateRow>::new());
+            let mut out = Vec::new();
+            for (index, batch) in batches.iter().enumerate() {
+                if index == restart_after {
+                    registry = Registry::default();
+                    registry.load(&rows).unwrap();
+                }
+                out.extend(name_events(batch.clone(), &mut registry).into_iter().map(|named| named.event));
+                for change in registry.take_changes() {
+                    rows.retain(|row| (row.kind, row.key) != (change.kind, change.key));
+                    rows.push(change);
+                }
+            }
+            serde_json::to_string(&out).unwrap()
+        };
+        let whole = run(usize::MAX);
+        for at in [1, 7, 20, 39] {
+            assert_eq!(run(at), whole, "restarted after {at}");
+        }
+    }
+
+    #[test]
+    fn without_a_session_the_server_makes_one_of_thirty_minutes() {
+        let mut registry = Registry::default();
+        let mut session_at = |minutes: i64| {
+            let mut batch = received(1, "derived", json!([click(1, &card_button("Shoe", 1))]));
+            batch.batch.session = None;
+            batch.received = batch.received.plus_millis(minutes * 60_000);
+            batch.batch.events[0].time = batch.received;
+            name_events(batch, &mut registry).remove(0).event.session
+        };
+        let first = session_at(0);
+        assert_eq!(session_at(29), first);
+        assert_eq!(session_at(58), first);
+        assert_ne!(session_at(89), first);
+    }
+}

@@ -1,0 +1,197 @@
+//! Names by the house grammar: an action is its own name, anything else is label and verb noun; sentence case, no numbers.
+
+use convizit_model::{Descriptor, EventType, PageBlock};
+use serde_json::Value;
+
+use crate::naming::{Resolved, words};
+
+/// Characters that a name should keep to.
+const NAME: usize = 60;
+
+/// The base name of an event on a control.
+pub(crate) fn control(kind: EventType, descriptor: &Descriptor, resolved: &Resolved, variant: &str) -> String {
+    let label = label(kind, descriptor, resolved);
+    let name = match kind {
+        EventType::Click if words::is_action(&label) => label,
+        EventType::Click if matches!(descriptor.role.as_str(), "tab" | "option") => format!("{label} select"),
+        EventType::Submit => {
+            let form = label.to_lowercase();
+            if form.ends_with("form") { format!("{label} submit") } else { format!("{label} form submit") }
+        }
+        EventType::FormAbandon => {
+            let form = label.to_lowercase();
+            if form.ends_with("form") { format!("{label} abandon") } else { format!("{label} form abandon") }
+        }
+        EventType::Media if !variant.is_empty() => format!("{label} {}", variant.to_lowercase()),
+        EventType::Dialog if !variant.is_empty() => format!("{label} {}", variant.to_lowercase()),
+        other => format!("{label} {}", verb_noun(other)),
+    };
+    words::shorten(&words::sentence(&name), NAME)
+}
+
+/// The name of an event that has no control.
+pub(crate) fn without_control(kind: EventType, page: &str, variant: &str) -> String {
+    let name = match kind {
+        EventType::PageView => format!("{page} page view"),
+        EventType::PageLeave => format!("{page} page leave"),
+        EventType::Copy => "Text copy".to_owned(),
+        EventType::Print => "Page print".to_owned(),
+        EventType::WebVital if !variant.is_empty() => format!("{variant} web vital"),
+        EventType::WebVital => "Web vital".to_owned(),
+        EventType::Identify => "Identify".to_owned(),
+        other => format!("{page} page {}", verb_noun(other)),
+    };
+    words::shorten(&words::sentence(&name), NAME)
+}
+
+const fn verb_noun(kind: EventType) -> &'static str {
+    match kind {
+        EventType::PageView => "view",
+        EventType::PageLeave => "leave",
+        EventType::Click => "click",
+        EventType::Change => "change",
+        EventType::Submit => "submit",
+        EventType::FormAbandon => "abandon",
+        EventType::Copy => "copy",
+        EventType::Print => "print",
+        EventType::Download => "download",
+        EventType::Media => "playback",
+        EventType::Dialog => "dialog",
+        EventType::RageClick => "rage click",
+        EventType::DeadClick => "dead click",
+        EventType::ErrorClick => "error click",
+        EventType::WebVital => "web vital",
+        EventType::Coded => "event",
+        EventType::Identify => "identify",
+    }
+}
+
+/// What the control is called: the group for an item, else its label without numbers and item texts, else what stands in for one.
+fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved) -> String {
+    if resolved.is_item
+        && let Some(group) = &resolved.group
+    {
+        return group.name.clone();
+    }
+    let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
+    let label = words::without_numbers(&without_item_texts(template, descriptor));
+    if label.chars().any(char::is_alphanumeric) && label.chars().count() <= 80 {
+        return words::shorten(&label, 48);
+    }
+    if let Some(group) = &resolved.group
+        && descriptor.group.as_ref().is_some_and(|sketch| sketch.path.is_empty())
+    {
+        return group.name.clone();
+    }
+    let named = |key: &str| {
+        descriptor.attributes.get(key).and_then(Value::as_str).map(words::readable).filter(|word| word.len() > 2)
+    };
+    if let Some(word) = ["icon", "data-testid", "name", "id"].iter().find_map(|key| named(key)) {
+        return word;
+    }
+    let role = match (descriptor.role.as_str(), descriptor.tag.as_str(), kind) {
+        (_, _, EventType::Submit | EventType::FormAbandon) => "form".to_owned(),
+        ("", "", _) => "element".to_owned(),
+        ("", tag, _) => words::readable(tag.split(':').next().unwrap_or(tag)),
+        (role, _, _) => words::readable(role),
+    };
+    // A nameless control borrows the name of where it stands.
+    match descriptor.context.iter().map(|entry| section_of(&entry.name, descriptor)).find(|name| !name.is_empty()) {
+        Some(section) if role == "form" => section,
+        Some(section) => words::sentence(&format!("{section} {}", role.to_lowercase())),
+        None => words::sentence(&role),
+    }
+}
+
+/// "Add Trail shoe to cart" → "Add to cart": the item's own text is a property, never part of a name.
+fn without_item_texts(label: &str, descriptor: &Descriptor) -> String {
+    let mut text = label.to_owned();
+    for key in ["Product name", "Item name", "Brand"] {
+        if let Some(item) = descriptor.properties.get(key).and_then(Value::as_str)
+            && item.len() > 2
+            && text.len() > item.len()
+            && let Some(at) = text.find(item)
+        {
+            text.replace_range(at..at + item.len(), " ");
+        }
+    }
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn section_of(name: &str, descriptor: &Descriptor) -> String {
+    let own =
+        ["Product name", "Item name"].iter().filter_map(|key| descriptor.properties.get(*key)).any(|text| text == name);
+    if own { String::new() } else { words::shorten(&words::without_numbers(name), 30) }
+}
+
+/// What may tell equal names apart, best first: section, landmark, kind of page.
+pub(crate) fn contexts(descriptor: &Descriptor, page: &PageBlock) -> Vec<String> {
+    let mut contexts: Vec<String> = descriptor
+        .context
+        .iter()
+        .filter(|entry| !matches!(entry.kind.as_str(), "nav" | "header" | "footer" | "main" | "aside"))
+        .map(|entry| section_of(&entry.name, descriptor))
+        .filter(|name| !name.is_empty())
+        .map(|name| format!(" in {name}"))
+        .collect();
+    contexts.extend(descriptor.context.iter().filter_map(|entry| {
+        let landmark = match entry.kind.as_str() {
+            "nav" => "navigation",
+            "header" => "header",
+            "footer" => "footer",
+            "aside" => "sidebar",
+            "dialog" => "dialog",
+            "search" => "search",
+            _ => return None,
+        };
+        Some(format!(" in {landmark}"))
+    }));
+    contexts.push(format!(" on {} page", lower_first(&self::page(page))));
+    contexts
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// The base name, or the base name with the first context that makes it unique; where none does, the name is shared.
+pub(crate) fn unique(base: String, contexts: Vec<String>, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(&base) {
+        return base;
+    }
+    contexts
+        .into_iter()
+        .map(|context| words::shorten(&base, NAME.saturating_sub(context.chars().count()).max(20)) + &context)
+        .find(|name| !taken(name))
+        .unwrap_or(base)
+}
+
+/// What kind of page it is: its schema type, else the last word of its path that is not an id.
+pub(crate) fn page(page: &PageBlock) -> String {
+    let kind = page.kind.rsplit(['/', '.', ':']).next().unwrap_or_default();
+    if !kind.is_empty()
+        && !matches!(kind.to_ascii_lowercase().as_str(), "website" | "webpage" | "object" | "page" | "organization")
+    {
+        return words::shorten(&words::readable(kind), 40);
+    }
+    let mut segments: Vec<&str> = page.path.split('/').filter(|segment| !segment.is_empty()).collect();
+    if segments.is_empty() {
+        return "Home".to_owned();
+    }
+    let ends_in_id = segments.last() == Some(&":id");
+    segments.retain(|segment| *segment != ":id");
+    let word = segments.iter().rev().map(|segment| {
+        let stem = segment
+            .rsplit_once('.')
+            .map_or(*segment, |(stem, extension)| if extension.len() <= 5 { stem } else { segment });
+        words::readable(stem)
+    });
+    let word = word.into_iter().find(|word| word.chars().count() > 1).unwrap_or_default();
+    match (word.as_str(), ends_in_id) {
+        ("", true) => "Detail".to_owned(),
+        ("" | "Index", _) => "Home".to_owned(),
+        (_, true) => words::shorten(&format!("{} detail", words::singular(&word)), 40),
+        _ => words::shorten(&word, 40),
+    }
+}

@@ -1,0 +1,141 @@
+//! Groups: elements that repeat get one identity and a name in the singular.
+
+use convizit_model::{Descriptor, GroupId, GroupSketch, event};
+
+use crate::naming::words;
+use crate::registry::{self, Registry, hash};
+
+/// Groups of a project at most; beyond it a group keeps the id of its exact key without being remembered.
+const GROUPS: usize = 5_000;
+/// Groups of a project that are compared by signature at most.
+const COMPARED: usize = 400;
+/// Share of equal hashes at which two signatures are those of one group.
+const SAME: f64 = 0.7;
+
+/// Finds or makes the group of a control.
+pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: bool) -> Option<event::Group> {
+    let sketch = descriptor.group.as_ref()?;
+    if sketch.length < 2 || sketch.position == 0 {
+        return None;
+    }
+    let container = words::without_numbers(&sketch.container);
+    let signature: Vec<String> = sketch.signature.iter().map(u32::to_string).collect();
+    let exact = hash(&["group", &container.to_lowercase(), &sketch.member, &signature.join(",")]);
+    let known = registry
+        .group_keys
+        .get(&exact)
+        .copied()
+        .or_else(|| registry.groups.contains_key(&exact).then_some(exact))
+        .or_else(|| similar(registry, &container, sketch));
+    let id = match known {
+        Some(id) => id,
+        None if learn && registry.groups.len() < GROUPS => {
+            let name = name(descriptor, sketch, &container);
+            let group = registry::Group {
+                name,
+                container: container.to_lowercase(),
+                member: sketch.member.clone(),
+                signature: sketch.signature.clone(),
+                keys: Vec::new(),
+            };
+            registry.add_group(exact, group).0
+        }
+        None => exact,
+    };
+    if learn {
+        registry.add_group_key(id, exact);
+    }
+    let name =
+        registry.groups.get(&id).map_or_else(|| name(descriptor, sketch, &container), |group| group.name.clone());
+    Some(event::Group { id: GroupId(id), name, position: sketch.position, length: sketch.length })
+}
+
+fn similar(registry: &Registry, container: &str, sketch: &GroupSketch) -> Option<u64> {
+    let container = container.to_lowercase();
+    let mut best: Option<(f64, u64)> = None;
+    for (id, group) in registry.groups.iter().take(COMPARED) {
+        if group.container != container || group.member != sketch.member {
+            continue;
+        }
+        let share = jaccard(&group.signature, &sketch.signature);
+        // The smaller id wins a tie, so that the order of a map decides nothing.
+        if share >= SAME && best.is_none_or(|(score, other)| share > score || (share >= score && *id < other)) {
+            best = Some((share, *id));
+        }
+    }
+    best.map(|(_, id)| id)
+}
+
+fn jaccard(a: &[u32], b: &[u32]) -> f64 {
+    let both = a.iter().filter(|hash| b.contains(hash)).count();
+    let all = a.len() + b.len() - both;
+    if all == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "at most 64 hashes each")]
+    let share = both as f64 / all as f64;
+    share
+}
+
+/// Group label, first that exists: schema type or readable member word, container in the singular, "List item".
+fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> String {
+    let member = words::readable(&sketch.member);
+    let product =
+        descriptor.properties.contains_key("Product price") || descriptor.properties.contains_key("Product name");
+    let role = match descriptor.role.as_str() {
+        "tab" => Some("Tab"),
+        "option" => Some("Option"),
+        "menuitem" => Some("Menu item"),
+        "radio" => Some("Option"),
+        _ => None,
+    };
+    let tag = |word: &str| {
+        matches!(
+            word,
+            "li" | "div"
+                | "tr"
+                | "a"
+                | "article"
+                | "td"
+                | "option"
+                | "button"
+                | "span"
+                | "section"
+                | "item"
+                | "card"
+                | "dt"
+                | "dd"
+                | "label"
+                | "input"
+                | "p"
+                | "list item"
+        )
+    };
+    let member_low = member.to_lowercase();
+    if product && (tag(&member_low) || member_low == "product") {
+        return "Product card".to_owned();
+    }
+    if !member.is_empty() && !tag(&member_low) {
+        return words::sentence(&member);
+    }
+    if !container.is_empty() {
+        let singular = words::singular(container);
+        return if role.is_none() && singular.to_lowercase().ends_with("item") {
+            words::sentence(&singular)
+        } else {
+            words::sentence(&format!("{singular} {}", role.unwrap_or("item").to_lowercase()))
+        };
+    }
+    if let Some(role) = role {
+        return role.to_owned();
+    }
+    match member_low.as_str() {
+        "tr" | "td" => "Table row".to_owned(),
+        "card" | "article" => "Card".to_owned(),
+        _ => match descriptor.context.iter().find(|entry| matches!(entry.kind.as_str(), "nav" | "footer" | "header")) {
+            Some(entry) if entry.kind == "nav" => "Menu item".to_owned(),
+            Some(entry) => words::sentence(&format!("{} item", entry.kind)),
+            None => "List item".to_owned(),
+        },
+    }
+}

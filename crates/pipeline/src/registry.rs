@@ -1,0 +1,308 @@
+//! What is known of one project: elements, groups, names, sessions. It learns from events in journal order and yields its
+//! own changes as rows, which the store keeps in the same transaction as the events.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use convizit_model::{ElementId, GroupId, NameState, Properties, StateKind, StateRow, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Elements of a project at most; beyond it a new control shares the identity of its structural key.
+pub(crate) const ELEMENTS: usize = 20_000;
+/// Keys of an element or group at most: one whose keys change with every visit must not grow without end.
+const KEYS: usize = 24;
+/// Sessions in memory; older ones are read from the store when they go on.
+const SESSIONS: usize = 32_768;
+/// Events and visitors that publish a name, and the time that does so without them.
+const PUBLISH_EVENTS: u32 = 10;
+const PUBLISH_VISITORS: usize = 3;
+const PUBLISH_AFTER_MILLIS: i64 = 24 * 3_600_000;
+
+/// What is known of one project: elements, groups, names, page templates, sessions. Yields its own changes.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    pub(crate) elements: HashMap<u64, Element>,
+    /// Key of K1, K2 or K3 → element.
+    pub(crate) keys: HashMap<u64, u64>,
+    /// Elements in the order of their making, for scoring.
+    pub(crate) order: Vec<u64>,
+    /// Ordered, so that a search among them ends alike everywhere.
+    pub(crate) groups: BTreeMap<u64, Group>,
+    pub(crate) group_keys: HashMap<u64, u64>,
+    names: HashMap<u64, Name>,
+    /// Lower-case name → the identity that has it.
+    owners: HashMap<String, u64>,
+    sessions: HashMap<u64, Session>,
+    session_order: VecDeque<u64>,
+    /// Element → line of `convizit name` that registered it; empty elsewhere.
+    lines: HashMap<u64, String>,
+    changed: HashSet<(StateKind, u64)>,
+    changes: Vec<(StateKind, u64)>,
+}
+
+/// A control's permanent identity, and the features by which it is found again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Element {
+    pub(crate) keys: Vec<u64>,
+    pub(crate) features: crate::naming::Features,
+}
+
+/// A group's permanent identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) container: String,
+    pub(crate) member: String,
+    pub(crate) signature: Vec<u32>,
+    /// Further exact keys under which it was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) keys: Vec<u64>,
+}
+
+/// A published or provisional name of one identity and event type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Name {
+    pub(crate) text: String,
+    owner: u64,
+    published: bool,
+    first: i64,
+    events: u32,
+    /// Hashes of the first distinct visitors; dropped when the name is published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    visitors: Vec<u32>,
+}
+
+/// A session as events need it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) start: i64,
+    /// Kept only where the server makes the sessions (identity mode `none`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<i64>,
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub(crate) campaign: Properties,
+}
+
+impl Registry {
+    /// Takes rows that the store kept.
+    ///
+    /// # Errors
+    /// When a row is not of this version's form.
+    pub fn load(&mut self, rows: &[StateRow]) -> Result<(), String> {
+        for row in rows {
+            let read =
+                |error: serde_json::Error| format!("a {:?} row is not of this version's form: {error}", row.kind);
+            match row.kind {
+                StateKind::Element => self.put_element(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Group => self.put_group(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Name => self.put_name(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Session => self.put_session(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Template => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows that are new or changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<StateRow> {
+        self.changed.clear();
+        let mut rows = Vec::with_capacity(self.changes.len());
+        for (kind, key) in std::mem::take(&mut self.changes) {
+            let body = match kind {
+                StateKind::Element => self.elements.get(&key).map(serde_json::to_vec),
+                StateKind::Group => self.groups.get(&key).map(serde_json::to_vec),
+                StateKind::Name => self.names.get(&key).map(serde_json::to_vec),
+                StateKind::Session => self.sessions.get(&key).map(serde_json::to_vec),
+                StateKind::Template => None,
+            };
+            let expires_day = match kind {
+                StateKind::Session => self
+                    .sessions
+                    .get(&key)
+                    // A session goes on for 30 minutes after its last event, and a late batch may come days after: the
+                    // tracker keeps what it could not send.
+                    .map(|session| Timestamp::from_millis(session.last.unwrap_or(session.start)).day() + 8),
+                _ => None,
+            };
+            // Rows are plain maps and texts: they always serialise.
+            if let Some(Ok(body)) = body {
+                rows.push(StateRow { kind, key, expires_day, body });
+            }
+        }
+        rows
+    }
+
+    /// The key of a session's state row.
+    #[must_use]
+    pub fn session_key(visitor: &str, session: &str) -> u64 {
+        hash(&["session", visitor, session])
+    }
+
+    /// Whether the session of this key is in memory.
+    #[must_use]
+    pub fn has_session(&self, key: u64) -> bool {
+        self.sessions.contains_key(&key)
+    }
+
+    fn change(&mut self, kind: StateKind, key: u64) {
+        if self.changed.insert((kind, key)) {
+            self.changes.push((kind, key));
+        }
+    }
+
+    fn put_element(&mut self, id: u64, element: Element) {
+        for key in &element.keys {
+            self.keys.entry(*key).or_insert(id);
+        }
+        if self.elements.insert(id, element).is_none() {
+            self.order.push(id);
+        }
+    }
+
+    fn put_group(&mut self, id: u64, group: Group) {
+        for key in &group.keys {
+            self.group_keys.entry(*key).or_insert(id);
+        }
+        self.groups.insert(id, group);
+    }
+
+    fn put_name(&mut self, id: u64, name: Name) {
+        self.owners.entry(name.text.to_lowercase()).or_insert(name.owner);
+        self.names.insert(id, name);
+    }
+
+    fn put_session(&mut self, key: u64, session: Session) {
+        if self.sessions.insert(key, session).is_none() {
+            self.session_order.push_back(key);
+        }
+    }
+
+    /// A new element; its id is made of its first key, so that the same history gives the same ids.
+    pub(crate) fn add_element(&mut self, keys: Vec<u64>, features: crate::naming::Features) -> ElementId {
+        let mut id = hash_numbers("element", &keys);
+        while self.elements.contains_key(&id) {
+            id = id.wrapping_add(1);
+        }
+        self.put_element(id, Element { keys, features });
+        self.change(StateKind::Element, id);
+        ElementId(id)
+    }
+
+    /// Remembers further keys of an element, so that the next look-up is exact.
+    pub(crate) fn add_keys(&mut self, id: u64, keys: &[u64]) {
+        let Some(element) = self.elements.get_mut(&id) else { return };
+        let mut grown = false;
+        for key in keys {
+            if element.keys.len() < KEYS && !element.keys.contains(key) && !self.keys.contains_key(key) {
+                element.keys.push(*key);
+                self.keys.insert(*key, id);
+                grown = true;
+            }
+        }
+        if grown {
+            self.change(StateKind::Element, id);
+        }
+    }
+
+    pub(crate) fn add_group(&mut self, key: u64, group: Group) -> GroupId {
+        let mut id = key;
+        while self.groups.contains_key(&id) {
+            id = id.wrapping_add(1);
+        }
+        self.put_group(id, group);
+        self.change(StateKind::Group, id);
+        GroupId(id)
+    }
+
+    /// Remembers a further exact key of a group, so that history decides once.
+    pub(crate) fn add_group_key(&mut self, id: u64, key: u64) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if group.keys.len() < KEYS && key != id && !self.group_keys.contains_key(&key) {
+            group.keys.push(key);
+            self.group_keys.insert(key, id);
+            self.change(StateKind::Group, id);
+        }
+    }
+
+    pub(crate) fn name(&self, id: u64) -> Option<&Name> {
+        self.names.get(&id)
+    }
+
+    /// Whether another identity has this name.
+    pub(crate) fn is_taken(&self, text: &str, owner: u64) -> bool {
+        self.owners.get(&text.to_lowercase()).is_some_and(|other| *other != owner)
+    }
+
+    pub(crate) fn add_name(&mut self, id: u64, owner: u64, text: String, now: Timestamp) {
+        let name = Name { text, owner, published: false, first: now.as_millis(), events: 0, visitors: Vec::new() };
+        self.put_name(id, name);
+        self.change(StateKind::Name, id);
+    }
+
+    /// Counts an event towards publishing; returns the name's text and state as of this event.
+    pub(crate) fn count_name(&mut self, id: u64, visitor: &str, now: Timestamp) -> (String, NameState) {
+        let Some(name) = self.names.get_mut(&id) else { return (String::new(), NameState::Provisional) };
+        if name.published {
+            return (name.text.clone(), NameState::Published);
+        }
+        name.events = name.events.saturating_add(1);
+        // Folded: 32 bits of a hash tell three visitors apart.
+        let visitor = u32::try_from(hash(&["visitor", visitor]) >> 32).unwrap_or(0);
+        if name.visitors.len() < PUBLISH_VISITORS && !name.visitors.contains(&visitor) {
+            name.visitors.push(visitor);
+        }
+        name.published = (name.events >= PUBLISH_EVENTS && name.visitors.len() >= PUBLISH_VISITORS)
+            || now.as_millis() - name.first >= PUBLISH_AFTER_MILLIS;
+        if name.published {
+            name.visitors = Vec::new();
+        }
+        let state = if name.published { NameState::Published } else { NameState::Provisional };
+        let text = name.text.clone();
+        self.change(StateKind::Name, id);
+        (text, state)
+    }
+
+    pub(crate) fn line_of(&self, element: u64) -> Option<&str> {
+        self.lines.get(&element).map(String::as_str)
+    }
+
+    pub(crate) fn set_line(&mut self, element: u64, line: &str) {
+        self.lines.entry(element).or_insert_with(|| line.to_owned());
+    }
+
+    pub(crate) fn session(&self, key: u64) -> Option<&Session> {
+        self.sessions.get(&key)
+    }
+
+    pub(crate) fn set_session(&mut self, key: u64, session: Session) {
+        self.put_session(key, session);
+        self.change(StateKind::Session, key);
+        // Only sessions that are written may leave memory.
+        while self.session_order.len() > SESSIONS {
+            let Some(oldest) = self.session_order.pop_front() else { break };
+            if self.changed.contains(&(StateKind::Session, oldest)) {
+                self.session_order.push_back(oldest);
+                break;
+            }
+            self.sessions.remove(&oldest);
+        }
+    }
+}
+
+/// XXH3 over texts, each closed by a byte that no text holds: a published function that stays the same for ever.
+pub(crate) fn hash(parts: &[&str]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update(&[0xff]);
+    }
+    hasher.digest()
+}
+
+pub(crate) fn hash_numbers(purpose: &str, numbers: &[u64]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    hasher.update(purpose.as_bytes());
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.digest()
+}
