@@ -1,14 +1,139 @@
-//! The loop from journal to frames: one transaction per batch.
+//! The loop from journal to frames: read a stretch, drop repeats, name, write everything in one transaction.
+//!
+//! The pure part runs on a blocking thread inside `catch_unwind`. A stretch that fails twice is taken item by item: the item
+//! that fails alone goes to quarantine with a notice, everything around it is stored, and the offset moves on.
 
-use convizit_store::Store;
+mod registries;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+use convizit_pipeline::{Named, Registry, name_events};
+use convizit_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-/// Runs until `stop`; then finishes the batch at hand.
+use registries::Registries;
+
+/// Bytes of journal records of one stretch: about 1 500 events, whose transaction stays below 20 ms.
+const STRETCH_BYTES: usize = 768 * 1024;
+/// Waits between tries when the store fails.
+const BACKOFF: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+];
+/// How long the worker goes on after it was told to stop, to leave the journal empty.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How events are named; tests put a failing one in its place.
+pub(crate) type Naming = fn(convizit_model::Received, &mut Registry) -> Vec<Named>;
+
+/// Runs until `stop`; then works off what the journal holds, for at most 10 s.
 ///
 /// # Errors
 /// Only what a restart cannot mend: a damaged journal, a state of a newer build. Everything else is tried again.
 pub async fn run(store: Store, stop: CancellationToken) -> Result<(), String> {
-    let _ = store;
-    stop.cancelled().await;
-    Ok(())
+    Worker::new(store, name_events).run(stop).await
+}
+
+pub(crate) struct Worker {
+    store: Store,
+    registries: Registries,
+    naming: Naming,
+}
+
+/// What became of one round.
+enum Round {
+    /// The journal holds nothing after this offset.
+    Empty,
+    /// The worker stands at this offset now.
+    At(u64),
+}
+
+impl Worker {
+    pub(crate) fn new(store: Store, naming: Naming) -> Self {
+        Self { registries: Registries::new(store.clone()), store, naming }
+    }
+
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        let mut after = self.store.worker_offset().await.map_err(|error| error.to_string())?;
+        let mut failures = 0_usize;
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            if stop.is_cancelled() {
+                let until = *drain_until.get_or_insert_with(|| Instant::now() + DRAIN);
+                if Instant::now() >= until {
+                    return Ok(());
+                }
+            }
+            match self.round(after, failures).await {
+                Ok(Round::Empty) if stop.is_cancelled() => return Ok(()),
+                Ok(Round::Empty) => {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = self.store.journal_wait(after) => {}
+                    }
+                }
+                Ok(Round::At(offset)) => {
+                    after = offset;
+                    failures = 0;
+                }
+                Err(Failure::Store(StoreError::Unusable(problem))) => return Err(problem),
+                Err(failure) => {
+                    // What the registries learned since the last commit is not in the store.
+                    self.registries.clear();
+                    tracing::warn!(%failure, after, "a stretch of the journal was not processed; it is tried again");
+                    metrics::counter!("convizit_worker_failures_total").increment(1);
+                    let panicked = matches!(failure, Failure::Panic);
+                    failures += 1;
+                    if !panicked {
+                        let wait = BACKOFF.get(failures.min(BACKOFF.len()) - 1).copied().unwrap_or(DRAIN);
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = tokio::time::sleep(wait) => {}
+                        }
+                    }
+                    if let Ok(offset) = self.store.worker_offset().await {
+                        after = offset;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One stretch: from the journal to the commit. From the third try on, item by item.
+    async fn round(&mut self, after: u64, failures: usize) -> Result<Round, Failure> {
+        let mut batches = self.store.journal_read(after, STRETCH_BYTES).await?;
+        if failures >= 2 {
+            batches.truncate(1);
+        }
+        let Some(last) = batches.last() else { return Ok(Round::Empty) };
+        let to = last.offset;
+        let started = Instant::now();
+        let records = stretch::parse(batches).await?;
+        let work = stretch::process(&self.store, &mut self.registries, self.naming, records, failures >= 2).await?;
+        let committing = Instant::now();
+        self.store.commit_work(convizit_model::Work { from: after, to, projects: work }).await?;
+        metrics::histogram!("convizit_worker_commit_seconds").record(committing.elapsed().as_secs_f64());
+        metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
+        Ok(Round::At(to))
+    }
+}
+
+/// Why a round failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The pure part panicked; its message may hold captured text and is not kept.
+    #[error("naming ended in a panic")]
+    Panic,
+    /// A row of the project's state is of another version.
+    #[error("{0}")]
+    State(String),
 }

@@ -1,0 +1,275 @@
+//! One stretch of the journal: records become each project's share of the work.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use convizit_model::{
+    EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, Timestamp,
+};
+use convizit_pipeline::Registry;
+use convizit_store::{JournalBatch, Store};
+
+use crate::registries::Registries;
+use crate::{Failure, Naming};
+
+/// A record with its place in the journal.
+pub(crate) struct Record {
+    offset: u64,
+    index: usize,
+    body: Bytes,
+    received: Option<Received>,
+}
+
+/// Parses every record; one that is none of this version's form is quarantined later.
+pub(crate) async fn parse(batches: Vec<JournalBatch>) -> Result<Vec<Record>, Failure> {
+    blocking(move || {
+        let mut records = Vec::new();
+        for batch in batches {
+            for (index, body) in batch.records.into_iter().enumerate() {
+                records.push(Record {
+                    offset: batch.offset,
+                    index,
+                    received: serde_json::from_slice(&body).ok(),
+                    body,
+                });
+            }
+        }
+        records
+    })
+    .await
+}
+
+/// Runs on a blocking thread; a panic there is a failure here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Failure::Panic)
+}
+
+/// A project's records of a stretch.
+struct Share {
+    number: i64,
+    project: ProjectId,
+    records: Vec<Record>,
+    registry: Registry,
+    seen: HashSet<EventId>,
+}
+
+/// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
+pub(crate) async fn process(
+    store: &Store,
+    registries: &mut Registries,
+    naming: Naming,
+    records: Vec<Record>,
+    alone: bool,
+) -> Result<Vec<ProjectWork>, Failure> {
+    let mut by_project: BTreeMap<ProjectId, Vec<Record>> = BTreeMap::new();
+    let mut unreadable = Vec::new();
+    for record in records {
+        match record.received.as_ref().map(|received| received.project.clone()) {
+            Some(project) => by_project.entry(project).or_default().push(record),
+            None => unreadable.push(record),
+        }
+    }
+    let mut shares = Vec::with_capacity(by_project.len());
+    for (project, records) in by_project {
+        let Some(number) = registries.number(&project).await? else {
+            tracing::info!(%project, records = records.len(), "records of a removed project were dropped");
+            continue;
+        };
+        shares.push(share(store, registries, number, project, records).await?);
+    }
+    let (mut works, back) = blocking(move || name_shares(shares, naming, alone)).await??;
+    registries.put(back.into_iter());
+    if !unreadable.is_empty() {
+        works.push(unreadable_work(unreadable));
+    }
+    Ok(works)
+}
+
+async fn share(
+    store: &Store,
+    registries: &mut Registries,
+    number: i64,
+    project: ProjectId,
+    records: Vec<Record>,
+) -> Result<Share, Failure> {
+    let mut registry = registries.take(number).await?;
+    let mut sessions: Vec<u64> = Vec::new();
+    let mut ids: Vec<EventId> = Vec::new();
+    for received in records.iter().filter_map(|record| record.received.as_ref()) {
+        let session = received.batch.session.as_ref().map_or("", |session| session.id.as_str());
+        let key = Registry::session_key(&received.visitor, session);
+        if !registry.has_session(key) {
+            sessions.push(key);
+        }
+        ids.extend(received.batch.events.iter().map(|event| event.id));
+    }
+    sessions.sort_unstable();
+    sessions.dedup();
+    let rows = store.load_sessions(number, &sessions).await?;
+    registry.load(&rows).map_err(Failure::State)?;
+    let seen = store.seen(number, &ids).await?;
+    Ok(Share { number, project, records, registry, seen })
+}
+
+type Named = (Vec<ProjectWork>, Vec<(i64, Registry)>);
+
+fn name_shares(shares: Vec<Share>, naming: Naming, alone: bool) -> Result<Named, Failure> {
+    let mut works = Vec::with_capacity(shares.len());
+    let mut back = Vec::with_capacity(shares.len());
+    for share in shares {
+        let (work, registry) = if alone {
+            name_alone(share, naming)
+        } else {
+            catch_unwind(AssertUnwindSafe(|| name_share(share, naming))).map_err(|_| Failure::Panic)?
+        };
+        back.push((work.number, registry));
+        works.push(work);
+    }
+    Ok((works, back))
+}
+
+/// What is gathered of one project.
+struct Gathered {
+    events: Vec<NewEvent>,
+    outcomes: HashMap<Outcome, u64>,
+    quarantined: Vec<Quarantined>,
+    /// Ids of this stretch and of the store.
+    seen: HashSet<EventId>,
+}
+
+impl Gathered {
+    fn new(seen: HashSet<EventId>) -> Self {
+        Self { events: Vec::new(), outcomes: HashMap::new(), quarantined: Vec::new(), seen }
+    }
+
+    fn count(&mut self, outcome: Outcome, items: u64) {
+        if items > 0 {
+            *self.outcomes.entry(outcome).or_default() += items;
+        }
+    }
+
+    /// Drops the events that are stored already.
+    fn drop_repeats(&mut self, received: &mut Received) {
+        let before = received.batch.events.len();
+        let seen = &mut self.seen;
+        received.batch.events.retain(|event| seen.insert(event.id));
+        self.count(Outcome::Repeated, (before - received.batch.events.len()) as u64);
+    }
+
+    fn take(&mut self, received: Timestamp, named: Vec<convizit_pipeline::Named>) {
+        let before = self.events.len();
+        for named in named {
+            // An event is texts, numbers and maps with text keys: it always serialises.
+            if let Ok(json) = serde_json::to_vec(&named.event) {
+                self.events.push(NewEvent {
+                    id: named.event.id,
+                    name: named.name,
+                    hour: received.hour(),
+                    day: received.day(),
+                    json,
+                });
+            }
+        }
+        self.count(Outcome::Accepted, (self.events.len() - before) as u64);
+    }
+
+    fn finish(self, number: i64, project: ProjectId, registry: &mut Registry) -> ProjectWork {
+        let mut outcomes: Vec<(Outcome, u64)> = self.outcomes.into_iter().collect();
+        outcomes.sort_unstable();
+        for (outcome, items) in &outcomes {
+            metrics::counter!("convizit_outcomes_total", "outcome" => outcome.as_str()).increment(*items);
+        }
+        ProjectWork {
+            number,
+            project,
+            events: self.events,
+            rows: registry.take_changes(),
+            outcomes,
+            quarantined: self.quarantined,
+        }
+    }
+}
+
+fn name_share(share: Share, naming: Naming) -> (ProjectWork, Registry) {
+    let mut gathered = Gathered::new(share.seen);
+    let mut registry = share.registry;
+    for mut received in share.records.into_iter().filter_map(|record| record.received) {
+        gathered.drop_repeats(&mut received);
+        let time = received.received;
+        gathered.take(time, naming(received, &mut registry));
+    }
+    (gathered.finish(share.number, share.project, &mut registry), registry)
+}
+
+/// Each record by itself, and each event of a record that fails: only what fails alone is quarantined.
+fn name_alone(share: Share, naming: Naming) -> (ProjectWork, Registry) {
+    let mut gathered = Gathered::new(share.seen);
+    let mut registry = share.registry;
+    let attempt = |received: Received, registry: &mut Registry| {
+        // A panic may leave the registry half changed: the try works on a copy.
+        let mut copy = registry.clone();
+        let named = catch_unwind(AssertUnwindSafe(|| naming(received, &mut copy))).ok()?;
+        *registry = copy;
+        Some(named)
+    };
+    for mut received in share.records.into_iter().filter_map(|record| record.received) {
+        gathered.drop_repeats(&mut received);
+        let time = received.received;
+        if let Some(named) = attempt(received.clone(), &mut registry) {
+            gathered.take(time, named);
+            continue;
+        }
+        for event in std::mem::take(&mut received.batch.events) {
+            let mut one = received.clone();
+            let id = event.id;
+            one.batch.events.push(event);
+            match attempt(one.clone(), &mut registry) {
+                Some(named) => gathered.take(time, named),
+                None => {
+                    tracing::error!(project = %share.project, event = %id, "an event cannot be processed; it is in quarantine");
+                    gathered.count(Outcome::Refused(Refusal::Internal), 1);
+                    gathered.quarantined.push(Quarantined {
+                        notice: NoticeKind::Quarantined,
+                        subject: id.to_string(),
+                        body: serde_json::to_vec(&one).unwrap_or_default(),
+                    });
+                }
+            }
+        }
+    }
+    (gathered.finish(share.number, share.project, &mut registry), registry)
+}
+
+/// Records that name no project: kept under number 0, which no project has.
+fn unreadable_work(records: Vec<Record>) -> ProjectWork {
+    let items = records.len() as u64;
+    let quarantined = records
+        .into_iter()
+        .map(|record| {
+            tracing::error!(
+                offset = record.offset,
+                index = record.index,
+                "a journal record cannot be read; it is in quarantine"
+            );
+            Quarantined {
+                notice: NoticeKind::Quarantined,
+                subject: format!("journal record {}/{}", record.offset, record.index),
+                body: record.body.to_vec(),
+            }
+        })
+        .collect();
+    ProjectWork {
+        number: 0,
+        project: no_project(),
+        events: Vec::new(),
+        rows: Vec::new(),
+        outcomes: vec![(Outcome::Refused(Refusal::Internal), items)],
+        quarantined,
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a constant of the form that an id has")]
+fn no_project() -> ProjectId {
+    "0".parse().expect("constant id")
+}
