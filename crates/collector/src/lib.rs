@@ -1,14 +1,32 @@
 //! Public HTTP: limits, the script with its settings, collect.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::routing::{get, post};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use convizit_pipeline::Tables;
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+mod answer;
+mod collect;
+mod script;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use state::State;
+
+/// How long requests at hand may take after `stop`.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// How the collector listens.
+#[derive(Debug, Clone, Default)]
 pub struct CollectorConfig {
     /// Certificate chain and key as PEM files; none means plain HTTP, allowed on loopback or behind a proxy only.
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -27,8 +45,69 @@ pub async fn serve(
     tables: Arc<Tables>,
     stop: CancellationToken,
 ) -> Result<(), String> {
-    let _: Option<SocketAddr> = listener.local_addr().ok();
-    let _ = (config, store, tables);
-    stop.cancelled().await;
-    Ok(())
+    let address = listener.local_addr().map_err(|error| format!("the collector's address: {error}"))?;
+    if config.tls.is_none() && !config.behind_proxy && !address.ip().is_loopback() {
+        return Err(format!(
+            "the collector would take visitors' data over plain HTTP on {address}: give it a certificate (collector.tls), or say behind_proxy = true when a proxy before it speaks HTTPS"
+        ));
+    }
+    listener.set_nonblocking(true).map_err(|error| format!("the collector's listener: {error}"))?;
+    let app = router(State::new(store, tables, config.behind_proxy))
+        .into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let handle = Handle::new();
+    let ending = handle.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        ending.graceful_shutdown(Some(DRAIN));
+    });
+    let served = match &config.tls {
+        Some((certificate, key)) => {
+            let tls = RustlsConfig::from_pem_file(certificate, key).await.map_err(|error| {
+                format!("the collector's certificate {} or key {}: {error}", certificate.display(), key.display())
+            })?;
+            let mut server = axum_server::from_tcp_rustls(listener, tls)
+                .map_err(|error| format!("the collector's listener: {error}"))?
+                .handle(handle)
+                .first_request_timeout(Duration::from_secs(15));
+            bound_http(server.http_builder());
+            server.serve(app).await
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener)
+                .map_err(|error| format!("the collector's listener: {error}"))?
+                .handle(handle)
+                .first_request_timeout(Duration::from_secs(15));
+            bound_http(server.http_builder());
+            server.serve(app).await
+        }
+    };
+    served.map_err(|error| format!("the collector stopped: {error}"))
+}
+
+/// A request's head is small and comes at once: whoever sends it drop by drop holds no memory and no connection.
+fn bound_http<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>) {
+    builder
+        .http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(Duration::from_secs(10))
+        .max_buf_size(32 * 1024);
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_header_list_size(16 * 1024)
+        .max_concurrent_streams(100)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/v1/collect", post(collect::collect))
+        .route("/t/{file}", get(script::script_or_settings))
+        .route("/t/{key}/more.js", get(script::more))
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            // What panicked may hold captured text: it is not kept.
+            answer::problem(500, "internal", "body", "the server failed; the tracker keeps the batch and tries again")
+        }))
+        .with_state(Arc::new(state))
 }
