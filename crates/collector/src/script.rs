@@ -170,9 +170,15 @@ fn parts(project: &Project) -> Vec<&'static str> {
     parts
 }
 
-/// What the tracker needs of a project's settings; everything here is public.
+/// What the tracker needs of a project's settings; everything here is public. Lists become expressions here, once, so that
+/// the tracker does not carry the code for it.
 fn settings(project: &Project) -> serde_json::Value {
     let settings = &project.settings;
+    let words = words();
+    let word = |key: &str| words.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let kept: Vec<String> = settings.keep_query.iter().map(|name| escaped(name)).collect();
+    let paths: Vec<String> =
+        settings.exclude_paths.iter().map(|path| path.split('*').map(escaped).collect::<Vec<_>>().join(".*")).collect();
     serde_json::json!({
         "key": project.key,
         "version": project.version,
@@ -180,13 +186,32 @@ fn settings(project: &Project) -> serde_json::Value {
         "cookieDays": settings.cookie_days,
         "events": settings.events,
         "optionLabels": settings.option_labels,
-        "excludeSelectors": settings.exclude_selectors,
-        "excludePaths": settings.exclude_paths,
-        "keepQuery": settings.keep_query,
+        "excludeSelectors": settings.exclude_selectors.iter().map(|selector| format!(",{selector}")).collect::<String>(),
+        "excludePaths": if paths.is_empty() { String::new() } else { format!("^({})$", paths.join("|")) },
+        "keepQuery": format!("^({}{})$", word("keptQuery"), kept.iter().map(|name| format!("|{name}")).collect::<String>()),
+        "privateFields": word("privateFields"),
+        "quantity": word("quantity"),
         "consentRequired": settings.consent_required,
         "honourGpc": settings.honour_gpc,
         "more": true,
     })
+}
+
+/// Word lists by language. Malformed they are empty, and the tracker then takes every form for private.
+fn words() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../../tracker/src/words.json")).unwrap_or_default()
+}
+
+/// A text as it stands inside a JavaScript regular expression.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if ".+*?^${}()|[]\\/-".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 fn gzip(bytes: &[u8]) -> Bytes {

@@ -208,6 +208,8 @@ async fn the_script_carries_its_settings_in_every_encoding_and_is_cached_by_vers
     let settings: Value = serde_json::from_str(settings).unwrap();
     assert_eq!(settings["key"], site.key.as_str());
     assert_eq!(settings["identity"], "cookie+storage");
+    assert!(settings["privateFields"].as_str().unwrap().contains("geb"));
+    assert!(settings["keepQuery"].as_str().unwrap().starts_with("^(utm_"));
 
     assert_eq!(site.get(&path, &[("if-none-match", &etag)]).await.status(), StatusCode::NOT_MODIFIED);
     let packed = site.get(&path, &[("accept-encoding", "gzip, deflate")]).await;
@@ -223,13 +225,19 @@ async fn the_script_carries_its_settings_in_every_encoding_and_is_cached_by_vers
     brotli::BrotliDecompress(&mut bytes.as_ref(), &mut unpacked).unwrap();
     assert_eq!(unpacked, script.as_bytes());
 
-    let changed = ProjectSettings { origins: vec![ORIGIN.to_owned()], cookie_days: 30, ..ProjectSettings::default() };
+    let changed = ProjectSettings {
+        origins: vec![ORIGIN.to_owned()],
+        cookie_days: 30,
+        exclude_paths: vec!["/account/*".to_owned(), "/a.b".to_owned()],
+        ..ProjectSettings::default()
+    };
     site.store.save_settings(&"shop".parse().unwrap(), changed).await.unwrap();
     let newer = site.get(&path, &[("if-none-match", &etag)]).await;
     assert_eq!(newer.status(), StatusCode::OK);
     assert!(text(newer).await.contains("\"cookieDays\":30"));
     let json: Value = serde_json::from_str(&text(site.get(&format!("/t/{}.json", site.key), &[]).await).await).unwrap();
     assert_eq!((&json["cookieDays"], &json["version"]), (&json!(30), &json!(2)));
+    assert_eq!(json["excludePaths"], r"^(\/account\/.*|\/a\.b)$");
     assert_eq!(site.get(&format!("/t/{}/more.js", site.key), &[]).await.status(), StatusCode::OK);
     assert_eq!(site.get("/t/pk_nobodyhasthis.js", &[]).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(site.get("/t/x.html", &[]).await.status(), StatusCode::NOT_FOUND);

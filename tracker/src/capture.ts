@@ -1,0 +1,74 @@
+// Listeners: capture phase, passive, on window; what handlers may change is read at once, the rest comes after them.
+import { describe, type Described } from "./describe";
+import { quiet } from "./identity";
+import type { Properties } from "./record";
+
+export type Emit = (type: string, described?: Described | null, properties?: Properties, time?: number) => void;
+
+// Whatever is no page: an extension that no server makes pages with.
+const FILES = /\.(?!html?$|php|aspx?$|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
+
+/** The last clicks, for what the second script judges: [time, element, x, y, trusted]. */
+export const clicks: [number, Element, number, number][] = [];
+export const errors: number[] = [];
+/** When the page last changed, was scrolled or selected in. */
+export const signs = { _mutated: 0, _scrolled: 0 };
+
+/** A listener that can never harm the page. */
+export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>
+  target.addEventListener(type, (event) => quiet(() => run(event)), { capture: true, passive: true });
+
+const startOf = (event: Event): Element | null => {
+  const node = (event.composedPath()[0] || event.target) as Node | null;
+  return node && node.nodeType === 1 ? (node as Element) : (node && node.parentElement) || null;
+};
+
+const listened = new WeakSet<object>();
+
+/** Listens in a window, and in the frames of the same origin inside it. */
+export const listen = (view: Window, emit: Emit) => {
+  if (listened.has(view)) return;
+  listened.add(view);
+  on(view, "click", (event) => {
+    const el = startOf(event);
+    if (!el) return;
+    const { clientX, clientY } = event as MouseEvent;
+    clicks.push([Date.now(), el, clientX, clientY]);
+    if (clicks.length > 50) clicks.shift();
+    // A label's click is followed by its control's own.
+    const control = el.closest("label")?.control;
+    if (control && !control.contains(el) && !el.closest("a[href],button")) return;
+    const found = describe(el, "click");
+    if (!found) return;
+    const link = el.closest("a[href]") as HTMLAnchorElement | null;
+    const file = link && FILES.exec((link.pathname || "").split("/").pop()!);
+    const outside = link && /^http/.test(link.protocol) && link.host !== location.host;
+    emit(
+      link && (file || link.hasAttribute("download")) ? "download" : "click",
+      found,
+      file ? { "File type": file[1]!.toLowerCase() } : outside ? { "Link domain": link.hostname } : {},
+    );
+  });
+  on(view, "change", (event) => {
+    const el = startOf(event);
+    if (el) emit("change", describe(el, "change"));
+  });
+  on(view, "submit", (event) => emit("submit", describe(startOf(event)!, "submit")));
+  on(view, "copy", () => emit("copy"));
+  on(view, "beforeprint", () => emit("print"));
+  for (const name of ["error", "unhandledrejection"]) on(view, name, (event) => event.target === view && errors.length < 50 && errors.push(Date.now()));
+  on(view, "scroll", () => {
+    signs._scrolled = Date.now();
+  });
+  // An error where the origin is another.
+  const enter = (frame: Element) => quiet(() => (frame as HTMLIFrameElement).contentWindow!.document && listen((frame as HTMLIFrameElement).contentWindow!, emit));
+  // Frames added later announce themselves by their load event, which the capture phase sees.
+  on(view, "load", (event) => {
+    const el = event.target as Element;
+    if (el && el.localName === "iframe") enter(el);
+  });
+  view.document.querySelectorAll("iframe").forEach(enter);
+  new MutationObserver(() => {
+    signs._mutated = Date.now();
+  }).observe(view.document, { childList: true, subtree: true, attributes: true, characterData: true });
+};

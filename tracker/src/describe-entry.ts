@@ -1,0 +1,51 @@
+// dist/describe.js: the capture code as one script, so that anybody can measure it from outside.
+import { setSettings } from "./config";
+import { describe, targetOf } from "./describe";
+import { forgetShapes, groupOf } from "./group";
+import { pageBlock } from "./page";
+import { richPage } from "./rich";
+import { templateOf } from "./template";
+import words from "./words.json";
+
+setSettings({
+  key: "",
+  version: 0,
+  identity: "none",
+  cookieDays: 1,
+  events: [],
+  optionLabels: true,
+  excludeSelectors: "",
+  excludePaths: "",
+  keepQuery: `^(${words.keptQuery})$`,
+  privateFields: words.privateFields,
+  quantity: words.quantity,
+  consentRequired: false,
+  honourGpc: true,
+  more: false,
+});
+
+const target = globalThis as unknown as Record<string, unknown>;
+
+target.convizitDescribe = (element: Element, eventType = "click") => {
+  try {
+    const found = describe(element, eventType);
+    if (!found) return null;
+    const [template, value] = templateOf(String(found.descriptor.label));
+    return { ...found.descriptor, template, ...(value !== undefined && { name_value: value }), properties: { ...(found.descriptor.properties as object), ...found.properties } };
+  } catch {
+    return null;
+  }
+};
+
+target.convizitGroup = (element: Element) => {
+  try {
+    forgetShapes();
+    const el = targetOf(element, "group")?.[0];
+    const [group] = el ? groupOf(el) : [];
+    return group ? { items: group._members.map((record) => record[0]!), position: group._position, length: group._members.length } : null;
+  } catch {
+    return null;
+  }
+};
+
+target.convizitPage = () => ({ ...pageBlock(), ...richPage() });

@@ -1,0 +1,101 @@
+// A control as it is sent: what its handlers may change is read here, in bounded time.
+import { attributesOf, contextOf, controlOf, HEADING, nameOfContainer, pathFrom, roleOf, tagOf } from "./element";
+import { forgetShapes, groupOf, sketchOf } from "./group";
+import { labelOf } from "./label";
+import { gate, isField, mayCapture, type Receipt } from "./privacy";
+import { CHOICES, chosenOptions, nameOfSet, optionOf, recordProperties, type Properties } from "./record";
+
+export interface Described {
+  descriptor: Record<string, unknown>;
+  properties: Properties;
+  withheld: Receipt[];
+}
+
+/** Milliseconds after which the rest is left out and marked `cut`. */
+const BOUND = 8;
+
+const CHOICE = /^(select|input:(checkbox|radio))$/;
+
+/** The control that an event of this type is about, or null where none may be captured. */
+export const targetOf = (el: Element, type: string): [Element, boolean] | null => {
+  let inert = false;
+  if (/click/.test(type)) [el, inert] = controlOf(el);
+  if (el.localName === "label") {
+    const control = (el as HTMLLabelElement).control;
+    // The browser clicks the control itself next.
+    if (control) el = control;
+  }
+  if (!mayCapture(el)) return null;
+  const tag = tagOf(el);
+  if (/click/.test(type) && (CHOICE.test(tag) || tag === "option" || isField(el))) return null;
+  return [el, inert];
+};
+
+export const describe = (start: Element, type: string): Described | null => {
+  const target = targetOf(start, type);
+  if (!target) return null;
+  const [el, inert] = target;
+  const until = performance.now() + BOUND;
+  const late = () => performance.now() > until;
+  const withheld: Receipt[] = [];
+  const properties: Properties = {};
+  const tag = tagOf(el);
+  const role = roleOf(el);
+  forgetShapes();
+  let [label, source] = labelOf(el, role);
+  if (role === "form" && source === "fallback") label = nameOfContainer(el) || label;
+  const long = label.split(" ").length > 8 || (!!el.querySelector(HEADING) && source === "content");
+  const safe = gate(label, "element.label", withheld);
+  const descriptor: Record<string, unknown> = {
+    role,
+    label: safe,
+    labelSource: source,
+    tag,
+    context: contextOf(el).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld) })),
+    group: null,
+    properties,
+    attributes: attributesOf(el),
+    path: pathFrom(el),
+  };
+  if (inert) descriptor.inert = true;
+  if (!late()) {
+    const [group, outer] = groupOf(el, until);
+    let scope: Element[] = [];
+    if (group) {
+      const sketch = sketchOf(group, el);
+      sketch.container = gate(sketch.container, "group.name", withheld);
+      descriptor.group = sketch;
+      if (outer) descriptor.outer = sketchOf(outer, el);
+      scope = group._members[group._position - 1] || [];
+      if (!late()) Object.assign(properties, recordProperties(scope, withheld));
+    } else {
+      // The nearest surroundings in which something can be chosen.
+      let at = el.parentElement;
+      for (let climb = 0; at && climb < 6 && !at.matches("main,body"); climb++, at = at.parentElement) {
+        if (at.querySelector(CHOICES)) {
+          scope = [at];
+          break;
+        }
+      }
+    }
+    const title = properties["Product name"] || properties["Item name"];
+    if (long && typeof title === "string" && safe !== title) {
+      // A link that wraps a card is the card, not its whole text.
+      descriptor.label = title;
+      descriptor.labelSource = "content";
+    }
+    // Options count for actions on an item, not for a way elsewhere.
+    if (!late() && !/^(input|select)/.test(tag) && !el.closest("nav")) Object.assign(properties, chosenOptions(scope, el, withheld));
+  }
+  if (late()) descriptor.cut = true;
+  const event: Properties = {};
+  if (type === "change" && CHOICE.test(tag)) {
+    const option = gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
+    if (option) event.Option = option;
+    // The set is what changes; its option is a property, and where that is private nothing at all.
+    if (tag === "input:radio" || (!option && tag !== "select")) descriptor.label = gate(nameOfSet(el), "element.label", withheld);
+    else if (tag !== "select") event.Checked = (el as HTMLInputElement).checked;
+  }
+  return { descriptor, properties: event, withheld };
+};
+

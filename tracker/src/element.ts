@@ -1,0 +1,129 @@
+// From the node under the pointer to the control: target, role, stable attributes, path, context chain.
+import { ariaName, textOf, words } from "./label";
+import { attr, isField, mayRead, parentOf, ruleOf } from "./privacy";
+
+const WIDGET = /^(button|link|tab$|option|menuitem|checkb|radio$|switch|treei|combo|slider|spin|textb|searchb|gridc)/;
+
+const isActionable = (el: Element) =>
+  el.matches("a[href],area[href],button,input,select,textarea,summary,label,option,[onclick],[tabindex]:not([tabindex^='-'])") || WIDGET.test(attr(el, "role"));
+
+const pointer = (el: Element) => {
+  const view = el.ownerDocument.defaultView;
+  return !!view && view.getComputedStyle(el).cursor === "pointer";
+};
+
+/** The control of a click: nested spans and icons belong to it; [control, inert]. */
+export const controlOf = (start: Element): [Element, boolean] => {
+  let el: Element | null = start;
+  for (let climb = 0; el && climb < 8 && !/^(body|html)$/.test(el.localName); climb++) {
+    if (isActionable(el)) return [el, false];
+    el = parentOf(el);
+  }
+  // Where the pointer becomes a hand, the control begins.
+  if (pointer(start)) {
+    let edge = start;
+    for (let climb = 0; climb < 8; climb++) {
+      const parent = edge.parentElement;
+      if (!parent || parent.localName === "body" || !pointer(parent)) break;
+      edge = parent;
+    }
+    return [edge, false];
+  }
+  return [start, true];
+};
+
+/** Native roles by tag or input type, where they differ from it. */
+const ROLES: Record<string, string> = {
+  a: "link",
+  area: "link",
+  summary: "button",
+  select: "combobox",
+  textarea: "textbox",
+  nav: "navigation",
+  li: "listitem",
+  tr: "row",
+  submit: "button",
+  reset: "button",
+  image: "button",
+  color: "button",
+  range: "slider",
+  number: "spinbutton",
+  search: "searchbox",
+};
+
+export const tagOf = (el: Element) =>
+  el.localName + (el.localName === "input" ? ":" + (el as HTMLInputElement).type : "");
+
+export const roleOf = (el: Element): string => {
+  const explicit = attr(el, "role").trim().split(" ")[0]!;
+  if (explicit && !/^(none|presentation|generic)$/.test(explicit)) return explicit.slice(0, 40);
+  const name = el.localName === "input" ? (el as HTMLInputElement).type : el.localName;
+  return ROLES[name] || (/^(button|option|form|dialog|img|video|audio|table|checkbox|radio)$/.test(name) ? name : name === el.localName ? "" : "textbox");
+};
+
+/** Class words that a person wrote; what a build hashed has digits. */
+export const classWords = (el: Element) =>
+  [...el.classList].map((name) => name.replace(/__?\w*\d\w*$/, "")).filter((name) => /^\D{2,40}$/.test(name)).slice(0, 6);
+
+/** The stable attributes: they only serve to find the control again. */
+export const attributesOf = (el: Element): Record<string, string> => {
+  const out: Record<string, string> = {};
+  const put = (name: string, text: string) => {
+    if (text && text.length < 100 && !ruleOf(text)) out[name] = text;
+  };
+  for (const { name, value } of el.attributes) {
+    // Of an address neither query nor fragment; of a field only what its author named it.
+    if (name === "href") put(name, value.replace(/[?#].*$/s, "").replace(/^(?!https?:)(\w+:).*/s, "$1"));
+    else if (/^(id|name|type|itemprop)$/.test(name) || (/^data-/.test(name) && !isField(el) && Object.keys(out).length < 9)) put(name, value);
+  }
+  put("class", classWords(el).join(" "));
+  const icon = el.querySelector("use");
+  if (icon) put("icon", (attr(icon, "href") || attr(icon, "xlink:href")).replace(/^.*#/, ""));
+  return out;
+};
+
+/** Tags from the nearest landmark, without positions. */
+export const pathFrom = (el: Element): string => {
+  const out: string[] = [];
+  for (let at: Element | null = el; at && out.length < 12; at = parentOf(at)) {
+    out.unshift(at.localName);
+    if (/^(main|nav|header|footer|aside|dialog|form|body)$/.test(at.localName)) break;
+  }
+  return out.join(">");
+};
+
+/** Kinds of context by role, where they differ from it; by tag they are the tag. */
+const KINDS: Record<string, string> = {
+  alertdialog: "dialog",
+  region: "section",
+  group: "fieldset",
+  radiogroup: "fieldset",
+  grid: "table",
+  navigation: "nav",
+  banner: "header",
+  complementary: "aside",
+  contentinfo: "footer",
+};
+
+export const HEADING = "h1,h2,h3,h4,h5,h6,[role=heading]";
+
+/** The container's accessible name, legend, caption or first heading. */
+export const nameOfContainer = (el: Element): string => {
+  const named = ariaName(el);
+  if (named) return named.slice(0, 80);
+  const heading = el.querySelector(el.localName === "fieldset" ? "legend" : el.localName === "table" ? "caption" : HEADING);
+  return heading && mayRead(heading) ? textOf(heading, 40).slice(0, 80) : "";
+};
+
+/** Where the control stands, inner to outer. */
+export const contextOf = (el: Element): { kind: string; name: string }[] => {
+  const out: { kind: string; name: string }[] = [];
+  for (let at = parentOf(el), climb = 0; at && climb < 40 && out.length < 6; at = parentOf(at), climb++) {
+    const role = attr(at, "role") || at.localName;
+    const kind = KINDS[role] || role;
+    if (!/^(dialog|form|section|article|fieldset|table|tabpanel|nav|header|main|aside|footer|search)$/.test(kind)) continue;
+    const wide = /^(main|header|footer)$/.test(kind);
+    out.push({ kind, name: wide ? ariaName(at).slice(0, 80) : nameOfContainer(at) || (kind === "form" ? words(at.id || attr(at, "name")) : "") });
+  }
+  return out;
+};

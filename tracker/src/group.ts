@@ -1,0 +1,167 @@
+// Groups: from the control upwards, at each level siblings of equal shape are compared; the strongest level is the record.
+// Shape: multiset of tag paths to depth 3, Dice ≥ 0.5 (a linear stand-in for tree edit distance; see the naming reference).
+import { classWords } from "./element";
+import { ariaName, textOf } from "./label";
+import { attr, mayRead, parentOf } from "./privacy";
+
+export interface Group {
+  /** One element for each member, or several where a record is made of k siblings. */
+  _members: Element[][];
+  _position: number;
+  _level: Element;
+}
+
+type Shape = Map<string, number>;
+
+const SIBLINGS = 200;
+const NODES = 60;
+
+let shapes = new WeakMap<Element, Shape>();
+const sizes = new WeakMap<Shape, number>();
+
+/** Shapes hold for one look: the page changes between two. */
+export const forgetShapes = () => {
+  shapes = new WeakMap();
+};
+
+const shapeOf = (el: Element): Shape => {
+  let shape = shapes.get(el);
+  if (shape) return shape;
+  shape = new Map();
+  let nodes = 0;
+  const walk = (at: Element, path: string, depth: number) => {
+    if (++nodes > NODES) return;
+    shape!.set(path, (shape!.get(path) || 0) + 1);
+    if (depth < 3) for (const child of at.children) walk(child, path + ">" + child.localName, depth + 1);
+  };
+  walk(el, el.localName, 0);
+  shapes.set(el, shape);
+  sizes.set(shape, Math.min(nodes, NODES));
+  return shape;
+};
+
+const sizeOf = (shape: Shape) => sizes.get(shape) || 1;
+
+const alike = (a: Shape, b: Shape) => {
+  let both = 0;
+  a.forEach((count, path) => {
+    both += Math.min(count, b.get(path) || 0);
+  });
+  return (2 * both) / (sizeOf(a) + sizeOf(b)) >= 0.5;
+};
+
+const kin = (el: Element, among: Iterable<Element>) => {
+  const shape = shapeOf(el);
+  const out: Element[] = [];
+  let seen = 0;
+  for (const other of among) {
+    if (++seen > SIBLINGS) break;
+    if (other.localName === el.localName && (other === el || alike(shape, shapeOf(other)))) out.push(other);
+  }
+  return out;
+};
+
+const few = (el: Element) =>
+  /^(li|tr|option|article)$/.test(el.localName) || el.matches("[role=listitem],[role=row],[role=option],[role=tab],[role=menuitem],[itemscope]");
+
+/** Records made of several siblings: dt + dd, header row + body row. */
+const periodic = (el: Element, parent: Element): Element[][] | undefined => {
+  const all = [...parent.children].slice(0, SIBLINGS);
+  const tags = all.map((child) => child.localName);
+  for (const k of [2, 3]) {
+    if (tags.length < 2 * k || tags.length % k || new Set(tags.slice(0, k)).size < 2 || !tags.every((tag, at) => tag === tags[at % k])) continue;
+    const out: Element[][] = [];
+    for (let at = 0; at < all.length; at += k) out.push(all.slice(at, at + k));
+    return out.some((record) => record.includes(el)) ? out : undefined;
+  }
+  return;
+};
+
+const levelOf = (el: Element): Group | undefined => {
+  const parent = el.parentElement || (el.getRootNode() as ShadowRoot).host?.shadowRoot;
+  if (!parent) return;
+  const pairs = el.parentElement && periodic(el, el.parentElement);
+  if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
+  let members = kin(el, parent.children);
+  if (el.parentElement) members = flatten(el, el.parentElement, members);
+  if (members.length < 3 && !(members.length === 2 && few(el))) return;
+  return { _members: members.map((member) => [member]), _position: members.indexOf(el) + 1, _level: el };
+};
+
+/** Rows that hold nothing but members are one list: position and length run over all of them. */
+const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
+  if (/^(ul|ol|dl|tr|nav|select|fieldset|body|main)$/.test(row.localName) || members.length !== row.childElementCount || !row.parentElement || members.length < 2) return members;
+  const rows = [...row.parentElement.children].filter((other) => other.localName === row.localName).slice(0, SIBLINGS);
+  if (rows.length < 2 || rows.length !== row.parentElement.childElementCount) return members;
+  const cells = rows.flatMap((other) => [...other.children]).slice(0, SIBLINGS);
+  const shape = shapeOf(el);
+  return cells.every((cell) => cell.localName === el.localName && alike(shape, shapeOf(cell))) ? cells : members;
+};
+
+/** [the record's group, the group around it], or nothing. `until` is the time at which to stop. */
+export const groupOf = (el: Element, until = Infinity): [Group | undefined, Group | undefined] => {
+  let best: Group | undefined;
+  let outer: Group | undefined;
+  let score = 0;
+  let at: Element | null = el;
+  for (let climb = 0; at && climb < 12 && !/^(main|body|html)$/.test(at.localName); climb++) {
+    if (performance.now() > until) break;
+    const level = levelOf(at);
+    if (level) {
+      const size = level._members[level._position - 1]!.reduce((sum, part) => sum + sizeOf(shapeOf(part)), 0);
+      const value = Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
+      if (value >= score) {
+        score = value;
+        best = level;
+        outer = undefined;
+      } else outer = outer || level;
+    }
+    at = parentOf(at);
+  }
+  return [best, outer];
+};
+
+/** FNV-1a, 32 bits: signatures are compared as sets, nothing depends on their spread beyond that. */
+const hash = (text: string) => {
+  let out = 0x811c9dc5;
+  for (let at = 0; at < text.length; at++) out = Math.imul(out ^ text.charCodeAt(at), 0x01000193);
+  return out >>> 0;
+};
+
+/** What a member is called in the page: schema type, role, class word, tag. */
+const memberName = (el: Element) => attr(el, "itemtype").split(/[/#]/).pop() || classWords(el)[0] || attr(el, "role") || el.localName;
+
+const containerName = (group: Group): string => {
+  let at: Element | null = group._level.parentElement;
+  for (let climb = 0; at && climb < 3 && !/^(main|body)$/.test(at.localName); climb++, at = at.parentElement) {
+    const before = at.previousElementSibling;
+    const first = at.firstElementChild;
+    const heading = [before, first].find((el) => el && /^(h\d|legend)$/.test(el.localName) && !el.contains(group._level) && mayRead(el));
+    const name = ariaName(at) || (heading ? textOf(heading, 40) : "");
+    if (name) return name.slice(0, 80);
+  }
+  return "";
+};
+
+/** The group as it is sent. */
+export const sketchOf = (group: Group, control: Element) => {
+  const counts = new Map<string, number>();
+  const sample = group._members.slice(0, 30);
+  for (const record of sample) {
+    const paths = new Set<string>();
+    for (const part of record) shapeOf(part).forEach((_, path) => paths.add(path));
+    paths.forEach((path) => counts.set(path, (counts.get(path) || 0) + 1));
+  }
+  const signature = [...counts].filter(([, count]) => count >= sample.length * 0.6).map(([path]) => hash(path));
+  const steps: string[] = [];
+  const record = group._members[group._position - 1] || [];
+  for (let at: Element | null = control; at && !record.includes(at) && steps.length < 12; at = parentOf(at)) steps.unshift(at.localName);
+  return {
+    position: group._position,
+    length: group._members.length,
+    signature: signature.sort((a, b) => a - b).slice(0, 32),
+    container: containerName(group),
+    member: memberName(record[0] || group._level),
+    path: steps.join(">"),
+  };
+};

@@ -1,0 +1,111 @@
+// Who and which visit: cookie and localStorage kept in step, each the other's fallback, memory last; or nothing at all.
+import { settings } from "./config";
+
+const NAME = "convizit";
+const IDLE = 30 * 60_000;
+
+export interface Session {
+  id: string;
+  start: string;
+}
+
+interface State {
+  visitor: string;
+  session: string;
+  start: number;
+  last: number;
+}
+
+let memory: State | undefined;
+let saved = 0;
+
+const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
+
+/** Random text of letters and digits; each carries about 5 bits. */
+export const randomText = (length: number) => Array.from(random(length), (byte) => (byte % 36).toString(36)).join("");
+
+/** UUID of version 7 (RFC 9562): 48 bits of time, then random. */
+export const uuid = (now = Date.now()) => {
+  const time = now.toString(16).padStart(12, "0");
+  const hex = Array.from(random(10), (byte) => (byte + 256).toString(16).slice(1)).join("");
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(0, 3)}-${"89ab"[hex.charCodeAt(3) & 3]}${hex.slice(4, 7)}-${hex.slice(7, 19)}`;
+};
+
+/** Storage where the settings and the browser allow it. */
+export const storage = (): Storage | undefined => (settings.identity === "none" ? undefined : window.localStorage);
+
+/** The domains that a cookie of this host may have, widest first. */
+export const domains = (host: string): string[] => {
+  const parts = /^[\d.]+$|:/.test(host) ? [] : host.split(".");
+  return [...parts.slice(1).map((_, at) => parts.slice(-2 - at).join(".")), ""];
+};
+
+/** What may fail in a browser that has something off. */
+export const quiet = <T>(run: () => T): T | undefined => {
+  try {
+    return run();
+  } catch {
+    /* off in this browser: the other place, or memory, has it */
+    return;
+  }
+};
+
+const writeCookie = (value: string, domain: string, seconds: number) => {
+  document.cookie = `${NAME}=${value};path=/;max-age=${seconds};samesite=lax${domain && ";domain=" + domain}${location.protocol === "https:" ? ";secure" : ""}`;
+};
+
+const readCookie = () => (/(?:^|; )convizit=([^;]*)/.exec(document.cookie) || [])[1];
+
+let domain: string | undefined;
+
+const save = (state: State) => {
+  saved = state.last;
+  const value = [state.visitor, state.session, state.start, state.last].join(".");
+  const seconds = Math.min(settings.cookieDays, 400) * 86_400;
+  if (settings.identity === "cookie+storage") {
+    quiet(() => {
+      if (domain !== undefined) writeCookie(value, domain, seconds);
+      // The registrable domain is the widest that the browser takes.
+      else
+        domain = domains(location.hostname).find((candidate) => {
+          writeCookie(value, candidate, seconds);
+          return readCookie() === value;
+        });
+    });
+  }
+  quiet(() => storage()!.setItem(NAME, value));
+};
+
+/** Of cookie and storage the one with the newest activity. */
+const load = (): State | undefined =>
+  [settings.identity === "cookie+storage" && quiet(readCookie), quiet(() => storage()!.getItem(NAME))]
+    .map((text) => {
+      const [visitor, session, start, last] = (text || "").split(".");
+      return { visitor: visitor!, session: session!, start: +start!, last: +last! };
+    })
+    .filter((state) => /^[\w-]{8,40}$/.test(state.visitor) && /^[\w-]{8,40}$/.test(state.session) && state.start > 0 && state.last > 0)
+    .sort((a, b) => b.last - a.last)[0];
+
+/** Visitor and session for an event at this time; a session ends after 30 minutes without one. */
+export const identify = (now: number): { visitor?: string; session?: Session } => {
+  if (settings.identity === "none") return {};
+  // Another tab may have gone on with the session or begun a new one.
+  let state = memory && now - memory.last < 10_000 ? memory : load() || memory;
+  const fresh = !state || now - state.last > IDLE;
+  if (fresh) state = { visitor: state ? state.visitor : randomText(22), session: randomText(16), start: now, last: now };
+  state!.last = Math.max(state!.last, now);
+  memory = state;
+  if (fresh || now - saved > 30_000) save(state!);
+  return { visitor: state!.visitor, session: { id: state!.session, start: new Date(state!.start).toISOString() } };
+};
+
+/** Writes the session's end of activity: called when the page goes. */
+export const keep = () => memory && save(memory);
+
+/** A new visitor: on logout, opt-out, withdrawn consent. */
+export const forget = () => {
+  memory = undefined;
+  saved = 0;
+  quiet(() => domains(location.hostname).forEach((candidate) => writeCookie("", candidate, 0)));
+  quiet(() => storage()!.removeItem(NAME));
+};

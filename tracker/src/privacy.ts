@@ -1,0 +1,112 @@
+// The privacy gate: what may be read at all, and which texts are withheld. On any doubt or error nothing is captured.
+import { settings } from "./config";
+
+export interface Receipt {
+  field: string;
+  rule: string;
+  by: "browser";
+  rules: number;
+}
+
+/** What is typed into and has children: they are no text of their surroundings. */
+const EDITED = "textarea,[contenteditable]:not([contenteditable=false])";
+const IGNORED = "[convizit-ignore]:not([convizit-ignore=false]),address";
+
+const excluded = () => IGNORED + settings.excludeSelectors;
+
+export const attr = (el: Element, name: string) => el.getAttribute(name) || "";
+
+/** Whether something is typed into it: its content is never read. */
+export const isField = (el: Element) =>
+  !!el.closest(EDITED) || (el.localName === "input" && !/^(button|color|range|reset|submit|image|checkbox|radio)$/.test((el as HTMLInputElement).type));
+
+/** The composed parent: across shadow roots and, where the origin is the same, frames. */
+export const parentOf = (node: Element): Element | null => {
+  if (node.parentElement) return node.parentElement;
+  const root = node.getRootNode() as ShadowRoot;
+  if (root.host) return root.host;
+  try {
+    return node.ownerDocument.defaultView!.frameElement;
+  } catch {
+    return null;
+  }
+};
+
+/** Whether nothing around the element forbids capture. */
+export const mayCapture = (el: Element | null): boolean => {
+  try {
+    const selector = excluded();
+    for (let hops = 0; el; hops++) {
+      if (hops > 20 || el.closest(selector)) return false;
+      const top: Element = (el.getRootNode() as ShadowRoot).host || el.ownerDocument.documentElement;
+      el = top === el.ownerDocument.documentElement ? parentOf(top) : top;
+    }
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** Whether a neighbour's text may be read: captured itself, and no part of a field. */
+export const mayRead = (el: Element): boolean => mayCapture(el) && !isField(el);
+
+/** Whether the walker of texts passes by. */
+export const skips = (el: Element): boolean =>
+  el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],${excluded()}`) ||
+  (el as HTMLElement).style?.display === "none";
+
+/** Whether the form around a control asks for an address, a name, a birth date or a payment: choices in it are personal. */
+export const inPrivateForm = (el: Element): boolean => {
+  const form = (el as HTMLInputElement).form || el.closest("form,[role=form],fieldset");
+  const fields = form ? [...form.querySelectorAll("input,select,textarea")] : [];
+  return (
+    el.hasAttribute("autocomplete") ||
+    fields.length > 200 ||
+    fields.some((field) => {
+      const type = attr(field, "type");
+      return (
+        /^(email|tel|password)$/.test(type) ||
+        /^(?!on$|off$)./.test(attr(field, "autocomplete")) ||
+        (!/^(hidden|search|radio|checkbox|submit|button)$/.test(type) && new RegExp(settings.privateFields, "i").test(attr(field, "name") + " " + field.id + " " + attr(field, "aria-label")))
+      );
+    })
+  );
+};
+
+const SIGN = "(?:[$€£¥₹]|\\b(?:usd|eur|gbp|chf)\\b)";
+const AMOUNT = "\\d[\\d.,'\\u00a0\\u202f]*";
+const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "\\s?" + SIGN;
+/** A price with its currency. */
+export const PRICE = new RegExp(MONEY, "i");
+// Known benign numbers, masked before digits are counted: money, grouped numbers, dates.
+const BENIGN = new RegExp(MONEY + "|\\b[1-9]\\d{0,2}(?:[.,'\\u00a0\\u202f]\\d{3})+\\b|\\b(?:19|20)\\d\\d[-/.]\\d\\d?[-/.]\\d\\d?\\b|\\b\\d\\d?[-/.]\\d\\d?[-/.](?:19|20)\\d\\d\\b", "gi");
+const RULES: [string, RegExp][] = [
+  ["email", /[^\s@]+(?:@|%40)[^\s@]+\.[^\s@]{2,}/i],
+  ["ip", /(?:^|[^\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)/],
+  ["digits", /\d(?:[\s().\-–/_]{0,3}\d){6,}|\+\d(?:[\s().\-–/]{0,3}\d){5,}/],
+  ["mixed_token", /(?=[\w-]*[a-z])(?:[a-z_-]*\d){5}[\w-]*/i],
+  ["secret", /\beyJ[\w-]{8,}\.|[\w+/=-]*(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
+];
+
+/** The rule that withholds a text, or nothing. */
+export const ruleOf = (text: string): string | undefined => {
+  if (!/[\d@%]/.test(text)) return;
+  let plain = text.normalize("NFKC").replace(/[\u200b-\u200f\u2060\ufeff]/g, "");
+  try {
+    plain = decodeURIComponent(plain);
+  } catch {
+    /* a bare % */
+  }
+  plain = plain.replace(BENIGN, " ");
+  return RULES.find(([, pattern]) => pattern.test(plain))?.[0];
+};
+
+/** The text, or "" and a receipt. */
+export const gate = (text: string, field: string, receipts: Receipt[]): string => {
+  const rule = text && ruleOf(text);
+  if (!rule) return text;
+  if (!receipts.some((receipt) => receipt.field === field && receipt.rule === rule)) {
+    receipts.push({ field, rule, by: "browser", rules: 1 });
+  }
+  return "";
+};

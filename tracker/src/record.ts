@@ -1,0 +1,104 @@
+// The item's own texts and the options chosen around a control, as properties with human names.
+import { settings } from "./config";
+import { HEADING, nameOfContainer } from "./element";
+import { fold, labelOf, textOf, words } from "./label";
+import { attr, PRICE, gate, inPrivateForm, mayRead, type Receipt } from "./privacy";
+
+export type Properties = Record<string, string | number | boolean | null>;
+
+const CURRENCY: Record<string, string> = { $: "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR" };
+
+/** "1.299,00" and "1,299.00" → 1299: a separator before three digits groups, another one begins the cents. */
+export const amount = (text: string): number | undefined => {
+  const value = parseFloat(text.replace(/[^\d.,]/g, "").replace(/[.,](?=\d{3}(\D|$))/g, "").replace(",", "."));
+  return isFinite(value) ? value : undefined;
+};
+
+const first = (scope: Element[], selector: string): Element | undefined => {
+  for (const part of scope) {
+    if (part.matches(selector)) return part;
+    const found = part.querySelector(selector);
+    if (found && mayRead(found)) return found;
+  }
+  return;
+};
+
+const said = (el: Element | undefined) => (el ? fold(attr(el, "content")) || textOf(el, 60) : "");
+
+/** Title, price and the like of a record; `record` says whether it is a repeated one. */
+export const recordProperties = (scope: Element[], receipts: Receipt[]): Properties => {
+  const out: Properties = {};
+  const put = (key: string, value: string | number | undefined) => {
+    if (typeof value === "string") value = gate(value.slice(0, 255), "properties." + key, receipts);
+    if (value !== undefined && value !== "") out[key] = value;
+  };
+  let title = said(first(scope, "[itemprop=name]")) || said(first(scope, HEADING));
+  if (!title) {
+    for (const part of scope) {
+      for (const link of [part, ...part.querySelectorAll("a[href]")].slice(0, 20)) {
+        const text = link.matches("a[href],[role],button") && mayRead(link) ? textOf(link, 60) : "";
+        if (text.length > title.length) title = text;
+      }
+    }
+  }
+  if (!title) title = fold(first(scope, "img[alt]")?.getAttribute("alt"));
+  const marked = first(scope, "[itemprop=price]");
+  const data = first(scope, "[data-price]");
+  let price = marked ? amount(said(marked)) : data ? amount(attr(data, "data-price")!) : undefined;
+  let currency = said(first(scope, "[itemprop=priceCurrency]"));
+  const struck = first(scope, "del,s,strike");
+  if (price === undefined || !currency) {
+    const old = struck ? textOf(struck, 20) : "";
+    const text = scope.map((part) => textOf(part, 150)).join(" ");
+    const found = PRICE.exec(old ? text.replace(old, " ") : text);
+    if (found) {
+      if (price === undefined) price = amount(found[0]);
+      const sign = found[0].replace(/[\d\s.,']/g, "");
+      currency = currency || CURRENCY[sign] || sign.toUpperCase();
+    }
+  }
+  put(price === undefined ? "Item name" : "Product name", title);
+  put("Product price", price);
+  if (price !== undefined) put("Currency", currency);
+  put("Brand", said(first(scope, "[itemprop=brand]")));
+  put("SKU", said(first(scope, "[itemprop=sku]")));
+  return out;
+};
+
+/** What is chosen from. */
+export const CHOICES = "select,[type=radio]:checked,[aria-checked=true],[aria-pressed=true],[aria-selected=true]";
+
+/** The visible label of what is chosen in a select, radio or checkbox; never its value. */
+export const optionOf = (el: Element): string => {
+  if (!settings.optionLabels || inPrivateForm(el)) return "";
+  if (el.localName === "select") {
+    const chosen = (el as HTMLSelectElement).selectedOptions;
+    return chosen.length === 1 && mayRead(chosen[0]!) ? fold(chosen[0]!.label) : "";
+  }
+  return labelOf(el, "")[0];
+};
+
+/** The name of the set that a radio or option belongs to. */
+export const nameOfSet = (el: Element): string => {
+  const set = el.closest("fieldset,[role=radiogroup],[role=group],[role=listbox]");
+  return (set && nameOfContainer(set)) || words(attr(el, "name"));
+};
+
+/** What is chosen around a control: "Selected color" = "Red", "Quantity" = 2. */
+export const chosenOptions = (scope: Element[], control: Element, receipts: Receipt[]): Properties => {
+  const out: Properties = {};
+  let count = 0;
+  for (const part of scope) {
+    for (const el of part.querySelectorAll(CHOICES)) {
+      if (++count > 40 || Object.keys(out).length > 8) return out;
+      if (el === control || !mayRead(el)) continue;
+      const option = optionOf(el);
+      const name = el.localName === "select" ? labelOf(el, "combobox")[0] : nameOfSet(el);
+      if (!option || !name || name.length > 40) continue;
+      const key = new RegExp(settings.quantity, "i").test(name) ? "Quantity" : "Selected " + name.replace(/[:*]\s*$/, "").toLowerCase();
+      const text = gate(option.slice(0, 100), "properties." + key, receipts);
+      if (text) out[key] = key === "Quantity" && /^\d{1,5}$/.test(text) ? Number(text) : text;
+    }
+  }
+  return out;
+};

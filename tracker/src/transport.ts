@@ -1,0 +1,102 @@
+// Sending: batch after batch, tried again with backoff and jitter, never in the page's way.
+import { setSettings, settings, type Settings } from "./config";
+import { hasOpen, remove, seal, waiting, type Batch } from "./queue";
+
+const MAX_WAIT = 300_000;
+/** Bytes that browsers let be in flight with keepalive. */
+const KEEPALIVE = 60_000;
+
+let origin = "";
+let sending = false;
+let failures = 0;
+let retryAt = 0;
+let timer = 0;
+
+// What the page puts in its place later is not ours.
+const send = window.fetch && window.fetch.bind(window);
+
+export const setOrigin = (value: string) => {
+  origin = value;
+};
+
+const post = (text: string, keepalive: boolean) =>
+  send(origin + "/v1/collect", { method: "POST", body: text, keepalive, credentials: "omit" });
+
+const body = (batch: Batch) => JSON.stringify({ ...batch, sent: new Date().toISOString() });
+
+/** Exponential with full jitter, at least what the server asked for. */
+export const backoff = (failures: number, retryAfter: number, random = Math.random()) =>
+  Math.min(MAX_WAIT, Math.max(retryAfter, Math.min(MAX_WAIT, 1000 * 2 ** Math.min(failures, 9)) * (0.5 + random / 2)));
+
+const schedule = (millis: number) => {
+  clearTimeout(timer);
+  timer = window.setTimeout(flush, millis);
+};
+
+/** Sends soon: a moment's events go together. */
+export const soon = (millis = 1000) => {
+  if (!sending && Date.now() >= retryAt) {
+    clearTimeout(timer);
+    timer = window.setTimeout(flush, millis);
+  }
+};
+
+export const flush = (): void => {
+  if (hasOpen()) seal();
+  const batch = waiting()[0];
+  if (!batch || sending || !send) return;
+  const rest = retryAt - Date.now();
+  if (rest > 0) return schedule(rest);
+  sending = true;
+  post(body(batch), false).then((response) => answered(batch, response)).catch(() => again(0));
+};
+
+const again = (retryAfter: number) => {
+  sending = false;
+  const wait = backoff(++failures, retryAfter);
+  retryAt = Date.now() + wait;
+  schedule(wait);
+};
+
+const answered = (batch: Batch, response: Response) => {
+  if (response.status === 429 || response.status >= 500 || response.status === 408) {
+    return again(1000 * (parseInt(response.headers.get("Retry-After") || "") || 0));
+  }
+  // Taken, or refused for good: either way it is not sent again.
+  sending = false;
+  failures = retryAt = 0;
+  remove(batch);
+  const version = response.headers.get("Convizit-Settings");
+  if (version && +version !== settings.version) refresh();
+  if (waiting().length) flush();
+};
+
+/** The page goes: everything leaves at once; without an answer it stays stored and is sent again at the next load. */
+export const leave = () => {
+  if (hasOpen()) seal();
+  let flying = 0;
+  for (const batch of waiting().slice()) {
+    const text = body(batch);
+    flying += new Blob([text]).size;
+    if (flying > KEEPALIVE) return;
+    try {
+      post(text, true).then((response) => response.status < 429 && remove(batch)).catch(() => {});
+    } catch {
+      navigator.sendBeacon(origin + "/v1/collect", text);
+    }
+  }
+};
+
+let fetched = 0;
+
+/** Newer settings take effect in this tab. */
+export const refresh = () => {
+  if (!send || Date.now() - fetched < 5000) return;
+  fetched = Date.now();
+  send(`${origin}/t/${settings.key}.json`, { credentials: "omit" })
+    .then((response) => (response.ok ? response.json() : undefined))
+    .then((next: Settings | undefined) => {
+      if (next && next.key === settings.key) setSettings({ ...settings, ...next });
+    })
+    .catch(() => {});
+};
