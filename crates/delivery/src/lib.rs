@@ -1,8 +1,17 @@
 //! From cursor to destination: filter, map, batch, send, advance. The only room that dials an address that a user typed.
 
-use convizit_model::Destination;
+mod destinations;
+mod guard;
+mod retry;
+mod route;
+mod supervise;
+
+use convizit_model::{Destination, DestinationKind};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
+
+use destinations::Sink;
+use guard::Guard;
 
 /// What the operator allows.
 #[derive(Debug, Clone, Default)]
@@ -20,9 +29,7 @@ pub struct DeliveryConfig {
 /// # Errors
 /// A configuration that cannot be used.
 pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
-    let _ = (store, config);
-    stop.cancelled().await;
-    Ok(())
+    supervise::run(store, config, stop).await
 }
 
 /// Checks a destination as far as it can be checked without sending events: address allowed, reachable, schema can be made.
@@ -31,6 +38,10 @@ pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) 
 /// # Errors
 /// One sentence: what is wrong and what to change.
 pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
-    let _ = (destination, secret, config);
-    Ok(())
+    let guard = Guard::new(&config.allow_networks)?;
+    let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;
+    if let DestinationKind::Webhook { url } = &destination.kind {
+        guard.reach(url).await?;
+    }
+    sink.ready().await.map_err(|error| error.to_string())
 }

@@ -1,0 +1,90 @@
+//! The destinations of the default build, behind one closed enum.
+
+mod file;
+mod line;
+mod postgres;
+mod stdout;
+mod webhook;
+
+use std::time::Duration;
+
+use convizit_model::{Destination, DestinationKind};
+use convizit_store::StoredEvent;
+
+use crate::DeliveryConfig;
+use crate::guard::Guard;
+
+/// Why a batch was not taken. No text here comes from an event.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// Nobody can say when: tried again, at the earliest after what the destination asked for.
+    #[error("{reason}")]
+    Later {
+        /// What happened.
+        reason: String,
+        /// `Retry-After`.
+        after: Option<Duration>,
+    },
+    /// A person has to do something.
+    #[error("{0}")]
+    Pause(String),
+    /// The batch is larger than the destination takes.
+    #[error("the batch is larger than the destination takes")]
+    TooLarge,
+    /// An event of the batch will never be taken.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl SendError {
+    pub(crate) fn later(reason: impl Into<String>) -> Self {
+        Self::Later { reason: reason.into(), after: None }
+    }
+}
+
+/// An open destination.
+pub(crate) enum Sink {
+    File(file::File),
+    Postgres(Box<postgres::Postgres>),
+    Stdout(stdout::Stdout),
+    Webhook(Box<webhook::Webhook>),
+}
+
+impl Sink {
+    pub(crate) async fn open(
+        destination: &Destination,
+        secret: Option<&str>,
+        config: &DeliveryConfig,
+        guard: &Guard,
+    ) -> Result<Self, SendError> {
+        Ok(match &destination.kind {
+            DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
+            DestinationKind::Postgres { schema } => {
+                Self::Postgres(Box::new(postgres::Postgres::open(schema, secret, guard).await?))
+            }
+            DestinationKind::Stdout { format } => Self::Stdout(stdout::Stdout::open(*format, config.allow_stdout)?),
+            DestinationKind::Webhook { url } => {
+                let name = format!("{}/{}", destination.project, destination.name);
+                Self::Webhook(Box::new(webhook::Webhook::open(url, secret, name, guard)?))
+            }
+        })
+    }
+
+    /// Makes ready what `send` needs: a schema.
+    pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
+        match self {
+            Self::Postgres(sink) => sink.ready().await,
+            Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
+        }
+    }
+
+    /// Sends a batch; done means taken by the destination, all of it.
+    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
+        match self {
+            Self::File(sink) => sink.send(events).await,
+            Self::Postgres(sink) => sink.send(events).await,
+            Self::Stdout(sink) => sink.send(events).await,
+            Self::Webhook(sink) => sink.send(events).await,
+        }
+    }
+}

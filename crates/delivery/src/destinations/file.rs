@@ -1,0 +1,108 @@
+//! File: JSON Lines, appended and synced; a line that a crash cut is taken off, what the tail holds already is not written again.
+
+use std::collections::HashSet;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use convizit_store::StoredEvent;
+
+use crate::destinations::SendError;
+
+/// Bytes of the file's end that are looked at for events written before a crash: one batch at most.
+const TAIL: u64 = 2 << 20;
+
+pub(crate) struct File {
+    path: PathBuf,
+    /// Ids of the tail; emptied after the first batch, which alone can repeat.
+    tail: HashSet<String>,
+}
+
+impl File {
+    pub(crate) async fn open(path: &Path, folders: &[PathBuf]) -> Result<Self, SendError> {
+        let (path, folders) = (path.to_owned(), folders.to_owned());
+        blocking(move || {
+            let path = allowed(&path, &folders)?;
+            let tail = mend(&path).map_err(|error| failed(&path, &error))?;
+            Ok(Self { path, tail })
+        })
+        .await
+    }
+
+    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
+        let tail = std::mem::take(&mut self.tail);
+        let mut out = Vec::new();
+        for event in
+            events.iter().filter(|event| tail.is_empty() || !id_of(&event.json).is_some_and(|id| tail.contains(&id)))
+        {
+            out.extend_from_slice(&event.json);
+            out.push(b'\n');
+        }
+        let path = self.path.clone();
+        blocking(move || {
+            std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(&path)
+                .and_then(|mut file| file.write_all(&out).and_then(|()| file.sync_data()))
+                .map_err(|error| failed(&path, &error))
+        })
+        .await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
+) -> Result<T, SendError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(SendError::later("the file's writer failed")))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> SendError {
+    SendError::later(format!("{}: {error}", path.display()))
+}
+
+/// The file's true place, inside a folder that the operator allowed.
+fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendError> {
+    let outside = || {
+        SendError::Pause(format!(
+            "{} is in no folder that the operator allowed; delivery.allow_folders lists them",
+            path.display()
+        ))
+    };
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(outside()) };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent = parent
+        .canonicalize()
+        .map_err(|_| SendError::Pause(format!("the folder {} does not exist: make it", parent.display())))?;
+    let inside =
+        folders.iter().filter_map(|folder| folder.canonicalize().ok()).any(|folder| parent.starts_with(folder));
+    let full = parent.join(name);
+    // A link would lead out of the folder after it was checked.
+    let is_link = full.symlink_metadata().is_ok_and(|data| data.file_type().is_symlink());
+    if inside && !is_link { Ok(full) } else { Err(outside()) }
+}
+
+/// Takes off a line that was cut, and gives the ids of the file's tail.
+fn mend(path: &Path) -> std::io::Result<HashSet<String>> {
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(TAIL);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    // A tail without any line's end is a single huge line of somebody else's: it is left alone.
+    if whole < tail.len() && (whole > 0 || from == 0) {
+        file.set_len(from + whole as u64)?;
+        file.sync_data()?;
+        tail.truncate(whole);
+    }
+    Ok(tail.split(|byte| *byte == b'\n').filter_map(id_of).collect())
+}
+
+fn id_of(json: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: String,
+    }
+    serde_json::from_slice::<Id>(json).ok().map(|event| event.id)
+}

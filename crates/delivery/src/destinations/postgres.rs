@@ -1,0 +1,283 @@
+//! PostgreSQL: a schema of our own, one statement a batch, a repeated event is no second row.
+
+use std::time::Duration;
+
+use convizit_model::Event;
+use convizit_store::StoredEvent;
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+use crate::destinations::SendError;
+use crate::guard::Guard;
+
+/// Version of the schema below.
+const VERSION: i32 = 1;
+const CONNECT: Duration = Duration::from_secs(10);
+/// A statement that takes longer is cut by the server and tried again.
+const STATEMENT: Duration = Duration::from_secs(60);
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("id", "uuid"),
+    ("number", "bigint"),
+    ("project", "text"),
+    ("name", "text"),
+    ("name_state", "text"),
+    ("type", "text"),
+    ("time", "timestamptz"),
+    ("received", "timestamptz"),
+    ("visitor", "text"),
+    ("session", "text"),
+    ("session_start", "timestamptz"),
+    ("user_id", "text"),
+    ("page_url", "text"),
+    ("page_path", "text"),
+    ("page_title", "text"),
+    ("page_type", "text"),
+    ("element_id", "text"),
+    ("element_label", "text"),
+    ("group_id", "text"),
+    ("group_name", "text"),
+    ("group_position", "integer"),
+    ("group_length", "integer"),
+    ("country", "text"),
+    ("properties", "jsonb"),
+    ("event", "jsonb"),
+];
+
+pub(crate) struct Postgres {
+    config: Config,
+    schema: String,
+    connection: Option<(Client, Statement)>,
+}
+
+impl Postgres {
+    pub(crate) async fn open(schema: &str, secret: Option<&str>, guard: &Guard) -> Result<Self, SendError> {
+        let url = secret
+            .ok_or_else(|| SendError::Pause("the connection URL is missing: add the destination again".to_owned()))?;
+        // The parser's error may quote the URL, which holds the password.
+        let parsed: Config = url.parse().map_err(|_| {
+            SendError::Pause(
+                "the connection URL is none of the form postgres://user:password@host:5432/database".to_owned(),
+            )
+        })?;
+        let named = schema.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !named || schema.is_empty() || schema.len() > 63 || schema.starts_with("pg_") {
+            return Err(SendError::Pause("the schema's name has 1 to 63 of a-z, 0-9 and _".to_owned()));
+        }
+        Ok(Self { config: checked(parsed, guard).await?, schema: schema.to_owned(), connection: None })
+    }
+
+    /// Connects, and makes or checks the schema.
+    pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
+        if self.connection.as_ref().is_some_and(|(client, _)| !client.is_closed()) {
+            return Ok(());
+        }
+        let client = connect(&self.config).await?;
+        migrate(&client, &self.schema).await?;
+        let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
+        let casts: Vec<String> = COLUMNS.iter().map(|(name, kind)| format!("{name}::{kind}")).collect();
+        let arrays: Vec<String> = (1..=COLUMNS.len()).map(|n| format!("${n}::text[]")).collect();
+        // Composed of constants and a name that was checked.
+        let sql = format!(
+            "INSERT INTO {}.events ({}) SELECT {} FROM unnest({}) AS row ({}) ON CONFLICT (id) DO NOTHING",
+            self.schema,
+            names.join(", "),
+            casts.join(", "),
+            arrays.join(", "),
+            names.join(", ")
+        );
+        let statement = client.prepare(&sql).await.map_err(|error| judge(&error))?;
+        self.connection = Some((client, statement));
+        Ok(())
+    }
+
+    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
+        self.ready().await?;
+        let Some((client, statement)) = &self.connection else { return Ok(()) };
+        let mut columns: Vec<Vec<Option<String>>> = vec![Vec::with_capacity(events.len()); COLUMNS.len()];
+        for event in events {
+            let row = row_of(event).ok_or_else(|| SendError::Refused("not of this version's form".to_owned()))?;
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        let values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
+            columns.iter().map(|column| column as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
+        let done = client.execute(statement, &values).await.map_err(|error| judge(&error));
+        if !matches!(done, Ok(_) | Err(SendError::Refused(_))) {
+            self.connection = None;
+        }
+        done.map(|_| ())
+    }
+}
+
+/// The same server by the address that was checked, so that a second resolution cannot lead elsewhere.
+async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
+    let mut config = Config::new();
+    let ports = parsed.get_ports();
+    let mut hosts = 0;
+    for (index, host) in parsed.get_hosts().iter().enumerate() {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
+        let Host::Tcp(name) = host else {
+            return Err(SendError::Pause(
+                "a database is reached by host name or address, not by a socket's path".to_owned(),
+            ));
+        };
+        let addresses = guard.resolve(name, port).await.map_err(SendError::Pause)?;
+        if let Some(address) = addresses.first() {
+            config.host(name).hostaddr(address.ip()).port(port);
+            hosts += 1;
+        }
+    }
+    if hosts == 0 {
+        return Err(SendError::Pause("the connection URL names no host".to_owned()));
+    }
+    if let Some(user) = parsed.get_user() {
+        config.user(user);
+    }
+    if let Some(password) = parsed.get_password() {
+        config.password(password);
+    }
+    if let Some(database) = parsed.get_dbname() {
+        config.dbname(database);
+    }
+    config
+        .ssl_mode(parsed.get_ssl_mode())
+        .application_name("convizit")
+        .connect_timeout(CONNECT)
+        .options(format!("-c statement_timeout={}", STATEMENT.as_millis()));
+    Ok(config)
+}
+
+async fn connect(config: &Config) -> Result<Client, SendError> {
+    let connecting = async {
+        if config.get_ssl_mode() == SslMode::Disable {
+            let (client, connection) = config.connect(NoTls).await?;
+            tokio::spawn(connection);
+            return Ok(client);
+        }
+        let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls_config());
+        let (client, connection) = config.connect(tls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    };
+    match tokio::time::timeout(CONNECT, connecting).await {
+        Ok(Ok(client)) => Ok(client),
+        Ok(Err(error)) => Err(judge(&error)),
+        Err(_) => Err(SendError::later("the database did not answer within 10 s")),
+    }
+}
+
+async fn migrate(client: &Client, schema: &str) -> Result<(), SendError> {
+    let columns: Vec<String> = COLUMNS
+        .iter()
+        .map(|(name, kind)| if *name == "id" { "id uuid PRIMARY KEY".to_owned() } else { format!("{name} {kind}") })
+        .collect();
+    // Two of us may start at once: the lock makes one wait.
+    let sql = format!(
+        "BEGIN; SELECT pg_advisory_xact_lock(7281140); CREATE SCHEMA IF NOT EXISTS {schema};
+         CREATE TABLE IF NOT EXISTS {schema}.schema_version (version integer NOT NULL);
+         INSERT INTO {schema}.schema_version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM {schema}.schema_version);
+         CREATE TABLE IF NOT EXISTS {schema}.events ({});
+         CREATE INDEX IF NOT EXISTS events_time ON {schema}.events (time);
+         CREATE INDEX IF NOT EXISTS events_name ON {schema}.events (name, time); COMMIT;",
+        columns.join(", ")
+    );
+    client.batch_execute(&sql).await.map_err(|error| judge(&error))?;
+    let row = client
+        .query_one(&format!("SELECT max(version) FROM {schema}.schema_version"), &[])
+        .await
+        .map_err(|error| judge(&error))?;
+    let version: Option<i32> = row.try_get(0).map_err(|error| judge(&error))?;
+    match version {
+        Some(VERSION) => Ok(()),
+        other => Err(SendError::Pause(format!(
+            "the schema {schema} is of version {}, this program writes {VERSION}: start the newer program, or give another schema",
+            other.unwrap_or(0)
+        ))),
+    }
+}
+
+fn tls_config() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in rustls_native_certs::load_native_certs().certs {
+        // One that cannot be parsed is one that is not trusted.
+        roots.add(certificate).ok();
+    }
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+}
+
+/// What a database error means. Only its code is kept: its text may quote a value.
+fn judge(error: &tokio_postgres::Error) -> SendError {
+    let Some(code) = error.code() else {
+        return SendError::later(if error.is_closed() {
+            "the database closed the connection"
+        } else {
+            "the database cannot be reached"
+        });
+    };
+    let text = format!("the database answered {}", code.code());
+    if [
+        SqlState::INVALID_PASSWORD,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        SqlState::INVALID_CATALOG_NAME,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::UNDEFINED_TABLE,
+    ]
+    .contains(code)
+    {
+        let what = match code.code() {
+            "28P01" | "28000" => "user or password is wrong",
+            "42501" => "the user may not create or write the schema",
+            "3D000" => "there is no such database",
+            _ => "its tables were changed by somebody else",
+        };
+        return SendError::Pause(format!("{text}: {what}"));
+    }
+    match code.code().get(..2) {
+        // Data exceptions and constraint violations are about a row.
+        Some("22" | "23" | "21") => SendError::Refused(text),
+        Some("54") => SendError::TooLarge,
+        _ => SendError::later(text),
+    }
+}
+
+fn row_of(stored: &StoredEvent) -> Option<[Option<String>; 25]> {
+    // PostgreSQL's text and jsonb hold no NUL.
+    let json = String::from_utf8(stored.json.to_vec()).ok()?.replace("\\u0000", "\\ufffd");
+    let event: Event = serde_json::from_str(&json).ok()?;
+    let some = |text: &str| Some(text.replace('\0', "\u{fffd}"));
+    let name_state = match event.name_state {
+        convizit_model::NameState::Provisional => "provisional",
+        convizit_model::NameState::Published => "published",
+    };
+    Some([
+        some(&event.id.to_string()),
+        some(&stored.number.to_string()),
+        some(event.project.as_str()),
+        some(&event.name),
+        some(name_state),
+        some(event.kind.as_str()),
+        some(&event.time.to_string()),
+        some(&event.received.to_string()),
+        some(&event.visitor),
+        some(&event.session.id),
+        some(&event.session.start.to_string()),
+        event.user,
+        some(&event.page.url),
+        some(&event.page.path),
+        event.page.title,
+        event.page.kind,
+        event.element.as_ref().map(|element| element.id.to_string()),
+        event.element.map(|element| element.label),
+        event.group.as_ref().map(|group| group.id.to_string()),
+        event.group.as_ref().map(|group| group.name.clone()),
+        event.group.as_ref().map(|group| group.position.to_string()),
+        event.group.map(|group| group.length.to_string()),
+        event.location.country,
+        serde_json::to_string(&event.properties).ok(),
+        Some(json),
+    ])
+}

@@ -1,0 +1,116 @@
+//! Webhook: batches as Standard Webhooks say, signed; the same batch has the same id at each try.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use convizit_store::StoredEvent;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, StatusCode, Url};
+
+use crate::destinations::SendError;
+use crate::guard::Guard;
+use crate::retry::retry_after;
+
+/// A receiver that takes longer is asked again later.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+pub(crate) struct Webhook {
+    client: Client,
+    url: Url,
+    secret: String,
+    /// `<project>/<destination>`, part of each batch's id.
+    name: String,
+}
+
+impl Webhook {
+    pub(crate) fn open(url: &str, secret: Option<&str>, name: String, guard: &Guard) -> Result<Self, SendError> {
+        let url = guard.check_url(url).map_err(SendError::Pause)?;
+        let secret = secret
+            .ok_or_else(|| SendError::Pause("the signing secret is missing: add the destination again".to_owned()))?;
+        convizit_keys::sign_webhook(secret, "check", 0, b"").map_err(|error| SendError::Pause(error.to_string()))?;
+        let client = Client::builder()
+            .dns_resolver(guard.clone())
+            // A redirect would carry events to an address that nobody typed.
+            .redirect(Policy::none())
+            .timeout(TIMEOUT)
+            .user_agent(concat!("Convizit/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .build()
+            .map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
+        Ok(Self { client, url, secret: secret.to_owned(), name })
+    }
+
+    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
+        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+        let mut body = b"{\"type\":\"events\",\"events\":[".to_vec();
+        for (index, event) in events.iter().enumerate() {
+            if index > 0 {
+                body.push(b',');
+            }
+            body.extend_from_slice(&event.json);
+        }
+        body.extend_from_slice(b"]}");
+        let id = batch_id(&self.name, first.number, last.number);
+        let timestamp = now();
+        let signature = convizit_keys::sign_webhook(&self.secret, &id, timestamp, &body)
+            .map_err(|error| SendError::Pause(error.to_string()))?;
+        let answer = self
+            .client
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| SendError::later(reason(&error)))?;
+        judge(answer.status(), answer.headers())
+    }
+}
+
+/// What went wrong, without the address: it may hold a token.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        "the receiver did not answer within 15 s".to_owned()
+    } else if error.is_connect() {
+        "the receiver cannot be reached, or its address is not allowed".to_owned()
+    } else {
+        "the connection broke".to_owned()
+    }
+}
+
+fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), SendError> {
+    let code = status.as_u16();
+    match code {
+        200..=299 => Ok(()),
+        300..=399 => Err(SendError::Pause(format!("the receiver answered {code}, a redirect: give its final address"))),
+        401 | 403 | 410 => Err(SendError::Pause(format!("the receiver answered {code}"))),
+        404 | 405 => Err(SendError::Pause(format!("the receiver answered {code}: is the address right?"))),
+        413 => Err(SendError::TooLarge),
+        408 | 425 | 429 => {
+            let after = retry_after(headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()));
+            Err(SendError::Later { reason: format!("the receiver answered {code}"), after })
+        }
+        400..=499 => Err(SendError::Refused(format!("the receiver answered {code}"))),
+        _ => {
+            let after = retry_after(headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()));
+            Err(SendError::Later { reason: format!("the receiver answered {code}"), after })
+        }
+    }
+}
+
+/// The idempotency key: the same for the same events of the same destination.
+fn batch_id(name: &str, first: i64, last: i64) -> String {
+    let digest = convizit_keys::sha256(format!("{name}\n{first}\n{last}").as_bytes());
+    digest.iter().take(16).fold(String::from("msg_"), |id, byte| id + &format!("{byte:02x}"))
+}
+
+/// Seconds since 1970, for the signature.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the receiver compares with its own clock, so this is the system's and no argument"
+)]
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
+}

@@ -1,0 +1,214 @@
+//! One destination's way: events after its cursor, filtered, sent in order, the cursor moved only over what is done.
+
+use std::time::Duration;
+
+use convizit_model::{Destination, NoticeKind};
+use convizit_store::{DeadLetter, Store, StoreError, StoredEvent};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::DeliveryConfig;
+use crate::destinations::{SendError, Sink};
+use crate::guard::Guard;
+use crate::retry;
+
+/// Events and bytes of one batch.
+const EVENTS: usize = 500;
+const BYTES: usize = 1 << 20;
+/// Wait after the store failed.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Route {
+    store: Store,
+    destination: Destination,
+    config: DeliveryConfig,
+    guard: Guard,
+    stop: CancellationToken,
+}
+
+/// What sending a batch came to.
+struct Sent {
+    /// Number up to which everything is delivered, filtered or dead.
+    through: i64,
+    dead: Vec<DeadLetter>,
+    failure: Option<SendError>,
+}
+
+impl Route {
+    pub(crate) fn new(
+        store: Store,
+        destination: Destination,
+        config: DeliveryConfig,
+        guard: Guard,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { store, destination, config, guard, stop }
+    }
+
+    pub(crate) async fn run(self) {
+        let mut failures = 0;
+        let mut sink = None;
+        while !self.stop.is_cancelled() {
+            match self.step(&mut sink).await {
+                Ok(()) => failures = 0,
+                Err(Stop::Paused) => return,
+                Err(Stop::Gone) => return,
+                Err(Stop::Later(asked)) => {
+                    failures += 1;
+                    sink = None;
+                    self.rest(retry::wait(failures, asked)).await;
+                }
+                Err(Stop::Store(error)) => {
+                    tracing::warn!(project = %self.destination.project, destination = self.destination.name, %error, "delivery waits for the store");
+                    sink = None;
+                    self.rest(STORE_WAIT).await;
+                }
+            }
+        }
+    }
+
+    async fn rest(&self, wait: Duration) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// One batch: read, filter, send, advance.
+    async fn step(&self, sink: &mut Option<Sink>) -> Result<(), Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let states = self.store.destinations(Some(project)).await?;
+        let Some(state) = states.into_iter().find(|state| state.destination.name == name) else {
+            return Err(Stop::Gone);
+        };
+        let number = self.store.project(project).await?.number;
+        let events = self.store.events_after(number, state.cursor, EVENTS, BYTES).await?;
+        let last = self.store.last_event(number).await?;
+        let labels = [("project", project.to_string()), ("destination", name.to_owned())];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
+        let Some(newest) = events.last().map(|event| event.number) else {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = self.store.wait_for_event(number, state.cursor) => {}
+            }
+            return Ok(());
+        };
+        let wanted: Vec<StoredEvent> = events.into_iter().filter(|event| self.wants(event)).collect();
+        let sent = if wanted.is_empty() {
+            Sent { through: newest, dead: Vec::new(), failure: None }
+        } else {
+            if sink.is_none() {
+                *sink = Some(self.open().await?);
+            }
+            match sink.as_mut() {
+                Some(sink) => self.send(sink, &wanted, state.cursor, newest).await,
+                None => return Ok(()),
+            }
+        };
+        if sent.through > state.cursor {
+            let (done, dead) = ((sent.through - state.cursor).unsigned_abs(), sent.dead.len() as u64);
+            metrics::counter!("convizit_delivery_dead_letters_total", &labels).increment(dead);
+            metrics::counter!("convizit_delivery_events_total", &labels).increment(done - dead.min(done));
+            self.store.advance(project, name, state.cursor, sent.through, sent.dead).await?;
+            if dead > 0 {
+                let text = format!(
+                    "destination {name} refused events; `convizit destination dead {project} {name}` lists them and why"
+                );
+                self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;
+            }
+        }
+        match sent.failure {
+            None => Ok(()),
+            Some(failure) => Err(self.failed(failure).await?),
+        }
+    }
+
+    async fn open(&self) -> Result<Sink, Stop> {
+        let secret = self.store.destination_secret(&self.destination.project, &self.destination.name).await?;
+        match Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await {
+            Ok(sink) => Ok(sink),
+            Err(failure) => Err(self.failed(failure).await?),
+        }
+    }
+
+    /// A pause is written down; anything else waits.
+    async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let labels = [("project", project.to_string()), ("destination", name.to_owned())];
+        metrics::counter!("convizit_delivery_failures_total", &labels).increment(1);
+        match failure {
+            SendError::Pause(reason) => {
+                tracing::warn!(%project, destination = name, reason, "destination paused");
+                self.store.pause_destination(project, name, Some(&reason)).await?;
+                Ok(Stop::Paused)
+            }
+            SendError::Later { reason, after } => {
+                tracing::info!(%project, destination = name, reason, "delivery is tried again later");
+                Ok(Stop::Later(after))
+            }
+            SendError::TooLarge | SendError::Refused(_) => Ok(Stop::Later(None)),
+        }
+    }
+
+    fn wants(&self, event: &StoredEvent) -> bool {
+        #[derive(Deserialize)]
+        struct Kind {
+            r#type: convizit_model::EventType,
+        }
+        self.destination.types.is_empty()
+            || serde_json::from_slice::<Kind>(&event.json)
+                .is_ok_and(|event| self.destination.types.contains(&event.r#type))
+    }
+
+    /// Sends in order. A batch that is too large or holds a refused event is halved until that one is found.
+    async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
+        let mut waiting = vec![events];
+        let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None };
+        while let Some(piece) = waiting.pop() {
+            let Some(last) = piece.last() else { continue };
+            match sink.send(piece).await {
+                Ok(()) => sent.through = last.number,
+                Err(SendError::Refused(reason)) if piece.len() == 1 => {
+                    sent.dead.push(DeadLetter { number: last.number, reason });
+                    sent.through = last.number;
+                }
+                Err(SendError::TooLarge) if piece.len() == 1 => {
+                    sent.dead.push(DeadLetter {
+                        number: last.number,
+                        reason: "larger than the destination takes".to_owned(),
+                    });
+                    sent.through = last.number;
+                }
+                Err(SendError::Refused(_) | SendError::TooLarge) => {
+                    let (first, second) = piece.split_at(piece.len() / 2);
+                    waiting.push(second);
+                    waiting.push(first);
+                }
+                Err(failure) => {
+                    sent.failure = Some(failure);
+                    return sent;
+                }
+            }
+        }
+        sent.through = newest;
+        sent
+    }
+}
+
+/// Why a step ended early.
+enum Stop {
+    Paused,
+    Gone,
+    Later(Option<Duration>),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::Gone,
+            other => Self::Store(other),
+        }
+    }
+}

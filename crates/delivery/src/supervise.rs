@@ -1,0 +1,83 @@
+//! One task for each enabled destination; tasks start and end as people change destinations.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use convizit_model::{Destination, ProjectId};
+use convizit_store::Store;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::DeliveryConfig;
+use crate::guard::Guard;
+use crate::route::Route;
+
+/// How soon a change is noticed.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long batches at hand may take after `stop`.
+const DRAIN: Duration = Duration::from_secs(5);
+
+struct Task {
+    destination: Destination,
+    stop: CancellationToken,
+    handle: JoinHandle<()>,
+}
+
+pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
+    let guard = Guard::new(&config.allow_networks)?;
+    let mut tasks: HashMap<(ProjectId, String), Task> = HashMap::new();
+    let mut version = None;
+    loop {
+        if version != Some(store.control_version()) {
+            let seen = store.control_version();
+            match store.destinations(None).await {
+                Ok(states) => {
+                    let wanted: Vec<Destination> = states
+                        .into_iter()
+                        .map(|state| state.destination)
+                        .filter(|destination| destination.enabled && destination.paused.is_none())
+                        .collect();
+                    tasks.retain(|_, task| {
+                        let stays = wanted.contains(&task.destination) && !task.handle.is_finished();
+                        if !stays {
+                            task.stop.cancel();
+                        }
+                        stays
+                    });
+                    for destination in wanted {
+                        let key = (destination.project.clone(), destination.name.clone());
+                        tasks.entry(key).or_insert_with(|| {
+                            let ending = CancellationToken::new();
+                            let route = Route::new(
+                                store.clone(),
+                                destination.clone(),
+                                config.clone(),
+                                guard.clone(),
+                                ending.clone(),
+                            );
+                            Task { destination, stop: ending, handle: tokio::spawn(route.run()) }
+                        });
+                    }
+                    version = Some(seen);
+                }
+                Err(error) => tracing::warn!(%error, "destinations cannot be read; looking again"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    for task in tasks.values() {
+        task.stop.cancel();
+    }
+    let all = async {
+        for task in tasks.into_values() {
+            task.handle.await.ok();
+        }
+    };
+    if tokio::time::timeout(DRAIN, all).await.is_err() {
+        tracing::info!("a destination did not answer in time; its events are sent at the next start");
+    }
+    Ok(())
+}
