@@ -217,6 +217,27 @@ impl Store {
             .await
     }
 
+    /// Events that a destination refused, newest first, at most so many.
+    ///
+    /// # Errors
+    /// `NotFound` for the project.
+    pub async fn dead_letters(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        limit: i64,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let number = self.project(project).await?.number;
+        let rows = query("SELECT number, reason FROM dead_letters WHERE project = $1 AND destination = $2 ORDER BY number DESC LIMIT $3")
+            .bind(number)
+            .bind(name)
+            .bind(limit)
+            .fetch_all(self.data().readers())
+            .await
+            .during("read dead letters")?;
+        Ok(rows.iter().map(|row| DeadLetter { number: row.get(0), reason: row.get(1) }).collect())
+    }
+
     /// Pauses a destination with a reason and a notice, or resumes it with `None`.
     ///
     /// # Errors

@@ -1,0 +1,169 @@
+//! The command line: what there is, with an example each; and how an error is said.
+
+mod destination;
+mod doctor;
+mod faces;
+mod notices;
+mod project;
+mod settings;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use convizit_store::Store;
+
+use crate::config::Config;
+use crate::run::{Role, open_store};
+
+/// Captures every visitor action of a website with no tagging, names it, delivers it.
+#[derive(Debug, Parser)]
+#[command(name = "convizit", version, after_help = "Example: convizit demo")]
+pub(crate) struct Arguments {
+    /// Settings file; convizit.toml here when there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts everything on loopback with a shop to click in, and shows the live stream.
+    #[command(
+        after_help = "Examples:\n  convizit demo\n  convizit demo --json | jq .name\n  convizit demo --postgres postgres://me@localhost/events"
+    )]
+    Demo(crate::demo::Demo),
+    /// Runs the system.
+    #[command(after_help = "Example: convizit serve --config /etc/convizit/convizit.toml")]
+    Serve {
+        /// Which parts this process is.
+        #[arg(long, value_enum, default_value = "all")]
+        role: Role,
+    },
+    /// Brings the databases to this version's schema; `serve` does so too.
+    #[command(after_help = "Example: convizit migrate --config convizit.toml")]
+    Migrate,
+    /// Says what is wrong with an installation and what to do.
+    #[command(after_help = "Example: convizit doctor")]
+    Doctor {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Projects: one for each site.
+    #[command(subcommand, after_help = "Example: convizit project add shop --origin https://shop.example")]
+    Project(project::Project),
+    /// A project's settings, one field at a time.
+    #[command(subcommand, after_help = "Example: convizit settings set shop retention_days 90")]
+    Settings(settings::Settings),
+    /// Where events go.
+    #[command(
+        subcommand,
+        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit"
+    )]
+    Destination(destination::Destination),
+    /// What a person must see.
+    #[command(subcommand, after_help = "Example: convizit notices list")]
+    Notices(notices::Notices),
+    /// Names descriptors: JSON lines {"id","page","descriptor"} in, {"id","name","element","group","properties","name_source"} out.
+    #[command(after_help = "Example: convizit name --known old.jsonl --rank < new.jsonl")]
+    Name(faces::Name),
+    /// Says which texts would be withheld: JSON lines {"id","text"} in, {"id","withheld","rules"} out.
+    #[command(after_help = "Example: echo '{\"id\":1,\"text\":\"Add to cart\"}' | convizit scrub")]
+    Scrub,
+}
+
+pub(crate) fn parse() -> Arguments {
+    Arguments::parse()
+}
+
+/// Says an error in one line; the exit code is 1 (clap's own for wrong usage is 2).
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let text: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut stderr = std::io::stderr();
+    let head = if stderr.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        "\x1b[1;31merror:\x1b[0m"
+    } else {
+        "error:"
+    };
+    writeln!(stderr, "{head} {}", text.join(": ")).ok();
+    ExitCode::FAILURE
+}
+
+/// Whoever read the output has enough: `convizit name | head` is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// A line on standard output.
+pub(crate) fn say(text: impl AsRef<str>) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_ref().as_bytes())?;
+    stdout.write_all(b"\n")?;
+    Ok(())
+}
+
+/// Text on standard error, where events have standard output.
+pub(crate) fn say_error(text: &str) {
+    // Nobody reads it: nothing is lost.
+    writeln!(std::io::stderr(), "{text}").ok();
+}
+
+pub(crate) use project::snippet;
+
+/// A table with aligned columns.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let mut widths: Vec<usize> = head.iter().map(|text| text.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    say(line(head.to_vec()))?;
+    rows.iter().try_for_each(|row| say(line(row.iter().map(String::as_str).collect())))
+}
+
+/// Opens the store, does the work, closes it.
+async fn with_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
+    let store = open_store(&config.store(), &config.keys()).await?;
+    let result = work(&store).await;
+    store.close().await;
+    result
+}
+
+pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
+    let load = || Config::load(arguments.config.as_deref());
+    match arguments.command {
+        Command::Demo(demo) => demo.run().await,
+        Command::Serve { role } => crate::run::serve(&load()?, role).await,
+        Command::Migrate => {
+            with_store(&load()?, async |_| Ok(())).await?;
+            say("the databases are of this version's schema")
+        }
+        Command::Doctor { json } => doctor::run(&load()?, json).await,
+        Command::Project(command) => {
+            let config = load()?;
+            with_store(&config, async |store| command.run(store, &config.public()).await).await
+        }
+        Command::Settings(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Destination(command) => {
+            let config = load()?;
+            with_store(&config, async |store| command.run(store, &config.delivery()).await).await
+        }
+        Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Name(name) => name.run(),
+        Command::Scrub => faces::scrub(),
+    }
+}

@@ -1,0 +1,212 @@
+//! `convizit destination`: where a project's events go.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Args, Subcommand};
+use convizit_delivery::DeliveryConfig;
+use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
+use convizit_store::Store;
+
+use crate::cli::{say, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Destination {
+    /// Adds a destination after checking that it can be reached.
+    #[command(
+        after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl"
+    )]
+    Add {
+        /// The project.
+        project: ProjectId,
+        /// The destination's name: a-z, 0-9 and -.
+        name: String,
+        #[command(subcommand)]
+        kind: Kind,
+    },
+    /// Lists destinations, how far they are behind, and why one is paused.
+    #[command(after_help = "Example: convizit destination list shop --json")]
+    List {
+        /// Only of this project.
+        project: Option<ProjectId>,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stops sending; events wait.
+    #[command(after_help = "Example: convizit destination pause shop hook")]
+    Pause(Which),
+    /// Sends on from where it stopped.
+    #[command(after_help = "Example: convizit destination resume shop hook")]
+    Resume(Which),
+    /// Removes a destination and its dead letters.
+    #[command(after_help = "Example: convizit destination remove shop hook")]
+    Remove(Which),
+    /// Lists events that the destination refused, and why.
+    #[command(after_help = "Example: convizit destination dead shop hook")]
+    Dead(Which),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The project.
+    project: ProjectId,
+    /// The destination.
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Only these types of events; all when none is given.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Begin with the oldest event that is kept, not with the next one.
+    #[arg(long)]
+    from_start: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kind {
+    /// An HTTP endpoint, signed as Standard Webhooks say; prints the signing secret once.
+    Webhook {
+        /// Where batches are posted.
+        #[arg(long)]
+        url: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A PostgreSQL database; the URL holds a password and is never an argument.
+    Postgres {
+        /// Name of the environment variable that holds the URL.
+        #[arg(long, value_name = "NAME", conflicts_with = "url_file", required_unless_present = "url_file")]
+        url_env: Option<String>,
+        /// File that holds the URL.
+        #[arg(long, value_name = "FILE")]
+        url_file: Option<PathBuf>,
+        /// The schema that is made and migrated there.
+        #[arg(long, default_value = "convizit")]
+        schema: String,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A file of JSON Lines, in a folder that delivery.allow_folders names.
+    File {
+        /// Where it is.
+        #[arg(long)]
+        path: PathBuf,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+impl Destination {
+    pub(crate) async fn run(self, store: &Store, config: &DeliveryConfig) -> Result<()> {
+        match self {
+            Self::Add { project, name, kind } => add(store, config, project, name, kind).await,
+            Self::List { project, json } => list(store, project, json).await,
+            Self::Pause(which) => {
+                store.pause_destination(&which.project, &which.name, Some("paused by hand")).await?;
+                say(format!(
+                    "{} waits; convizit destination resume {} {} sends on",
+                    which.name, which.project, which.name
+                ))
+            }
+            Self::Resume(which) => {
+                store.pause_destination(&which.project, &which.name, None).await?;
+                say(format!("{} sends on from where it stopped", which.name))
+            }
+            Self::Remove(which) => {
+                store.remove_destination(&which.project, &which.name).await?;
+                say(format!("{} is removed", which.name))
+            }
+            Self::Dead(which) => {
+                let dead = store.dead_letters(&which.project, &which.name, 200).await?;
+                if dead.is_empty() {
+                    return say("No event was refused.");
+                }
+                table(
+                    &["event", "reason"],
+                    &dead.into_iter().map(|letter| vec![letter.number.to_string(), letter.reason]).collect::<Vec<_>>(),
+                )
+            }
+        }
+    }
+}
+
+async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: String, kind: Kind) -> Result<()> {
+    store.project(&project).await?;
+    if store.destinations(Some(&project)).await?.iter().any(|state| state.destination.name == name) {
+        bail!("{project} has a destination {name}: remove it first, or choose another name");
+    }
+    let (kind, secret, common) = match kind {
+        Kind::Webhook { url, common } => {
+            (DestinationKind::Webhook { url }, Some(convizit_keys::webhook_secret()?), common)
+        }
+        Kind::Postgres { url_env, url_file, schema, common } => {
+            let url = match (url_env, url_file) {
+                (Some(name), _) => std::env::var(&name).with_context(|| format!("the environment has no {name}"))?,
+                (None, Some(file)) => {
+                    std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?
+                }
+                (None, None) => bail!("give --url-env or --url-file"),
+            };
+            (DestinationKind::Postgres { schema }, Some(url.trim().to_owned()), common)
+        }
+        Kind::File { path, common } => {
+            let path = std::path::absolute(&path)?.to_string_lossy().into_owned();
+            (DestinationKind::File { path }, None, common)
+        }
+    };
+    let types = common
+        .types
+        .iter()
+        .map(|text| {
+            EventType::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+                let all: Vec<&str> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+                anyhow!("there is no event type {text}; there are {}", all.join(", "))
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let destination = Configured { project, name, enabled: true, paused: None, types, kind };
+    convizit_delivery::check(&destination, secret.as_deref(), config).await.map_err(|error| anyhow!(error))?;
+    store.save_destination(&destination, secret.as_deref(), common.from_start).await?;
+    say(format!("{} receives events from now on", destination.name))?;
+    if let (DestinationKind::Webhook { .. }, Some(secret)) = (&destination.kind, &secret) {
+        say(format!("signing secret, shown only now: {secret}"))?;
+    }
+    Ok(())
+}
+
+async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {
+    let states = store.destinations(project.as_ref()).await?;
+    if json {
+        let rows: Vec<_> = states
+            .iter()
+            .map(|state| serde_json::json!({"destination": state.destination, "cursor": state.cursor, "dead": state.dead}))
+            .collect();
+        return say(serde_json::to_string(&rows)?);
+    }
+    if states.is_empty() {
+        return say(
+            "There is no destination yet: convizit destination add shop hook webhook --url https://hooks.example/convizit",
+        );
+    }
+    let mut rows = Vec::new();
+    for state in states {
+        let number = store.project(&state.destination.project).await?.number;
+        let behind = store.last_event(number).await? - state.cursor;
+        let what = match &state.destination.paused {
+            Some(reason) => format!("paused: {reason}"),
+            None => "sending".to_owned(),
+        };
+        rows.push(vec![
+            state.destination.project.to_string(),
+            state.destination.name.clone(),
+            state.destination.kind.as_str().to_owned(),
+            behind.to_string(),
+            state.dead.to_string(),
+            what,
+        ]);
+    }
+    table(&["project", "name", "kind", "behind", "dead", "state"], &rows)
+}

@@ -1,0 +1,97 @@
+//! `convizit name` and `convizit scrub`: the faces by which naming and the text gate are measured from outside. No disk, no visitors.
+
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use convizit_model::{Descriptor, PageBlock};
+use convizit_pipeline::{NamedDescriptor, Registry, name_descriptor, scrub_text};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// Registers the lines of this file first, and learns nothing from the queries.
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
+    /// Adds candidates, best first.
+    #[arg(long)]
+    rank: bool,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    id: Value,
+    #[serde(default)]
+    page: PageBlock,
+    descriptor: Descriptor,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: &'a Value,
+    #[serde(flatten)]
+    named: NamedDescriptor,
+}
+
+impl Name {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut registry = Registry::default();
+        if let Some(path) = &self.known {
+            let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            let name = path.display().to_string();
+            for_each(BufReader::new(file), &name, |line: Line| {
+                name_descriptor(&mut registry, &text_of(&line.id), &line.page, &line.descriptor, true, false);
+                Ok(())
+            })?;
+        }
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        let learn = self.known.is_none();
+        for_each(std::io::stdin().lock(), "standard input", |line: Line| {
+            let id = text_of(&line.id);
+            let named = name_descriptor(&mut registry, &id, &line.page, &line.descriptor, learn, self.rank);
+            serde_json::to_writer(&mut out, &Answer { id: &line.id, named })?;
+            Ok(out.write_all(b"\n")?)
+        })?;
+        Ok(out.flush()?)
+    }
+}
+
+/// `convizit scrub`.
+pub(crate) fn scrub() -> Result<()> {
+    #[derive(Deserialize)]
+    struct Text {
+        id: Value,
+        text: String,
+    }
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for_each(std::io::stdin().lock(), "standard input", |line: Text| {
+        let rules = scrub_text(&line.text);
+        let answer = serde_json::json!({"id": line.id, "withheld": !rules.is_empty(), "rules": rules});
+        serde_json::to_writer(&mut out, &answer)?;
+        Ok(out.write_all(b"\n")?)
+    })?;
+    Ok(out.flush()?)
+}
+
+fn text_of(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
+}
+
+/// Every line that is not empty; an error says which line.
+fn for_each<T: for<'de> Deserialize<'de>>(
+    input: impl BufRead,
+    name: &str,
+    mut each: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    for (index, line) in input.lines().enumerate() {
+        let line = line.with_context(|| format!("{name}, line {}: not UTF-8", index + 1))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let parsed = serde_json::from_str(&line).with_context(|| format!("{name}, line {}", index + 1))?;
+        each(parsed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `convizit settings`: one field of a project at a time, checked before it is saved.
+
+use anyhow::{Context, Result, anyhow};
+use clap::Subcommand;
+use convizit_model::{ProjectId, ProjectSettings};
+use convizit_store::Store;
+use serde_json::Value;
+
+use crate::cli::say;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Settings {
+    /// Prints all settings, or one.
+    #[command(after_help = "Example: convizit settings get shop origins")]
+    Get {
+        /// The project.
+        project: ProjectId,
+        /// The field.
+        field: Option<String>,
+    },
+    /// Sets a field: a number, a word, true or false, or a JSON list.
+    #[command(
+        after_help = "Examples:\n  convizit settings set shop retention_days 90\n  convizit settings set shop exclude_paths '[\"/account/*\"]'\n  convizit settings set shop identity none"
+    )]
+    Set {
+        /// The project.
+        project: ProjectId,
+        /// The field.
+        field: String,
+        /// Its new value.
+        value: String,
+    },
+    /// Puts a field back to its default.
+    #[command(after_help = "Example: convizit settings unset shop retention_days")]
+    Unset {
+        /// The project.
+        project: ProjectId,
+        /// The field.
+        field: String,
+    },
+}
+
+impl Settings {
+    pub(crate) async fn run(self, store: &Store) -> Result<()> {
+        match self {
+            Self::Get { project, field } => {
+                let settings = serde_json::to_value(store.project(&project).await?.settings)?;
+                match field {
+                    None => say(serde_json::to_string_pretty(&settings)?),
+                    Some(field) => say(known(&settings, &field)?.to_string()),
+                }
+            }
+            Self::Set { project, field, value } => {
+                let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+                save(store, &project, &field, value).await
+            }
+            Self::Unset { project, field } => {
+                let defaults = serde_json::to_value(ProjectSettings::default())?;
+                let value = known(&defaults, &field)?.clone();
+                save(store, &project, &field, value).await
+            }
+        }
+    }
+}
+
+fn known<'a>(settings: &'a Value, field: &str) -> Result<&'a Value> {
+    settings.get(field).ok_or_else(|| {
+        let fields: Vec<&str> =
+            settings.as_object().into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+        anyhow!("there is no setting {field}; there are {}", fields.join(", "))
+    })
+}
+
+async fn save(store: &Store, project: &ProjectId, field: &str, value: Value) -> Result<()> {
+    let mut settings = serde_json::to_value(store.project(project).await?.settings)?;
+    known(&settings, field)?;
+    if let Some(map) = settings.as_object_mut() {
+        map.insert(field.to_owned(), value);
+    }
+    let settings: ProjectSettings =
+        serde_json::from_value(settings).with_context(|| format!("{field} cannot have this value"))?;
+    let saved = store.save_settings(project, settings).await?;
+    say(format!("saved as version {}; browsers take it within a minute", saved.version))
+}

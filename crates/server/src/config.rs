@@ -1,0 +1,266 @@
+//! `convizit.toml`: every setting of an installation, unknown keys refused, secrets from files or the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use convizit_collector::CollectorConfig;
+use convizit_delivery::DeliveryConfig;
+use convizit_store::StoreConfig;
+use serde::Deserialize;
+
+/// The file that is read when none is named.
+const DEFAULT: &str = "convizit.toml";
+
+/// An installation's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Data folder.
+    pub(crate) data: PathBuf,
+    /// Key file; beside the data when missing.
+    pub(crate) key_file: Option<PathBuf>,
+    /// File that holds the URL of the PostgreSQL database for control data and events.
+    pub(crate) database_url_file: Option<PathBuf>,
+    /// MaxMind-format database in place of the vendored countries.
+    pub(crate) geo: Option<PathBuf>,
+    pub(crate) collector: Collector,
+    pub(crate) console: Console,
+    pub(crate) journal: Journal,
+    pub(crate) delivery: Delivery,
+    pub(crate) log: Log,
+    /// The database's URL from the environment; never in the file, so that a backup of it holds no password.
+    #[serde(skip)]
+    pub(crate) database_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Collector {
+    pub(crate) listen: SocketAddr,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+    pub(crate) behind_proxy: bool,
+    /// The address that browsers use, for the snippet.
+    pub(crate) public: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Console {
+    pub(crate) listen: SocketAddr,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Journal {
+    pub(crate) megabytes: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Delivery {
+    pub(crate) allow_networks: Vec<String>,
+    pub(crate) allow_folders: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) filter: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "convizit-data".into(),
+            key_file: None,
+            database_url_file: None,
+            geo: None,
+            collector: Collector::default(),
+            console: Console::default(),
+            journal: Journal::default(),
+            delivery: Delivery::default(),
+            log: Log::default(),
+            database_url: None,
+        }
+    }
+}
+
+impl Default for Collector {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 8090).into(), certificate: None, key: None, behind_proxy: false, public: None }
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 8091).into() }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { megabytes: 4096 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+impl Config {
+    /// The named file, or `convizit.toml` here, or the defaults; then the environment.
+    pub(crate) fn load(path: Option<&Path>) -> Result<Self> {
+        let found = path.map(Path::to_owned).or_else(|| Path::new(DEFAULT).exists().then(|| DEFAULT.into()));
+        let mut config = match found {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("the configuration {} cannot be read", path.display()))?;
+                parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?
+            }
+            None => Self::default(),
+        };
+        if let Some(folder) = std::env::var_os("CONVIZIT_DATA") {
+            config.data = folder.into();
+        }
+        config.database_url = match (&config.database_url_file, std::env::var("CONVIZIT_DATABASE_URL")) {
+            (_, Ok(url)) => Some(url),
+            (Some(file), _) => Some(
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("database_url_file {} cannot be read", file.display()))?
+                    .trim()
+                    .to_owned(),
+            ),
+            (None, _) => None,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let collector = &self.collector;
+        if collector.certificate.is_some() != collector.key.is_some() {
+            bail!("collector.certificate and collector.key belong together: give both or neither");
+        }
+        if collector.certificate.is_none() && !collector.behind_proxy && !collector.listen.ip().is_loopback() {
+            bail!(
+                "collector.listen = {} would take visitors' data over plain HTTP: give collector.certificate and collector.key, or say behind_proxy = true when a proxy before it speaks HTTPS",
+                collector.listen
+            );
+        }
+        if !(16..=1 << 20).contains(&self.journal.megabytes) {
+            bail!("journal.megabytes: 16 to 1048576");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data.join("keys"))
+    }
+
+    pub(crate) fn store(&self) -> StoreConfig {
+        StoreConfig {
+            database: self.database_url.clone(),
+            journal_bytes: self.journal.megabytes << 20,
+            ..StoreConfig::in_folder(&self.data)
+        }
+    }
+
+    pub(crate) fn collector(&self) -> CollectorConfig {
+        CollectorConfig {
+            tls: self.collector.certificate.clone().zip(self.collector.key.clone()),
+            behind_proxy: self.collector.behind_proxy,
+        }
+    }
+
+    pub(crate) fn delivery(&self) -> DeliveryConfig {
+        DeliveryConfig {
+            allow_networks: self.delivery.allow_networks.clone(),
+            allow_folders: self.delivery.allow_folders.clone(),
+            allow_stdout: false,
+        }
+    }
+
+    /// Where the snippet loads from.
+    pub(crate) fn public(&self) -> String {
+        let scheme = if self.collector.certificate.is_some() { "https" } else { "http" };
+        self.collector.public.clone().unwrap_or_else(|| format!("{scheme}://{}", self.collector.listen))
+    }
+}
+
+/// One sentence with the line.
+fn parse(text: &str) -> Result<Config, String> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text.get(..span.start).unwrap_or(text).lines().count().max(1));
+        let line = error.span().map_or(line, |span| {
+            1 + text.get(..span.start).unwrap_or(text).bytes().filter(|byte| *byte == b'\n').count()
+        });
+        format!("line {line}: {}", error.message().replace('\n', " "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let error = parse("data = \"x\"\n\n[collector]\nlisten = \"127.0.0.1:1\"\nlissten = 3\n").unwrap_err();
+        assert!(error.starts_with("line 5: unknown field `lissten`"), "{error}");
+        assert!(parse("data = ").unwrap_err().starts_with("line 1"), "{}", parse("data = ").unwrap_err());
+    }
+
+    #[test]
+    fn the_example_is_true_and_says_every_setting() {
+        let example = include_str!("../../../convizit.toml.example");
+        parse(example).unwrap();
+        // Every setting stands in it, commented out where it has no default.
+        for key in [
+            "data",
+            "key_file",
+            "database_url_file",
+            "geo",
+            "listen",
+            "certificate",
+            "key",
+            "behind_proxy",
+            "public",
+            "megabytes",
+            "allow_networks",
+            "allow_folders",
+            "format",
+            "filter",
+        ] {
+            assert!(
+                example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} ="))),
+                "{key}"
+            );
+        }
+        let uncommented: String = example
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line).to_owned() + "\n")
+            .collect();
+        parse(&uncommented).unwrap();
+    }
+
+    #[test]
+    fn plain_http_stays_on_loopback() {
+        let mut config = Config::default();
+        config.check().unwrap();
+        config.collector.listen = "0.0.0.0:80".parse().unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("behind_proxy"));
+        config.collector.behind_proxy = true;
+        config.check().unwrap();
+    }
+}

@@ -1,0 +1,243 @@
+//! Wiring: store, roles as tasks, one way to stop, and the order in which they end so that nothing queued is lost.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use axum::Router;
+use clap::ValueEnum;
+use convizit_collector::CollectorConfig;
+use convizit_delivery::DeliveryConfig;
+use convizit_keys::KeyRing;
+use convizit_pipeline::Tables;
+use convizit_store::{Store, StoreConfig, SystemClock};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::observe;
+
+/// How long a role may take to end.
+const ROLE_END: Duration = Duration::from_secs(15);
+/// How long the last events may take to their destinations.
+const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// Which parts this process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything.
+    All,
+    /// Only the collector.
+    Collect,
+    /// Only the worker.
+    Work,
+    /// Only delivery.
+    Deliver,
+    /// Only the console.
+    Console,
+}
+
+/// Opens the store of a configuration.
+pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Store> {
+    if let Some(folder) = keys.parent() {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    }
+    let keys = Arc::new(KeyRing::open_or_create(keys)?);
+    Ok(Store::open(config.clone(), keys, Arc::new(SystemClock)).await?)
+}
+
+/// What the roles need beside the store.
+pub(crate) struct Parts {
+    pub(crate) collector: Option<(TcpListener, CollectorConfig)>,
+    pub(crate) tables: Option<Arc<Tables>>,
+    pub(crate) worker: bool,
+    pub(crate) delivery: Option<DeliveryConfig>,
+    pub(crate) console: Option<TcpListener>,
+}
+
+/// `convizit serve`.
+pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
+    observe::start_logs(&config.log)?;
+    observe::start_metrics()?;
+    let is = |wanted: Role| role == Role::All || role == wanted;
+    let store = open_store(&config.store(), &config.keys()).await?;
+    let collector = if is(Role::Collect) {
+        Some((bind(config.collector.listen, "collector.listen")?, config.collector()))
+    } else {
+        None
+    };
+    let tables = if is(Role::Collect) { Some(tables(config.geo.as_deref()).await?) } else { None };
+    let console = if is(Role::Console) { Some(bind(config.console.listen, "console.listen")?) } else { None };
+    tracing::info!(collector = %config.collector.listen, console = %config.console.listen, data = %config.data.display(), "convizit is ready");
+    let parts = Parts {
+        collector,
+        tables,
+        worker: is(Role::Work),
+        delivery: is(Role::Deliver).then(|| config.delivery()),
+        console,
+    };
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    run(store, parts, stop).await
+}
+
+/// The look-up tables, read and compiled on a thread of their own.
+pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
+    let geo = geo.map(Path::to_owned);
+    tokio::task::spawn_blocking(move || {
+        let tables = Tables::vendored().map_err(|error| anyhow!(error))?;
+        let tables = match geo {
+            None => tables,
+            Some(path) => {
+                let bytes = std::fs::read(&path).with_context(|| format!("geo = {} cannot be read", path.display()))?;
+                tables.with_geo(bytes).map_err(|error| anyhow!("geo = {}: {error}", path.display()))?
+            }
+        };
+        Ok(Arc::new(tables))
+    })
+    .await?
+}
+
+fn bind(address: std::net::SocketAddr, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("{setting} = {address} cannot be listened on: is it busy?"))
+}
+
+/// A role's task, and what tells it to stop.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// What ended a role before it was told to.
+type Failure = Arc<Mutex<Option<String>>>;
+
+fn start(
+    name: &'static str,
+    all: &CancellationToken,
+    failure: &Failure,
+    role: impl FnOnce(CancellationToken) -> BoxFuture,
+) -> Running {
+    let stop = CancellationToken::new();
+    let running = role(stop.clone());
+    let (all, failure) = (all.clone(), failure.clone());
+    let task = tokio::spawn(async move {
+        // A task of its own, so that a panic is an error here.
+        let ended = match tokio::spawn(running).await {
+            Ok(Ok(())) if all.is_cancelled() => return,
+            Ok(Ok(())) => "ended by itself".to_owned(),
+            Ok(Err(error)) => error,
+            Err(_) => "ended in a panic".to_owned(),
+        };
+        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(format!("{name}: {ended}"));
+        all.cancel();
+    });
+    Running { stop, task }
+}
+
+type BoxFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Runs the roles until `stop`, or until one of them fails. They end in the order of the flow, each after the one before it
+/// has left its last work: collector, worker, delivery, console.
+pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> Result<()> {
+    let failure: Failure = Arc::default();
+    let mut roles = Vec::new();
+    if let Some((listener, config)) = parts.collector {
+        let Some(tables) = parts.tables else { bail!("the collector has no tables") };
+        let store = store.clone();
+        roles.push(start("collector", &stop, &failure, |stop| {
+            Box::pin(convizit_collector::serve(listener, config, store, tables, stop))
+        }));
+    }
+    if parts.worker {
+        let store = store.clone();
+        roles.push(start("worker", &stop, &failure, |stop| Box::pin(convizit_worker::run(store, stop))));
+    }
+    let delivers = parts.delivery.is_some();
+    let before_delivery = roles.len();
+    if let Some(config) = parts.delivery {
+        let store = store.clone();
+        roles.push(start("delivery", &stop, &failure, |stop| Box::pin(convizit_delivery::run(store, config, stop))));
+    }
+    if let Some(listener) = parts.console {
+        let app = convizit_console::router(store.clone()).merge(observe::router(store.clone()));
+        roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(listener, app, stop))));
+    }
+    stop.cancelled().await;
+    for (index, role) in roles.into_iter().enumerate() {
+        if delivers && index == before_delivery {
+            // What the worker stored last is delivered where a destination takes it now.
+            tokio::time::timeout(LAST_DELIVERY, delivered(&store)).await.ok();
+        }
+        role.stop.cancel();
+        if tokio::time::timeout(ROLE_END, role.task).await.is_err() {
+            tracing::warn!("a role did not end within {} s and is left behind", ROLE_END.as_secs());
+        }
+    }
+    store.close().await;
+    let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match failure {
+        Some(error) => bail!(error),
+        None => Ok(()),
+    }
+}
+
+/// Returns when every running destination has every event.
+async fn delivered(store: &Store) {
+    loop {
+        let mut behind = false;
+        for project in store.projects().await.unwrap_or_default() {
+            let last = store.last_event(project.number).await.unwrap_or(0);
+            let states = store.destinations(Some(&project.id)).await.unwrap_or_default();
+            behind |= states
+                .iter()
+                .any(|state| state.destination.enabled && state.destination.paused.is_none() && state.cursor < last);
+        }
+        if !behind {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Serves pages until `stop`.
+pub(crate) async fn serve_http(listener: TcpListener, app: Router, stop: CancellationToken) -> Result<(), String> {
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+    let ending = stop.clone();
+    let serving =
+        async move { axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await }).await };
+    tokio::select! {
+        served = serving => served.map_err(|error| error.to_string()),
+        // A browser keeps its connection open: pages are read, nothing of theirs is lost.
+        () = async { ending.cancelled().await; tokio::time::sleep(Duration::from_millis(300)).await } => Ok(()),
+    }
+}
+
+/// The first SIGINT or SIGTERM stops in order, the second at once.
+pub(crate) fn stop_on_signal(stop: CancellationToken) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.is_cancelled() {
+                // The journal and the databases are safe against this at any moment.
+                std::process::exit(130);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The command line as a person and a script meet it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn convizit(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_convizit"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("CONVIZIT_DATA")
+        .env_remove("CONVIZIT_DATABASE_URL")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn ok(folder: &Path, arguments: &[&str]) -> String {
+    let output = convizit(folder, arguments, "");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = convizit(folder, arguments, "");
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("error: ") && text.trim().lines().count() == 1, "one sentence: {text}");
+    text
+}
+
+#[test]
+fn projects_settings_destinations_and_notices_are_made_changed_listed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(at.join("convizit.toml"), format!("[delivery]\nallow_folders = [\"{}\"]\n", at.display())).unwrap();
+    assert!(ok(at, &["project", "list"]).contains("no project yet"));
+    let added = ok(at, &["project", "add", "shop", "--origin", "https://shop.example"]);
+    assert!(added.contains("<script>") && added.contains("/t/pk_"), "{added}");
+    assert!(fails(at, &["project", "add", "shop", "--origin", "https://shop.example"]).contains("shop"));
+    assert!(fails(at, &["project", "add", "other", "--origin", "shop.example/path"]).contains("origins[0]"));
+
+    ok(at, &["settings", "set", "shop", "retention_days", "90"]);
+    assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "90");
+    assert!(fails(at, &["settings", "set", "shop", "retention_days", "0"]).contains("retention_days: 1 to 3650"));
+    assert!(fails(at, &["settings", "set", "shop", "retention", "90"]).contains("retention_days"));
+    ok(at, &["settings", "unset", "shop", "retention_days"]);
+    assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "60");
+
+    let lines = at.join("events.jsonl").to_string_lossy().into_owned();
+    ok(at, &["destination", "add", "shop", "lines", "file", "--path", &lines]);
+    assert!(
+        fails(at, &["destination", "add", "shop", "out", "file", "--path", "/etc/convizit.jsonl"])
+            .contains("allow_folders")
+    );
+    assert!(
+        fails(at, &["destination", "add", "shop", "hook", "webhook", "--url", "http://127.0.0.1:9/"])
+            .contains("allow_networks")
+    );
+    assert!(ok(at, &["destination", "list", "shop"]).contains("sending"));
+    ok(at, &["destination", "pause", "shop", "lines"]);
+    assert!(ok(at, &["destination", "list"]).contains("paused by hand"));
+    assert!(ok(at, &["notices", "list"]).contains("lines"));
+    ok(at, &["notices", "resolve", "1"]);
+    assert!(ok(at, &["notices", "list"]).contains("Nothing needs you"));
+    ok(at, &["destination", "resume", "shop", "lines"]);
+    assert!(ok(at, &["doctor"]).lines().all(|line| line.starts_with("ok")));
+    ok(at, &["destination", "remove", "shop", "lines"]);
+    assert!(fails(at, &["project", "remove", "shop"]).contains("--yes"));
+    ok(at, &["project", "remove", "shop", "--yes"]);
+    assert!(fails(at, &["project", "show", "shop"]).contains("there is no project shop"));
+}
+
+#[test]
+fn a_bad_configuration_stops_the_start_with_one_sentence_that_names_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("convizit.toml"), "data = \"x\"\nlissten = 1\n").unwrap();
+    let text = fails(folder.path(), &["serve"]);
+    assert!(text.contains("convizit.toml: line 2") && text.contains("lissten"), "{text}");
+    std::fs::write(folder.path().join("convizit.toml"), "[collector]\nlisten = \"0.0.0.0:8090\"\n").unwrap();
+    assert!(fails(folder.path(), &["serve"]).contains("behind_proxy"));
+    assert!(fails(folder.path(), &["serve", "--config", "missing.toml"]).contains("missing.toml"));
+}
+
+#[test]
+fn the_faces_take_lines_and_name_the_one_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let output = convizit(
+        at,
+        &["scrub"],
+        "{\"id\":1,\"text\":\"Add to cart\"}\n{\"id\":\"b\",\"text\":\"anna.b@mail.example\"}\n",
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text,
+        "{\"id\":1,\"withheld\":false,\"rules\":[]}\n{\"id\":\"b\",\"withheld\":true,\"rules\":[\"email\"]}\n"
+    );
+    let line = r#"{"id":"q1","page":{"url":"https://shop.example/"},"descriptor":{"role":"button","label":"Add to cart","template":"Add to cart","tag":"button"}}"#;
+    std::fs::write(at.join("known.jsonl"), line).unwrap();
+    let output = convizit(at, &["name", "--known", "known.jsonl", "--rank"], line);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["name"], &answer["name_source"]), (&"Add to cart".into(), &"action".into()));
+    assert_eq!(answer["candidates"][0]["id"], "q1");
+    assert_eq!(answer["candidates"][0]["element"], answer["element"]);
+    let bad = convizit(at, &["name"], &format!("{line}\nnot json\n"));
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&bad.stderr).contains("standard input, line 2"));
+    assert_eq!(convizit(at, &["nonsense"], "").status.code(), Some(2));
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in
+        ["demo", "serve", "migrate", "doctor", "project", "settings", "destination", "notices", "name", "scrub"]
+    {
+        assert!(ok(folder.path(), &[command, "--help"]).contains("Example"), "{command}");
+    }
+}

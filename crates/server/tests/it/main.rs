@@ -1,0 +1,5 @@
+#![cfg(test)]
+//! The program from outside: command line, and the lines between rooms.
+
+mod cli;
+mod rooms;
