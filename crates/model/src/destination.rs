@@ -7,7 +7,6 @@ use crate::wire::EventType;
 
 /// A destination of a project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Destination {
     /// The project whose events it gets.
     pub project: ProjectId,
@@ -80,4 +79,30 @@ pub enum StdoutFormat {
     Pretty,
     /// JSON Lines.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stored_is_read_back() {
+        for kind in [
+            DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
+            DestinationKind::Postgres { schema: "convizit".to_owned() },
+            DestinationKind::File { path: "/var/lib/events.jsonl".to_owned() },
+            DestinationKind::Stdout { format: StdoutFormat::Json },
+        ] {
+            let destination = Destination {
+                project: "shop".parse().unwrap(),
+                name: "one".to_owned(),
+                enabled: true,
+                paused: None,
+                types: vec![EventType::Click],
+                kind,
+            };
+            let text = serde_json::to_string(&destination).unwrap();
+            assert_eq!(serde_json::from_str::<Destination>(&text).unwrap(), destination);
+        }
+    }
 }
