@@ -31,6 +31,9 @@ pub(crate) enum SendError {
     /// The batch is larger than the destination takes.
     #[error("the batch is larger than the destination takes")]
     TooLarge,
+    /// Nobody reads any more; nothing is wrong, and the next start begins where this one ended.
+    #[error("nobody reads standard output any more")]
+    Ended,
     /// An event of the batch will never be taken.
     #[error("{0}")]
     Refused(String),

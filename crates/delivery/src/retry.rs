@@ -16,9 +16,14 @@ pub(crate) fn wait(failures: u32, asked: Option<Duration>) -> Duration {
     asked.map_or(own, |asked| asked.min(ASKED).max(own))
 }
 
-/// `Retry-After` in seconds; a date is rare and then our own wait holds.
-pub(crate) fn retry_after(header: Option<&str>) -> Option<Duration> {
-    header?.trim().parse::<u64>().ok().map(Duration::from_secs)
+/// `Retry-After`: seconds, or an HTTP date seen from `now` (seconds since 1970).
+pub(crate) fn retry_after(header: Option<&str>, now: i64) -> Option<Duration> {
+    let text = header?.trim();
+    let seconds = text.parse::<u64>().ok().or_else(|| {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(u64::try_from(date.timestamp().as_second().saturating_sub(now)).unwrap_or(0))
+    })?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -34,7 +39,11 @@ mod tests {
         assert!(wait(3, None) <= Duration::from_secs(4) && wait(3, None) >= Duration::from_secs(2));
         assert!(wait(1, Some(Duration::from_secs(60))) >= Duration::from_secs(60));
         assert!(wait(1, Some(Duration::from_secs(999_999))) <= ASKED);
-        assert_eq!(retry_after(Some("17")), Some(Duration::from_secs(17)));
-        assert_eq!(retry_after(Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
+        assert_eq!(retry_after(Some("17"), 0), Some(Duration::from_secs(17)));
+        // 2026-10-21T07:28:00Z is second 1 792 567 680.
+        let date = Some("Wed, 21 Oct 2026 07:28:00 GMT");
+        assert_eq!(retry_after(date, 1_792_567_680 - 90), Some(Duration::from_secs(90)));
+        assert_eq!(retry_after(date, 1_792_567_680 + 90), Some(Duration::ZERO));
+        assert_eq!(retry_after(Some("soon"), 0), None);
     }
 }

@@ -24,6 +24,10 @@ pub(crate) struct Route {
     config: DeliveryConfig,
     guard: Guard,
     stop: CancellationToken,
+    /// Last number of the batch that failed: tried again it holds the same events, and so has the same id.
+    bound: Option<i64>,
+    /// The settings under which the sink was opened: after any change it is opened anew, with the secret of now.
+    opened: u64,
 }
 
 /// What sending a batch came to.
@@ -32,6 +36,8 @@ struct Sent {
     through: i64,
     dead: Vec<DeadLetter>,
     failure: Option<SendError>,
+    /// Last number of the piece that failed.
+    bound: Option<i64>,
 }
 
 impl Route {
@@ -42,10 +48,10 @@ impl Route {
         guard: Guard,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, destination, config, guard, stop }
+        Self { store, destination, config, guard, stop, bound: None, opened: 0 }
     }
 
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         let mut failures = 0;
         let mut sink = None;
         while !self.stop.is_cancelled() {
@@ -75,14 +81,18 @@ impl Route {
     }
 
     /// One batch: read, filter, send, advance.
-    async fn step(&self, sink: &mut Option<Sink>) -> Result<(), Stop> {
-        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+    async fn step(&mut self, sink: &mut Option<Sink>) -> Result<(), Stop> {
+        let destination = self.destination.clone();
+        let (project, name) = (&destination.project, destination.name.as_str());
         let states = self.store.destinations(Some(project)).await?;
         let Some(state) = states.into_iter().find(|state| state.destination.name == name) else {
             return Err(Stop::Gone);
         };
         let number = self.store.project(project).await?.number;
-        let events = self.store.events_after(number, state.cursor, EVENTS, BYTES).await?;
+        let mut events = self.store.events_after(number, state.cursor, EVENTS, BYTES).await?;
+        if let Some(bound) = self.bound.filter(|bound| *bound > state.cursor) {
+            events.retain(|event| event.number <= bound);
+        }
         let last = self.store.last_event(number).await?;
         let labels = [("project", project.to_string()), ("destination", name.to_owned())];
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -94,10 +104,15 @@ impl Route {
             }
             return Ok(());
         };
+        let read = events.len();
         let wanted: Vec<StoredEvent> = events.into_iter().filter(|event| self.wants(event)).collect();
         let sent = if wanted.is_empty() {
-            Sent { through: newest, dead: Vec::new(), failure: None }
+            Sent { through: newest, dead: Vec::new(), failure: None, bound: None }
         } else {
+            let version = self.store.control_version();
+            if self.opened != version {
+                (self.opened, *sink) = (version, None);
+            }
             if sink.is_none() {
                 *sink = Some(self.open().await?);
             }
@@ -106,10 +121,16 @@ impl Route {
                 None => return Ok(()),
             }
         };
+        self.bound = sent.bound;
         if sent.through > state.cursor {
-            let (done, dead) = ((sent.through - state.cursor).unsigned_abs(), sent.dead.len() as u64);
-            metrics::counter!("convizit_delivery_dead_letters_total", &labels).increment(dead);
-            metrics::counter!("convizit_delivery_events_total", &labels).increment(done - dead.min(done));
+            let dead = sent.dead.len();
+            let done = wanted.iter().filter(|event| event.number <= sent.through).count();
+            let filtered = if sent.failure.is_none() { read - wanted.len() } else { 0 };
+            for (result, events) in [("sent", done - dead), ("dead", dead), ("filtered", filtered)] {
+                let labels =
+                    [("project", project.to_string()), ("destination", name.to_owned()), ("result", result.to_owned())];
+                metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
+            }
             self.store.advance(project, name, state.cursor, sent.through, sent.dead).await?;
             if dead > 0 {
                 let text = format!(
@@ -147,6 +168,7 @@ impl Route {
                 tracing::info!(%project, destination = name, reason, "delivery is tried again later");
                 Ok(Stop::Later(after))
             }
+            SendError::Ended => Ok(Stop::Gone),
             SendError::TooLarge | SendError::Refused(_) => Ok(Stop::Later(None)),
         }
     }
@@ -164,7 +186,7 @@ impl Route {
     /// Sends in order. A batch that is too large or holds a refused event is halved until that one is found.
     async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
         let mut waiting = vec![events];
-        let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None };
+        let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None, bound: None };
         while let Some(piece) = waiting.pop() {
             let Some(last) = piece.last() else { continue };
             match sink.send(piece).await {
@@ -186,7 +208,7 @@ impl Route {
                     waiting.push(first);
                 }
                 Err(failure) => {
-                    sent.failure = Some(failure);
+                    (sent.failure, sent.bound) = (Some(failure), Some(last.number));
                     return sent;
                 }
             }
@@ -199,6 +221,7 @@ impl Route {
 /// Why a step ended early.
 enum Stop {
     Paused,
+    /// Removed, or nobody reads any more.
     Gone,
     Later(Option<Duration>),
     Store(StoreError),

@@ -21,6 +21,8 @@ struct Task {
     destination: Destination,
     stop: CancellationToken,
     handle: JoinHandle<()>,
+    /// The handle was awaited to its end, which is possible once only.
+    ended: bool,
 }
 
 pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
@@ -28,6 +30,14 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
     let mut tasks: HashMap<(ProjectId, String), Task> = HashMap::new();
     let mut version = None;
     loop {
+        // One that panicked is started again; one that ended by itself waits for a change.
+        for task in tasks.values_mut().filter(|task| !task.ended && task.handle.is_finished()) {
+            task.ended = true;
+            if (&mut task.handle).await.is_err() {
+                tracing::error!(project = %task.destination.project, destination = task.destination.name, "delivery failed in itself; it is started again");
+                version = None;
+            }
+        }
         if version != Some(store.control_version()) {
             let seen = store.control_version();
             match store.destinations(None).await {
@@ -37,13 +47,15 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
                         .map(|state| state.destination)
                         .filter(|destination| destination.enabled && destination.paused.is_none())
                         .collect();
-                    tasks.retain(|_, task| {
-                        let stays = wanted.contains(&task.destination) && !task.handle.is_finished();
-                        if !stays {
-                            task.stop.cancel();
+                    for task in tasks.values_mut().filter(|task| !wanted.contains(&task.destination)) {
+                        task.stop.cancel();
+                        // A batch at hand is ended before another task takes over, so that none goes out twice.
+                        if !task.ended && tokio::time::timeout(DRAIN, &mut task.handle).await.is_err() {
+                            task.handle.abort();
                         }
-                        stays
-                    });
+                        task.ended = true;
+                    }
+                    tasks.retain(|_, task| !task.ended);
                     for destination in wanted {
                         let key = (destination.project.clone(), destination.name.clone());
                         tasks.entry(key).or_insert_with(|| {
@@ -55,7 +67,7 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
                                 guard.clone(),
                                 ending.clone(),
                             );
-                            Task { destination, stop: ending, handle: tokio::spawn(route.run()) }
+                            Task { destination, stop: ending, handle: tokio::spawn(route.run()), ended: false }
                         });
                     }
                     version = Some(seen);
@@ -72,12 +84,17 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
         task.stop.cancel();
     }
     let all = async {
-        for task in tasks.into_values() {
-            task.handle.await.ok();
+        for task in tasks.values_mut().filter(|task| !task.ended) {
+            (&mut task.handle).await.ok();
+            task.ended = true;
         }
     };
     if tokio::time::timeout(DRAIN, all).await.is_err() {
         tracing::info!("a destination did not answer in time; its events are sent at the next start");
+        // The store is closed after this: nothing may go on.
+        for task in tasks.values().filter(|task| !task.ended) {
+            task.handle.abort();
+        }
     }
     Ok(())
 }

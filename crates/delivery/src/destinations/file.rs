@@ -85,6 +85,12 @@ fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendError> {
 fn mend(path: &Path) -> std::io::Result<HashSet<String>> {
     let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let length = file.metadata()?.len();
+    if length == 0
+        && let Some(folder) = path.parent()
+    {
+        // A new file's name is on disk only once its folder is.
+        std::fs::File::open(folder)?.sync_all()?;
+    }
     let from = length.saturating_sub(TAIL);
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();

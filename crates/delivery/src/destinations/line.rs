@@ -23,7 +23,9 @@ pub(super) fn of(event: &Event, colour: bool) -> String {
         let text = match value {
             Value::String(text) if text.contains(' ') || text.is_empty() => format!("\"{}\"", plain(text)),
             Value::String(text) => plain(text),
-            Value::Number(number) if key.contains("price") => format!("{:.2}", number.as_f64().unwrap_or(0.0)),
+            Value::Number(number) if key.to_ascii_lowercase().contains("price") => {
+                format!("{:.2}", number.as_f64().unwrap_or(0.0))
+            }
             Value::Null => continue,
             other => other.to_string(),
         };

@@ -74,6 +74,9 @@ impl Postgres {
             return Ok(());
         }
         let client = connect(&self.config).await?;
+        // Not in the connection's options: poolers refuse those.
+        let bound = format!("SET statement_timeout = {}", STATEMENT.as_millis());
+        client.batch_execute(&bound).await.map_err(|error| judge(&error))?;
         migrate(&client, &self.schema).await?;
         let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
         let casts: Vec<String> = COLUMNS.iter().map(|(name, kind)| format!("{name}::{kind}")).collect();
@@ -142,11 +145,11 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
     if let Some(database) = parsed.get_dbname() {
         config.dbname(database);
     }
-    config
-        .ssl_mode(parsed.get_ssl_mode())
-        .application_name("convizit")
-        .connect_timeout(CONNECT)
-        .options(format!("-c statement_timeout={}", STATEMENT.as_millis()));
+    config.ssl_mode(parsed.get_ssl_mode()).application_name("convizit").connect_timeout(CONNECT);
+    // On this machine there is nobody between, and Debian's own servers have a certificate that nobody signed.
+    if config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback) && config.get_ssl_mode() == SslMode::Prefer {
+        config.ssl_mode(SslMode::Disable);
+    }
     Ok(config)
 }
 
@@ -157,7 +160,7 @@ async fn connect(config: &Config) -> Result<Client, SendError> {
             tokio::spawn(connection);
             return Ok(client);
         }
-        let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls_config());
+        let tls = tokio_postgres_rustls::MakeRustlsConnect::new(tls_config().await);
         let (client, connection) = config.connect(tls).await?;
         tokio::spawn(connection);
         Ok(client)
@@ -170,6 +173,10 @@ async fn connect(config: &Config) -> Result<Client, SendError> {
 }
 
 async fn migrate(client: &Client, schema: &str) -> Result<(), SendError> {
+    // Looked at first: tables of a newer version are not touched, and a user who may only insert needs no more rights.
+    if version(client, schema).await?.is_some() {
+        return Ok(());
+    }
     let columns: Vec<String> = COLUMNS
         .iter()
         .map(|(name, kind)| if *name == "id" { "id uuid PRIMARY KEY".to_owned() } else { format!("{name} {kind}") })
@@ -185,13 +192,20 @@ async fn migrate(client: &Client, schema: &str) -> Result<(), SendError> {
         columns.join(", ")
     );
     client.batch_execute(&sql).await.map_err(|error| judge(&error))?;
-    let row = client
-        .query_one(&format!("SELECT max(version) FROM {schema}.schema_version"), &[])
-        .await
-        .map_err(|error| judge(&error))?;
-    let version: Option<i32> = row.try_get(0).map_err(|error| judge(&error))?;
-    match version {
-        Some(VERSION) => Ok(()),
+    version(client, schema).await.map(|_| ())
+}
+
+/// `None` when the schema was not made yet, our version when it was; any other is refused.
+async fn version(client: &Client, schema: &str) -> Result<Option<i32>, SendError> {
+    let table = format!("{schema}.schema_version");
+    let row = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await.map_err(|error| judge(&error))?;
+    if !row.try_get::<_, bool>(0).map_err(|error| judge(&error))? {
+        return Ok(None);
+    }
+    let row =
+        client.query_one(&format!("SELECT max(version) FROM {table}"), &[]).await.map_err(|error| judge(&error))?;
+    match row.try_get(0).map_err(|error| judge(&error))? {
+        Some(VERSION) => Ok(Some(VERSION)),
         other => Err(SendError::Pause(format!(
             "the schema {schema} is of version {}, this program writes {VERSION}: start the newer program, or give another schema",
             other.unwrap_or(0)
@@ -199,9 +213,11 @@ async fn migrate(client: &Client, schema: &str) -> Result<(), SendError> {
     }
 }
 
-fn tls_config() -> rustls::ClientConfig {
+async fn tls_config() -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
+    // Files are read: not on a thread that others need.
+    let found = tokio::task::spawn_blocking(|| rustls_native_certs::load_native_certs().certs).await;
+    for certificate in found.unwrap_or_default() {
         // One that cannot be parsed is one that is not trusted.
         roots.add(certificate).ok();
     }

@@ -41,9 +41,7 @@ impl Stdout {
         });
         match written.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                Err(SendError::Pause("nobody reads standard output any more".to_owned()))
-            }
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(SendError::Ended),
             _ => Err(SendError::later("standard output cannot be written")),
         }
     }

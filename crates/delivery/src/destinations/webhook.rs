@@ -65,7 +65,7 @@ impl Webhook {
             .send()
             .await
             .map_err(|error| SendError::later(reason(&error)))?;
-        judge(answer.status(), answer.headers())
+        judge(answer.status(), answer.headers(), timestamp)
     }
 }
 
@@ -80,7 +80,7 @@ fn reason(error: &reqwest::Error) -> String {
     }
 }
 
-fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), SendError> {
+fn judge(status: StatusCode, headers: &HeaderMap, now: i64) -> Result<(), SendError> {
     let code = status.as_u16();
     match code {
         200..=299 => Ok(()),
@@ -88,13 +88,11 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), SendError> {
         401 | 403 | 410 => Err(SendError::Pause(format!("the receiver answered {code}"))),
         404 | 405 => Err(SendError::Pause(format!("the receiver answered {code}: is the address right?"))),
         413 => Err(SendError::TooLarge),
-        408 | 425 | 429 => {
-            let after = retry_after(headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()));
-            Err(SendError::Later { reason: format!("the receiver answered {code}"), after })
+        400..=499 if !matches!(code, 408 | 425 | 429) => {
+            Err(SendError::Refused(format!("the receiver answered {code}")))
         }
-        400..=499 => Err(SendError::Refused(format!("the receiver answered {code}"))),
         _ => {
-            let after = retry_after(headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()));
+            let after = retry_after(headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()), now);
             Err(SendError::Later { reason: format!("the receiver answered {code}"), after })
         }
     }

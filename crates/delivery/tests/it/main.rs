@@ -1,0 +1,9 @@
+//! Promises of delivery, through its public face, against real receivers, files and a PostgreSQL of the test's own.
+// The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
+#![cfg(test)]
+
+mod bench;
+mod file;
+mod postgres;
+mod receiver;
+mod webhook;
