@@ -89,11 +89,19 @@ impl Route {
             return Err(Stop::Gone);
         };
         let number = self.store.project(project).await?.number;
+        // Read before the events: what is missing up to here was erased, and is not merely still to come.
+        let last = self.store.last_event(number).await?;
         let mut events = self.store.events_after(number, state.cursor, EVENTS, BYTES).await?;
+        if events.is_empty() && last > state.cursor {
+            self.store.advance(project, name, state.cursor, last, Vec::new()).await?;
+            return Ok(());
+        }
+        if events.first().is_some_and(|event| self.bound.is_some_and(|bound| event.number > bound)) {
+            self.bound = None;
+        }
         if let Some(bound) = self.bound.filter(|bound| *bound > state.cursor) {
             events.retain(|event| event.number <= bound);
         }
-        let last = self.store.last_event(number).await?;
         let labels = [("project", project.to_string()), ("destination", name.to_owned())];
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
