@@ -11,6 +11,8 @@ const check = process.argv.includes("--check");
 const limits = { "convizit.js": 10_240, "more.js": 5_120 };
 const parts = ["page", "vitals", "friction", "consent"];
 
+const bridge = { _bridge: "_", _emit: "A", _clicks: "B", _errors: "C", _signs: "D", _consent: "E", _page: "F", _onPage: "G", _on: "H", _mutated: "I", _scrolled: "J" };
+
 async function bundle(entry) {
   const { outputFiles } = await build({
     entryPoints: [path.join(here, entry)],
@@ -21,9 +23,9 @@ async function bundle(entry) {
     target: ["es2020"],
     charset: "utf8",
     legalComments: "none",
-    // Names that begin with _ are the tracker's own on both sides of the bridge; the cache keeps them equal.
+    // Names that begin with _ are the tracker's own; those of the bridge between the two scripts are fixed.
     mangleProps: /^_[a-z]/,
-    mangleCache: { _bridge: "_" },
+    mangleCache: bridge,
   });
   // esbuild joins and mangles; terser finds another 3 % that visitors need not pay for.
   const { code } = await minify(outputFiles[0].text, {
@@ -36,7 +38,10 @@ async function bundle(entry) {
 const outputs = new Map();
 outputs.set("convizit.js", await bundle("src/index.ts"));
 outputs.set("describe.js", await bundle("src/describe-entry.ts"));
-for (const part of parts) outputs.set(`more/${part}.js`, await bundle(`more/${part}.ts`));
+for (const part of parts) {
+  // Whatever fails in what can wait is none of the page's business.
+  outputs.set(`more/${part}.js`, `try{${(await bundle(`more/${part}.ts`)).trim()}}catch{}\n`);
+}
 outputs.set("more.js", parts.map((part) => outputs.get(`more/${part}.js`)).join(""));
 outputs.set("snippet.html", readFileSync(path.join(here, "src/snippet.html"), "utf8").trim());
 

@@ -8,7 +8,7 @@ import { cleanUrl, pageBlock, type Page } from "./page";
 import { gate, type Receipt } from "./privacy";
 import { add, clear, isEmpty, restore, type WireEvent } from "./queue";
 import type { Properties } from "./record";
-import { flush, leave, refresh, setOrigin, soon } from "./transport";
+import { flush, hold, leave, refresh, setOrigin, soon } from "./transport";
 
 /** What the second script finds of the first. */
 export interface Bridge {
@@ -31,8 +31,6 @@ let user: string | undefined;
 let engaged = 0;
 let activeSince = 0;
 let depth = 0;
-/** Until the page's rich block is there, at most 2 s, the first batch waits. */
-let richBy = 0;
 let onPage: (() => void)[] = [];
 let later: (() => void)[] = [];
 
@@ -63,7 +61,7 @@ const emit = (type: string, described?: Described | null, properties: Properties
     if (Object.keys(all).length) event.properties = all;
     if (withheld.length) event.withheld = withheld;
     add(event, { ...identify(time), ...(user && { user }), consent: consentNow(), page: at });
-    soon(Math.max(1000, richBy - Date.now()));
+    soon();
   });
 };
 
@@ -89,14 +87,14 @@ const checked = (properties: unknown, what: string): Record<string, Value> => {
 
 const api: Record<string, (...args: never[]) => void> = {
   track: (name: string, properties?: unknown) => {
-    if (typeof name !== "string" || !name || name.length > 255) return warn("track: no name, or over 255 characters");
+    if (typeof name !== "string" || !name || name.length > 255) return warn("track: name over 255 characters");
     emit("coded", undefined, checked(properties, "track"), Date.now(), name);
   },
   setProperties: (properties: unknown) => {
     own = { ...own, ...checked(properties, "setProperties") };
   },
   identify: (id: string, traits?: unknown) => {
-    if (typeof id !== "string" || !id || id.length > 128) return warn("identify: no id, or over 128 characters");
+    if (typeof id !== "string" || !id || id.length > 128) return warn("identify: id over 128 characters");
     user = id;
     emit("identify", undefined, checked(traits, "identify"));
   },
@@ -123,6 +121,7 @@ const api: Record<string, (...args: never[]) => void> = {
   },
   flush: () => {
     drain();
+    hold(0);
     flush();
   },
 };
@@ -187,8 +186,8 @@ const start = (given: Settings, script: string) => {
     _consent: (state) => guarded.consent!(state),
     _page: (rich) => {
       Object.assign(page, rich);
-      richBy = 0;
-      if (!isEmpty()) soon(200);
+      hold(0);
+      if (!isEmpty()) soon();
     },
     _onPage: (run) => {
       onPage.push(run);
@@ -209,7 +208,7 @@ const begin = () => {
   restore();
   listen(window, emit);
   if (settings.more) {
-    richBy = Date.now() + 2000;
+    hold(Date.now() + 2000);
     const load = () => {
       const script = document.createElement("script");
       script.async = true;

@@ -86,7 +86,7 @@ const fallback = (el: Element): [string, string] => {
     slug(attr(image, "src")),
     slug((attr(image, "href") || attr(image, "xlink:href")).replace(/^.*#/, "")),
     slug(attr(el, "href")),
-    ...[attr(image, "class"), attr(el, "data-testid"), el.id, attr(el, "name"), attr(el, "class").split(" ")[0]!].map((text) =>
+    ...[attr(el, "data-testid"), el.id, attr(el, "name"), el.localName === "form" ? "" : attr(image, "class")].map((text) =>
       words(text.replace(/\b(fa\w?|icons?|svg|glyphicon|material)\b/g, "")),
     ),
   ];

@@ -35,13 +35,14 @@ export const recordProperties = (scope: Element[], receipts: Receipt[]): Propert
   let title = said(first(scope, "[itemprop=name]")) || said(first(scope, HEADING));
   if (!title) {
     for (const part of scope) {
-      for (const link of [part, ...part.querySelectorAll("a[href]")].slice(0, 20)) {
-        const text = link.matches("a[href],[role],button") && mayRead(link) ? textOf(link, 60) : "";
+      for (const link of part.querySelectorAll("a[href]")) {
+        const text = mayRead(link) ? textOf(link, 60) : "";
         if (text.length > title.length) title = text;
       }
     }
   }
-  if (!title) title = fold(first(scope, "img[alt]")?.getAttribute("alt"));
+  // A record of few words is its own title.
+  title = title || attr(first(scope, "img[alt]") || scope[0]!, "alt") || textOf(scope[0]!, 20).slice(0, 60);
   const marked = first(scope, "[itemprop=price]");
   const data = first(scope, "[data-price]");
   let price = marked ? amount(said(marked)) : data ? amount(attr(data, "data-price")!) : undefined;

@@ -33,16 +33,20 @@ const schedule = (millis: number) => {
   timer = window.setTimeout(flush, millis);
 };
 
+/** Until the page's rich block is there, at most 2 s, its first batch waits. */
+let heldUntil = 0;
+
+export const hold = (until: number) => {
+  heldUntil = until;
+};
+
 /** Sends soon: a moment's events go together. */
-export const soon = (millis = 1000) => {
-  if (!sending && Date.now() >= retryAt) {
-    clearTimeout(timer);
-    timer = window.setTimeout(flush, millis);
-  }
+export const soon = () => {
+  if (!sending && Date.now() >= retryAt) schedule(Math.max(1000, heldUntil - Date.now()));
 };
 
 export const flush = (): void => {
-  if (hasOpen()) seal();
+  if (hasOpen()) Date.now() < heldUntil ? soon() : seal();
   const batch = waiting()[0];
   if (!batch || sending || !send) return;
   const rest = retryAt - Date.now();

@@ -4,7 +4,7 @@ use convizit_model::limits::{NAME_CHARS, PROPERTIES};
 use convizit_model::{Descriptor, Event, EventType, PageBlock, Properties, Received, WireEvent, event};
 use serde_json::Value;
 
-use crate::naming::{name_of, resolve};
+use crate::naming::{self, name_of, resolve};
 use crate::registry::Registry;
 use crate::session;
 
@@ -30,7 +30,15 @@ fn name_event(wire: WireEvent, received: &Received, page: &event::Page, registry
     let time = wire.time.plus_millis(received.clock).min(received.received);
     let (session, campaign) = session::of_event(received, time, registry);
     let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, true));
-    let properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
+    let mut properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
+    if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved)
+        && resolved.is_item
+        && !["Product name", "Item name"].iter().any(|key| descriptor.properties.contains_key(*key))
+    {
+        // The item's own text is a property, never part of the name.
+        let key = if naming::is_choice(descriptor) { "Option" } else { "Item name" };
+        properties.insert(key.to_owned(), Value::String(descriptor.label.clone()));
+    }
     let control = wire.descriptor.as_ref().zip(resolved.as_ref());
     let coded = match wire.kind {
         // A name that was withheld leaves the coded event without one.

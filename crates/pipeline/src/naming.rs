@@ -6,6 +6,7 @@ mod identity;
 mod one;
 mod words;
 
+pub(crate) use grammar::is_choice;
 pub(crate) use identity::Features;
 pub use one::{Candidate, NamedDescriptor, name_descriptor};
 
@@ -85,7 +86,7 @@ pub(crate) fn name_of(
     let text = match (coded, control) {
         (Some(name), _) => name.to_owned(),
         (None, Some((descriptor, resolved))) => {
-            let base = grammar::control(kind, descriptor, resolved, variant);
+            let base = grammar::control(kind, descriptor, resolved, page, variant);
             grammar::unique(base, grammar::contexts(descriptor, page), |text| registry.is_taken(text, owner))
         }
         (None, None) => grammar::without_control(kind, &page_name, variant),

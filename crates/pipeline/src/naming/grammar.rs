@@ -9,9 +9,20 @@ use crate::naming::{Resolved, words};
 const NAME: usize = 60;
 
 /// The base name of an event on a control.
-pub(crate) fn control(kind: EventType, descriptor: &Descriptor, resolved: &Resolved, variant: &str) -> String {
-    let label = label(kind, descriptor, resolved);
+pub(crate) fn control(
+    kind: EventType,
+    descriptor: &Descriptor,
+    resolved: &Resolved,
+    page: &PageBlock,
+    variant: &str,
+) -> String {
+    let label = label(kind, descriptor, resolved, page);
     let name = match kind {
+        // Choosing one of a set: the set is named, the choice is a property.
+        EventType::Click if resolved.is_item && is_choice(descriptor) => {
+            let container = descriptor.group.as_ref().map(|group| words::without_numbers(&group.container));
+            format!("{} select", container.filter(|name| !name.is_empty()).unwrap_or(label))
+        }
         EventType::Click if words::is_action(&label) => label,
         EventType::Click if matches!(descriptor.role.as_str(), "tab" | "option") => format!("{label} select"),
         EventType::Submit => {
@@ -27,6 +38,11 @@ pub(crate) fn control(kind: EventType, descriptor: &Descriptor, resolved: &Resol
         other => format!("{label} {}", verb_noun(other)),
     };
     words::shorten(&words::sentence(&name), NAME)
+}
+
+/// Whether the control is one of a set of which one is chosen.
+pub(crate) fn is_choice(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.role.as_str(), "radio" | "option" | "menuitemradio" | "tab")
 }
 
 /// The name of an event that has no control.
@@ -67,14 +83,14 @@ const fn verb_noun(kind: EventType) -> &'static str {
 }
 
 /// What the control is called: the group for an item, else its label without numbers and item texts, else what stands in for one.
-fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved) -> String {
+fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved, page: &PageBlock) -> String {
     if resolved.is_item
         && let Some(group) = &resolved.group
     {
         return group.name.clone();
     }
     let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
-    let label = words::without_numbers(&without_item_texts(template, descriptor));
+    let label = words::without_numbers(&without_item_texts(template, descriptor, page));
     if label.chars().any(char::is_alphanumeric) && label.chars().count() <= 80 {
         return words::shorten(&label, 48);
     }
@@ -96,18 +112,20 @@ fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved) -> Strin
         (role, _, _) => words::readable(role),
     };
     // A nameless control borrows the name of where it stands.
-    match descriptor.context.iter().map(|entry| section_of(&entry.name, descriptor)).find(|name| !name.is_empty()) {
+    match descriptor.context.iter().map(|entry| section_of(&entry.name, descriptor, page)).find(|name| !name.is_empty())
+    {
         Some(section) if role == "form" => section,
+        None if role == "form" => self::page(page),
         Some(section) => words::sentence(&format!("{section} {}", role.to_lowercase())),
         None => words::sentence(&role),
     }
 }
 
 /// "Add Trail shoe to cart" → "Add to cart": the item's own text is a property, never part of a name.
-fn without_item_texts(label: &str, descriptor: &Descriptor) -> String {
+fn without_item_texts(label: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
     let mut text = label.to_owned();
     for key in ["Product name", "Item name", "Brand"] {
-        if let Some(item) = descriptor.properties.get(key).and_then(Value::as_str)
+        if let Some(item) = descriptor.properties.get(key).or_else(|| page.product.get(key)).and_then(Value::as_str)
             && item.len() > 2
             && text.len() > item.len()
             && let Some(at) = text.find(item)
@@ -118,10 +136,18 @@ fn without_item_texts(label: &str, descriptor: &Descriptor) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn section_of(name: &str, descriptor: &Descriptor) -> String {
-    let own =
-        ["Product name", "Item name"].iter().filter_map(|key| descriptor.properties.get(*key)).any(|text| text == name);
-    if own { String::new() } else { words::shorten(&words::without_numbers(name), 30) }
+/// A section's name, unless it is the item's own text: a product's title heads its page and its card.
+fn section_of(name: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
+    let own = ["Product name", "Item name"]
+        .iter()
+        .flat_map(|key| [descriptor.properties.get(*key), page.product.get(*key)])
+        .flatten()
+        .any(|text| text == name);
+    let heads_its_page = page.path.contains(":id") && page.title.starts_with(name);
+    if own || heads_its_page || name.is_empty() {
+        return String::new();
+    }
+    words::shorten(&words::without_numbers(name), 30)
 }
 
 /// What may tell equal names apart, best first: section, landmark, kind of page.
@@ -130,7 +156,7 @@ pub(crate) fn contexts(descriptor: &Descriptor, page: &PageBlock) -> Vec<String>
         .context
         .iter()
         .filter(|entry| !matches!(entry.kind.as_str(), "nav" | "header" | "footer" | "main" | "aside"))
-        .map(|entry| section_of(&entry.name, descriptor))
+        .map(|entry| section_of(&entry.name, descriptor, page))
         .filter(|name| !name.is_empty())
         .map(|name| format!(" in {name}"))
         .collect();

@@ -112,19 +112,36 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
         )
     };
     let member_low = member.to_lowercase();
-    if product && (tag(&member_low) || member_low == "product") {
+    // A schema type is written with a capital: the site itself says what it repeats.
+    if sketch.member.starts_with(char::is_uppercase) && !product {
+        return words::sentence(&member);
+    }
+    if product && (tag(&member_low) || !member_low.contains(' ')) {
         return "Product card".to_owned();
     }
-    if !member.is_empty() && !tag(&member_low) {
-        return words::sentence(&member);
+    if product {
+        return member;
+    }
+    if let Some(role) = role
+        && !container.is_empty()
+    {
+        return words::sentence(&format!("{} {}", words::singular(container), role.to_lowercase()));
+    }
+    let in_menu = descriptor.context.first().is_some_and(|entry| entry.kind == "nav");
+    if in_menu && tag(&member_low) {
+        return if container.is_empty() {
+            "Menu item".to_owned()
+        } else {
+            words::sentence(&format!("{container} menu item"))
+        };
     }
     if !container.is_empty() {
         let singular = words::singular(container);
-        return if role.is_none() && singular.to_lowercase().ends_with("item") {
-            words::sentence(&singular)
-        } else {
-            words::sentence(&format!("{singular} {}", role.unwrap_or("item").to_lowercase()))
-        };
+        let one = singular != container || singular.to_lowercase().ends_with("item");
+        return words::sentence(&if one { singular } else { format!("{container} item") });
+    }
+    if !member.is_empty() && !tag(&member_low) {
+        return words::sentence(&member);
     }
     if let Some(role) = role {
         return role.to_owned();
