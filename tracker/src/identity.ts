@@ -25,7 +25,7 @@ const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
 export const randomText = (length: number) => Array.from(random(length), (byte) => (byte % 36).toString(36)).join("");
 
 /** UUID of version 7 (RFC 9562): 48 bits of time, then random. */
-export const uuid = (now = Date.now()) => {
+export const uuid = (now: number) => {
   const time = now.toString(16).padStart(12, "0");
   const hex = Array.from(random(10), (byte) => (byte + 256).toString(16).slice(1)).join("");
   return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(0, 3)}-${"89ab"[hex.charCodeAt(3) & 3]}${hex.slice(4, 7)}-${hex.slice(7, 19)}`;

@@ -216,7 +216,7 @@ const begin = () => {
       document.head.appendChild(script);
     };
     // Where there is no idle callback the script comes after what runs now.
-    ((window.requestIdleCallback || setTimeout) as (run: () => void) => void)(load);
+    ((window.requestIdleCallback || setTimeout) as (run: () => void, options: object) => void)(load, { timeout: 300 });
   }
   const view = () => viewed();
   // A prerendered page is viewed when it is shown.

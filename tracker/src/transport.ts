@@ -25,8 +25,8 @@ const post = (text: string, keepalive: boolean) =>
 const body = (batch: Batch) => JSON.stringify({ ...batch, sent: new Date().toISOString() });
 
 /** Exponential with full jitter, at least what the server asked for. */
-export const backoff = (failures: number, retryAfter: number, random = Math.random()) =>
-  Math.min(MAX_WAIT, Math.max(retryAfter, Math.min(MAX_WAIT, 1000 * 2 ** Math.min(failures, 9)) * (0.5 + random / 2)));
+export const backoff = (failures: number, retryAfter: number) =>
+  Math.min(MAX_WAIT, Math.max(retryAfter, 1000 * 2 ** failures * (0.5 + Math.random() / 2)));
 
 const schedule = (millis: number) => {
   clearTimeout(timer);
