@@ -143,7 +143,7 @@ fn section_of(name: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
         .flat_map(|key| [descriptor.properties.get(*key), page.product.get(*key)])
         .flatten()
         .any(|text| text == name);
-    let heads_its_page = page.path.contains(":id") && page.title.starts_with(name);
+    let heads_its_page = (page.path.contains(":id") || ends_in_item(page)) && page.title.starts_with(name);
     if own || heads_its_page || name.is_empty() {
         return String::new();
     }
@@ -205,19 +205,66 @@ pub(crate) fn page(page: &PageBlock) -> String {
     if segments.is_empty() {
         return "Home".to_owned();
     }
-    let ends_in_id = segments.last() == Some(&":id");
+    let ends_in_item = ends_in_item(page);
+    if ends_in_item {
+        segments.pop();
+    }
     segments.retain(|segment| *segment != ":id");
-    let word = segments.iter().rev().map(|segment| {
-        let stem = segment
-            .rsplit_once('.')
-            .map_or(*segment, |(stem, extension)| if extension.len() <= 5 { stem } else { segment });
-        words::readable(stem)
-    });
+    let word = segments.iter().rev().map(|segment| segment_words(segment));
     let word = word.into_iter().find(|word| word.chars().count() > 1).unwrap_or_default();
-    match (word.as_str(), ends_in_id) {
+    match (word.as_str(), ends_in_item) {
         ("", true) => "Detail".to_owned(),
         ("" | "Index", _) => "Home".to_owned(),
         (_, true) => words::shorten(&format!("{} detail", words::singular(&word)), 40),
         _ => words::shorten(&word, 40),
+    }
+}
+
+/// Whether the last step of the path is one of many: an id, or below another step the words with which the title begins
+/// (`/p/trail-shoe`, "Trail shoe · Shop"). One word alone is more often a section (`/app/shoes`).
+fn ends_in_item(page: &PageBlock) -> bool {
+    let mut segments = page.path.split('/').filter(|segment| !segment.is_empty()).rev();
+    let Some(last) = segments.next() else { return false };
+    if last == ":id" {
+        return true;
+    }
+    let slug = segment_words(last).to_lowercase();
+    segments.next().is_some() && slug.contains(' ') && page.title.to_lowercase().starts_with(&slug)
+}
+
+/// The words of a path's step, without a file's extension.
+fn segment_words(segment: &str) -> String {
+    let stem = segment.rsplit_once('.').filter(|(_, extension)| extension.len() <= 5).map_or(segment, |(stem, _)| stem);
+    words::readable(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page_name(path: &str, title: &str, kind: &str) -> String {
+        page(&PageBlock {
+            path: path.to_owned(),
+            title: title.to_owned(),
+            kind: kind.to_owned(),
+            ..PageBlock::default()
+        })
+    }
+
+    #[test]
+    fn a_page_is_called_by_what_it_is_and_never_by_its_item() {
+        for (path, title, kind, expected) in [
+            ("/p/trail-shoe", "Trail shoe · Shop", "Product", "Product"),
+            ("/p/trail-shoe", "Trail shoe · Shop", "", "Detail"),
+            ("/shoes/trail-shoe.html", "Trail Shoe", "website", "Shoe detail"),
+            ("/orders/:id", "Order", "", "Order detail"),
+            ("/app/shoes", "Shoes · Shop", "", "Shoes"),
+            ("/about-us", "About us", "", "About us"),
+            ("/help", "Help", "", "Help"),
+            ("/", "Shop", "", "Home"),
+            ("/index.html", "Shop", "", "Home"),
+        ] {
+            assert_eq!(page_name(path, title, kind), expected, "{path}");
+        }
     }
 }
