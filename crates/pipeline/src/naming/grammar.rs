@@ -220,16 +220,21 @@ pub(crate) fn page(page: &PageBlock) -> String {
     }
 }
 
-/// Whether the last step of the path is one of many: an id, or below another step the words with which the title begins
-/// (`/p/trail-shoe`, "Trail shoe · Shop"). One word alone is more often a section (`/app/shoes`).
+/// Whether the last step of the path is one of many: an id; whatever stands below a shortened or an item's step (`/p/boots`,
+/// `/products/boots`); or below another step the words with which the title begins (`/shoes/trail-shoe`, "Trail shoe · Shop").
+/// One word alone is more often a section (`/app/shoes`).
 fn ends_in_item(page: &PageBlock) -> bool {
     let mut segments = page.path.split('/').filter(|segment| !segment.is_empty()).rev();
     let Some(last) = segments.next() else { return false };
     if last == ":id" {
         return true;
     }
+    let Some(above) = segments.next() else { return false };
+    if matches!(above, "p" | "dp" | "i" | "d" | "product" | "products" | "item" | "items") {
+        return true;
+    }
     let slug = segment_words(last).to_lowercase();
-    segments.next().is_some() && slug.contains(' ') && page.title.to_lowercase().starts_with(&slug)
+    slug.contains(' ') && page.title.to_lowercase().starts_with(&slug)
 }
 
 /// The words of a path's step, without a file's extension.
@@ -255,7 +260,8 @@ mod tests {
     fn a_page_is_called_by_what_it_is_and_never_by_its_item() {
         for (path, title, kind, expected) in [
             ("/p/trail-shoe", "Trail shoe · Shop", "Product", "Product"),
-            ("/p/trail-shoe", "Trail shoe · Shop", "", "Detail"),
+            ("/p/trail-shoe", "Loading…", "", "Detail"),
+            ("/products/boots", "", "", "Product detail"),
             ("/shoes/trail-shoe.html", "Trail Shoe", "website", "Shoe detail"),
             ("/orders/:id", "Order", "", "Order detail"),
             ("/app/shoes", "Shoes · Shop", "", "Shoes"),
