@@ -9,12 +9,12 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use convizit_model::limits::BATCH_BYTES;
-use convizit_model::{Outcome, Project, ProjectKey, Refusal};
+use convizit_model::{Outcome, Project, Refusal};
 use convizit_pipeline::{Request as Asked, decode, receive};
 use http_body_util::{BodyExt, Limited};
 
 use crate::answer::{SETTINGS, allow_origin, later, problem};
-use crate::state::State;
+use crate::state::{ROOM, State};
 
 /// A body that takes longer is not worth its memory.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -37,29 +37,29 @@ pub(crate) async fn collect(
 
 async fn answer(state: &State, peer: SocketAddr, headers: &HeaderMap, body: Body) -> Response<Body> {
     let origin = headers.get(header::ORIGIN);
+    // What is wrong with the request itself says nothing of a project: any page may read it, and its tracker must, or it
+    // would take the answer for a broken network and send the same batch for ever.
+    let readable = |mut response: Response<Body>| {
+        if let Some(origin) = origin {
+            allow_origin(&mut response, origin);
+        }
+        response
+    };
     // Before a byte is read: does the journal take it, and is there memory for it?
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<usize>().ok());
     if declared.is_some_and(|bytes| bytes > BATCH_BYTES) {
-        state.store.count(NO_PROJECT, Outcome::Refused(Refusal::TooLarge), 1);
-        return problem(413, "too_large", "body", &format!("at most {BATCH_BYTES} bytes"));
+        return readable(too_large(state));
     }
     if let Err(full) = state.store.journal_has_room(declared.unwrap_or(BATCH_BYTES)) {
-        return overloaded(state, NO_PROJECT, &full.to_string(), origin);
+        return readable(overloaded(state, NO_PROJECT, &full.to_string()));
     }
-    let Ok(_place) = state.bodies.try_acquire() else {
-        return overloaded(state, NO_PROJECT, "too many requests at once", origin);
-    };
-    let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, BATCH_BYTES).collect()).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            state.store.count(NO_PROJECT, Outcome::Refused(Refusal::TooLarge), 1);
-            return problem(413, "too_large", "body", &format!("at most {BATCH_BYTES} bytes"));
-        }
-        Ok(Err(_)) => return problem(400, "malformed", "body", "the body ended before its length"),
-        Err(_) => return problem(408, "timeout", "body", "the body took longer than 10 s"),
+    let (body, _room) = match tokio::time::timeout(BODY_TIME, read(state, body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(response)) => return readable(response),
+        Err(_) => return readable(problem(408, "timeout", "body", "the body took longer than 10 s")),
     };
     let batch = match decode(&body) {
         Ok(batch) => batch,
@@ -70,15 +70,7 @@ async fn answer(state: &State, peer: SocketAddr, headers: &HeaderMap, body: Body
                 Refusal::Version => (400, "version"),
                 _ => (400, "malformed"),
             };
-            let mut response = problem(status, kind, &error.field, &error.problem);
-            // The page may read why, where the body still tells its project.
-            let project = key_in(&body).and_then(|key| state.store.project_by_key(&key));
-            if let (Some(project), Some(origin)) = (project, origin)
-                && allows(&project, origin)
-            {
-                allow_origin(&mut response, origin);
-            }
-            return response;
+            return readable(problem(status, kind, &error.field, &error.problem));
         }
     };
     let items = batch.events.len() as u64;
@@ -112,7 +104,7 @@ async fn take(
         Ok(compiled) => compiled,
         Err(error) => {
             tracing::error!(project = %project.id, %error, "stored settings do not compile");
-            return overloaded(state, project.number, "the project's settings cannot be used", None);
+            return overloaded(state, project.number, "the project's settings cannot be used");
         }
     };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -133,8 +125,9 @@ async fn take(
             Err(_) => return problem(400, "malformed", "body", "the batch cannot be written as JSON"),
         };
         if let Err(full) = state.store.journal_append(record).await {
-            return overloaded(state, project.number, &full.to_string(), None);
+            return overloaded(state, project.number, &full.to_string());
         }
+        state.takes();
     }
     // Counted only now: a batch that is tried again is counted once.
     for (outcome, count) in taken.outcomes {
@@ -146,14 +139,38 @@ async fn take(
     response
 }
 
-fn overloaded(state: &State, project: i64, why: &str, origin: Option<&HeaderValue>) -> Response<Body> {
-    state.store.count(project, Outcome::Refused(Refusal::Overloaded), 1);
-    let mut response = later(why);
-    if let Some(origin) = origin {
-        // Nothing is said but "later": any page may read that, and its tracker must.
-        allow_origin(&mut response, origin);
+/// Reads a body within its bound. Its room in memory is taken as its bytes come, so that somebody who opens many requests
+/// and sends them drop by drop keeps nobody else out.
+async fn read<'s>(state: &'s State, body: Body) -> Result<(Vec<u8>, tokio::sync::SemaphorePermit<'s>), Response<Body>> {
+    let full = || overloaded(state, NO_PROJECT, "too many requests at once");
+    let mut room = state.bodies.try_acquire_many(0).map_err(|_| full())?;
+    let mut body = Limited::new(body, BATCH_BYTES);
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = match frame {
+            Ok(frame) => frame.into_data().unwrap_or_default(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large(state)),
+            Err(_) => return Err(problem(400, "malformed", "body", "the body ended before its length")),
+        };
+        let wanted = (bytes.len() + data.len()).div_ceil(ROOM).saturating_sub(room.num_permits());
+        // A body has at most 64 KiB: this never saturates.
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        room.merge(state.bodies.try_acquire_many(wanted).map_err(|_| full())?);
+        bytes.extend_from_slice(&data);
     }
-    response
+    Ok((bytes, room))
+}
+
+fn too_large(state: &State) -> Response<Body> {
+    state.store.count(NO_PROJECT, Outcome::Refused(Refusal::TooLarge), 1);
+    problem(413, "too_large", "body", &format!("at most {BATCH_BYTES} bytes"))
+}
+
+fn overloaded(state: &State, project: i64, why: &str) -> Response<Body> {
+    state.store.count(project, Outcome::Refused(Refusal::Overloaded), 1);
+    state.refuses(why);
+    // Why is the operator's to know: log, `/healthz`, console.
+    later("the server cannot take it now; the tracker keeps the batch and comes again")
 }
 
 fn allows(project: &Project, origin: &HeaderValue) -> bool {
@@ -173,11 +190,4 @@ fn client(state: &State, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         .and_then(|list| list.rsplit(',').next())
         .and_then(|entry| entry.trim().parse().ok())
         .unwrap_or_else(|| peer.ip())
-}
-
-/// The project key that a broken body still shows.
-fn key_in(body: &[u8]) -> Option<ProjectKey> {
-    let text = std::str::from_utf8(body).ok()?;
-    let rest = text.get(text.find("\"pk_")? + 1..)?;
-    rest.get(..rest.find('"')?)?.parse().ok()
 }

@@ -1,6 +1,6 @@
 //! Public HTTP: limits, the script with its settings, collect.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(|error| format!("the collector's address: {error}"))?;
     if config.tls.is_none() && !config.behind_proxy && !address.ip().is_loopback() {
         return Err(format!(
-            "the collector would take visitors' data over plain HTTP on {address}: give it a certificate (collector.tls), or say behind_proxy = true when a proxy before it speaks HTTPS"
+            "the collector would take visitors' data over plain HTTP on {address}: give collector.certificate and collector.key, or say behind_proxy = true when a proxy before it speaks HTTPS"
         ));
     }
     listener.set_nonblocking(true).map_err(|error| format!("the collector's listener: {error}"))?;
@@ -62,9 +62,7 @@ pub async fn serve(
     });
     let served = match &config.tls {
         Some((certificate, key)) => {
-            let tls = RustlsConfig::from_pem_file(certificate, key).await.map_err(|error| {
-                format!("the collector's certificate {} or key {}: {error}", certificate.display(), key.display())
-            })?;
+            let tls = load(certificate, key).await?;
             let mut server = axum_server::from_tcp_rustls(listener, tls)
                 .map_err(|error| format!("the collector's listener: {error}"))?
                 .handle(handle)
@@ -82,6 +80,26 @@ pub async fn serve(
         }
     };
     served.map_err(|error| format!("the collector stopped: {error}"))
+}
+
+/// Whether certificate and key can be used: asked before anything is started.
+///
+/// # Errors
+/// One sentence that names the file.
+pub async fn check_tls(config: &CollectorConfig) -> Result<(), String> {
+    match &config.tls {
+        Some((certificate, key)) => load(certificate, key).await.map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+async fn load(certificate: &Path, key: &Path) -> Result<RustlsConfig, String> {
+    for path in [certificate, key] {
+        tokio::fs::metadata(path).await.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    }
+    RustlsConfig::from_pem_file(certificate, key).await.map_err(|error| {
+        format!("certificate {} and key {} cannot be used together: {error}", certificate.display(), key.display())
+    })
 }
 
 /// A request's head is small and comes at once: whoever sends it drop by drop holds no memory and no connection.
@@ -105,6 +123,10 @@ fn router(state: State) -> Router {
         .route("/v1/collect", post(collect::collect))
         .route("/t/{file}", get(script::script_or_settings))
         .route("/t/{key}/more.js", get(script::more))
+        .fallback(async || answer::problem(404, "not_found", "path", "here are /v1/collect and /t/<project key>.js"))
+        .method_not_allowed_fallback(async || {
+            answer::problem(405, "method", "method", "batches are sent by POST, scripts are asked for by GET")
+        })
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
             // What panicked may hold captured text: it is not kept.
             answer::problem(500, "internal", "body", "the server failed; the tracker keeps the batch and tries again")

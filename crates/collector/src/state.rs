@@ -1,7 +1,9 @@
 //! What requests share: store, tables, compiled projects, prebuilt scripts, and the bound on bodies in memory.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use convizit_model::{Project, ProjectKey};
 use convizit_pipeline::{Compiled, Tables};
@@ -10,18 +12,26 @@ use tokio::sync::Semaphore;
 
 use crate::script::Script;
 
-/// Requests whose bodies are in memory at once: 512 of 64 KiB are 32 MiB.
-const BODIES: usize = 512;
+/// Bytes of one permit of `bodies`.
+pub(crate) const ROOM: usize = 1024;
+/// Bodies in memory at once: 32 MiB.
+const BODIES: usize = (32 << 20) / ROOM;
 /// Compiled projects and scripts kept; a new one beyond it drops all, which are made again when asked for.
 const KEPT: usize = 2048;
+/// After so long without a refusal the collector says that it takes batches again.
+const CALM_MILLIS: u64 = 3_000;
 
 pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) tables: Arc<Tables>,
     pub(crate) behind_proxy: bool,
+    /// Room for bodies, in permits of `ROOM` bytes.
     pub(crate) bodies: Semaphore,
     compiled: RwLock<HashMap<ProjectKey, (u64, Arc<Compiled>)>>,
     scripts: RwLock<HashMap<(ProjectKey, u64, Kind), Arc<Script>>>,
+    started: Instant,
+    /// Milliseconds after `started` of the last refusal for want of room; 0 while all is taken.
+    refused: AtomicU64,
 }
 
 /// What `/t/` answers with.
@@ -41,7 +51,29 @@ impl State {
             bodies: Semaphore::new(BODIES),
             compiled: RwLock::default(),
             scripts: RwLock::default(),
+            started: Instant::now(),
+            refused: AtomicU64::new(0),
         }
+    }
+
+    /// Takes down that a batch was refused for want of room; the first of a row is logged.
+    pub(crate) fn refuses(&self, why: &str) {
+        if self.refused.swap(self.elapsed(), Ordering::Relaxed) == 0 {
+            tracing::warn!(why, "batches are refused; browsers keep them and come again");
+        }
+    }
+
+    /// Takes down that a batch was taken; the first after a row of refusals is logged.
+    pub(crate) fn takes(&self) {
+        let refused = self.refused.load(Ordering::Relaxed);
+        let calm = refused > 0 && self.elapsed().saturating_sub(refused) > CALM_MILLIS;
+        if calm && self.refused.compare_exchange(refused, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::info!("batches are taken again");
+        }
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
     /// The project's settings, ready for use.
