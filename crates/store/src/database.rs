@@ -272,10 +272,10 @@ async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Resul
                 .to_owned(),
         ));
     }
-    migrations
-        .run(connection)
-        .await
-        .map_err(|error| StoreError::Database { action: "migrate", problem: error.to_string() })
+    // On PostgreSQL both families stand in one table: each steps over what is the other's.
+    let mut own = Migrator::with_migrations(migrations.iter().cloned().collect());
+    own.set_ignore_missing(true);
+    own.run(connection).await.map_err(|error| StoreError::Database { action: "migrate", problem: error.to_string() })
 }
 
 /// Rows in pieces of a few fixed sizes, so that each statement's text, and with it its plan, is used again.
