@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use convizit_model::limits::BATCH_BYTES;
 use convizit_store::{Store, StoreError};
 
 static STYLE: &str = include_str!("status.css");
@@ -41,8 +42,9 @@ async fn status(State(store): State<Store>) -> Response {
 async fn page(store: &Store) -> Result<String, StoreError> {
     let health = store.health();
     let mut body = String::new();
-    let waiting = health.journal_offset.saturating_sub(health.worker_offset);
-    match &health.failing {
+    let waiting = health.journal_offset.saturating_sub(store.worker_offset().await?);
+    let failing = health.failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()));
+    match &failing {
         None => body.push_str(&format!(
             "<p class=\"good\" role=\"status\">All is well. {waiting} batches wait for the worker.</p>"
         )),

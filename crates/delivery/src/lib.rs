@@ -32,6 +32,14 @@ pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) 
     supervise::run(store, config, stop).await
 }
 
+/// Checks the configuration: asked before anything is started.
+///
+/// # Errors
+/// The setting that cannot be used.
+pub fn check_config(config: &DeliveryConfig) -> Result<(), String> {
+    Guard::new(&config.allow_networks).map(|_| ())
+}
+
 /// Checks a destination as far as it can be checked without sending events: address allowed, reachable, schema can be made.
 /// Called before a destination is saved.
 ///

@@ -8,6 +8,7 @@ mod project;
 mod settings;
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,11 +38,17 @@ enum Command {
     )]
     Demo(crate::demo::Demo),
     /// Runs the system.
-    #[command(after_help = "Example: convizit serve --config /etc/convizit/convizit.toml")]
+    #[command(
+        after_help = "Examples:\n  convizit serve --config /etc/convizit/convizit.toml\n  convizit serve --role collect\n  convizit serve --role deliver --console 127.0.0.1:8093"
+    )]
     Serve {
         /// Which parts this process is.
         #[arg(long, value_enum, default_value = "all")]
         role: Role,
+        /// In place of console.listen: where this process shows /healthz, /readyz and /metrics. Each process of a machine
+        /// needs its own.
+        #[arg(long, value_name = "ADDRESS")]
+        console: Option<SocketAddr>,
     },
     /// Brings the databases to this version's schema; `serve` does so too.
     #[command(after_help = "Example: convizit migrate --config convizit.toml")]
@@ -147,7 +154,11 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
     let load = || Config::load(arguments.config.as_deref());
     match arguments.command {
         Command::Demo(demo) => demo.run().await,
-        Command::Serve { role } => crate::run::serve(&load()?, role).await,
+        Command::Serve { role, console } => {
+            let mut config = load()?;
+            config.console.listen = console.unwrap_or(config.console.listen);
+            crate::run::serve(&config, role).await
+        }
         Command::Migrate => {
             with_store(&load()?, async |_| Ok(())).await?;
             say("the databases are of this version's schema")

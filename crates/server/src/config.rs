@@ -162,6 +162,7 @@ impl Config {
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
         }
+        convizit_delivery::check_config(&self.delivery()).map_err(|error| anyhow!(error))?;
         Ok(())
     }
 
@@ -206,7 +207,8 @@ fn parse(text: &str) -> Result<Config, String> {
         let line = error.span().map_or(line, |span| {
             1 + text.get(..span.start).unwrap_or(text).bytes().filter(|byte| *byte == b'\n').count()
         });
-        format!("line {line}: {}", error.message().replace('\n', " "))
+        let message = error.message().replace('\n', " ").replace("expected u64", "expected a whole number");
+        format!("line {line}: {message}")
     })
 }
 

@@ -16,7 +16,7 @@ use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Log, LogFormat};
-use crate::run::{Parts, open_store, run, serve_http, stop_on_signal, tables};
+use crate::run::{Parts, Role, alone, open_store, run, serve_http, stop_on_signal, tables};
 use crate::{cli, observe};
 
 /// Starts everything on loopback.
@@ -41,6 +41,7 @@ impl Demo {
         stop_on_signal(stop.clone())?;
         let folder = std::path::absolute(&self.folder)?;
         let store = open_store(&StoreConfig::in_folder(&folder), &folder.join("keys")).await?;
+        let _alone = alone(&folder, Role::All)?;
         let tables = tables(None).await?;
 
         let shop = ports::shop(8080)?;
@@ -83,7 +84,8 @@ impl Demo {
                 allow_folders: vec![folder],
                 allow_stdout: true,
             }),
-            console: Some(console.listener),
+            pages: true,
+            operator: console.listener,
         };
         run(store, parts, stop).await
     }

@@ -8,8 +8,14 @@ mod run;
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Open files beyond this are connections that nobody needs: it bounds what a crowd of idle ones may cost.
+const OPEN_FILES: u64 = 65_536;
+
 fn main() -> ExitCode {
     let command = cli::parse();
+    raise_open_files();
     // The one provider of TLS; a second installation can only be our own.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -22,5 +28,16 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => cli::fail(&error),
+    }
+}
+
+/// Each connection is an open file, and the usual 1 024 are soon taken: as many as this user may have.
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES);
+    if limit.current.is_some_and(|current| current < allowed) {
+        limit.current = Some(allowed);
+        // What is refused leaves the limit as it was, and all works up to it.
+        setrlimit(Resource::Nofile, limit).ok();
     }
 }

@@ -1,17 +1,25 @@
 //! What an operator sees: logs with ids and no captured text, `/healthz`, `/readyz`, Prometheus `/metrics`.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use convizit_store::Store;
+use convizit_model::limits::BATCH_BYTES;
+use convizit_store::{Health, Store};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
+
+/// Measured durations are added up this often.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// A gauge that was not set for so long is of something that is no more.
+const STALE: Duration = Duration::from_secs(300);
 
 static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -33,9 +41,23 @@ pub(crate) fn start_metrics() -> anyhow::Result<()> {
     }
     let handle = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0])?
+        // What was removed, a destination say, is no longer shown; what is there is set anew at each look.
+        .idle_timeout(MetricKindMask::GAUGE, Some(STALE))
         .install_recorder()?;
-    PROMETHEUS.set(handle).ok();
+    PROMETHEUS.set(handle.clone()).ok();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            // Without it every measured duration stays in memory until somebody asks for `/metrics`.
+            handle.run_upkeep();
+        }
+    });
     Ok(())
+}
+
+/// Why nothing can be taken now; `None` when all is well.
+pub(crate) fn failing(store: &Store) -> Option<String> {
+    store.health().failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()))
 }
 
 /// The operator's routes.
@@ -49,15 +71,22 @@ pub(crate) fn router(store: Store) -> Router {
 
 async fn healthz(State(store): State<Store>) -> impl IntoResponse {
     let health = store.health();
-    let status = if health.failing.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let failing = failing(&store);
+    let status = if failing.is_none() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({
-        "status": if health.failing.is_none() { "ok" } else { "failing" },
-        "failing": health.failing,
+        "status": if failing.is_none() { "ok" } else { "failing" },
+        "failing": failing,
         "journal_bytes": health.journal_bytes,
         "queue_bytes": health.queue_bytes,
-        "waiting_batches": health.journal_offset.saturating_sub(health.worker_offset),
+        "waiting_batches": waiting(&store, &health).await,
     });
     (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
+}
+
+/// Batches of the journal that wait for the worker, which may be another process.
+async fn waiting(store: &Store, health: &Health) -> u64 {
+    let worker = store.worker_offset().await.unwrap_or(health.worker_offset);
+    health.journal_offset.saturating_sub(worker)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges")]
@@ -65,9 +94,8 @@ async fn render(State(store): State<Store>) -> impl IntoResponse {
     let health = store.health();
     metrics::gauge!("convizit_journal_bytes").set(health.journal_bytes as f64);
     metrics::gauge!("convizit_journal_queue_bytes").set(health.queue_bytes as f64);
-    metrics::gauge!("convizit_worker_lag_batches")
-        .set(health.journal_offset.saturating_sub(health.worker_offset) as f64);
-    metrics::gauge!("convizit_healthy").set(if health.failing.is_none() { 1.0 } else { 0.0 });
+    metrics::gauge!("convizit_worker_lag_batches").set(waiting(&store, &health).await as f64);
+    metrics::gauge!("convizit_healthy").set(if failing(&store).is_none() { 1.0 } else { 0.0 });
     if let Ok(projects) = store.projects().await {
         for project in projects {
             for (outcome, items) in store.outcomes(project.number).await.unwrap_or_default() {

@@ -1,5 +1,7 @@
 //! Wiring: store, roles as tasks, one way to stop, and the order in which they end so that nothing queued is lost.
 
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::Path;
 use std::pin::Pin;
@@ -40,6 +42,16 @@ pub(crate) enum Role {
     Console,
 }
 
+impl Role {
+    fn is(self, wanted: Self) -> bool {
+        self == Self::All || self == wanted
+    }
+
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
 /// Opens the store of a configuration.
 pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Store> {
     if let Some(folder) = keys.parent() {
@@ -60,33 +72,76 @@ pub(crate) struct Parts {
     pub(crate) tables: Option<Arc<Tables>>,
     pub(crate) worker: bool,
     pub(crate) delivery: Option<DeliveryConfig>,
-    pub(crate) console: Option<TcpListener>,
+    /// Whether the console's pages stand beside health and metrics, which every process has.
+    pub(crate) pages: bool,
+    pub(crate) operator: TcpListener,
 }
 
 /// `convizit serve`.
 pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
     observe::start_logs(&config.log)?;
     observe::start_metrics()?;
-    let is = |wanted: Role| role == Role::All || role == wanted;
+    let is = |wanted| role.is(wanted);
     let store = open_store(&config.store(), &config.keys()).await?;
+    let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
+        convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;
         Some((bind(config.collector.listen, "collector.listen")?, config.collector()))
     } else {
         None
     };
     let tables = if is(Role::Collect) { Some(tables(config.geo.as_deref()).await?) } else { None };
-    let console = if is(Role::Console) { Some(bind(config.console.listen, "console.listen")?) } else { None };
-    tracing::info!(collector = %config.collector.listen, console = %config.console.listen, data = %config.data.display(), "convizit is ready");
+    let operator = bind(config.console.listen, "console.listen")?;
+    if !config.console.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines, and has no accounts yet: let a firewall or proxy stand before it");
+    }
+    let at = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    tracing::info!(
+        role = role.name(),
+        collector = collector.as_ref().map(|(listener, _)| at(listener)),
+        console = at(&operator),
+        data = %config.data.display(),
+        version = env!("CARGO_PKG_VERSION"),
+        "convizit is ready"
+    );
     let parts = Parts {
         collector,
         tables,
         worker: is(Role::Work),
         delivery: is(Role::Deliver).then(|| config.delivery()),
-        console,
+        pages: is(Role::Console),
+        operator,
     };
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
-    run(store, parts, stop).await
+    run(store, parts, stop).await?;
+    tracing::info!("convizit has stopped; everything that was queued is written");
+    Ok(())
+}
+
+/// Holds the roles of a data folder for this process: a second collector could only answer 503, a second delivery would
+/// send every event twice. The system lets go of them when the process ends, however it ends.
+pub(crate) fn alone(data: &Path, role: Role) -> Result<Vec<File>> {
+    let hold = |name: String| {
+        let path = data.join(format!("{name}.lock"));
+        let opened = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => bail!(
+                "another convizit already runs the role {name} on the data folder {}: stop it first, or give this one a folder of its own",
+                data.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+            }
+        }
+    };
+    [Role::Collect, Role::Work, Role::Deliver]
+        .into_iter()
+        .filter(|one| role.is(*one))
+        .map(|one| hold(one.name()))
+        .collect()
 }
 
 /// The look-up tables, read and compiled on a thread of their own.
@@ -107,7 +162,17 @@ pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
 }
 
 fn bind(address: std::net::SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("{setting} = {address} cannot be listened on: is it busy?"))
+    TcpListener::bind(address).map_err(|error| {
+        let what = match error.kind() {
+            ErrorKind::AddrInUse => "is busy: end what listens there, or set another port",
+            ErrorKind::PermissionDenied => {
+                "needs a right that this user has not: ports below 1024 want CAP_NET_BIND_SERVICE"
+            }
+            ErrorKind::AddrNotAvailable => "is no address of this machine",
+            _ => "cannot be listened on",
+        };
+        anyhow!("{setting} = {address} {what} ({error})")
+    })
 }
 
 /// A role's task, and what tells it to stop.
@@ -166,10 +231,11 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         let store = store.clone();
         roles.push(start("delivery", &stop, &failure, |stop| Box::pin(convizit_delivery::run(store, config, stop))));
     }
-    if let Some(listener) = parts.console {
-        let app = convizit_console::router(store.clone()).merge(observe::router(store.clone()));
-        roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(listener, app, stop))));
+    let mut app = observe::router(store.clone());
+    if parts.pages {
+        app = app.merge(convizit_console::router(store.clone()));
     }
+    roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(parts.operator, app, stop))));
     stop.cancelled().await;
     for (index, role) in roles.into_iter().enumerate() {
         if delivers && index == before_delivery {

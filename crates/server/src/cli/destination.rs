@@ -43,8 +43,14 @@ pub(crate) enum Destination {
     #[command(after_help = "Example: convizit destination remove shop hook")]
     Remove(Which),
     /// Lists events that the destination refused, and why.
-    #[command(after_help = "Example: convizit destination dead shop hook")]
-    Dead(Which),
+    #[command(after_help = "Example: convizit destination dead shop hook --json")]
+    Dead {
+        #[command(flatten)]
+        which: Which,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -63,11 +69,17 @@ pub(crate) struct Common {
     /// Begin with the oldest event that is kept, not with the next one.
     #[arg(long)]
     from_start: bool,
+    /// For programs: name, and the signing secret of a webhook.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Kind {
     /// An HTTP endpoint, signed as Standard Webhooks say; prints the signing secret once.
+    #[command(
+        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit --type click"
+    )]
     Webhook {
         /// Where batches are posted.
         #[arg(long)]
@@ -76,6 +88,9 @@ pub(crate) enum Kind {
         common: Common,
     },
     /// A PostgreSQL database; the URL holds a password and is never an argument.
+    #[command(
+        after_help = "Example: convizit destination add shop db postgres --url-file /etc/convizit/db-url --from-start"
+    )]
     Postgres {
         /// Name of the environment variable that holds the URL.
         #[arg(long, value_name = "NAME", conflicts_with = "url_file", required_unless_present = "url_file")]
@@ -90,6 +105,7 @@ pub(crate) enum Kind {
         common: Common,
     },
     /// A file of JSON Lines, in a folder that delivery.allow_folders names.
+    #[command(after_help = "Example: convizit destination add shop lines file --path /var/lib/convizit/events.jsonl")]
     File {
         /// Where it is.
         #[arg(long)]
@@ -119,8 +135,16 @@ impl Destination {
                 store.remove_destination(&which.project, &which.name).await?;
                 say(format!("{} is removed", which.name))
             }
-            Self::Dead(which) => {
+            Self::Dead { which, json } => {
+                known(store, &which).await?;
                 let dead = store.dead_letters(&which.project, &which.name, 200).await?;
+                if json {
+                    let rows: Vec<_> = dead
+                        .iter()
+                        .map(|letter| serde_json::json!({"event": letter.number, "reason": letter.reason}))
+                        .collect();
+                    return say(serde_json::to_string(&rows)?);
+                }
                 if dead.is_empty() {
                     return say("No event was refused.");
                 }
@@ -170,11 +194,24 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
     let destination = Configured { project, name, enabled: true, paused: None, types, kind };
     convizit_delivery::check(&destination, secret.as_deref(), config).await.map_err(|error| anyhow!(error))?;
     store.save_destination(&destination, secret.as_deref(), common.from_start).await?;
+    if common.json {
+        let shown = secret.filter(|_| matches!(destination.kind, DestinationKind::Webhook { .. }));
+        return say(serde_json::json!({"destination": destination, "secret": shown}).to_string());
+    }
     say(format!("{} receives events from now on", destination.name))?;
     if let (DestinationKind::Webhook { .. }, Some(secret)) = (&destination.kind, &secret) {
         say(format!("signing secret, shown only now: {secret}"))?;
     }
     Ok(())
+}
+
+/// Says so when there is no such destination: no letters of a mistyped name would look like good news.
+async fn known(store: &Store, which: &Which) -> Result<()> {
+    let states = store.destinations(Some(&which.project)).await?;
+    if states.iter().any(|state| state.destination.name == which.name) {
+        return Ok(());
+    }
+    bail!("there is no destination {} of {}: convizit destination list {}", which.name, which.project, which.project)
 }
 
 async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {

@@ -1,9 +1,10 @@
 //! `convizit doctor`: what is wrong with an installation, and what to do.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::cli::say;
 use crate::config::Config;
+use crate::observe::failing;
 use crate::run::{open_store, tables};
 
 struct Finding {
@@ -16,16 +17,22 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     let mut add = |what, result: Result<(), String>| findings.push(Finding { what, problem: result.err() });
     add("configuration", Ok(()));
     add("look-up tables", tables(config.geo.as_deref()).await.map(|_| ()).map_err(|error| format!("{error:#}")));
-    if let Some((certificate, key)) = config.collector().tls {
-        for path in [certificate, key] {
-            let read = std::fs::read(&path).map(|_| ()).map_err(|error| format!("{}: {error}", path.display()));
-            add("certificate", read);
-        }
+    if config.collector.certificate.is_some() {
+        add("certificate", convizit_collector::check_tls(&config.collector()).await);
     }
-    match open_store(&config.store(), &config.keys()).await {
+    let store = if config.data.exists() {
+        open_store(&config.store(), &config.keys()).await
+    } else {
+        // Looking must not make anything, at a wrong place perhaps.
+        let folder = config.data.display();
+        Err(anyhow!(
+            "the data folder {folder} does not exist: convizit project add makes it, or name the right --config"
+        ))
+    };
+    match store {
         Err(error) => add("store", Err(format!("{error:#}"))),
         Ok(store) => {
-            add("store", store.health().failing.map_or(Ok(()), Err));
+            add("store", failing(&store).map_or(Ok(()), Err));
             let projects = store.projects().await?;
             let none = projects.is_empty();
             add(

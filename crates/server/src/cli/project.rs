@@ -26,6 +26,9 @@ pub(crate) enum Project {
         /// An origin that may send; can be given several times.
         #[arg(long = "origin", required = true, value_name = "ORIGIN")]
         origins: Vec<String>,
+        /// For programs: key and snippet.
+        #[arg(long)]
+        json: bool,
     },
     /// Lists projects.
     #[command(after_help = "Example: convizit project list --json")]
@@ -63,9 +66,13 @@ pub(crate) enum Project {
 impl Project {
     pub(crate) async fn run(self, store: &Store, public: &str) -> Result<()> {
         match self {
-            Self::Add { id, origins } => {
+            Self::Add { id, origins, json } => {
                 let settings = ProjectSettings { origins, ..ProjectSettings::default() };
                 let project = store.create_project(&id, settings).await?;
+                if json {
+                    let snippet = snippet(public, project.key.as_str());
+                    return say(serde_json::json!({"project": project, "snippet": snippet}).to_string());
+                }
                 say(format!("project {id} is made. Put this before </head> on every page:\n"))?;
                 say(snippet(public, project.key.as_str()))
             }
