@@ -47,7 +47,7 @@ export async function startPostgres() {
   const [file, args] = as(path.join(bin, "postgres"), ["-D", data, "-p", String(port), "-h", "127.0.0.1", "-k", folder]);
   const child = spawn(file, args, { stdio: "ignore", cwd: folder });
   const url = `postgres://convizit@127.0.0.1:${port}/postgres`;
-  const query = (sql) => execFileSync(path.join(bin, "psql"), [url, "-XAt", "-c", sql], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim();
+  const query = (sql) => execFileSync(path.join(bin, "psql"), [url, "-XAt", "-c", sql], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], maxBuffer: 1 << 28 }).trim();
   await until("PostgreSQL answers", () => {
     try { return query("select 1") === "1"; } catch { return false; }
   });
