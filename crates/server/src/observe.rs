@@ -1,5 +1,6 @@
 //! What an operator sees: logs with ids and no captured text, `/healthz`, `/readyz`, Prometheus `/metrics`.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -25,8 +26,12 @@ static PROMETHEUS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Logs to standard error; a second call changes nothing.
 pub(crate) fn start_logs(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // PostgreSQL notes at each start that our tables are there already: nobody needs to read that.
+    let filter = EnvFilter::try_new(format!("sqlx::postgres::notice=warn,{}", log.filter))
+        .map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
+    // Colours are for people: in a file or a service's journal they are noise.
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     match log.format {
         LogFormat::Text => builder.try_init().ok(),
         LogFormat::Json => builder.json().try_init().ok(),

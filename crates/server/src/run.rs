@@ -54,7 +54,7 @@ impl Role {
 
 /// Opens the store of a configuration.
 pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Store> {
-    if let Some(folder) = keys.parent() {
+    for folder in [Some(config.folder.as_path()), keys.parent()].into_iter().flatten() {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -62,6 +62,13 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Stor
             .create(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
+    // Processes that start at the same moment on a new folder would make its tables twice: one after the other.
+    let path = config.folder.join("open.lock");
+    let opening = tokio::task::spawn_blocking(move || {
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        file.and_then(|file| file.lock().map(|()| file)).with_context(|| format!("{} cannot be locked", path.display()))
+    });
+    let _opening = opening.await??;
     let keys = Arc::new(KeyRing::open_or_create(keys)?);
     Ok(Store::open(config.clone(), keys, Arc::new(SystemClock)).await?)
 }

@@ -25,7 +25,7 @@ pub(crate) enum Settings {
     Set {
         /// The project.
         project: ProjectId,
-        /// The field.
+        /// The field; `convizit settings get` shows all.
         field: String,
         /// Its new value.
         value: String,
