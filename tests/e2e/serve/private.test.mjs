@@ -12,7 +12,7 @@ let answers = "";
 
 before(async () => {
   // Even with everything that the product's own rooms and its libraries can say.
-  site = await Site.make({ sections: { log: 'filter = "trace"\nformat = "json"' } });
+  site = await Site.make({ sections: { log: 'filter = "trace,sqlx=trace"\nformat = "json"' } });
   running = await site.serve();
 });
 

@@ -117,6 +117,8 @@ test("/metrics has outcomes, lag of worker and destinations, commit and answer t
   assert.ok(metrics.get("convizit_journal_bytes") > 0);
   assert.ok(metrics.get('convizit_journal_commit_seconds_bucket{le="1"}') === 2);
   const health = await running.health();
+  assert.ok(!running.log.includes("\u001b"), "a log that no terminal reads has no colours");
+  assert.match(running.log, new RegExp(`convizit is ready role="all" collector="127.0.0.1:${site.port}" console="127.0.0.1:${site.consolePort}"`));
   assert.deepEqual([health.status, health.failing, health.queue_bytes, health.waiting_batches], [200, null, 0, 0]);
   assert.equal(await running.stop(), 0, running.log);
 });
