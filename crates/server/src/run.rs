@@ -89,6 +89,9 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
     observe::start_logs(&config.log)?;
     observe::start_metrics()?;
     let is = |wanted| role.is(wanted);
+    // Read and compiled beside the store's opening: a start is to be quick.
+    let geo = config.geo.clone();
+    let reading = is(Role::Collect).then(|| tokio::spawn(async move { tables(geo.as_deref()).await }));
     let store = open_store(&config.store(), &config.keys()).await?;
     let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
@@ -97,7 +100,10 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
     } else {
         None
     };
-    let tables = if is(Role::Collect) { Some(tables(config.geo.as_deref()).await?) } else { None };
+    let tables = match reading {
+        Some(reading) => Some(reading.await??),
+        None => None,
+    };
     let operator = bind(config.console.listen, "console.listen")?;
     if !config.console.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines, and has no accounts yet: let a firewall or proxy stand before it");
