@@ -7,7 +7,8 @@ const NUMBER = /[([{]?\s*(?:[$€£¥₹]\s?)?[+-]?\d[\d.,:'\u00a0\u202f/]*\s?(?
 export const templateOf = (label: string): [string, number | string | undefined] => {
   const numbers = label.match(NUMBER);
   if (!numbers) return [label, undefined];
-  const bare = numbers.length === 1 ? numbers[0]!.replace(/[^\d.,]/g, "") : "";
+  // A time or a fraction is no number of anything.
+  const bare = numbers.length === 1 && !/[:/]\d/.test(numbers[0]!) ? numbers[0]!.replace(/[^\d.,]/g, "") : "";
   const value = /^\d+([.,]\d{1,2})?$/.test(bare) ? Number(bare.replace(",", ".")) : undefined;
   return [fold(label.replace(NUMBER, " ")).replace(/^[\s,.:;–-]+|[\s,:;–-]+$/g, ""), value];
 };
