@@ -52,7 +52,8 @@ export const words = (text: string) => {
   return /\d{3}|^[^aeiouy]*$/.test(split) ? "" : fold(split.replace(/\b\w*\d\w*\b/g, ""));
 };
 
-const slug = (address: string) => {
+/** The last word of an address: `/img/trail-shoe.png` → `trail shoe`. */
+export const slug = (address: string) => {
   const last = address.split(/[?#]/)[0]!.split("/").filter(Boolean).pop() || "";
   return words(last.replace(/\.\w+$/, ""));
 };

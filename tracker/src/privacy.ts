@@ -78,26 +78,26 @@ const AMOUNT = "\\d[\\d.,'\\u00a0\\u202f]*";
 const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "\\s?" + SIGN;
 /** A price with its currency. */
 export const PRICE = new RegExp(MONEY, "i");
-// Known benign numbers, masked before digits are counted: money, grouped numbers, dates.
-const BENIGN = new RegExp(MONEY + "|\\b[1-9]\\d{0,2}(?:[.,'\\u00a0\\u202f]\\d{3})+\\b|\\b(?:19|20)\\d\\d[-/.]\\d\\d?[-/.]\\d\\d?\\b|\\b\\d\\d?[-/.]\\d\\d?[-/.](?:19|20)\\d\\d\\b", "gi");
+// Known benign numbers, masked before digits are counted: money, grouped numbers (no part of an IP address), dates.
+const BENIGN = new RegExp(MONEY + "|(?:^|[^\\d.+])[1-9]\\d{0,2}(?:[.,'\\u00a0\\u202f]\\d{3})+(?!\\.?\\d)|\\b(?:19|20)\\d\\d[-/.]\\d\\d?[-/.]\\d\\d?\\b|\\b\\d\\d?[-/.]\\d\\d?[-/.](?:19|20)\\d\\d\\b", "gi");
 const RULES: [string, RegExp][] = [
-  ["email", /[^\s@]+(?:@|%40)[^\s@]+\.[^\s@]{2,}/i],
+  ["email", /[^\s@](?:@|%40)[^\s@]+\.[^\s@]{2,}/i],
   ["ip", /(?:^|[^\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)/],
   ["digits", /\d(?:[\s().\-–/_]{0,3}\d){6,}|\+\d(?:[\s().\-–/]{0,3}\d){5,}/],
-  ["mixed_token", /(?=[\w-]*[a-z])(?:[a-z_-]*\d){5}[\w-]*/i],
-  ["secret", /\beyJ[\w-]{8,}\.|[\w+/=-]*(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
+  ["mixed_token", /(?=[\w-]*[a-z])(?:[a-z_-]*\d){5}/i],
+  ["secret", /\beyJ[\w-]{8,}\.|(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
 ];
 
 /** The rule that withholds a text, or nothing. */
 export const ruleOf = (text: string): string | undefined => {
-  if (!/[\d@%]/.test(text)) return;
-  let plain = text.normalize("NFKC").replace(/[\u200b-\u200f\u2060\ufeff]/g, "");
+  // Thousands are grouped by spaces that NFKC would make plain ones. Which digit it is matters to no rule.
+  let plain = text.replace(BENIGN, " ").normalize("NFKC").replace(/[\u200b-\u200f\u2060\ufeff]/g, "").replace(/[^\P{Nd}\d]/gu, "1");
+  if (!/[\d@%]/.test(plain)) return;
   try {
     plain = decodeURIComponent(plain);
   } catch {
     /* a bare % */
   }
-  plain = plain.replace(BENIGN, " ");
   return RULES.find(([, pattern]) => pattern.test(plain))?.[0];
 };
 

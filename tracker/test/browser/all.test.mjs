@@ -2,5 +2,5 @@
 import { describe } from "node:test";
 
 describe("tracker", { concurrency: 4 }, async () => {
-  await import("./click.mjs");
+  for (const part of ["click", "frames", "pages", "forms"]) await import(`./${part}.mjs`);
 });

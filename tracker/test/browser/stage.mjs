@@ -191,7 +191,7 @@ const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", "
 const site = createServer((request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://site");
   const key = request.headers.host.split(":")[0].split(".").at(-2);
-  const found = path.join(pages, path.basename(pathname));
+  const found = pathname === "/film.webm" ? path.join(root, "../demo/lacing.webm") : path.join(pages, path.basename(pathname));
   if (!path.extname(found) || !existsSync(found)) return response.writeHead(404).end();
   const headers = { "Content-Type": types[path.extname(found)] ?? "application/octet-stream", "Cache-Control": "no-cache" };
   if (searchParams.has("csp")) headers["Content-Security-Policy"] = searchParams.get("csp").replaceAll("COLLECTOR", origins.collector);
@@ -261,6 +261,24 @@ class Visit {
     return this.page;
   }
 
+  /** The second script is there and has run. */
+  withMore() {
+    return this.page.waitForFunction(() => window.moreLoaded);
+  }
+
+  /** Another page at the top of the history: the one before is hidden, and what it sends is on its way. */
+  async leave(name = "inner.html") {
+    await this.page.goto(this.url(name), { waitUntil: "load" });
+  }
+
+  /** The browser's window is covered or shown again. */
+  async visible(value, page = this.page) {
+    await page.evaluate((state) => {
+      Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
+      document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
+    }, value ? "visible" : "hidden");
+  }
+
   /** After this, everything that was captured has been answered: events keep their order. */
   async settled(page = this.page) {
     const mark = `end ${++made}`;
@@ -318,6 +336,7 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     project.more = more ?? "open";
     const opened = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
     opened.setDefaultTimeout(15_000);
+    await opened.addInitScript(() => document.addEventListener("load", (event) => { if (/\/more\.js$/.test(event.target.src)) window.moreLoaded = true; }, true));
     const visit = new Visit(project, opened, { host });
     try {
       if (clock) await opened.clock.install();
