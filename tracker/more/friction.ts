@@ -6,15 +6,20 @@ const bridge = (window as unknown as { convizit?: { _bridge?: Bridge } }).conviz
 if (bridge) {
   const on = bridge._on;
   const clicks = bridge._clicks;
+  const said = (el: Element | null) => (el && (el.getAttribute("aria-label") || el.textContent)) || "";
   // Made to be clicked often, or their effect is not in the page.
   const often = (el: Element) =>
     !!el.closest(
       "input,select,textarea,video,audio,canvas,[role=slider],[role=spinbutton],[role=scrollbar],[contenteditable],[data-repeat]",
-    ) || /^[+\-−–‹›«»<>▲▼←→]$|next|prev|plus|minus|increase|decrease|more|less|volume|zoom/i.test((el.closest("button,a,[role=button]")?.getAttribute("aria-label") || el.closest("button,a,[role=button]")?.textContent || "").trim().slice(0, 30));
+    ) || /^[+\-−–‹›«»<>▲▼←→]$|\b(next|prev|previous|plus|minus|increase|decrease|more|less|volume|zoom|copy)\b/i.test(said(el.closest("button,a,[role=button]")).trim().slice(0, 30));
   const selecting = () => {
     const selection = getSelection();
     return !!selection && !selection.isCollapsed;
   };
+  // What is loaded, and what changes inside a shadow root, is an effect too; what the tracker sends is none.
+  const moved = () => bridge._signs._moved++;
+  const seen = new WeakSet<Node>();
+  new PerformanceObserver((list) => list.getEntries().some((entry) => !entry.name.endsWith("/v1/collect")) && moved()).observe({ type: "resource" });
   let raged = 0;
   on(window, "click", (event) => {
     const now = Date.now();
@@ -32,7 +37,12 @@ if (bridge) {
     const link = el.closest("a[href]");
     const control = el.closest("button,a,[role=button],[role=link],[role=menuitem],[onclick],summary");
     const leaves = link && !/^(#|javascript:)/.test(link.getAttribute("href") || "");
-    const before = { ...bridge._signs };
+    const before = bridge._signs._moved;
+    const root = el.getRootNode();
+    if (root !== document && !seen.has(root)) {
+      seen.add(root);
+      new MutationObserver(moved).observe(root, { childList: true, subtree: true, attributes: true, characterData: true });
+    }
     const address = location.href;
     setTimeout(() => {
       try {
@@ -44,8 +54,7 @@ if (bridge) {
     if (!placed || leaves || !control || often(el) || control.closest("label,[download],[target=_blank],[aria-pressed],[aria-expanded],summary,[popovertarget],[type=submit],form")) return;
     const hadFocus = document.hasFocus();
     setTimeout(() => {
-      const { _mutated, _scrolled } = bridge._signs;
-      const still = _mutated === before._mutated && _scrolled === before._scrolled && location.href === address;
+      const still = bridge._signs._moved === before && location.href === address;
       // Gone from the page, a file chooser or another window: something did happen.
       if (still && el.isConnected && !selecting() && document.visibilityState === "visible" && hadFocus === document.hasFocus()) bridge._emit("dead_click", el);
     }, 1200);
@@ -89,10 +98,7 @@ if (bridge) {
     if (begun) bridge._emit("form_abandon", begun);
     begun = null;
   };
-  on(window, "pagehide", abandoned);
-  let first = true;
-  bridge._onPage(() => {
-    if (!first) abandoned();
-    first = false;
+  bridge._onPage((state) => {
+    if (state === 1 || state === 2) abandoned();
   });
 }

@@ -49,8 +49,8 @@ if (bridge) {
     { durationThreshold: 40 },
   );
   let sent = false;
-  bridge._on(document, "visibilitychange", () => {
-    if (document.visibilityState !== "hidden" || sent) return;
+  bridge._onPage((state) => {
+    if (state < 2 || sent) return;
     sent = true;
     for (const metric of Object.keys(values)) {
       const value = values[metric]!;

@@ -11,8 +11,9 @@ const FILES = /\.(?!html?$|php|aspx?$|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
 /** The last clicks, for what the second script judges: [time, element, x, y, trusted]. */
 export const clicks: [number, Element, number, number][] = [];
 export const errors: number[] = [];
-/** When the page last changed, was scrolled or selected in. */
-export const signs = { _mutated: 0, _scrolled: 0 };
+/** How often the page changed or was scrolled. */
+export const signs = { _moved: 0 };
+const moved = () => signs._moved++;
 
 /** A listener that can never harm the page. */
 export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>
@@ -27,8 +28,10 @@ const listened = new WeakSet<object>();
 
 /** Listens in a window, and in the frames of the same origin inside it. */
 export const listen = (view: Window, emit: Emit) => {
-  if (listened.has(view)) return;
-  listened.add(view);
+  const { document, Object } = view as Window & { Object: object };
+  // A frame that goes to another page keeps its window's outside; what listens is inside, and each inside has its own Object.
+  if (listened.has(Object)) return;
+  listened.add(Object);
   on(view, "click", (event) => {
     const el = startOf(event);
     if (!el) return;
@@ -57,18 +60,11 @@ export const listen = (view: Window, emit: Emit) => {
   on(view, "copy", () => emit("copy"));
   on(view, "beforeprint", () => emit("print"));
   for (const name of ["error", "unhandledrejection"]) on(view, name, (event) => event.target === view && errors.length < 50 && errors.push(Date.now()));
-  on(view, "scroll", () => {
-    signs._scrolled = Date.now();
-  });
+  on(view, "scroll", moved);
   // An error where the origin is another.
-  const enter = (frame: Element) => quiet(() => (frame as HTMLIFrameElement).contentWindow!.document && listen((frame as HTMLIFrameElement).contentWindow!, emit));
-  // Frames added later announce themselves by their load event, which the capture phase sees.
-  on(view, "load", (event) => {
-    const el = event.target as Element;
-    if (el && el.localName === "iframe") enter(el);
-  });
-  view.document.querySelectorAll("iframe").forEach(enter);
-  new MutationObserver(() => {
-    signs._mutated = Date.now();
-  }).observe(view.document, { childList: true, subtree: true, attributes: true, characterData: true });
+  const enter = (frame: Element) => quiet(() => listen((frame as HTMLIFrameElement).contentWindow!, emit));
+  // Frames added later announce themselves by their load event, which a document sees and a window does not.
+  on(document, "load", (event) => enter(event.target as Element));
+  document.querySelectorAll("iframe").forEach(enter);
+  new MutationObserver(moved).observe(document, { childList: true, subtree: true, attributes: true, characterData: true });
 };

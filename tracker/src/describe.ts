@@ -2,7 +2,7 @@
 import { attributesOf, contextOf, controlOf, HEADING, nameOfContainer, pathFrom, roleOf, tagOf } from "./element";
 import { forgetShapes, groupOf, sketchOf } from "./group";
 import { labelOf } from "./label";
-import { gate, isField, mayCapture, type Receipt } from "./privacy";
+import { gate, isField, mayCapture, mayRead, type Receipt } from "./privacy";
 import { CHOICES, chosenOptions, nameOfSet, optionOf, recordProperties, type Properties } from "./record";
 
 export interface Described {
@@ -66,7 +66,7 @@ export const describe = (start: Element, type: string): Described | null => {
       sketch.container = gate(sketch.container, "group.name", withheld);
       descriptor.group = sketch;
       if (outer) descriptor.outer = sketchOf(outer, el);
-      scope = group._members[group._position - 1] || [];
+      scope = group._members[group._position - 1]!.filter(mayRead);
       if (!late()) Object.assign(properties, recordProperties(scope, withheld));
     } else {
       // The nearest surroundings in which something can be chosen.

@@ -123,7 +123,7 @@ export const contextOf = (el: Element): { kind: string; name: string }[] => {
     const kind = KINDS[role] || role;
     if (!/^(dialog|form|section|article|fieldset|table|tabpanel|nav|header|main|aside|footer|search)$/.test(kind)) continue;
     const wide = /^(main|header|footer)$/.test(kind);
-    out.push({ kind, name: wide ? ariaName(at).slice(0, 80) : nameOfContainer(at) || (kind === "form" ? words(at.id || attr(at, "name")) : "") });
+    out.push({ kind, name: wide ? ariaName(at).slice(0, 80) : nameOfContainer(at) || (kind === "form" ? words(attr(at, "id") || attr(at, "name")) : "") });
   }
   return out;
 };

@@ -55,8 +55,8 @@ const kin = (el: Element, among: Iterable<Element>) => {
   const out: Element[] = [];
   let seen = 0;
   for (const other of among) {
-    if (++seen > SIBLINGS) break;
-    if (other.localName === el.localName && (other === el || alike(shape, shapeOf(other)))) out.push(other);
+    // Of a very long list the rest is taken for what its beginning is.
+    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other)))) out.push(other);
   }
   return out;
 };
@@ -84,8 +84,9 @@ const levelOf = (el: Element): Group | undefined => {
   if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
   let members = kin(el, parent.children);
   if (el.parentElement) members = flatten(el, el.parentElement, members);
-  if (members.length < 3 && !(members.length === 2 && few(el))) return;
-  return { _members: members.map((member) => [member]), _position: members.indexOf(el) + 1, _level: el };
+  const at = members.indexOf(el);
+  if (at < 0 || (members.length < 3 && !(members.length === 2 && few(el)))) return;
+  return { _members: members.map((member) => [member]), _position: at + 1, _level: el };
 };
 
 /** Rows that hold nothing but members are one list: position and length run over all of them. */
@@ -154,14 +155,14 @@ export const sketchOf = (group: Group, control: Element) => {
   }
   const signature = [...counts].filter(([, count]) => count >= sample.length * 0.6).map(([path]) => hash(path));
   const steps: string[] = [];
-  const record = group._members[group._position - 1] || [];
+  const record = group._members[group._position - 1]!;
   for (let at: Element | null = control; at && !record.includes(at) && steps.length < 12; at = parentOf(at)) steps.unshift(at.localName);
   return {
     position: group._position,
     length: group._members.length,
     signature: signature.sort((a, b) => a - b).slice(0, 32),
     container: containerName(group),
-    member: memberName(record[0] || group._level),
+    member: memberName(record[0]!),
     path: steps.join(">"),
   };
 };

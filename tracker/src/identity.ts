@@ -28,7 +28,7 @@ export const randomText = (length: number) => Array.from(random(length), (byte) 
 export const uuid = (now: number) => {
   const time = now.toString(16).padStart(12, "0");
   const hex = Array.from(random(10), (byte) => (byte + 256).toString(16).slice(1)).join("");
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${hex.slice(0, 3)}-${"89ab"[hex.charCodeAt(3) & 3]}${hex.slice(4, 7)}-${hex.slice(7, 19)}`;
+  return `${time}7${hex.slice(0, 3)}${"89ab"[hex.charCodeAt(3) & 3]}${hex.slice(4, 19)}`.replace(/(.{8})(....)(....)(....)/, "$1-$2-$3-$4-");
 };
 
 /** Storage where the settings and the browser allow it. */

@@ -6,9 +6,9 @@ import { describe, type Described } from "./describe";
 import { forget, identify, keep, quiet, uuid } from "./identity";
 import { cleanUrl, pageBlock, type Page } from "./page";
 import { gate, type Receipt } from "./privacy";
-import { add, clear, isEmpty, restore, type WireEvent } from "./queue";
+import { add, clear, restore, type WireEvent } from "./queue";
 import type { Properties } from "./record";
-import { flush, hold, leave, refresh, setOrigin, soon } from "./transport";
+import { flush, hold, leave, origin, refresh, setOrigin, soon } from "./transport";
 
 /** What the second script finds of the first. */
 export interface Bridge {
@@ -18,7 +18,8 @@ export interface Bridge {
   _signs: typeof signs;
   _consent: typeof setConsent;
   _page: (rich: Record<string, unknown>) => void;
-  _onPage: (run: () => void) => void;
+  /** Calls at once and at each page view (0), when a route leaves the page (1), when the page goes (2) or is hidden (3). */
+  _onPage: (run: (state: number) => void) => void;
   _on: typeof on;
 }
 
@@ -31,8 +32,12 @@ let user: string | undefined;
 let engaged = 0;
 let activeSince = 0;
 let depth = 0;
-let onPage: (() => void)[] = [];
+let shown = false;
+let coming = 0;
+let onPage: ((state: number) => void)[] = [];
 let later: (() => void)[] = [];
+
+const tell = (state: number) => onPage.forEach((run) => quiet(() => run(state)));
 
 const warn = (text: string) => console.warn("convizit: " + text);
 
@@ -50,35 +55,36 @@ const drain = () => {
 
 const emit = (type: string, described?: Described | null, properties: Properties = {}, time = Date.now(), name?: string) => {
   if (described === null || !settings.events.includes(type) || !mayTrack() || excludedPath(location.pathname)) return;
+  // What is set after it belongs to what follows.
   const at = page;
+  const mine = own;
+  const who = user;
+  const its = { ...(described && described.properties), ...properties };
   after(() => {
     const event: WireEvent = { id: uuid(time), type, time: new Date(time).toISOString() };
     const withheld = [...((described && described.withheld) || []), ...pageReceipts];
-    const all = { ...own, ...(described && described.properties), ...properties };
-    for (const key of Object.keys(all)) if (all[key] === undefined) delete all[key];
+    // Where there are too many, its own come first.
+    const all = checked({ ...its, ...mine, ...its }, name || type);
     if (described) event.descriptor = described.descriptor;
     if (name) event.name = gate(name, "name", withheld);
     if (Object.keys(all).length) event.properties = all;
     if (withheld.length) event.withheld = withheld;
-    add(event, { ...identify(time), ...(user && { user }), consent: consentNow(), page: at });
+    add(event, { ...identify(time), ...(who && { user: who }), consent: consentNow(), page: at });
     soon();
   });
 };
 
-const checked = (properties: unknown, what: string): Record<string, Value> => {
+/** What keeps the limits; the rest is refused with a warning. */
+const checked = (properties: Record<string, unknown>, what: string): Record<string, Value> => {
   const out: Record<string, Value> = {};
-  const entries = properties && typeof properties === "object" ? Object.entries(properties) : [];
-  for (const [key, value] of entries) {
+  let count = 0;
+  for (const [key, value] of Object.entries(properties)) {
     const problem =
-      Object.keys(out).length > 49
-        ? "over 50 properties"
-        : !key || key.length > 255
-          ? "key over 255 characters"
-          : value !== null && !/string|number|boolean/.test(typeof value)
-            ? "no string, number, boolean or null"
-            : String(value).length > 255 || value !== value
-              ? "over 255 characters"
-              : 0;
+      value !== null && (!/string|number|boolean/.test(typeof value) || value !== value)
+        ? "no string, number, boolean or null"
+        : !key || key.length > 255 || String(value).length > 255
+          ? "over 255 characters"
+          : ++count > 50 && "over 50 properties";
     if (problem) warn(`${what}: ${key}: ${problem}`);
     else out[key] = value as Value;
   }
@@ -86,17 +92,17 @@ const checked = (properties: unknown, what: string): Record<string, Value> => {
 };
 
 const api: Record<string, (...args: never[]) => void> = {
-  track: (name: string, properties?: unknown) => {
-    if (typeof name !== "string" || !name || name.length > 255) return warn("track: name over 255 characters");
-    emit("coded", undefined, checked(properties, "track"), Date.now(), name);
+  track: (name: string, properties?: Properties) => {
+    if (typeof name !== "string" || !name || name.length > 255) return warn("track: name needs 1 to 255 characters");
+    emit("coded", undefined, properties, Date.now(), name);
   },
-  setProperties: (properties: unknown) => {
-    own = { ...own, ...checked(properties, "setProperties") };
+  setProperties: (properties: Properties) => {
+    own = checked({ ...own, ...properties }, "setProperties");
   },
-  identify: (id: string, traits?: unknown) => {
-    if (typeof id !== "string" || !id || id.length > 128) return warn("identify: id over 128 characters");
+  identify: (id: string, traits?: Properties) => {
+    if (typeof id !== "string" || !id || id.length > 128) return warn("identify: id needs 1 to 128 characters");
     user = id;
-    emit("identify", undefined, checked(traits, "identify"));
+    emit("identify", undefined, traits);
   },
   reset: () => {
     drain();
@@ -104,7 +110,7 @@ const api: Record<string, (...args: never[]) => void> = {
     own = {};
     forget();
   },
-  page: (properties?: unknown) => viewed(checked(properties, "page")),
+  page: (properties?: Properties) => viewed(properties),
   consent: (state: never) => {
     const before = mayTrack();
     setConsent(state);
@@ -138,25 +144,37 @@ const viewed = (properties: Properties = {}, time = Date.now()) => {
   page = pageBlock(pageReceipts);
   engaged = depth = 0;
   activeSince = document.visibilityState === "visible" ? Date.now() : 0;
-  for (const run of onPage) run();
+  shown = true;
+  tell(0);
   emit("page_view", undefined, properties, time);
 };
 
-const left = () => {
+const left = (state: number) => {
+  // Only what was viewed can be left: no page made beforehand, no step of a redirect.
+  if (!shown) return;
+  shown = false;
+  tell(state);
   if (activeSince) engaged += Date.now() - activeSince;
   activeSince = 0;
   emit("page_leave", undefined, { "Engaged time": Math.round(engaged / 1000), "Scroll depth": Math.min(100, depth) });
+};
+
+const gone = () => {
+  drain();
+  keep();
+  leave();
 };
 
 /** A client-side route: the old page is left, the new one is viewed once its title is there. */
 const routed = () => {
   if (cleanUrl(location.href) === page.url) return;
   const time = Date.now();
-  left();
+  left(1);
   drain();
   // Clicks of the next moment belong to the new address already.
   page = pageBlock();
-  setTimeout(() => viewed({}, time), 80);
+  clearTimeout(coming);
+  coming = window.setTimeout(() => viewed({}, time), 80);
 };
 
 const wrap = (name: "pushState" | "replaceState") => {
@@ -187,11 +205,11 @@ const start = (given: Settings, script: string) => {
     _page: (rich) => {
       Object.assign(page, rich);
       hold(0);
-      if (!isEmpty()) soon();
+      soon();
     },
     _onPage: (run) => {
       onPage.push(run);
-      run();
+      run(0);
     },
     _on: on,
   };
@@ -223,26 +241,27 @@ const begin = () => {
   if ((document as unknown as { prerendering?: boolean }).prerendering) on(document, "prerenderingchange", view);
   else if (document.readyState === "loading") on(document, "DOMContentLoaded", view);
   else view();
-  wrap("pushState");
-  wrap("replaceState");
+  // A page may have frozen its history.
+  quiet(() => wrap("pushState"));
+  quiet(() => wrap("replaceState"));
   on(window, "popstate", () => setTimeout(routed));
   const navigation = (window as unknown as { navigation?: EventTarget }).navigation;
   if (navigation) on(navigation, "navigatesuccess", routed);
   on(document, "visibilitychange", () => {
-    if (document.visibilityState === "visible") activeSince = Date.now();
-    else {
+    if (document.visibilityState === "visible") {
+      activeSince = Date.now();
+      // What left without an answer.
+      soon();
+    } else {
       if (activeSince) engaged += Date.now() - activeSince;
       activeSince = 0;
-      drain();
-      keep();
-      leave();
+      tell(3);
+      gone();
     }
   });
   on(window, "pagehide", () => {
-    left();
-    drain();
-    keep();
-    leave();
+    left(2);
+    gone();
   });
   on(window, "pageshow", (event) => {
     if ((event as PageTransitionEvent).persisted) viewed();
@@ -254,13 +273,11 @@ const begin = () => {
   });
   on(window, "online", () => flush());
   setInterval(() => document.visibilityState === "visible" && refresh(), 60_000);
-  if (!isEmpty()) soon();
+  soon();
 };
 
-let origin = "";
 quiet(() => {
   const given = (window as unknown as { convizitSettings?: Settings }).convizitSettings;
   const script = document.currentScript as HTMLScriptElement | null;
-  origin = script && script.src ? new URL(script.src).origin : "";
-  if (given && origin) start(given, origin);
+  if (given && script && script.src) start(given, new URL(script.src).origin);
 });

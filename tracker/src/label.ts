@@ -75,7 +75,8 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   add(fold(attr(el, "alt")), "alt");
   if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
   add(fold(attr(el, "title")), "title");
-  if (field) add(fold(attr(el, "placeholder")), "placeholder");
+  // In a filled field it may say what was typed.
+  if (el.matches(":placeholder-shown")) add(fold(attr(el, "placeholder")), "placeholder");
   const [text, source] = found.find(([label]) => label) || fallback(el);
   return [text.slice(0, LABEL), source];
 };
@@ -87,7 +88,7 @@ const fallback = (el: Element): [string, string] => {
     slug(attr(image, "src")),
     slug((attr(image, "href") || attr(image, "xlink:href")).replace(/^.*#/, "")),
     slug(attr(el, "href")),
-    ...[attr(el, "data-testid"), el.id, attr(el, "name"), el.localName === "form" ? "" : attr(image, "class")].map((text) =>
+    ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), el.localName === "form" ? "" : attr(image, "class")].map((text) =>
       words(text.replace(/\b(fa\w?|icons?|svg|glyphicon|material)\b/g, "")),
     ),
   ];

@@ -20,17 +20,19 @@ export const attr = (el: Element, name: string) => el.getAttribute(name) || "";
 export const isField = (el: Element) =>
   !!el.closest(EDITED) || (el.localName === "input" && !/^(button|color|range|reset|submit|image|checkbox|radio)$/.test((el as HTMLInputElement).type));
 
-/** The composed parent: across shadow roots and, where the origin is the same, frames. */
-export const parentOf = (node: Element): Element | null => {
-  if (node.parentElement) return node.parentElement;
-  const root = node.getRootNode() as ShadowRoot;
-  if (root.host) return root.host;
+/** Out of a shadow root or, where the origin is the same, of a frame. */
+const outside = (node: Node): Element | null => {
+  const { host } = node.getRootNode() as ShadowRoot;
+  if (host) return host;
   try {
-    return node.ownerDocument.defaultView!.frameElement;
+    return node.ownerDocument!.defaultView!.frameElement;
   } catch {
     return null;
   }
 };
+
+/** The composed parent. */
+export const parentOf = (node: Element): Element | null => node.parentElement || outside(node);
 
 /** Whether nothing around the element forbids capture. */
 export const mayCapture = (el: Element | null): boolean => {
@@ -38,8 +40,7 @@ export const mayCapture = (el: Element | null): boolean => {
     const selector = excluded();
     for (let hops = 0; el; hops++) {
       if (hops > 20 || el.closest(selector)) return false;
-      const top: Element = (el.getRootNode() as ShadowRoot).host || el.ownerDocument.documentElement;
-      el = top === el.ownerDocument.documentElement ? parentOf(top) : top;
+      el = outside(el);
     }
     return true;
   } catch {
@@ -67,7 +68,7 @@ export const inPrivateForm = (el: Element): boolean => {
       return (
         /^(email|tel|password)$/.test(type) ||
         /^(?!on$|off$)./.test(attr(field, "autocomplete")) ||
-        (!/^(hidden|search|radio|checkbox|submit|button)$/.test(type) && new RegExp(settings.privateFields, "i").test(attr(field, "name") + " " + field.id + " " + attr(field, "aria-label")))
+        (!/^(hidden|search|radio|checkbox|submit|button)$/.test(type) && new RegExp(settings.privateFields, "i").test(attr(field, "name") + " " + attr(field, "id") + " " + attr(field, "aria-label")))
       );
     })
   );

@@ -38,43 +38,43 @@ export interface About {
   page: Page;
 }
 
-/** Bytes of a batch, of everything that waits, and events of a batch. */
-const BATCH = 32_000;
+/** Bytes of a batch (its page block may still grow up to 32 KiB), of everything that waits, and events of a batch. */
+const BATCH = 30_000;
 const WAITING = 400_000;
 const EVENTS = 100;
 
-const PREFIX = "convizit.q.";
 /** Made anew at each page load, in memory. */
 const tab = randomText(12);
 let sequence = 0;
 let dropped = 0;
-let open: (Batch & { _bytes?: number }) | undefined;
-/** Sealed: [batch, its JSON without sent]. Their ids and contents change no more. */
-let sealed: Batch[] = [];
+let open: Batch | undefined;
+let bytes = 0;
+let mark = "";
+/** Their ids and contents change no more. */
+export let sealed: Batch[] = [];
 
 const size = (value: unknown) => new Blob([JSON.stringify(value)]).size;
 
-const mark = ({ user, session, consent }: About) => JSON.stringify([user, session && session.id, consent]);
-const same = (batch: Batch, about: About) => batch.page === about.page && mark(batch) === mark(about);
-
 export const add = (event: WireEvent, about: About) => {
-  const bytes = size(event);
-  if (bytes > BATCH) {
+  const more = size(event);
+  if (more > BATCH) {
     dropped++;
     return;
   }
-  if (open && (!same(open, about) || open.events.length >= EVENTS || open._bytes! + bytes > BATCH)) seal();
+  const its = JSON.stringify({ ...about, page: 0 });
+  if (open && (open.page !== about.page || its !== mark || open.events.length >= EVENTS || bytes + more > BATCH)) seal();
   if (!open) {
-    open = { v: 1, key: settings.key, batch: `${tab}.${++sequence}`, sent: "", settings: settings.version, ...about, events: [], _bytes: size(about) + 300 };
+    open = { v: 1, key: settings.key, batch: `${tab}.${++sequence}`, sent: "", settings: settings.version, ...about, events: [] };
+    bytes = size(open) + 100;
+    mark = its;
   }
   open.events.push(event);
-  open._bytes! += bytes;
+  bytes += more + 1;
 };
 
 /** Closes the open batch, so that it can be sent. */
 export const seal = () => {
   if (!open) return;
-  delete open._bytes;
   // Its page may still change with the next events of another batch.
   open.page = { ...open.page };
   if (dropped) open.dropped = dropped;
@@ -90,10 +90,6 @@ export const seal = () => {
   store();
 };
 
-export const waiting = () => sealed;
-export const isEmpty = () => !open && !sealed.length;
-export const hasOpen = () => !!open;
-
 export const remove = (batch: Batch) => {
   sealed = sealed.filter((other) => other !== batch);
   store();
@@ -108,18 +104,21 @@ export const clear = () => {
 
 /** Keeps what waits for the next load, where storage is allowed. */
 export const store = () => {
-  quiet(() => (sealed.length ? storage()!.setItem(PREFIX + tab, JSON.stringify(sealed)) : storage()!.removeItem(PREFIX + tab)));
+  quiet(() => (sealed.length ? storage()!.setItem(prefix() + tab, JSON.stringify(sealed)) : storage()!.removeItem(prefix() + tab)));
 };
+
+/** Another project's tracker may live on the same origin. */
+const prefix = () => `convizit.q.${settings.key}.`;
 
 /** Takes over what earlier loads and other tabs left; a repeat is recognised by its ids. */
 export const restore = () =>
   quiet(() => {
     const from = storage()!;
     for (const name of Object.keys(from)) {
-      if (!name.startsWith(PREFIX) || name === PREFIX + tab) continue;
-      const left = JSON.parse(from.getItem(name) || "[]") as Batch[];
+      if (!name.startsWith(prefix())) continue;
+      const left = from.getItem(name)!;
       from.removeItem(name);
-      sealed.push(...left.filter((batch) => batch && batch.key === settings.key && Array.isArray(batch.events)));
+      quiet(() => sealed.push(...(JSON.parse(left) as Batch[]).filter((batch) => batch && batch.events)));
     }
     store();
   });

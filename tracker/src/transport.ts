@@ -1,12 +1,14 @@
 // Sending: batch after batch, tried again with backoff and jitter, never in the page's way.
 import { setSettings, settings, type Settings } from "./config";
-import { hasOpen, remove, seal, waiting, type Batch } from "./queue";
+import { remove, seal, sealed, type Batch } from "./queue";
 
 const MAX_WAIT = 300_000;
 /** Bytes that browsers let be in flight with keepalive. */
 const KEEPALIVE = 60_000;
+/** A server that says nothing for so long has not answered. */
+const PATIENCE = 30_000;
 
-let origin = "";
+export let origin = "";
 let sending = false;
 let failures = 0;
 let retryAt = 0;
@@ -28,9 +30,9 @@ const body = (batch: Batch) => JSON.stringify({ ...batch, sent: new Date().toISO
 export const backoff = (failures: number, retryAfter: number) =>
   Math.min(MAX_WAIT, Math.max(retryAfter, 1000 * 2 ** failures * (0.5 + Math.random() / 2)));
 
-const schedule = (millis: number) => {
+const schedule = (millis: number, run = flush) => {
   clearTimeout(timer);
-  timer = window.setTimeout(flush, millis);
+  timer = window.setTimeout(run, millis);
 };
 
 /** Until the page's rich block is there, at most 2 s, its first batch waits. */
@@ -46,12 +48,13 @@ export const soon = () => {
 };
 
 export const flush = (): void => {
-  if (hasOpen()) Date.now() < heldUntil ? soon() : seal();
-  const batch = waiting()[0];
+  Date.now() < heldUntil ? soon() : seal();
+  const batch = sealed[0];
   if (!batch || sending || !send) return;
   const rest = retryAt - Date.now();
   if (rest > 0) return schedule(rest);
   sending = true;
+  schedule(PATIENCE, () => again(0));
   post(body(batch), false).then((response) => answered(batch, response)).catch(() => again(0));
 };
 
@@ -72,25 +75,30 @@ const answered = (batch: Batch, response: Response) => {
   remove(batch);
   const version = response.headers.get("Convizit-Settings");
   if (version && +version !== settings.version) refresh();
-  if (waiting().length) flush();
+  // What came meanwhile goes with the next.
+  sealed.length ? flush() : soon();
 };
 
 /** The page goes: everything leaves at once; without an answer it stays stored and is sent again at the next load. */
 export const leave = () => {
-  if (hasOpen()) seal();
-  let flying = 0;
-  for (const batch of waiting().slice()) {
+  seal();
+  let bytes = 0;
+  for (const batch of sealed) {
+    // A page that goes is hidden too: each batch leaves once.
+    if (flying.has(batch)) continue;
     const text = body(batch);
-    flying += new Blob([text]).size;
-    if (flying > KEEPALIVE) return;
+    bytes += new Blob([text]).size;
+    if (bytes > KEEPALIVE) return;
+    flying.add(batch);
     try {
-      post(text, true).then((response) => response.status < 429 && remove(batch)).catch(() => {});
+      post(text, true).then((response) => response.status < 429 && remove(batch)).catch(() => {}).then(() => flying.delete(batch));
     } catch {
       navigator.sendBeacon(origin + "/v1/collect", text);
     }
   }
 };
 
+const flying = new WeakSet<Batch>();
 let fetched = 0;
 
 /** Newer settings take effect in this tab. */
@@ -100,7 +108,8 @@ export const refresh = () => {
   send(`${origin}/t/${settings.key}.json`, { credentials: "omit" })
     .then((response) => (response.ok ? response.json() : undefined))
     .then((next: Settings | undefined) => {
-      if (next && next.key === settings.key) setSettings({ ...settings, ...next });
+      // The second script finds them there.
+      if (next && next.key === settings.key) setSettings(((window as unknown as { convizitSettings: Settings }).convizitSettings = { ...settings, ...next }));
     })
     .catch(() => {});
 };

@@ -83,7 +83,7 @@ behaviour("the keyboard's click is a click", {
 
 behaviour("only buttons among inputs are clicked; fields are not", {
   page: "fields.html",
-  settings: { events: ["click"] },
+  settings: { events: ["click", "coded"] },
   do: async ({ page }) => {
     for (const id of ["text", "password", "email", "tel", "number", "date", "search", "area", "edited", "bold", "plain-edited", "given", "choice"]) await page.click(`#${id}`, { force: true, position: { x: 3, y: 3 } });
     await page.keyboard.press("Escape");

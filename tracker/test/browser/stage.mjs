@@ -153,7 +153,7 @@ function problemsOf(batch, text) {
       if (typeof value === "string") short(value, 255, `${what}.${key}`);
     }
   };
-  check(Buffer.byteLength(text) <= 33_500, "body over 32 KiB");
+  check(Buffer.byteLength(text) <= 32 * 1024, "body over 32 KiB");
   check(batch.v === 1, "v");
   check(/^[\w.:-]{1,128}$/.test(batch.batch), "batch id");
   check(!Number.isNaN(Date.parse(batch.sent)), "sent");

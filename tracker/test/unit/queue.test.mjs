@@ -8,66 +8,72 @@ const event = (bytes = 100) => ({ id: "0193a1f0-0000-7000-8000-000000000001", ty
 const bytes = (value) => Buffer.byteLength(JSON.stringify(value));
 
 test("a batch is closed at 100 events", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   const at = about();
   for (let count = 0; count < 250; count++) add(event(1), at);
   seal();
-  assert.deepEqual(waiting().map((batch) => batch.events.length), [100, 100, 50]);
+  assert.deepEqual(tab.sealed.map((batch) => batch.events.length), [100, 100, 50]);
 });
 
 test("a batch is closed below 32 KiB", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   const at = about();
   for (let count = 0; count < 40; count++) add(event(5000), at);
   seal();
-  assert.equal(waiting().reduce((sum, batch) => sum + batch.events.length, 0), 40);
-  for (const batch of waiting()) assert.ok(bytes(batch) <= 32 * 1024, String(bytes(batch)));
+  assert.equal(tab.sealed.reduce((sum, batch) => sum + batch.events.length, 0), 40);
+  for (const batch of tab.sealed) assert.ok(bytes(batch) <= 32 * 1024, String(bytes(batch)));
 });
 
 test("bytes are counted, not characters", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   const at = about();
   for (let count = 0; count < 20; count++) add({ ...event(), properties: { text: "字".repeat(2000) } }, at);
   seal();
-  for (const batch of waiting()) assert.ok(bytes(batch) <= 32 * 1024, String(bytes(batch)));
+  for (const batch of tab.sealed) assert.ok(bytes(batch) <= 32 * 1024, String(bytes(batch)));
 });
 
 test("a batch has one page, one session, one user and one consent", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   const at = about();
   add(event(), at);
   add(event(), at);
   add(event(), { ...at, page: { url: "other" } });
-  add(event(), { ...at, page: waiting()[0].page, session: { id: "t".repeat(16) } });
+  add(event(), { ...at, page: tab.sealed[0].page, session: { id: "t".repeat(16) } });
   add(event(), { ...at, user: "u1" });
   add(event(), { ...at, consent: { ...at.consent, ads: true } });
   seal();
-  assert.deepEqual(waiting().map((batch) => batch.events.length), [2, 1, 1, 1, 1]);
-  assert.equal(new Set(waiting().map((batch) => batch.batch)).size, 5);
+  assert.deepEqual(tab.sealed.map((batch) => batch.events.length), [2, 1, 1, 1, 1]);
+  assert.equal(new Set(tab.sealed.map((batch) => batch.batch)).size, 5);
 });
 
 test("one event that is larger than a batch is dropped and counted", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   add(event(40_000), about());
   add(event(), about());
   seal();
-  assert.deepEqual(waiting().map((batch) => [batch.events.length, batch.dropped]), [[1, 1]]);
+  assert.deepEqual(tab.sealed.map((batch) => [batch.events.length, batch.dropped]), [[1, 1]]);
 });
 
 test("a full queue drops the oldest, with a count of its events in the next batch", async () => {
-  const { add, seal, waiting } = await load();
+  const tab = await load();
+  const { add, seal } = tab;
   let sent = 0;
   for (let count = 0; count < 30; count++) {
     const at = about();
     for (let more = 0; more < 3; more++) add(event(9000), at), sent++;
     seal();
   }
-  const total = waiting().reduce((sum, batch) => sum + bytes(batch), 0);
+  const total = tab.sealed.reduce((sum, batch) => sum + bytes(batch), 0);
   assert.ok(total <= 400_000 && total > 300_000, String(total));
   add(event(), about());
   seal();
-  const kept = waiting().reduce((sum, batch) => sum + batch.events.length, 0);
-  const dropped = waiting().reduce((sum, batch) => sum + (batch.dropped ?? 0), 0);
+  const kept = tab.sealed.reduce((sum, batch) => sum + batch.events.length, 0);
+  const dropped = tab.sealed.reduce((sum, batch) => sum + (batch.dropped ?? 0), 0);
   assert.equal(kept + dropped, sent + 1);
   assert.ok(dropped > 0);
 });
@@ -77,28 +83,30 @@ test("what waits survives a load with ids and contents as they were", async () =
   const first = await load({ localStorage });
   first.add(event(), about({ url: "a" }));
   first.seal();
-  const before = JSON.stringify(first.waiting());
+  const before = JSON.stringify(first.sealed);
   const second = await load({ localStorage });
   second.restore();
-  assert.equal(JSON.stringify(second.waiting()), before);
+  assert.equal(JSON.stringify(second.sealed), before);
   assert.equal(Object.keys(localStorage).length, 1, "stored once");
-  second.remove(second.waiting()[0]);
+  second.remove(second.sealed[0]);
   assert.deepEqual(Object.keys(localStorage), []);
 });
 
-test("what an earlier load left malformed costs nothing else", async () => {
+test("what an earlier load left malformed costs nothing else, another project's is left alone", async () => {
   const localStorage = storage();
+  localStorage.setItem("convizit.q.pk_unit.aaa", "{");
+  localStorage.setItem("convizit.q.pk_unit.bbb", "[null,{}]");
+  localStorage.setItem("convizit.q.pk_unit.ccc", "7");
+  localStorage.setItem("convizit.q.pk_other.ddd", "[{\"events\":[]}]");
+  localStorage.setItem("other", "1");
   const first = await load({ localStorage });
   first.add(event(), about());
   first.seal();
-  localStorage.setItem("convizit.q.aaa", "{");
-  localStorage.setItem("convizit.q.bbb", "[null,{\"key\":\"other\",\"events\":[]}]");
-  localStorage.setItem("convizit.q.zzz", "7");
-  localStorage.setItem("other", "1");
   const second = await load({ localStorage });
   second.restore();
-  assert.equal(second.waiting().length, 1);
-  assert.equal(localStorage.getItem("other"), "1");
+  assert.equal(second.sealed.length, 1);
+  assert.deepEqual(Object.keys(localStorage).filter((name) => !name.startsWith("convizit.q.pk_unit.")), ["convizit.q.pk_other.ddd", "other"]);
+  assert.equal(Object.keys(localStorage).length, 3);
 });
 
 test("what earlier loads left is bounded too", async () => {
@@ -112,26 +120,28 @@ test("what earlier loads left is bounded too", async () => {
   next.restore();
   next.add(event(), about());
   next.seal();
-  const total = next.waiting().reduce((sum, batch) => sum + bytes(batch), 0);
+  const total = next.sealed.reduce((sum, batch) => sum + bytes(batch), 0);
   assert.ok(total <= 400_000, String(total));
 });
 
 test("a storage that is full, off or throws costs nothing but survival", async () => {
   for (const localStorage of [storage(50), undefined, null]) {
-    const { add, seal, waiting, restore } = await load({ localStorage });
+    const tab = await load({ localStorage });
+  const { add, seal, restore } = tab;
     restore();
     add(event(), about());
     seal();
-    assert.equal(waiting().length, 1);
+    assert.equal(tab.sealed.length, 1);
   }
 });
 
 test("without identity nothing is written", async () => {
   const localStorage = storage();
-  const { add, seal, waiting } = await load({ localStorage, changed: { identity: "none" } });
+  const tab = await load({ localStorage, changed: { identity: "none" } });
+  const { add, seal } = tab;
   add(event(), about());
   seal();
-  assert.equal(waiting().length, 1);
+  assert.equal(tab.sealed.length, 1);
   assert.deepEqual(Object.keys(localStorage), []);
 });
 
