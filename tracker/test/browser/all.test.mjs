@@ -2,5 +2,5 @@
 import { describe } from "node:test";
 
 describe("tracker", { concurrency: 4 }, async () => {
-  for (const part of ["click", "frames", "pages", "forms"]) await import(`./${part}.mjs`);
+  for (const part of process.env.PARTS?.split(",") ?? ["click", "frames", "pages", "forms", "privacy", "signals", "friction", "groups", "identity", "consent", "sending", "settings", "api", "harmless", "faces"]) await import(`./${part}.mjs`);
 });

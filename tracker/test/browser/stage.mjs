@@ -323,6 +323,7 @@ const short = (event) => `${event.type} ${JSON.stringify(event.label ?? event.na
  * A behaviour: open the page, act, compare.
  * - `page`: the file in test/pages; false when the action opens it
  * - `settings`, `context` (Playwright's), `host`, `answers`, `more`: the stage
+ * - `clock`: true where the test may let time pass, "paused" where nothing else may
  * - `before(visit)`: before the page is opened; `do(visit)`: the action
  * - `expect`: the events to come, in order, each by what matters of it; or a function of them
  * - `ignore`: types that do not matter here (`page_view`, `page_leave` and `web_vital` unless it says otherwise)
@@ -340,6 +341,8 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     const visit = new Visit(project, opened, { host });
     try {
       if (clock) await opened.clock.install();
+      // Time then stands still but for what the test lets pass.
+      if (clock === "paused") await opened.clock.pauseAt(Date.now() + 60_000);
       await prepare?.(visit);
       if (page) await visit.open(page);
       await act(visit);

@@ -1,0 +1,127 @@
+// What is never captured: ignored parts, addresses, exclusions, texts that tell a person.
+import { assert, behaviour } from "./stage.mjs";
+
+const nowhere = (pattern) => (visit) => visit.project.posts.forEach((post) => assert.doesNotMatch(post.text, pattern));
+
+behaviour("nothing inside an ignored part is captured, across shadow roots too", {
+  page: "ignored.html",
+  do: async (visit) => {
+    const { page } = visit;
+    await visit.withMore();
+    for (const id of ["inside", "button", "send", "show"]) await page.click(`#${id}`);
+    await page.selectOption("#select", "B");
+    await page.evaluate(() => document.querySelector("#call").addEventListener("click", (event) => event.preventDefault()));
+    await page.click("#call");
+    await page.click("#deep");
+    await page.click("#allowed");
+  },
+  expect: [{ type: "click", label: "Allowed" }],
+  then: nowhere(/Secret|Call us/),
+});
+
+behaviour("neighbours that are ignored are not read", {
+  page: "ignored.html",
+  do: async ({ page }) => {
+    await page.click("#neighbour");
+    await page.click("#partly");
+    await page.click("li:nth-child(2) .buy");
+  },
+  expect: [
+    { type: "click", label: "x", descriptor: { context: [{ kind: "section", name: "" }] } },
+    { type: "click", label: "Hello there" },
+    { type: "click", label: "Buy", descriptor: { group: { position: 2, length: 3 } } },
+  ],
+  then: nowhere(/Secret/),
+});
+
+behaviour("a text that tells a person is withheld, with a receipt without it", {
+  page: "pii.html",
+  do: async ({ page }) => {
+    await page.click("#mail");
+    await page.click("#phone");
+    await page.click("#in");
+    await page.evaluate(() => document.querySelector("#link").addEventListener("click", (event) => event.preventDefault()));
+    await page.click("#link");
+    await page.click(".b2");
+  },
+  expect: [
+    { type: "click", label: "", withheld: [{ field: "element.label", rule: "email", by: "browser" }, { field: "page.title", rule: "email" }] },
+    { type: "click", label: "", withheld: [{ field: "element.label", rule: "digits" }, { field: "page.title" }] },
+    { type: "click", label: "Repeat order", withheld: [{ field: "element.section", rule: "email" }, { field: "page.title" }] },
+    { type: "click", label: "Order", descriptor: { attributes: { href: undefined, "data-user": undefined, class: "order-link" } } },
+    { type: "click", label: "Profile", descriptor: { attributes: { id: undefined } } },
+  ],
+  then: (visit) => {
+    nowhere(/anna|5999|49151|token|abc/)(visit);
+    assert.equal(visit.project.batches[0].page.title, "");
+  },
+});
+
+behaviour("what a project excludes by selector is neither captured nor read", {
+  page: "excluded.html",
+  settings: { excludeSelectors: ",.no-track,#other" },
+  do: async ({ page }) => {
+    await page.click("#inside");
+    await page.click("#outside", { position: { x: 5, y: 5 } });
+  },
+  expect: [{ type: "click", label: "Outside" }],
+  then: nowhere(/Hidden/),
+});
+
+behaviour("a selector that the browser does not know captures nothing", {
+  page: "excluded.html",
+  settings: { excludeSelectors: ",:unknown-thing(" },
+  do: ({ page }) => page.click("#outside"),
+  expect: [],
+});
+
+behaviour("an excluded path is silent, the next one is not", {
+  settings: { excludePaths: "^(\\/plain.*|\\/account\\/.*)$" },
+  ignore: ["web_vital"],
+  do: async (visit) => {
+    await visit.page.click("#save");
+    await visit.silent();
+    assert.equal(visit.sent, 0);
+    await visit.open("nested.html");
+    await visit.page.click("#save");
+  },
+  expect: [{ type: "page_view", batch: { page: { url: /nested/ } } }, { type: "click" }],
+});
+
+behaviour("a route into an excluded path is left, and silent after that", {
+  page: "routes.html",
+  clock: true,
+  settings: { excludePaths: "^(\\/pushed)$" },
+  ignore: ["web_vital", "coded"],
+  settle: false,
+  do: async (visit) => {
+    await visit.settled();
+    await visit.page.click("#push");
+    await visit.page.clock.runFor(1000);
+    await visit.page.click("#same");
+    await visit.silent();
+  },
+  expect: (events) => assert.deepEqual(events.filter((event) => !/routes/.test(event.batch.page.url)), []),
+});
+
+behaviour("query values, fragments and referrers are cleaned", {
+  page: "plain.html?utm_source=news&email=anna@mail.example&token=abc123#secret-part",
+  ignore: ["page_leave", "web_vital"],
+  do: async (visit) => {
+    await visit.page.evaluate(() => document.body.insertAdjacentHTML("beforeend", "<a id=go href='/nested.html'>Go</a>"));
+    await visit.page.click("#go");
+    await visit.page.waitForURL(/nested/);
+    await visit.page.waitForFunction(() => window.convizit?._);
+  },
+  expect: (events) => {
+    assert.match(events[0].batch.page.url, /plain\.html\?utm_source=news&email&token$/);
+    assert.match(events.at(-1).batch.page.referrer, /^http:\/\/s\d+x\.localhost:\d+\/plain\.html(\?utm_source=news&email&token)?$/);
+  },
+  then: nowhere(/anna|abc123|secret-part/),
+});
+
+behaviour("fields whose names hide the form's own properties do not stop capture", {
+  page: "clobbered.html",
+  do: ({ page }) => page.click("#go"),
+  expect: [{ type: "click", label: "Go" }, { type: "submit", role: "form" }],
+});
