@@ -1,5 +1,5 @@
 // From the node under the pointer to the control: target, role, stable attributes, path, context chain.
-import { ariaName, textOf, words } from "./label";
+import { ariaName, iconOf, textOf, words } from "./label";
 import { attr, isField, mayRead, parentOf, ruleOf } from "./privacy";
 
 const WIDGET = /^(button|link|tab$|option|menuitem|checkb|radio$|switch|treei|combo|slider|spin|textb|searchb|gridc)/;
@@ -78,7 +78,7 @@ export const attributesOf = (el: Element): Record<string, string> => {
   }
   put("class", classWords(el).join(" "));
   const icon = el.querySelector("use");
-  if (icon) put("icon", (attr(icon, "href") || attr(icon, "xlink:href")).replace(/^.*#/, ""));
+  if (icon) put("icon", iconOf(icon));
   return out;
 };
 

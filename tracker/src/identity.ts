@@ -19,17 +19,12 @@ interface State {
 let memory: State | undefined;
 let saved = 0;
 
-const random = (count: number) => crypto.getRandomValues(new Uint8Array(count));
+/** Random bytes as hexadecimal digits. */
+export const randomHex = (bytes: number) => Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => (byte + 256).toString(16).slice(1)).join("");
 
-/** Random text of letters and digits; each carries about 5 bits. */
-export const randomText = (length: number) => Array.from(random(length), (byte) => (byte % 36).toString(36)).join("");
-
-/** UUID of version 7 (RFC 9562): 48 bits of time, then random. */
-export const uuid = (now: number) => {
-  const time = now.toString(16).padStart(12, "0");
-  const hex = Array.from(random(10), (byte) => (byte + 256).toString(16).slice(1)).join("");
-  return `${time}7${hex.slice(0, 3)}${"89ab"[hex.charCodeAt(3) & 3]}${hex.slice(4, 19)}`.replace(/(.{8})(....)(....)(....)/, "$1-$2-$3-$4-");
-};
+/** UUID of version 7 (RFC 9562): 48 bits of time, then 72 random ones. */
+export const uuid = (now: number) =>
+  (now.toString(16).padStart(12, "0") + 7 + randomHex(9)).replace(/(.{8})(....)(....)(...)/, "$1-$2-$3-8$4-");
 
 /** Storage where the settings and the browser allow it. */
 export const storage = (): Storage | undefined => (settings.identity === "none" ? undefined : window.localStorage);
@@ -92,7 +87,7 @@ export const identify = (now: number): { visitor?: string; session?: Session } =
   // Another tab may have gone on with the session or begun a new one.
   let state = memory && now - memory.last < 10_000 ? memory : load() || memory;
   const fresh = !state || now - state.last > IDLE;
-  if (fresh) state = { visitor: state ? state.visitor : randomText(22), session: randomText(16), start: now, last: now };
+  if (fresh) state = { visitor: state ? state.visitor : randomHex(14), session: randomHex(10), start: now, last: now };
   state!.last = Math.max(state!.last, now);
   memory = state;
   if (fresh || now - saved > 30_000) save(state!);

@@ -192,16 +192,16 @@ const start = (given: Settings, script: string) => {
   const queued = (ready.convizit && ready.convizit.q) || [];
   const convizit = (ready.convizit = ready.convizit || {});
   if (convizit._bridge) return;
-  const guarded: Record<string, (...args: unknown[]) => void> = {};
   for (const name of Object.keys(api)) {
-    convizit[name] = guarded[name] = (...args: unknown[]) => quiet(() => (api[name] as (...args: unknown[]) => void)(...args));
+    const run = api[name]!;
+    convizit[name] = api[name] = (...args) => quiet(() => run(...args));
   }
   convizit._bridge = {
     _emit: (type, el, properties) => emit(type, el && describe(el, type), properties),
     _clicks: clicks,
     _errors: errors,
     _signs: signs,
-    _consent: (state) => guarded.consent!(state),
+    _consent: (state) => api.consent!(state as never),
     _page: (rich) => {
       Object.assign(page, rich);
       hold(0);
@@ -215,7 +215,7 @@ const start = (given: Settings, script: string) => {
   };
   // Consent and opt-out of the queue come before the first event.
   const early = /^(consent|opt|setP)/;
-  const replay = (first: boolean) => queued.forEach(([name, args]) => early.test(name) === first && guarded[name]?.(...args));
+  const replay = (first: boolean) => queued.forEach(([name, args]) => early.test(name) === first && api[name]?.(...(args as unknown as never[])));
   replay(true);
   begin();
   replay(false);
@@ -271,7 +271,7 @@ const begin = () => {
     const whole = root.scrollHeight - root.clientHeight;
     if (whole > 0) depth = Math.max(depth, Math.round(((window.scrollY || 0) / whole) * 100));
   });
-  on(window, "online", () => flush());
+  on(window, "online", flush);
   setInterval(() => document.visibilityState === "visible" && refresh(), 60_000);
   soon();
 };

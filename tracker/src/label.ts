@@ -5,6 +5,8 @@ const LABEL = 120;
 
 export const fold = (text: string | null | undefined) => (text || "").replace(/\s+/g, " ").trim();
 
+const said = (el: Element, name: string) => fold(attr(el, name));
+
 const BLOCK = /^(d[dltiv]|h[\dre]|p$|pre|li|t[dhr]|br|[uo]l|section|article|f[io]|nav|main)/;
 
 /** Visible text with the names of images and labelled children; at most `limit` nodes are looked at. */
@@ -37,14 +39,14 @@ const byIds = (el: Element, attribute: string) => {
       .split(/\s+/)
       .map((id) => {
         const found = id && root.getElementById ? root.getElementById(id) : null;
-        return found && mayRead(found) ? fold(attr(found, "aria-label")) || textOf(found) : "";
+        return found && mayRead(found) ? said(found, "aria-label") || textOf(found) : "";
       })
       .join(" "),
   );
 };
 
 /** The name by aria-labelledby or aria-label. */
-export const ariaName = (el: Element) => byIds(el, "aria-labelledby") || fold(attr(el, "aria-label"));
+export const ariaName = (el: Element) => byIds(el, "aria-labelledby") || said(el, "aria-label");
 
 /** Words of an identifier: `add_toCart-btn` → `add to cart btn`; nothing where a machine made it. */
 export const words = (text: string) => {
@@ -67,29 +69,34 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   const labels = (el as HTMLInputElement).labels;
   const found: [string, string][] = [
     [byIds(el, "aria-labelledby"), "labelledby"],
-    [fold(attr(el, "aria-label")), "aria-label"],
+    [said(el, "aria-label"), "aria-label"],
   ];
   const add = (text: string, source: string) => found.push([text, source]);
   if (labels) add(fold([...labels].filter(mayRead).map((label) => textOf(label)).join(" ")), "label");
-  if (pressed) add(fold(attr(el, "value")) || { submit: "Submit", reset: "Reset" }[type] || "", "value");
-  add(fold(attr(el, "alt")), "alt");
+  if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[type] || "", "value");
+  add(said(el, "alt"), "alt");
   if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
-  add(fold(attr(el, "title")), "title");
+  add(said(el, "title"), "title");
   // In a filled field it may say what was typed.
-  if (el.matches(":placeholder-shown")) add(fold(attr(el, "placeholder")), "placeholder");
+  if (el.matches(":placeholder-shown")) add(said(el, "placeholder"), "placeholder");
   const [text, source] = found.find(([label]) => label) || fallback(el);
   return [text.slice(0, LABEL), source];
 };
 
+const ICON = /\b(fa\w?|icons?|svg|glyphicon|material)\b/g;
+
+/** The name of an icon in a sprite. */
+export const iconOf = (use: Element) => (attr(use, "href") || attr(use, "xlink:href")).replace(/^.*#/, "");
+
 const fallback = (el: Element): [string, string] => {
-  const image = el.querySelector("img,use,svg,i") || el;
+  const image = el.querySelector("img,use") || el.querySelector("svg,i") || el;
   const candidates = [
-    fold(attr(image, "alt")),
+    said(image, "alt"),
     slug(attr(image, "src")),
-    slug((attr(image, "href") || attr(image, "xlink:href")).replace(/^.*#/, "")),
+    slug(iconOf(image).replace(ICON, "")),
     slug(attr(el, "href")),
     ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), el.localName === "form" ? "" : attr(image, "class")].map((text) =>
-      words(text.replace(/\b(fa\w?|icons?|svg|glyphicon|material)\b/g, "")),
+      words(text.replace(ICON, "")),
     ),
   ];
   const text = candidates.find((candidate) => candidate.length > 1) || "";

@@ -1,7 +1,7 @@
 // Events become batches: one page, one session, one consent each; what is not answered stays stored.
 import { settings } from "./config";
 import type { Consent } from "./consent";
-import { quiet, randomText, storage, type Session } from "./identity";
+import { quiet, randomHex, storage, type Session } from "./identity";
 import type { Page } from "./page";
 import type { Receipt } from "./privacy";
 
@@ -44,7 +44,7 @@ const WAITING = 400_000;
 const EVENTS = 100;
 
 /** Made anew at each page load, in memory. */
-const tab = randomText(12);
+const tab = randomHex(8);
 let sequence = 0;
 let dropped = 0;
 let open: Batch | undefined;

@@ -1,5 +1,8 @@
 // Groups: position, length, the record's own texts, what is chosen around the control.
-import { assert, behaviour } from "./stage.mjs";
+import { assert, behaviour as within } from "./stage.mjs";
+
+// Time stands still, so that a busy machine does not cut a description short.
+const behaviour = (what, how) => within(what, { ...how, clock: "paused" });
 
 behaviour("a button in a card knows its card, its place and what is chosen", {
   page: "cards.html",
@@ -68,5 +71,5 @@ behaviour("what is chosen on a product's page goes with its button", {
 behaviour("a control far down a very long list has its place", {
   page: "huge.html",
   do: ({ page }) => page.evaluate(() => document.querySelector("#middle").click()),
-  expect: [{ type: "click", label: "Open", descriptor: (descriptor) => descriptor.cut || (descriptor.group.position === 1501 && descriptor.group.length === 3000) }],
+  expect: [{ type: "click", label: "Open", descriptor: { group: { position: 1501, length: 3000 } } }],
 });
