@@ -1,5 +1,5 @@
 // Who and which visit: cookie and storage, each the other's fallback; or nothing at all.
-import { assert, behaviour, origins, until } from "./stage.mjs";
+import { assert, behaviour, scriptOf, until } from "./stage.mjs";
 
 const DAY = 86_400;
 const cookieOf = async (visit) => (await visit.context.cookies(visit.url(""))).find((cookie) => cookie.name === "convizit");
@@ -42,7 +42,11 @@ behaviour("over TLS the cookie is Secure", {
   settings: { more: false },
   do: async (visit) => {
     const address = `https://www.${visit.project.key}.test/plain.html`;
-    await visit.context.route(address, (route) => route.fulfill({ contentType: "text/html", body: `<button>Save</button><script src="${origins.collector}/t/${visit.project.key}.js"></script>` }));
+    const script = `https://collect.${visit.project.key}.test/tracker.js`;
+    await visit.context.route(/^https:/, (route) => {
+      if (route.request().url() === address) return route.fulfill({ contentType: "text/html", body: `<script src="${script}"></script>` });
+      return route.request().url() === script ? route.fulfill({ contentType: "text/javascript", body: scriptOf(visit.project) }) : route.fulfill({ status: 204 });
+    });
     visit.page = await visit.context.newPage();
     await visit.page.goto(address);
     await visit.page.waitForFunction(() => window.convizit?._);

@@ -108,9 +108,11 @@ const collector = createServer((request, response) => {
     project.asked.settings++;
     return say(200, "application/json", JSON.stringify(project.settings));
   }
-  const settings = JSON.stringify(project.settings).replaceAll("<", "\\u003c");
-  say(200, "text/javascript; charset=utf-8", `window.convizitSettings=${settings};\n${dist("convizit.js")}`);
+  say(200, "text/javascript; charset=utf-8", scriptOf(project));
 });
+
+/** The tracker joined with the project's settings: crates/collector/src/script.rs, `build`. */
+export const scriptOf = (project) => `window.convizitSettings=${JSON.stringify(project.settings).replaceAll("<", "\\u003c")};\n${dist("convizit.js")}`;
 
 function collect(request, response) {
   const chunks = [];
