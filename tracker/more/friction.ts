@@ -46,7 +46,7 @@ if (bridge) {
     const address = location.href;
     setTimeout(() => {
       try {
-        if (bridge._errors.length > errors && control) bridge._emit("error_click", el);
+        if (bridge._errors.length > errors && control && el.isConnected) bridge._emit("error_click", el);
       } catch {
         /* nothing */
       }

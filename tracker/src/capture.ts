@@ -3,7 +3,7 @@ import { describe, type Described } from "./describe";
 import { quiet } from "./identity";
 import type { Properties } from "./record";
 
-export type Emit = (type: string, described?: Described | null, properties?: Properties, time?: number) => void;
+export type Emit = (type: string, described?: Described | null, properties?: Properties, time?: number) => unknown;
 
 // Whatever is no page: an extension that no server makes pages with.
 const FILES = /\.(?!html?$|php|aspx?$|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
@@ -19,10 +19,8 @@ const moved = () => signs._moved++;
 export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>
   target.addEventListener(type, (event) => quiet(() => run(event)), { capture: true, passive: true });
 
-const startOf = (event: Event): Element | null => {
-  const node = (event.composedPath()[0] || event.target) as Node | null;
-  return node && node.nodeType === 1 ? (node as Element) : (node && node.parentElement) || null;
-};
+/** What lies innermost, across open shadow roots; where it is no element, describing it fails and nothing is captured. */
+const startOf = (event: Event) => event.composedPath()[0] as Element;
 
 const listened = new WeakSet<object>();
 
@@ -34,7 +32,6 @@ export const listen = (view: Window, emit: Emit) => {
   listened.add(Object);
   on(view, "click", (event) => {
     const el = startOf(event);
-    if (!el) return;
     const { clientX, clientY } = event as MouseEvent;
     clicks.push([Date.now(), el, clientX, clientY]);
     if (clicks.length > 50) clicks.shift();
@@ -52,17 +49,29 @@ export const listen = (view: Window, emit: Emit) => {
       file ? { "File type": file[1]!.toLowerCase() } : outside ? { "Link domain": link.hostname } : {},
     );
   });
-  on(view, "change", (event) => {
-    const el = startOf(event);
-    if (el) emit("change", describe(el, "change"));
-  });
-  on(view, "submit", (event) => emit("submit", describe(startOf(event)!, "submit")));
+  const forms = (target: EventTarget) => {
+    for (const name of ["change", "submit"]) on(target, name, (event) => emit(name, describe(startOf(event), name)));
+  };
+  forms(view);
+  // These two stay inside a shadow root: whoever changes something in it has entered it first.
+  on(view, "focusin", (event) =>
+    event.composedPath().forEach((node) => {
+      if ((node as Node).nodeType !== 11 || listened.has(node)) return;
+      listened.add(node);
+      forms(node);
+    }),
+  );
   on(view, "copy", () => emit("copy"));
   on(view, "beforeprint", () => emit("print"));
   for (const name of ["error", "unhandledrejection"]) on(view, name, (event) => event.target === view && errors.length < 50 && errors.push(Date.now()));
   on(view, "scroll", moved);
   // An error where the origin is another.
-  const enter = (frame: Element) => quiet(() => listen((frame as HTMLIFrameElement).contentWindow!, emit));
+  const enter = (frame: Element) =>
+    quiet(() => {
+      const inner = (frame as HTMLIFrameElement).contentWindow as Window & { convizit?: { _bridge?: unknown } };
+      // A frame with a tracker of its own is a page of its own.
+      listen(inner, (...args) => inner.convizit?._bridge || emit(...args));
+    });
   // Frames added later announce themselves by their load event, which a document sees and a window does not.
   on(document, "load", (event) => enter(event.target as Element));
   document.querySelectorAll("iframe").forEach(enter);

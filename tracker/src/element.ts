@@ -12,6 +12,9 @@ const pointer = (el: Element) => {
   return !!view && view.getComputedStyle(el).cursor === "pointer";
 };
 
+/** Beyond it nothing is a part of something. */
+export const TOP = "main,body,html";
+
 /** The control of a click: nested spans and icons belong to it; [control, inert]. */
 export const controlOf = (start: Element): [Element, boolean] => {
   let el: Element | null = start;

@@ -1,6 +1,6 @@
 // Groups: from the control upwards, at each level siblings of equal shape are compared; the strongest level is the record.
 // Shape: multiset of tag paths to depth 3, Dice ≥ 0.5 (a linear stand-in for tree edit distance; see the naming reference).
-import { classWords } from "./element";
+import { classWords, TOP } from "./element";
 import { ariaName, textOf } from "./label";
 import { attr, mayRead, parentOf } from "./privacy";
 
@@ -62,7 +62,7 @@ const kin = (el: Element, among: Iterable<Element>) => {
 };
 
 const few = (el: Element) =>
-  /^(li|tr|option|article)$/.test(el.localName) || el.matches("[role=listitem],[role=row],[role=option],[role=tab],[role=menuitem],[itemscope]");
+  el.matches("li,tr,option,article,[role=listitem],[role=row],[role=option],[role=tab],[role=menuitem],[itemscope]");
 
 /** Records made of several siblings: dt + dd, header row + body row. */
 const periodic = (el: Element, parent: Element): Element[][] | undefined => {
@@ -105,7 +105,7 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
   let outer: Group | undefined;
   let score = 0;
   let at: Element | null = el;
-  for (let climb = 0; at && climb < 12 && !/^(main|body|html)$/.test(at.localName); climb++) {
+  for (let climb = 0; at && climb < 12 && !at.matches(TOP); climb++) {
     if (performance.now() > until) break;
     const level = levelOf(at);
     if (level) {
@@ -134,7 +134,7 @@ const memberName = (el: Element) => attr(el, "itemtype").split(/[/#]/).pop() || 
 
 const containerName = (group: Group): string => {
   let at: Element | null = group._level.parentElement;
-  for (let climb = 0; at && climb < 3 && !/^(main|body)$/.test(at.localName); climb++, at = at.parentElement) {
+  for (let climb = 0; at && climb < 3 && !at.matches(TOP); climb++, at = at.parentElement) {
     const before = at.previousElementSibling;
     const first = at.firstElementChild;
     const heading = [before, first].find((el) => el && /^(h\d|legend)$/.test(el.localName) && !el.contains(group._level) && mayRead(el));

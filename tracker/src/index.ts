@@ -26,6 +26,8 @@ export interface Bridge {
 type Value = string | number | boolean | null;
 
 let page: Page;
+/** Of the page that the events belong to: the address may be the next one's already. */
+let path: string;
 let pageReceipts: Receipt[] = [];
 let own: Record<string, Value> = {};
 let user: string | undefined;
@@ -54,7 +56,7 @@ const drain = () => {
 };
 
 const emit = (type: string, described?: Described | null, properties: Properties = {}, time = Date.now(), name?: string) => {
-  if (described === null || !settings.events.includes(type) || !mayTrack() || excludedPath(location.pathname)) return;
+  if (described === null || !settings.events.includes(type) || !mayTrack() || excludedPath(path)) return;
   // What is set after it belongs to what follows.
   const at = page;
   const mine = own;
@@ -139,9 +141,15 @@ const changed = (before: boolean) => {
   } else if (!before) viewed();
 };
 
+const look = () => {
+  path = location.pathname;
+  page = pageBlock((pageReceipts = []));
+};
+
 const viewed = (properties: Properties = {}, time = Date.now()) => {
-  pageReceipts = [];
-  page = pageBlock(pageReceipts);
+  // A prerendered page is viewed when it is shown.
+  if ((document as unknown as { prerendering?: boolean }).prerendering) return;
+  look();
   engaged = depth = 0;
   activeSince = document.visibilityState === "visible" ? Date.now() : 0;
   shown = true;
@@ -172,7 +180,7 @@ const routed = () => {
   left(1);
   drain();
   // Clicks of the next moment belong to the new address already.
-  page = pageBlock();
+  look();
   clearTimeout(coming);
   coming = window.setTimeout(() => viewed({}, time), 80);
 };
@@ -222,7 +230,7 @@ const start = (given: Settings, script: string) => {
 };
 
 const begin = () => {
-  page = pageBlock();
+  look();
   restore();
   listen(window, emit);
   if (settings.more) {
@@ -236,10 +244,10 @@ const begin = () => {
     // Where there is no idle callback the script comes after what runs now.
     ((window.requestIdleCallback || setTimeout) as (run: () => void, options: object) => void)(load, { timeout: 300 });
   }
-  const view = () => viewed();
-  // A prerendered page is viewed when it is shown.
-  if ((document as unknown as { prerendering?: boolean }).prerendering) on(document, "prerenderingchange", view);
-  else if (document.readyState === "loading") on(document, "DOMContentLoaded", view);
+  // A route may have come before the page was there.
+  const view = () => shown || viewed();
+  on(document, "prerenderingchange", view);
+  if (document.readyState === "loading") on(document, "DOMContentLoaded", view);
   else view();
   // A page may have frozen its history.
   quiet(() => wrap("pushState"));

@@ -68,3 +68,36 @@ behaviour("what a frame inside an ignored part shows is not captured", {
   do: ({ page }) => page.frameLocator("#ignored").locator("#inner").click(),
   expect: [],
 });
+
+behaviour("choices and submits inside a shadow root are captured", {
+  page: "shadow-form.html",
+  do: async ({ page }) => {
+    await page.focus("#stars");
+    await page.selectOption("#stars", "Two");
+    await page.click("#again");
+    await page.click("#send");
+  },
+  expect: [
+    { type: "change", label: "Stars", properties: { Option: "Two" } },
+    { type: "change", label: "Again", properties: { Checked: true } },
+    { type: "click", label: "Send" },
+    { type: "submit", role: "form", label: "Rate" },
+  ],
+});
+
+behaviour("a frame with a tracker of its own tells its clicks itself, once", {
+  page: "frame-own.html",
+  do: async (visit) => {
+    const frame = visit.page.frameLocator("#own");
+    await visit.page.frames().find((frame) => /plain/.test(frame.url())).waitForFunction(() => window.convizit?._);
+    await frame.locator("#save").click();
+    await visit.settled(visit.page.frames().find((frame) => /plain/.test(frame.url())));
+  },
+  expect: [{ type: "click", label: "Save", batch: { page: { url: /plain/ } } }],
+});
+
+behaviour("a frame that is still loading when the tracker begins is listened to once", {
+  page: "frame-own.html",
+  do: ({ page }) => page.frameLocator("#slow").locator("#inner").click(),
+  expect: [{ type: "click", label: "Inner button" }],
+});

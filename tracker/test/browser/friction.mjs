@@ -99,4 +99,5 @@ friction("a link that leaves is not dead", "dead.html", async (visit) => {
 friction("a click that an error follows is an error click", "error.html", ({ page }) => page.click("#broken"), [{ type: "error_click", label: "Broken" }, { type: "dead_click" }], [/missingFunction/]);
 friction("a promise that fails counts too", "error.html", ({ page }) => page.click("#rejects"), [{ type: "error_click", label: "Rejects" }, { type: "dead_click" }], [/no/]);
 friction("a click without an error is none", "error.html", ({ page }) => page.click("#fine"), []);
+friction("an ignored control that removes itself stays ignored", "error.html", ({ page }) => page.click("#gone"), [], [/missingToo/]);
 friction("an image that is missing is no error of a script", "error.html", ({ page }) => page.click("#image"), []);

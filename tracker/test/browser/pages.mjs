@@ -173,6 +173,7 @@ behaviour("a page made beforehand is viewed when it is shown", {
     window.activate = () => { beforehand = false; document.dispatchEvent(new Event("prerenderingchange")); };
   }),
   do: async (visit) => {
+    await visit.page.evaluate(() => { history.replaceState({}, "", "?view=1"); return new Promise((done) => setTimeout(done, 120)); });
     await visit.silent();
     assert.equal(visit.sent, 0);
     await visit.page.evaluate(() => window.activate());
@@ -208,4 +209,14 @@ behaviour("the page block has the product, its breadcrumb and its clean canonica
       },
     },
   }],
+});
+
+behaviour("a route before the page is there is one view", {
+  page: "early-route.html",
+  ignore,
+  do: async ({ page }) => {
+    await page.waitForFunction(() => window.slow && document.readyState === "complete");
+    await page.evaluate(() => new Promise((done) => setTimeout(done, 100)));
+  },
+  expect: (events) => assert.deepEqual(paths(events), ["page_view /early"]),
 });

@@ -1,5 +1,5 @@
 // What is never captured: ignored parts, addresses, exclusions, texts that tell a person.
-import { assert, behaviour } from "./stage.mjs";
+import { assert, behaviour, until } from "./stage.mjs";
 
 /** Receipts say field, rule, side and version: nothing of the text. */
 const receipts = (...some) => (found) =>
@@ -106,7 +106,21 @@ behaviour("a route into an excluded path is left, and silent after that", {
     await visit.page.click("#same");
     await visit.silent();
   },
-  expect: (events) => assert.deepEqual(events.filter((event) => !/routes/.test(event.batch.page.url)), []),
+  expect: (events) => {
+    assert.deepEqual(events.filter((event) => !/routes/.test(event.batch.page.url)), []);
+    assert.equal(events.at(-1).type, "page_leave");
+  },
+});
+
+behaviour("a route out of an excluded path tells nothing of it", {
+  page: "routes.html",
+  settings: { excludePaths: "^(\\/routes.*)$" },
+  ignore: ["web_vital"],
+  do: async (visit) => {
+    await visit.page.click("#push");
+    await until("the view", async () => (await visit.settled(), visit.got().some((event) => event.type === "page_view")));
+  },
+  expect: (events) => assert.deepEqual(events.map((event) => `${event.type} ${new URL(event.batch.page.url).pathname}`), ["page_view /pushed"]),
 });
 
 behaviour("query values, fragments and referrers are cleaned", {

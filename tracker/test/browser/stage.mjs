@@ -190,8 +190,10 @@ function problemsOf(batch, text) {
 const types = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".txt": "text/plain", ".webm": "video/webm", ".pdf": "application/pdf" };
 
 /** The site: the host's name says the project, so that each test has origins, cookies and storage of its own. */
-const site = createServer((request, response) => {
+const site = createServer(async (request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://site");
+  // What loads slowly.
+  await new Promise((done) => setTimeout(done, Number(searchParams.get("wait"))));
   const key = request.headers.host.split(":")[0].split(".").at(-2);
   const found = pathname === "/film.webm" ? path.join(root, "../demo/lacing.webm") : path.join(pages, path.basename(pathname));
   if (!path.extname(found) || !existsSync(found)) return response.writeHead(404).end();
