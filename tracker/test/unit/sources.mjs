@@ -1,9 +1,10 @@
 // Compiles the tracker's sources on the fly, each time with a state of their own, beside a window that holds what they need.
 import { build } from "esbuild";
+import { readFileSync } from "node:fs";
 import path from "node:path";
-import words from "../../src/words.json" with { type: "json" };
 
 const root = path.resolve(import.meta.dirname, "../..");
+const words = JSON.parse(readFileSync(path.join(root, "src/words.json"), "utf8"));
 const rooms = ["capture", "config", "consent", "element", "identity", "label", "page", "privacy", "queue", "record", "template", "transport"];
 
 const { outputFiles } = await build({
