@@ -338,7 +338,7 @@ const QUIET = ["page_view", "page_leave", "web_vital"];
  * - `silent`: nothing at all may be sent
  */
 export function behaviour(what, { page = "plain.html", settings, context = {}, host, answers, more, clock = false, errors = [], warnings = [], before: prepare, do: act = () => {}, expect = [], ignore = QUIET, friction = false, refused = false, silent = false, settle = true, then }) {
-  test(what, { timeout: 40_000 }, async () => {
+  test(what, { timeout: 90_000 }, async () => {
     const project = new Project(`s${++made}x`, settings);
     projects.set(project.key, project);
     project.answers = answers ?? [];
