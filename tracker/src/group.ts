@@ -11,13 +11,16 @@ export interface Group {
   _level: Element;
 }
 
-type Shape = Map<string, number>;
+/** How often each tag path occurs, by the path's hash, and how many elements were counted. */
+interface Shape {
+  _paths: Map<number, number>;
+  _size: number;
+}
 
 const SIBLINGS = 200;
 const NODES = 60;
 
 let shapes = new WeakMap<Element, Shape>();
-const sizes = new WeakMap<Shape, number>();
 
 /** Shapes hold for one look: the page changes between two. */
 export const forgetShapes = () => {
@@ -25,29 +28,29 @@ export const forgetShapes = () => {
 };
 
 const shapeOf = (el: Element): Shape => {
-  let shape = shapes.get(el);
+  let shape = shapes.get(el)!;
   if (shape) return shape;
-  shape = new Map();
-  let nodes = 0;
-  const walk = (at: Element, path: string, depth: number) => {
-    if (++nodes > NODES) return;
-    shape!.set(path, (shape!.get(path) || 0) + 1);
-    if (depth < 3) for (const child of at.children) walk(child, path + ">" + child.localName, depth + 1);
+  const paths = new Map<number, number>();
+  shapes.set(el, (shape = { _paths: paths, _size: 0 }));
+  const walk = (at: Element, path: number, depth: number) => {
+    if (shape._size >= NODES) return;
+    shape._size++;
+    // FNV-1a, 32 bits, going on from the path above: shapes are compared as sets, nothing depends on more.
+    for (const letter of at.localName) path = Math.imul(path ^ letter.charCodeAt(0), 0x01000193);
+    paths.set(path, (paths.get(path) || 0) + 1);
+    // Siblings one by one: walking an HTMLCollection takes twice as long.
+    if (depth < 3) for (let child = at.firstElementChild; child; child = child.nextElementSibling) walk(child, path, depth + 1);
   };
-  walk(el, el.localName, 0);
-  shapes.set(el, shape);
-  sizes.set(shape, Math.min(nodes, NODES));
+  walk(el, 0x811c9dc5, 0);
   return shape;
 };
 
-const sizeOf = (shape: Shape) => sizes.get(shape) || 1;
-
 const alike = (a: Shape, b: Shape) => {
   let both = 0;
-  a.forEach((count, path) => {
-    both += Math.min(count, b.get(path) || 0);
+  a._paths.forEach((count, path) => {
+    both += Math.min(count, b._paths.get(path) || 0);
   });
-  return (2 * both) / (sizeOf(a) + sizeOf(b)) >= 0.5;
+  return (2 * both) / (a._size + b._size) >= 0.5;
 };
 
 const kin = (el: Element, among: Iterable<Element>) => {
@@ -109,7 +112,7 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
     if (performance.now() > until) break;
     const level = levelOf(at);
     if (level) {
-      const size = level._members[level._position - 1]!.reduce((sum, part) => sum + sizeOf(shapeOf(part)), 0);
+      const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part)._size, 0);
       const value = Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
       if (value >= score) {
         score = value;
@@ -120,13 +123,6 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
     at = parentOf(at);
   }
   return [best, outer];
-};
-
-/** FNV-1a, 32 bits: signatures are compared as sets, nothing depends on their spread beyond that. */
-const hash = (text: string) => {
-  let out = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) out = Math.imul(out ^ text.charCodeAt(at), 0x01000193);
-  return out >>> 0;
 };
 
 /** What a member is called in the page: schema type, role, class word, tag. */
@@ -146,14 +142,14 @@ const containerName = (group: Group): string => {
 
 /** The group as it is sent. */
 export const sketchOf = (group: Group, control: Element) => {
-  const counts = new Map<string, number>();
+  const counts = new Map<number, number>();
   const sample = group._members.slice(0, 30);
   for (const record of sample) {
-    const paths = new Set<string>();
-    for (const part of record) shapeOf(part).forEach((_, path) => paths.add(path));
+    const paths = new Set<number>();
+    for (const part of record) shapeOf(part)._paths.forEach((_, path) => paths.add(path));
     paths.forEach((path) => counts.set(path, (counts.get(path) || 0) + 1));
   }
-  const signature = [...counts].filter(([, count]) => count >= sample.length * 0.6).map(([path]) => hash(path));
+  const signature = [...counts].filter(([, count]) => count >= sample.length * 0.6).map(([path]) => path >>> 0);
   const steps: string[] = [];
   const record = group._members[group._position - 1]!;
   for (let at: Element | null = control; at && !record.includes(at) && steps.length < 12; at = parentOf(at)) steps.unshift(at.localName);

@@ -247,8 +247,12 @@ const begin = () => {
   // A route may have come before the page was there.
   const view = () => shown || viewed();
   on(document, "prerenderingchange", view);
-  if (document.readyState === "loading") on(document, "DOMContentLoaded", view);
-  else view();
+  on(document, "DOMContentLoaded", () => {
+    view();
+    // The page's own scripts have set its title by now; what was captured before them belongs to the same page.
+    Object.assign(page, pageBlock((pageReceipts = [])));
+  });
+  if (document.readyState !== "loading") view();
   // A page may have frozen its history.
   quiet(() => wrap("pushState"));
   quiet(() => wrap("replaceState"));

@@ -1,6 +1,6 @@
 // Sending: batch after batch, tried again with backoff and jitter, never in the page's way.
 import { setSettings, settings, type Settings } from "./config";
-import { remove, seal, sealed, type Batch } from "./queue";
+import { remove, seal, sealed, size, tab, type Batch } from "./queue";
 
 const MAX_WAIT = 300_000;
 /** Bytes that browsers let be in flight with keepalive. */
@@ -13,6 +13,7 @@ let sending = false;
 let failures = 0;
 let retryAt = 0;
 let timer = 0;
+let due = 0;
 
 // What the page puts in its place later is not ours.
 const send = window.fetch && window.fetch.bind(window);
@@ -33,6 +34,7 @@ export const backoff = (failures: number, retryAfter: number) =>
 const schedule = (millis: number, run = flush) => {
   clearTimeout(timer);
   timer = window.setTimeout(run, millis);
+  due = Date.now() + millis;
 };
 
 /** Until the page's rich block is there, at most 2 s, its first batch waits. */
@@ -42,9 +44,11 @@ export const hold = (until: number) => {
   heldUntil = until;
 };
 
-/** Sends soon: a moment's events go together. */
+/** Sends soon: a moment's events go together, and steady clicks do not put off a sending that is due. */
 export const soon = () => {
-  if (!sending && Date.now() >= retryAt) schedule(Math.max(1000, heldUntil - Date.now()));
+  const now = Date.now();
+  const wait = Math.max(1000, heldUntil - now);
+  if (!sending && now >= retryAt && (due <= now || due > now + wait)) schedule(wait);
 };
 
 export const flush = (): void => {
@@ -84,10 +88,11 @@ export const leave = () => {
   seal();
   let bytes = 0;
   for (const batch of sealed) {
-    // A page that goes is hidden too: each batch leaves once.
-    if (flying.has(batch)) continue;
+    // A page that goes is hidden too: each batch leaves once. What earlier pages left has left with them: it waits for its
+    // answer in a page that stays.
+    if (flying.has(batch) || batch.batch.indexOf(tab)) continue;
     const text = body(batch);
-    bytes += new Blob([text]).size;
+    bytes += size(batch);
     if (bytes > KEEPALIVE) return;
     flying.add(batch);
     try {

@@ -14,6 +14,12 @@ behaviour("a load is one page view", {
   expect: [{ type: "page_view", batch: { page: { url: /\/routes\.html$/, title: "Start", language: "en", referrer: "" } } }],
 });
 
+behaviour("a title that the page's own script sets while it loads is the page's", {
+  page: "late-title.html",
+  ignore,
+  expect: [{ type: "page_view", batch: { page: { title: "Trail shoe" } } }],
+});
+
 for (const [id, to, title] of [["#push", "/pushed", "Pushed"], ["#replace", "/replaced", "Replaced"], ["#navigate", "/navigated", "Navigated"]]) {
   behaviour(`a client-side route is a leave and a view under its own title: ${to}`, {
     page: "routes.html",

@@ -263,3 +263,36 @@ behaviour("a batch without an answer at leaving comes again unchanged", {
   },
   expect: [{ type: "click" }],
 });
+
+behaviour("steady events do not put off their sending", {
+  clock: "paused",
+  settle: false,
+  do: async (visit) => {
+    await visit.page.clock.runFor(3000);
+    const before = visit.project.posts.length;
+    for (let at = 0; at < 8; at++) {
+      await track(visit.page, `Steady ${at}`);
+      await visit.page.clock.runFor(400);
+    }
+    await posts(visit, before + 1);
+  },
+  expect: (events) => assert.ok(names(events).includes("Steady 0")),
+});
+
+behaviour("what an earlier page left is not sent again by a page that goes at once", {
+  // Nothing leaves by itself: what is sent is sent by leaving.
+  clock: "paused",
+  settle: false,
+  ignore: ["page_leave", "web_vital", "page_view"],
+  do: async (visit) => {
+    await visit.page.click("#save");
+    await visit.leave();
+    await until("the click", () => visit.project.events.some((event) => event.type === "click"));
+    await visit.open("nested.html");
+    await visit.leave();
+    await until("the second page's leave", () => visit.project.events.some((event) => event.type === "page_leave" && /nested/.test(event.batch.page.url)));
+    const withClick = visit.project.posts.filter((post) => post.batch.events.some((event) => event.type === "click"));
+    assert.equal(withClick.length, 1);
+  },
+  expect: [{ type: "click" }],
+});
