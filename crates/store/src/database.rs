@@ -51,6 +51,8 @@ const SHARED: usize = 32;
 const SHARED_TIME: Duration = Duration::from_millis(10);
 /// Tries of a PostgreSQL transaction that lost a race.
 const TRIES: u32 = 8;
+/// How long PostgreSQL may take to let somebody in.
+const CONNECT: Duration = Duration::from_secs(4);
 
 /// Which engine a database runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,10 +75,12 @@ impl Database {
         sqlx::any::install_default_drivers();
         let url = format!("sqlite://{}?mode=rwc", file.display());
         let options: AnyConnectOptions = url.parse().during("open database")?;
-        let mut connection = AnyConnection::connect_with(&options).await.during("open database")?;
-        set_pragmas(&mut connection).await?;
-        check_pragmas(&mut connection, file).await?;
-        migrate(&mut connection, migrations).await?;
+        let mut connection = writer(&options).await?;
+        refuse_newer(&mut connection, migrations).await?;
+        // One transaction, so that of two processes that start at once the second finds what the first has made.
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.during("migrate")?;
+        migrate(&mut tx, migrations).await?;
+        tx.commit().await.during("migrate")?;
         let readers = AnyPoolOptions::new()
             .max_connections(4)
             .after_connect(|connection, _| {
@@ -86,25 +90,35 @@ impl Database {
                     Ok(())
                 })
             })
-            .connect_lazy_with(options);
+            .connect_lazy_with(options.clone());
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(write_all(connection, receiver));
+        tokio::spawn(write_all(options, connection, receiver));
         Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender) })
     }
 
     /// Connects to PostgreSQL and runs the migrations.
     pub(crate) async fn postgres(url: &str, migrations: &[&Migrator]) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let readers = AnyPoolOptions::new()
-            .max_connections(12)
-            .acquire_timeout(Duration::from_secs(10))
-            .connect(url)
-            .await
-            .during("connect to PostgreSQL")?;
-        let mut connection = readers.acquire().await.during("connect to PostgreSQL")?;
+        let options: AnyConnectOptions = url.parse().map_err(|_| no_address())?;
+        if !matches!(options.database_url.scheme(), "postgres" | "postgresql") {
+            return Err(no_address());
+        }
+        // Not by the pool, which takes a refused connection for a server that is starting, and says only that time is over.
+        let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options)).await;
+        let mut connection = connecting
+            .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
+            .map_err(|error| unreachable(&error.to_string()))?;
+        for migrator in migrations {
+            refuse_newer(&mut connection, migrator).await?;
+        }
         for migrator in migrations {
             migrate(&mut connection, migrator).await?;
         }
+        connection.close().await.during("connect to PostgreSQL")?;
+        let readers = AnyPoolOptions::new()
+            .max_connections(12)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(options);
         Ok(Self { engine: Engine::Postgres, readers, writer: None })
     }
 
@@ -168,8 +182,13 @@ impl Database {
     }
 }
 
+/// By SQLSTATE, since a server speaks its own language: serialization failure, deadlock, and two that gave their rows one
+/// number or made one table at the same moment.
 fn lost_race(problem: &str) -> bool {
-    problem.contains("could not serialize") || problem.contains("deadlock detected")
+    problem.contains("(40001)")
+        || problem.contains("(40P01)")
+        || (problem.contains("(23505)")
+            && ["notices_pkey", "notices_unresolved", "pg_type_typname"].iter().any(|name| problem.contains(name)))
 }
 
 async fn queue<T, F>(writer: &mpsc::Sender<Write>, name: &'static str, work: F) -> Result<T, StoreError>
@@ -184,46 +203,80 @@ where
     value.downcast::<T>().map(|value| *value).map_err(|_| gone())
 }
 
-async fn write_all(mut connection: AnyConnection, mut jobs: mpsc::Receiver<Write>) {
+async fn write_all(options: AnyConnectOptions, connection: AnyConnection, mut jobs: mpsc::Receiver<Write>) {
+    let mut connection = Some(connection);
     while let Some(first) = jobs.recv().await {
         let start = Instant::now();
         let mut done: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
         let mut next = Some(first);
-        let mut failed = connection.execute("BEGIN IMMEDIATE").await.err();
+        let mut failed = begin(&mut connection, &options).await.err();
         while let Some(job) = next.take() {
-            let answer = match &failed {
-                Some(error) => Err(StoreError::Database { action: job.name, problem: error.to_string() }),
-                None => run_one(&mut connection, &job).await,
+            let answer = match (&failed, &mut connection) {
+                (None, Some(connection)) => {
+                    let (answer, broken) = run_one(connection, &job).await;
+                    failed = broken.err();
+                    answer
+                }
+                _ => Err(not_written(job.name, failed.as_ref())),
             };
             done.push((job.answer, answer));
             if failed.is_none() && done.len() < SHARED && start.elapsed() < SHARED_TIME {
                 next = jobs.try_recv().ok();
             }
         }
-        if failed.is_none() {
-            failed = connection.execute("COMMIT").await.err();
-            if failed.is_some() {
-                // A failed commit may leave the transaction open; whatever it was, it is not committed.
-                connection.execute("ROLLBACK").await.ok();
-            }
+        if failed.is_none()
+            && let Some(connection) = &mut connection
+        {
+            failed = connection.execute("COMMIT").await.during("commit").err();
+        }
+        if failed.is_some()
+            && let Some(connection) = connection.take()
+        {
+            // Whether its transaction is still open is unknown; closing ends it, and what it holds is not committed.
+            connection.close().await.ok();
         }
         for (sender, answer) in done {
-            let answer = match (&failed, answer) {
-                (Some(error), Ok(_)) => Err(StoreError::Database { action: "commit", problem: error.to_string() }),
-                (_, answer) => answer,
-            };
+            let answer =
+                if failed.is_some() && answer.is_ok() { Err(not_written("commit", failed.as_ref())) } else { answer };
             sender.send(answer).ok();
         }
     }
-    connection.close().await.ok();
+    if let Some(connection) = connection {
+        connection.close().await.ok();
+    }
 }
 
-async fn run_one(connection: &mut AnyConnection, job: &Write) -> Answer {
-    connection.execute("SAVEPOINT job").await.during(job.name)?;
+fn not_written(action: &'static str, error: Option<&StoreError>) -> StoreError {
+    let problem = error.map_or_else(|| "the database is closed".to_owned(), ToString::to_string);
+    StoreError::Database { action, problem }
+}
+
+/// Begins a transaction, on a new connection after one that failed.
+async fn begin(connection: &mut Option<AnyConnection>, options: &AnyConnectOptions) -> Result<(), StoreError> {
+    let open = match connection.take() {
+        Some(open) => open,
+        None => writer(options).await?,
+    };
+    connection.insert(open).execute("BEGIN IMMEDIATE").await.during("begin").map(|_| ())
+}
+
+/// A connection that may write.
+async fn writer(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
+    let mut connection = AnyConnection::connect_with(options).await.during("open database")?;
+    set_pragmas(&mut connection).await?;
+    check_pragmas(&mut connection, options.database_url.path()).await?;
+    Ok(connection)
+}
+
+/// Runs a job behind a savepoint; an error beside its answer says that the transaction around it is broken: a full or
+/// failing disk ends the whole of it, and what would follow on the same connection would be a transaction of its own.
+async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result<(), StoreError>) {
+    if let Err(error) = connection.execute("SAVEPOINT job").await.during(job.name) {
+        return (Err(not_written(job.name, Some(&error))), Err(error));
+    }
     let answer = (job.run)(connection).await;
     let end = if answer.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-    connection.execute(end).await.during(job.name)?;
-    answer
+    (answer, connection.execute(end).await.during(job.name).map(|_| ()))
 }
 
 async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
@@ -240,22 +293,37 @@ async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn check_pragmas(connection: &mut AnyConnection, file: &Path) -> Result<(), StoreError> {
+async fn check_pragmas(connection: &mut AnyConnection, file: &str) -> Result<(), StoreError> {
     let mode: String =
         sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.during("read pragmas")?;
     let synchronous: i64 =
         sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.during("read pragmas")?;
     if mode != "wal" || synchronous != 2 {
         return Err(StoreError::Unusable(format!(
-            "{}: SQLite does not hold journal_mode=WAL and synchronous=FULL here (it says {mode} and {synchronous}); use a local disk",
-            file.display()
+            "{file}: SQLite does not hold journal_mode=WAL and synchronous=FULL here (it says {mode} and {synchronous}); use a local disk"
         )));
     }
     Ok(())
 }
 
-/// Runs what is missing; refuses a database that a newer build has migrated.
-async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
+/// Without the address, which holds a password.
+fn no_address() -> StoreError {
+    StoreError::Invalid(
+        "the address of PostgreSQL cannot be read: check that it is like postgres://user:password@host:5432/database, \
+         with signs such as @, : and / in the password written as %40, %3A and %2F"
+            .to_owned(),
+    )
+}
+
+fn unreachable(problem: &str) -> StoreError {
+    StoreError::Unusable(format!(
+        "cannot connect to PostgreSQL ({problem}): check that it runs, and the host, port, user, password and database \
+         of its address"
+    ))
+}
+
+/// Refuses a database that a newer build has migrated.
+async fn refuse_newer(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
     let family = migrations.iter().map(|migration| migration.version / 1000).next().unwrap_or(0);
     let newest = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
     let applied: Option<i64> =
@@ -272,10 +340,14 @@ async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Resul
                 .to_owned(),
         ));
     }
-    // On PostgreSQL both families stand in one table: each steps over what is the other's.
-    let mut own = Migrator::with_migrations(migrations.iter().cloned().collect());
-    own.set_ignore_missing(true);
-    own.run(connection).await.map_err(|error| StoreError::Database { action: "migrate", problem: error.to_string() })
+    Ok(())
+}
+
+async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
+    migrations
+        .run(connection)
+        .await
+        .map_err(|error| StoreError::Database { action: "migrate", problem: error.to_string() })
 }
 
 /// Rows in pieces of a few fixed sizes, so that each statement's text, and with it its plan, is used again.
@@ -302,4 +374,114 @@ pub(crate) fn insert_rows(head: &str, columns: usize, rows: usize, tail: &str) -
     sql.push(' ');
     sql.push_str(tail);
     sql
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static CONTROL: Migrator = sqlx::migrate!("migrations/control");
+
+    async fn with_tables(folder: &Path) -> Database {
+        let database = Database::sqlite(&folder.join("test.db"), &CONTROL).await.unwrap();
+        let tables = "CREATE TABLE parents (id BIGINT PRIMARY KEY); \
+                      CREATE TABLE rows (id BIGINT PRIMARY KEY, parent BIGINT REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED, text TEXT)";
+        run(&database, tables).await.unwrap();
+        database
+    }
+
+    async fn run(database: &Database, sql: &'static str) -> Result<(), StoreError> {
+        database
+            .run_tx("test", move |connection| {
+                Box::pin(async move { connection.execute(sqlx::raw_sql(sql)).await.during("test").map(|_| ()) })
+            })
+            .await
+    }
+
+    async fn ids(database: &Database) -> Vec<i64> {
+        sqlx::query_scalar("SELECT id FROM rows ORDER BY id").fetch_all(database.readers()).await.unwrap()
+    }
+
+    /// Jobs that wait while the writer is held, so that they share one transaction.
+    async fn together(database: &Database, jobs: &[&'static str]) -> Vec<bool> {
+        let (go, wait) = oneshot::channel::<()>();
+        let wait = std::sync::Arc::new(tokio::sync::Mutex::new(Some(wait)));
+        let held = database.clone();
+        let holder = tokio::spawn(async move {
+            held.run_tx("hold", move |_| {
+                let wait = std::sync::Arc::clone(&wait);
+                Box::pin(async move {
+                    if let Some(wait) = wait.lock().await.take() {
+                        wait.await.ok();
+                    }
+                    Ok(())
+                })
+            })
+            .await
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let jobs: Vec<_> = jobs
+            .iter()
+            .map(|sql| {
+                let (database, sql) = (database.clone(), *sql);
+                tokio::spawn(async move { run(&database, sql).await.is_ok() })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        go.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        let mut answers = Vec::new();
+        for job in jobs {
+            answers.push(job.await.unwrap());
+        }
+        answers
+    }
+
+    const ONE: &str = "INSERT INTO rows (id) VALUES (1)";
+    const TWO: &str = "INSERT INTO rows (id) VALUES (2)";
+
+    #[tokio::test]
+    async fn a_job_that_fails_takes_no_neighbour_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = with_tables(folder.path()).await;
+        let half = "INSERT INTO rows (id) VALUES (7); INSERT INTO rows (id) VALUES (1)";
+        assert_eq!(together(&database, &[ONE, half, TWO]).await, [true, false, true]);
+        assert_eq!(ids(&database).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_fails_every_job_of_it_and_no_later_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = with_tables(folder.path()).await;
+        let orphan = "INSERT INTO rows (id, parent) VALUES (7, 7)";
+        assert_eq!(together(&database, &[ONE, orphan, TWO]).await, [false; 3]);
+        assert_eq!(ids(&database).await, [0; 0]);
+        assert_eq!(together(&database, &[ONE, TWO]).await, [true; 2]);
+        assert_eq!(ids(&database).await, [1, 2]);
+    }
+
+    /// A full disk can end the whole transaction in the middle: what shared it failed, what comes later is told the truth.
+    #[tokio::test]
+    async fn what_a_full_disk_ended_is_not_answered_and_what_follows_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = with_tables(folder.path()).await;
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(database.readers()).await.unwrap();
+        // SQLite answers a file at its page limit as it answers a full disk.
+        let limit = |pages: i64| {
+            database.run_tx("limit", move |connection| {
+                let sql = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+                Box::pin(async move { connection.execute(sqlx::raw_sql(sql)).await.during("test").map(|_| ()) })
+            })
+        };
+        limit(pages).await.unwrap();
+        let large = "INSERT INTO rows (id, text) VALUES (7, hex(zeroblob(60000)))";
+        let answers = together(&database, &[ONE, large, TWO]).await;
+        assert!(!answers[1]);
+        let expected: Vec<i64> =
+            [(answers[0], 1), (answers[2], 2)].iter().filter(|(ok, _)| *ok).map(|(_, id)| *id).collect();
+        assert_eq!(ids(&database).await, expected, "the answers were {answers:?}");
+        limit(1_000_000).await.unwrap();
+        run(&database, large).await.unwrap();
+        assert!(ids(&database).await.contains(&7));
+    }
 }

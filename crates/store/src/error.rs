@@ -52,6 +52,10 @@ pub(crate) trait During<T> {
 
 impl<T> During<T> for Result<T, sqlx::Error> {
     fn during(self, action: &'static str) -> Result<T, StoreError> {
-        self.map_err(|error| StoreError::Database { action, problem: error.to_string() })
+        self.map_err(|error| {
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+            StoreError::Database { action, problem: format!("{error}{code}") }
+        })
     }
 }

@@ -5,14 +5,16 @@
 //! live there and the journal stays a local file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
 use convizit_model::{Clock, Destination, Outcome, Timestamp};
+use sqlx::migrate::Migrator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,16 +37,22 @@ use database::Database;
 use journal::{Bounds, Journal, SqliteJournal};
 use projects::KeyCache;
 
-static CONTROL: sqlx::migrate::Migrator = sqlx::migrate!("migrations/control");
-static DATA: sqlx::migrate::Migrator = sqlx::migrate!("migrations/data");
+static CONTROL: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/control")));
+static DATA: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/data")));
 
-/// How often other processes' changes are looked for, counters saved and small upkeep done.
+/// On PostgreSQL both folders share one table of what was applied, and each finds the other's entries there.
+fn one_of_two(mut migrator: Migrator) -> Migrator {
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// How often other processes' changes are looked for and counters saved.
 const LOOK: Duration = Duration::from_secs(1);
-/// Rounds of `LOOK` between two rounds of upkeep.
-const UPKEEP_ROUNDS: u32 = 5;
+/// Time between two rounds of upkeep.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Where the data is, and its bounds.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreConfig {
     /// Data folder; made with mode 0700 when missing. Holds journal.db, data.db, control.db and the journal's mark.
     pub folder: PathBuf,
@@ -56,6 +64,20 @@ pub struct StoreConfig {
     pub queue_bytes: usize,
     /// Free disk space that the collector never uses, default 64 MiB.
     pub reserve_bytes: u64,
+}
+
+/// Without the database's address, which holds a password.
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes } = self;
+        f.debug_struct("StoreConfig")
+            .field("folder", folder)
+            .field("database", &database.as_ref().map(|_| "…"))
+            .field("journal_bytes", journal_bytes)
+            .field("queue_bytes", queue_bytes)
+            .field("reserve_bytes", reserve_bytes)
+            .finish()
+    }
 }
 
 impl StoreConfig {
@@ -188,7 +210,13 @@ impl Store {
             stop: CancellationToken::new(),
         }));
         store.refresh().await?;
-        tokio::spawn(look(store.clone()));
+        tokio::spawn(each(LOOK, store.clone(), async |store| {
+            // What cannot be read must not keep what was counted from being saved.
+            let (seen, saved) = (store.refresh().await, store.save_counters().await);
+            seen.and(saved)
+        }));
+        // Apart, since upkeep may have much to do.
+        tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
         Ok(store)
     }
 
@@ -314,21 +342,14 @@ impl Store {
     }
 }
 
-/// Looks for other processes' changes and saves counters each second until the store is closed.
-async fn look(store: Store) {
-    let mut round: u32 = 0;
+/// Does something again and again until the store is closed.
+async fn each(time: Duration, store: Store, act: impl AsyncFn(&Store) -> Result<(), StoreError>) {
     loop {
         tokio::select! {
             () = store.0.stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(time) => {}
         }
-        round = round.wrapping_add(1);
-        let done = async {
-            store.refresh().await?;
-            store.save_counters().await?;
-            if round.is_multiple_of(UPKEEP_ROUNDS) { store.upkeep().await } else { Ok(()) }
-        };
-        if let Err(error) = done.await {
+        if let Err(error) = act(&store).await {
             tracing::warn!(%error, "upkeep of the store failed; it is tried again");
         }
     }

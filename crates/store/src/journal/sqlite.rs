@@ -1,5 +1,6 @@
 //! The journal in SQLite: opening with its checks, appending, reading along the chain.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -49,6 +50,13 @@ impl SqliteJournal {
     /// `Unusable` when the journal ends before its mark or before `processed`, when its newest batch is damaged, when
     /// its schema is newer, or when the file does not sync: each in one sentence that says what to do.
     pub async fn open(folder: &Path, keys: Arc<KeyRing>, bounds: Bounds, processed: u64) -> Result<Self, StoreError> {
+        // One process after the other: the file and its mark are made one after the other, too.
+        let _opening = {
+            let folder = folder.to_owned();
+            blocking("lock the data folder", move || File::open(folder).and_then(|file| file.lock().map(|()| file)))
+                .await?
+                .map_err(|error| cannot("lock the data folder", &error))?
+        };
         // The mark first: another process may append meanwhile, and the journal is then only further.
         let mark = {
             let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
