@@ -15,9 +15,13 @@ use crate::{Store, StoredEvent};
 /// Events of a frame that is merged no more.
 const FULL: i64 = 1_000;
 /// Frames joined in one step: together they take far less than 20 ms.
-const STEP: i64 = 24;
-/// Decompressed bytes of a frame at most: what `build` and `merge` keep.
-const FRAME_BYTES: usize = 16 << 20;
+const STEP: usize = 24;
+/// Neighbours that make a merge worth its rewrite while a day is not over.
+const WORTH: i64 = 7;
+/// Decompressed bytes of a frame that `merge` adds no more to; one that `build` makes has at most one event more.
+const FULL_BYTES: usize = 4 << 20;
+/// Decompressed bytes of a frame at most, far above what `build` and `merge` make of them.
+const FRAME_BYTES: usize = 64 << 20;
 
 /// A frame to be written.
 pub(crate) struct Frame {
@@ -36,7 +40,15 @@ pub(crate) fn build(
 ) -> Result<(Vec<Frame>, i64), StoreError> {
     let mut frames = Vec::new();
     let mut number = last;
-    for events in events.chunk_by(|a, b| a.day == b.day) {
+    let mut bytes = 0;
+    // The page of a small batch is in each of its events, so a thousand of them can be far more than a frame's bytes.
+    let together = |a: &NewEvent, b: &NewEvent| {
+        bytes += a.json.len();
+        let goes_on = a.day == b.day && bytes < FULL_BYTES;
+        bytes = if goes_on { bytes } else { 0 };
+        goes_on
+    };
+    for events in events.chunk_by(together) {
         for events in events.chunks(usize::try_from(FULL).unwrap_or(usize::MAX)) {
             let lines: Vec<&[u8]> = events.iter().map(|event| event.json.as_slice()).collect();
             let first = number + 1;
@@ -70,6 +82,33 @@ pub(crate) async fn insert(connection: &mut AnyConnection, project: i64, frames:
     }
     insert.execute(connection).await.during("insert frames")?;
     Ok(())
+}
+
+/// Runs of neighbouring frames, from first to last number, that fit into one each.
+///
+/// While more may come, a frame waits until its followers hold as many events as it does: so each event is rewritten
+/// about log2(1 000) times, and not once for every few that come after it.
+fn runs(frames: &[(i64, i64)], day_is_over: bool) -> Vec<(i64, i64)> {
+    let mut runs = Vec::new();
+    let mut rest = frames;
+    while let Some(&(first, end)) = rest.first() {
+        let (mut count, mut last) = (1, end);
+        for &(start, end) in rest.iter().skip(1).take(STEP - 1) {
+            if start != last + 1 || end - first >= FULL {
+                break;
+            }
+            (count, last) = (count + 1, end);
+        }
+        let (run, after) = rest.split_at(count);
+        rest = after;
+        let worth = |&&(start, end): &&(i64, i64)| day_is_over || end - start < last - end;
+        if let Some(&(first, end)) = run.iter().find(worth)
+            && end < last
+        {
+            runs.push((first, last));
+        }
+    }
+    runs
 }
 
 impl Store {
@@ -156,34 +195,46 @@ impl Store {
 
     /// Joins small neighbouring frames; returns whether there was something to join.
     pub(crate) async fn merge_frames(&self, today: i64) -> Result<bool, StoreError> {
-        // Where a day is not over, wait until there are enough to be worth a rewrite: each event is then rewritten about
-        // as often as the logarithm of 1 000 to that base.
+        // Days with neighbours that fit into one frame: where a day is not over, when there are enough to be worth it.
         let worth = query(
-            "SELECT project, day FROM frames WHERE last - first + 1 < $1 GROUP BY project, day \
-             HAVING COUNT(*) >= $2 OR (day < $3 AND COUNT(*) > 1) LIMIT 16",
+            "SELECT project, day FROM (SELECT project, day, first, last, LAG(first) OVER days AS start, LAG(last) OVER days AS before \
+             FROM frames WINDOW days AS (PARTITION BY project, day ORDER BY first)) neighbours \
+             WHERE before = first - 1 AND last - start < $1 GROUP BY project, day HAVING day < $2 OR COUNT(*) >= $3",
         )
-        .bind(FULL / 2)
-        .bind(8_i64)
+        .bind(FULL)
         .bind(today)
+        .bind(WORTH)
         .fetch_all(self.data().readers())
         .await
         .during("find frames to merge")?;
         let mut merged = false;
         for row in worth {
-            merged |= self.merge_day(row.get(0), row.get(1)).await?;
+            let (project, day): (i64, i64) = (row.get(0), row.get(1));
+            let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
+                .bind(project)
+                .bind(day)
+                .fetch_all(self.data().readers())
+                .await
+                .during("find frames to merge")?;
+            let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            for (first, last) in runs(&frames, day < today) {
+                match self.merge_run(project, day, first, last).await {
+                    // Another process has merged them.
+                    Err(StoreError::Moved { .. }) => {}
+                    done => merged |= done?,
+                }
+            }
         }
         Ok(merged)
     }
 
-    async fn merge_day(&self, project: i64, day: i64) -> Result<bool, StoreError> {
+    async fn merge_run(&self, project: i64, day: i64, from: i64, to: i64) -> Result<bool, StoreError> {
         let rows = query(
-            "SELECT first, last, body FROM frames WHERE project = $1 AND day = $2 AND first >= \
-             (SELECT MIN(first) FROM frames WHERE project = $1 AND day = $2 AND last - first + 1 < $3) ORDER BY first LIMIT $4",
+            "SELECT first, last, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
         )
         .bind(project)
-        .bind(day)
-        .bind(FULL / 2)
-        .bind(STEP)
+        .bind(from)
+        .bind(to)
         .fetch_all(self.data().readers())
         .await
         .during("read frames to merge")?;
@@ -193,10 +244,14 @@ impl Store {
         for row in &rows {
             let (start, end): (i64, i64) = (row.get(0), row.get(1));
             let body: Vec<u8> = row.get(2);
+            if bytes > FULL_BYTES && parts.len() > 1 {
+                break;
+            }
+            if bytes > FULL_BYTES {
+                (bytes, parts) = (0, Vec::new());
+            }
             if parts.is_empty() {
                 first = start;
-            } else if start != last + 1 || end - first + 1 > FULL || bytes > FRAME_BYTES / 2 {
-                break;
             }
             let lines = open(self.keys(), project, start, &body)?;
             bytes += lines.len();
@@ -228,5 +283,46 @@ impl Store {
             })
             .await?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use convizit_model::EventId;
+    use proptest::prelude::*;
+
+    fn event(day: i64, text: &str) -> NewEvent {
+        let id = EventId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        // As serde_json writes it: a line break in a text is escaped.
+        NewEvent { id, name: 1, hour: day * 24, day, json: serde_json::to_vec(text).unwrap() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_event_comes_back_under_its_number(
+            texts in prop::collection::vec((0..3_i64, ".{0,40}"), 0..60), last in 0..i64::MAX / 2, project in 1..9_i64,
+        ) {
+            let keys = KeyRing::ephemeral().unwrap();
+            let mut texts = texts;
+            texts.sort_by_key(|(day, _)| *day);
+            let events: Vec<NewEvent> = texts.iter().map(|(day, text)| event(*day, text)).collect();
+            let (frames, end) = build(&keys, project, last, &events).unwrap();
+            prop_assert_eq!(end, last + i64::try_from(events.len()).unwrap());
+            let (mut next, mut found) = (last + 1, Vec::new());
+            for frame in &frames {
+                prop_assert_eq!(frame.first, next);
+                next = frame.last + 1;
+                let lines = open(&keys, project, frame.first, &frame.body).unwrap();
+                let lines: Vec<_> = lines.split(|byte| *byte == b'\n').map(|line| (frame.day, line.to_vec())).collect();
+                prop_assert_eq!(i64::try_from(lines.len()).unwrap(), frame.last - frame.first + 1);
+                found.extend(lines);
+                prop_assert!(open(&keys, project + 1, frame.first, &frame.body).is_err());
+                prop_assert!(open(&keys, project, frame.first + 1, &frame.body).is_err());
+            }
+            prop_assert_eq!(found, events.into_iter().map(|event| (event.day, event.json)).collect::<Vec<_>>());
+        }
     }
 }
