@@ -95,15 +95,32 @@ impl Store {
         for project in self.projects().await? {
             let days = i64::from(project.settings.retention_days);
             longest = longest.max(days);
-            let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
-                       (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)";
-            while self.step(sql, vec![project.number, today - days, STEP]).await? > 0 {}
-            let sql = "DELETE FROM samples WHERE project = $1 AND number < (SELECT COALESCE(MIN(first), 0) FROM frames WHERE project = $1)";
-            self.step(sql, vec![project.number]).await?;
-            let sql = "DELETE FROM counts WHERE project = $1 AND hour < $2";
-            self.step(sql, vec![project.number, (today - days) * 24]).await?;
+            self.steps(
+                "DELETE FROM frames WHERE project = $1 AND first IN \
+                 (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)",
+                &[project.number, today - days],
+            )
+            .await?;
+            // Without a frame there is no sample: what is stored in the meantime has a higher number than the last one.
+            let last = self.last_event(project.number).await?;
+            self.steps(
+                "DELETE FROM samples WHERE project = $1 AND (name, number) IN (SELECT name, number FROM samples WHERE project = $1 \
+                 AND number < (SELECT COALESCE(MIN(first), $2) FROM frames WHERE project = $1) LIMIT $3)",
+                &[project.number, last + 1],
+            )
+            .await?;
+            self.steps(
+                "DELETE FROM counts WHERE project = $1 AND (name, hour) IN \
+                 (SELECT name, hour FROM counts WHERE project = $1 AND hour < $2 LIMIT $3)",
+                &[project.number, (today - days) * 24],
+            )
+            .await?;
         }
-        self.step("DELETE FROM state WHERE expires < $1", vec![today]).await?;
+        self.steps(
+            "DELETE FROM state WHERE (project, kind, key) IN (SELECT project, kind, key FROM state WHERE expires < $1 LIMIT $2)",
+            &[today],
+        )
+        .await?;
         if longest == 0 {
             return Ok(());
         }
@@ -134,44 +151,42 @@ impl Store {
 
     /// Deletes what is left of projects that are no more. Their seen ids go with their day.
     async fn forget_removed(&self) -> Result<(), StoreError> {
-        let rows = query("SELECT project FROM progress")
-            .fetch_all(self.data().readers())
-            .await
-            .during("list data of projects")?;
+        // A project that never had an event has counters, or a destination's cursor. 0 is of records that name no project.
+        let rows =
+            query("SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors")
+                .fetch_all(self.data().readers())
+                .await
+                .during("list data of projects")?;
         let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
         for row in rows {
             let number: i64 = row.get(0);
-            if alive.contains(&number) {
+            if number == 0 || alive.contains(&number) {
                 continue;
             }
-            for table in [
-                "frames",
-                "state",
-                "counts",
-                "samples",
-                "outcomes",
-                "quarantine",
-                "cursors",
-                "dead_letters",
-                "progress",
+            // What names the project to this list goes last.
+            for sql in [
+                "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
+                "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
+                "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
+                "DELETE FROM samples WHERE project = $1 AND (name, number) IN \
+                 (SELECT name, number FROM samples WHERE project = $1 LIMIT $2)",
+                "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
+                "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
+                 (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",
+                "DELETE FROM cursors WHERE project = $1 AND destination IN (SELECT destination FROM cursors WHERE project = $1 LIMIT $2)",
+                "DELETE FROM outcomes WHERE project = $1 AND outcome IN (SELECT outcome FROM outcomes WHERE project = $1 LIMIT $2)",
+                "DELETE FROM progress WHERE project IN (SELECT project FROM progress WHERE project = $1 LIMIT $2)",
             ] {
-                // Only the names above are composed.
-                let sql = format!("DELETE FROM {table} WHERE project = $1");
-                self.data()
-                    .run_tx("forget project", move |connection| {
-                        let sql = sql.clone();
-                        Box::pin(async move {
-                            query(AssertSqlSafe(sql))
-                                .bind(number)
-                                .execute(connection)
-                                .await
-                                .during("forget project")
-                                .map(|_| ())
-                        })
-                    })
-                    .await?;
+                self.steps(sql, &[number]).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes in steps until nothing is left to delete; the last parameter of `sql` is the rows of a step.
+    async fn steps(&self, sql: &'static str, values: &[i64]) -> Result<(), StoreError> {
+        let values: Vec<i64> = values.iter().copied().chain([STEP]).collect();
+        while self.step(sql, values.clone()).await? > 0 {}
         Ok(())
     }
 
