@@ -2,5 +2,16 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
+mod destinations;
+mod engines;
+mod failing_disk;
+mod frames;
 mod journal;
 mod journal_crash;
+mod notices;
+mod postgres;
+mod projects;
+mod schema;
+mod seen;
+mod upkeep;
+mod work;

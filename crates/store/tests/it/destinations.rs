@@ -1,0 +1,133 @@
+//! Destinations: their secrets sealed, their cursors moved by one reader, their dead letters kept.
+
+use convizit_model::{Destination, DestinationKind, NoticeKind, Project};
+use convizit_store::{DeadLetter, DestinationState, Store, StoreError};
+use sqlx::Row as _;
+
+use crate::engines::{Place, events, on_both_engines, work};
+
+on_both_engines!(
+    a_destination_is_made_changed_and_removed_with_all_it_has,
+    a_secret_is_sealed_at_its_place,
+    one_of_two_readers_moves_a_cursor,
+    dead_letters_are_written_with_the_cursor,
+    a_paused_destination_says_why,
+);
+
+fn hook(project: &Project, name: &str) -> Destination {
+    Destination {
+        project: project.id.clone(),
+        name: name.to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
+    }
+}
+
+async fn state(store: &Store, project: &Project, name: &str) -> DestinationState {
+    let states = store.destinations(Some(&project.id)).await.unwrap();
+    states.into_iter().find(|state| state.destination.name == name).unwrap()
+}
+
+fn letters(numbers: std::ops::Range<i64>) -> Vec<DeadLetter> {
+    numbers.map(|number| DeadLetter { number, reason: format!("status 422 ({number})") }).collect()
+}
+
+async fn a_destination_is_made_changed_and_removed_with_all_it_has(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.commit_work(work(0, &shop, events(0..5))).await.unwrap();
+    for (name, problem) in [("", "1 to 64"), ("Hook", "a-z"), (&"x".repeat(65), "1 to 64")] {
+        let error = store.save_destination(&hook(&shop, name), None, false).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(ref text) if text.contains(problem)), "{name}: {error}");
+    }
+    let nowhere = Destination { project: "none".parse().unwrap(), ..hook(&shop, "hook") };
+    let error = store.save_destination(&nowhere, None, false).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { what: "project", .. }), "{error}");
+
+    store.save_destination(&hook(&shop, "new"), None, false).await.unwrap();
+    store.save_destination(&hook(&shop, "whole"), None, true).await.unwrap();
+    assert_eq!((state(&store, &shop, "new").await.cursor, state(&store, &shop, "whole").await.cursor), (5, 0));
+    store.advance(&shop.id, "whole", 0, 3, letters(2..3)).await.unwrap();
+    let changed = Destination { enabled: false, ..hook(&shop, "whole") };
+    store.save_destination(&changed, None, true).await.unwrap();
+    let expected = DestinationState { destination: changed, cursor: 3, dead: 1 };
+    assert_eq!(state(&store, &shop, "whole").await, expected, "a change leaves cursor and dead letters");
+    assert_eq!(store.destinations(None).await.unwrap().len(), 2);
+
+    store.remove_destination(&shop.id, "whole").await.unwrap();
+    assert_eq!(store.destinations(Some(&shop.id)).await.unwrap().len(), 1);
+    assert_eq!(store.dead_letters(&shop.id, "whole", 10).await.unwrap().len(), 0);
+    let error = store.remove_destination(&shop.id, "whole").await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { what: "destination", .. }), "{error}");
+    store.save_destination(&hook(&shop, "whole"), None, false).await.unwrap();
+    assert_eq!(state(&store, &shop, "whole").await.cursor, 5, "one of the same name begins anew");
+}
+
+async fn a_secret_is_sealed_at_its_place(place: Place) {
+    let (store, shop) = place.shop().await;
+    let secret = "whsec_canary-of-the-destination";
+    store.save_destination(&hook(&shop, "a"), Some(secret), false).await.unwrap();
+    store.save_destination(&hook(&shop, "b"), None, false).await.unwrap();
+    store.save_destination(&hook(&shop, "a"), None, false).await.unwrap();
+    assert_eq!(store.destination_secret(&shop.id, "a").await.unwrap().as_deref(), Some(secret));
+    assert_eq!(store.destination_secret(&shop.id, "b").await.unwrap(), None);
+    let error = store.destination_secret(&shop.id, "c").await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { what: "destination", .. }), "{error}");
+
+    let mut sql = place.behind("control").await;
+    let row = sqlx::query("SELECT body, secret FROM destinations WHERE name = 'a'").fetch_one(&mut sql).await.unwrap();
+    let (body, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
+    assert!(!body.contains("canary") && !sealed.windows(6).any(|bytes| bytes == b"canary"));
+    sqlx::query("UPDATE destinations SET secret = $1 WHERE name = 'b'").bind(sealed).execute(&mut sql).await.unwrap();
+    let error = store.destination_secret(&shop.id, "b").await.unwrap_err();
+    assert!(matches!(error, StoreError::Keys(_)), "a secret moved to another row opened: {error}");
+    assert!(!error.to_string().contains("canary"));
+}
+
+async fn one_of_two_readers_moves_a_cursor(place: Place) {
+    let (store, shop) = place.shop().await;
+    let other = place.open().await;
+    store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
+    for from in 0..10 {
+        let (a, b) = tokio::join!(
+            store.advance(&shop.id, "hook", from, from + 1, letters(from..from + 1)),
+            other.advance(&shop.id, "hook", from, from + 1, letters(from + 100..from + 101)),
+        );
+        let (won, lost) = if a.is_ok() { (a, b) } else { (b, a) };
+        won.unwrap();
+        assert!(matches!(lost, Err(StoreError::Moved { .. })), "{lost:?}");
+    }
+    let end = state(&store, &shop, "hook").await;
+    assert_eq!((end.cursor, end.dead), (10, 10), "who lost wrote no dead letter");
+}
+
+async fn dead_letters_are_written_with_the_cursor(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
+    store.advance(&shop.id, "hook", 0, 250, letters(1..251)).await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.dead, 250);
+    let newest = store.dead_letters(&shop.id, "hook", 3).await.unwrap();
+    assert_eq!(newest.iter().map(|letter| letter.number).collect::<Vec<_>>(), [250, 249, 248]);
+    assert_eq!(newest[0].reason, "status 422 (250)");
+    let error = store.advance(&shop.id, "hook", 0, 300, letters(251..300)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Moved { ref what } if what.contains("hook")), "{error}");
+    let unmoved = state(&store, &shop, "hook").await;
+    assert_eq!((unmoved.cursor, unmoved.dead), (250, 250));
+}
+
+async fn a_paused_destination_says_why(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.save_destination(&hook(&shop, "hook"), Some("whsec_x"), false).await.unwrap();
+    store.pause_destination(&shop.id, "hook", Some("it answered 410")).await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.destination.paused.as_deref(), Some("it answered 410"));
+    let notices = store.notices(false).await.unwrap();
+    assert_eq!(
+        (notices.len(), notices[0].kind, notices[0].subject.as_str()),
+        (1, NoticeKind::DestinationPaused, "hook")
+    );
+    assert!(notices[0].text.contains("it answered 410") && notices[0].text.contains("convizit destination resume"));
+    store.pause_destination(&shop.id, "hook", None).await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.destination.paused, None);
+    assert_eq!(store.destination_secret(&shop.id, "hook").await.unwrap().as_deref(), Some("whsec_x"));
+}

@@ -1,0 +1,91 @@
+//! How a database is opened: fresh, again, by two at once, of a newer build, out of reach.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use convizit_model::ProjectSettings;
+use convizit_store::{Store, StoreConfig, StoreError};
+use sqlx::Connection as _;
+
+use crate::engines::{Place, events, on_both_engines, stored, work};
+
+on_both_engines!(
+    a_fresh_database_is_made_and_found_again,
+    two_processes_start_on_a_fresh_database_at_once,
+    a_database_of_a_newer_build_is_refused_with_what_to_do,
+);
+
+async fn a_fresh_database_is_made_and_found_again(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.journal_append("a record".into()).await.unwrap();
+    store.commit_work(work(0, &shop, events(0..3))).await.unwrap();
+    store.close().await;
+    drop(store);
+    for _ in 0..2 {
+        let store = place.open().await;
+        assert_eq!(store.project(&shop.id).await.unwrap(), shop);
+        assert_eq!(stored(&store, shop.number, 0).await, [0, 1, 2]);
+        assert_eq!(store.worker_offset().await.unwrap(), 1);
+        store.close().await;
+    }
+}
+
+async fn two_processes_start_on_a_fresh_database_at_once(place: Place) {
+    let (a, b) = tokio::join!(place.try_open(), place.try_open());
+    let (a, b) = (a.unwrap(), b.unwrap());
+    a.create_project(&"shop".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    assert_eq!(b.projects().await.unwrap().len(), 1);
+}
+
+async fn a_database_of_a_newer_build_is_refused_with_what_to_do(place: Place) {
+    place.shop().await.0.close().await;
+    for (file, version) in [("data", 2999_i64), ("control", 1999)] {
+        let mut sql = place.behind(file).await;
+        sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, 'later', TRUE, $2, 0)")
+            .bind(version)
+            .bind(vec![1_u8])
+            .execute(&mut sql)
+            .await
+            .unwrap();
+        let error = place.try_open().await.err().expect("a newer database was opened");
+        assert!(matches!(error, StoreError::Unusable(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("newer convizit") && text.contains("start that version"), "{text}");
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = $1").bind(version).execute(&mut sql).await.unwrap();
+        sql.close().await.unwrap();
+    }
+    place.open().await.close().await;
+}
+
+async fn refused(place: &Place, url: &str) -> String {
+    let config = StoreConfig { database: Some(url.to_owned()), ..StoreConfig::in_folder(place.folder.path()) };
+    let start = Instant::now();
+    let error = Store::open(config, Arc::clone(&place.keys), place.clock.clone()).await.err().expect(url).to_string();
+    assert!(start.elapsed() < Duration::from_secs(5), "{url}: an answer after {:?}", start.elapsed());
+    error
+}
+
+#[tokio::test]
+async fn an_unreachable_postgresql_says_what_to_do_and_keeps_the_password() {
+    let place = Place::postgres();
+    let mut sql = place.behind("data").await;
+    sqlx::raw_sql("CREATE USER secretive PASSWORD 'right-one'").execute(&mut sql).await.unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let socket = place.cluster.as_ref().unwrap().url("secretive:canary-password");
+    for url in [
+        format!("postgres://user:canary-password@127.0.0.1:{free}/events"),
+        socket.clone(),
+        socket.replace("/postgres?", "/missing?").replace("canary-password", "right-one"),
+        "postgres://user:canary-password@host.invalid/events".to_owned(),
+        "postgres://user:canary-password@127.0.0.1:port/events".to_owned(),
+        "postgress://user:canary-password@127.0.0.1/events".to_owned(),
+        "user:canary-password@127.0.0.1/events".to_owned(),
+    ] {
+        let text = refused(&place, &url).await;
+        assert!(!text.contains("canary") && !text.contains("right-one"), "the password stands in: {text}");
+        assert!(text.contains("PostgreSQL") && text.contains("check"), "{url}: {text}");
+        let config = StoreConfig { database: Some(url), ..StoreConfig::in_folder(place.folder.path()) };
+        let text = format!("{config:?}");
+        assert!(!text.contains("canary") && !text.contains("right-one"), "the password stands in: {text}");
+    }
+}

@@ -1,0 +1,254 @@
+//! Upkeep: only what is old goes, in steps; what was counted is saved; of a removed project nothing stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use convizit_model::outcome::{Filter, Refusal};
+use convizit_model::{
+    Destination, DestinationKind, NoticeKind, Outcome, Project, ProjectSettings, Quarantined, StateKind, StateRow,
+};
+use convizit_store::Store;
+
+use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines, stored, within, work};
+
+on_both_engines!(
+    retention_drops_only_what_is_old,
+    the_newest_twenty_samples_stay,
+    sessions_end_with_their_day,
+    old_rows_go_in_steps,
+    counters_are_saved_each_second,
+    counters_that_cannot_be_saved_are_not_lost,
+    of_a_removed_project_nothing_stays,
+    two_processes_keep_up_beside_each_other,
+);
+
+async fn next(store: &Store) -> u64 {
+    store.worker_offset().await.unwrap()
+}
+
+async fn retention_drops_only_what_is_old(place: Place) {
+    let (store, shop) = place.shop().await;
+    let week = ProjectSettings { retention_days: 7, ..ProjectSettings::default() };
+    let blog = store.create_project(&"blog".parse().unwrap(), week).await.unwrap();
+    for day in 0..10_u32 {
+        for project in [&shop, &blog] {
+            let made = NOON + i64::from(day) * DAY;
+            let events = (0..3).map(|n| event_at(made, day * 10 + n, u64::from(day))).collect();
+            store.commit_work(work(next(&store).await, project, events)).await.unwrap();
+        }
+    }
+    let on_day = |from: i64| (from..10).flat_map(|day| day * 10..day * 10 + 3).collect::<Vec<_>>();
+    place.clock.set(NOON + 9 * DAY);
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, on_day(0), "60 days by default");
+    assert_eq!(stored(&store, blog.number, 0).await, on_day(2), "7 days before today, and today");
+    assert_eq!(store.last_event(blog.number).await.unwrap(), 30, "numbers go on");
+    assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 2").await, 8);
+    assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 1").await, 10);
+    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE project = 2").await, 24);
+    assert_eq!(store.samples(blog.number, 1).await.unwrap(), []);
+    assert_eq!(store.samples(blog.number, 9).await.unwrap().len(), 3);
+    place.clock.set(NOON + 100 * DAY);
+    store.upkeep().await.unwrap();
+    for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM samples", "SELECT COUNT(*) FROM counts"] {
+        assert_eq!(place.number(table).await, 0, "{table}");
+    }
+    store.commit_work(work(next(&store).await, &blog, vec![event_at(NOON + 100 * DAY, 500, 1)])).await.unwrap();
+    assert_eq!(store.events_after(blog.number, 0, 9, usize::MAX).await.unwrap()[0].number, 31);
+}
+
+async fn the_newest_twenty_samples_stay(place: Place) {
+    let (store, shop) = place.shop().await;
+    for n in 0..130_u32 {
+        let events = vec![event_at(NOON, n * 2, 5), event_at(NOON, n * 2 + 1, 6 + u64::from(n % 2))];
+        store.commit_work(work(next(&store).await, &shop, events)).await.unwrap();
+    }
+    for trimmed in [false, true] {
+        let samples = store.samples(shop.number, 5).await.unwrap();
+        let found: Vec<i64> = samples.iter().map(|event| event.properties["n"].as_i64().unwrap()).collect();
+        assert_eq!(found, (110..130).rev().map(|n| n * 2).collect::<Vec<_>>(), "trimmed: {trimmed}");
+        assert_eq!(store.samples(shop.number, 6).await.unwrap().len(), 20);
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE name = 5").await, 20);
+    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE name = 6").await, 65, "few enough to wait");
+}
+
+fn session(key: u64, expires: i64) -> StateRow {
+    StateRow { kind: StateKind::Session, key, expires_day: Some(expires), body: b"a session".to_vec() }
+}
+
+async fn sessions_end_with_their_day(place: Place) {
+    let (store, shop) = place.shop().await;
+    let mut first = work(0, &shop, Vec::new());
+    let element = StateRow { kind: StateKind::Element, key: 1, expires_day: None, body: b"an element".to_vec() };
+    first.projects[0].rows = vec![session(1, TODAY - 1), session(2, TODAY), session(3, TODAY + 1), element.clone()];
+    store.commit_work(first).await.unwrap();
+    store.upkeep().await.unwrap();
+    let left = store.load_sessions(shop.number, &[1, 2, 3]).await.unwrap();
+    assert_eq!(left, [session(2, TODAY), session(3, TODAY + 1)]);
+    place.clock.set(NOON + 4000 * DAY);
+    store.upkeep().await.unwrap();
+    assert_eq!(store.load_sessions(shop.number, &[1, 2, 3]).await.unwrap(), []);
+    assert_eq!(store.load_state(shop.number).await.unwrap(), [element], "an element stays");
+}
+
+/// Counts rows while `upkeep` runs: one step after the other shows values between all and none.
+async fn watched(place: &Place, store: &Store, count: &'static str) {
+    let done = Arc::new(AtomicBool::new(false));
+    let mut sql = place.behind("data").await;
+    let watch = tokio::spawn({
+        let done = Arc::clone(&done);
+        async move {
+            let mut values = vec![];
+            loop {
+                let last = done.load(Ordering::Acquire);
+                let rows: i64 = sqlx::query_scalar(count).fetch_one(&mut sql).await.unwrap();
+                values.push(rows);
+                if last {
+                    values.dedup();
+                    return values;
+                }
+            }
+        }
+    });
+    store.upkeep().await.unwrap();
+    done.store(true, Ordering::Release);
+    let values = watch.await.unwrap();
+    assert_eq!(values.last(), Some(&0), "{count}");
+    let largest = values.windows(2).map(|pair| pair[0] - pair[1]).max().unwrap_or(0);
+    println!("{count}: {} values seen, {largest} rows in the largest step", values.len());
+    assert!(values.len() > 4, "{count} went in one step: {values:?}");
+}
+
+async fn old_rows_go_in_steps(place: Place) {
+    let (store, _) = place.shop().await;
+    let mut sql = place.behind("data").await;
+    // As many rows as a busy site leaves behind: its sessions end at one midnight, its counts with one hour.
+    for fill in [
+        "INSERT INTO state (project, kind, key, expires, body) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
+         SELECT 1, 5, i, 20000, CAST('x' AS BYTEA) FROM n",
+        "INSERT INTO counts (project, name, hour, events) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
+         SELECT 1, i, 100, 1 FROM n",
+        "INSERT INTO samples (project, name, number) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
+         SELECT 1, i, i FROM n",
+        "INSERT INTO progress (project, last_number) VALUES (1, 6000)",
+    ] {
+        sqlx::raw_sql(fill).execute(&mut sql).await.unwrap();
+    }
+    watched(&place, &store, "SELECT COUNT(*) FROM state").await;
+    assert_eq!(place.number("SELECT COUNT(*) FROM counts").await, 0);
+    assert_eq!(place.number("SELECT COUNT(*) FROM samples").await, 0, "of no frame there is no sample");
+}
+
+fn saved(outcomes: &[(String, u64)], word: &str) -> u64 {
+    outcomes.iter().find(|(outcome, _)| outcome == word).map_or(0, |(_, items)| *items)
+}
+
+async fn counters_are_saved_each_second(place: Place) {
+    let (store, shop) = place.shop().await;
+    let other = place.open().await;
+    store.count(shop.number, Outcome::Filtered(Filter::Bot), 3);
+    store.count(shop.number, Outcome::Filtered(Filter::Bot), 4);
+    other.count(shop.number, Outcome::Filtered(Filter::Bot), 10);
+    store.count(shop.number, Outcome::Refused(Refusal::TooLarge), 0);
+    let both = async || saved(&other.outcomes(shop.number).await.unwrap(), "filtered.bot") == 17;
+    within(Duration::from_millis(1300), "what two processes counted", both).await;
+    store.count(shop.number, Outcome::Withheld, 5);
+    store.close().await;
+    let outcomes = other.outcomes(shop.number).await.unwrap();
+    assert_eq!(saved(&outcomes, "withheld"), 5, "a stop saves what was counted since");
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+}
+
+async fn counters_that_cannot_be_saved_are_not_lost(place: Place) {
+    let (store, shop) = place.shop().await;
+    let mut sql = place.behind("data").await;
+    sqlx::raw_sql("ALTER TABLE outcomes RENAME TO elsewhere").execute(&mut sql).await.unwrap();
+    store.count(shop.number, Outcome::Dropped, 7);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    store.count(shop.number, Outcome::Dropped, 1);
+    sqlx::raw_sql("ALTER TABLE elsewhere RENAME TO outcomes").execute(&mut sql).await.unwrap();
+    within(Duration::from_secs(3), "the counters", async || {
+        saved(&store.outcomes(shop.number).await.unwrap(), "dropped") == 8
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(saved(&store.outcomes(shop.number).await.unwrap(), "dropped"), 8, "saved once");
+}
+
+/// A project with a row in every table.
+async fn fill(store: &Store, name: &str) -> Project {
+    let project = store.create_project(&name.parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    let hook = Destination {
+        project: project.id.clone(),
+        name: "hook".to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
+    };
+    store.save_destination(&hook, Some("whsec_x"), true).await.unwrap();
+    let mut all = work(next(store).await, &project, events(0..600));
+    let share = &mut all.projects[0];
+    share.rows = (0..900).map(|key| session(key, TODAY)).collect();
+    share.outcomes = vec![(Outcome::Accepted, 600)];
+    share.quarantined =
+        vec![Quarantined { notice: NoticeKind::Quarantined, subject: "an id".to_owned(), body: b"an item".to_vec() }];
+    store.commit_work(all).await.unwrap();
+    let letter = convizit_store::DeadLetter { number: 1, reason: "status 422".to_owned() };
+    store.advance(&project.id, "hook", 0, 1, vec![letter]).await.unwrap();
+    project
+}
+
+async fn of_a_removed_project_nothing_stays(place: Place) {
+    let (store, idle) = place.shop().await;
+    let blog = fill(&store, "blog").await;
+    let kept = fill(&store, "kept").await;
+    // Of a project without an event there are counters and a cursor.
+    store.count(idle.number, Outcome::Filtered(Filter::Bot), 3);
+    // Number 0 is of records that name no project.
+    store.count(0, Outcome::Refused(Refusal::Internal), 1);
+    let hook = store.destinations(Some(&blog.id)).await.unwrap().remove(0).destination;
+    store.save_destination(&Destination { project: idle.id.clone(), ..hook }, None, true).await.unwrap();
+    within(Duration::from_secs(3), "counters", async || !store.outcomes(idle.number).await.unwrap().is_empty()).await;
+    store.remove_project(&blog.id).await.unwrap();
+    store.remove_project(&idle.id).await.unwrap();
+    let mut sql = place.behind("data").await;
+    let tables =
+        ["frames", "state", "counts", "samples", "outcomes", "quarantine", "cursors", "dead_letters", "progress"];
+    let rows = async |sql: &mut sqlx::AnyConnection, number: i64| {
+        let mut rows = Vec::new();
+        for table in tables {
+            let count = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table} WHERE project = $1"));
+            rows.push(sqlx::query_scalar::<_, i64>(count).bind(number).fetch_one(&mut *sql).await.unwrap());
+        }
+        rows
+    };
+    let before = rows(&mut sql, kept.number).await;
+    assert_eq!(before, [1, 900, 1, 20, 1, 1, 1, 1, 1]);
+    store.upkeep().await.unwrap();
+    assert_eq!(rows(&mut sql, blog.number).await, [0; 9]);
+    assert_eq!(rows(&mut sql, idle.number).await, [0; 9]);
+    assert_eq!(rows(&mut sql, kept.number).await, before);
+    assert_eq!(saved(&store.outcomes(0).await.unwrap(), "refused.internal"), 1);
+    let control = &mut place.behind("control").await;
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM destinations").fetch_one(control).await.unwrap();
+    assert_eq!(left, 1);
+}
+
+async fn two_processes_keep_up_beside_each_other(place: Place) {
+    let (store, shop) = place.shop().await;
+    let other = place.open().await;
+    for n in 0..120 {
+        store.commit_work(work(n, &shop, events(n as u32 * 9..n as u32 * 9 + 9))).await.unwrap();
+    }
+    place.clock.set(NOON + DAY);
+    let (a, b) = tokio::join!(store.upkeep(), other.upkeep());
+    a.unwrap();
+    b.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, (0..1080).collect::<Vec<_>>());
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 2);
+}
