@@ -178,14 +178,20 @@ fn check_properties(field: &str, properties: &Map<String, Value>) -> Result<(), 
             return Err(too_large(name(), format!("a key has 1 to {KEY_CHARS} characters")));
         }
         match value {
-            Value::String(text) => check_text(&name(), text, VALUE_CHARS)?,
-            Value::Array(_) | Value::Object(_) => {
-                return Err(malformed(name(), "a value is a string, a number, a boolean or null"));
-            }
-            _ => {}
+            // The name is only made for what may be refused.
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            value => check_value(&name(), value)?,
         }
     }
     Ok(())
+}
+
+fn check_value(field: &str, value: &Value) -> Result<(), DecodeError> {
+    match value {
+        Value::String(text) => check_text(field, text, VALUE_CHARS),
+        Value::Array(_) | Value::Object(_) => Err(malformed(field, "a value is a string, a number, a boolean or null")),
+        _ => Ok(()),
+    }
 }
 
 fn check_page(page: &PageBlock) -> Result<(), DecodeError> {
@@ -249,6 +255,9 @@ fn check_descriptor(descriptor: &Descriptor) -> Result<(), DecodeError> {
         check_text("descriptor.group.container", &group.container, LABEL_CHARS)?;
         check_text("descriptor.group.member", &group.member, LABEL_CHARS)?;
         check_text("descriptor.group.path", &group.path, 1024)?;
+    }
+    if let Some(value) = &descriptor.name_value {
+        check_value("descriptor.name_value", value)?;
     }
     check_properties("descriptor.properties", &descriptor.properties)?;
     check_properties("descriptor.attributes", &descriptor.attributes)

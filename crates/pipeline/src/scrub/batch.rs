@@ -38,20 +38,27 @@ fn gate(field: &str, text: &mut String, receipts: &mut Vec<Receipt>) {
     }
 }
 
+fn rule_of(value: &Value) -> Option<&'static str> {
+    match value {
+        Value::String(text) => first_rule(text),
+        // A number may be a phone number: only a short one, or a fraction, passes without its form being looked at.
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) if whole.abs() < 1_000_000 => None,
+            (None, Some(fraction)) if fraction.abs() < 1_000_000.0 || fraction.fract() != 0.0 => None,
+            (None, Some(whole)) => first_rule(&format!("{whole:.0}")),
+            _ => first_rule(&number.to_string()),
+        },
+        _ => None,
+    }
+}
+
 fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receipt>) {
     map.retain(|key, value| {
         if let Some(rule) = first_rule(key) {
             receipts.push(receipt(field, rule));
             return false;
         }
-        let rule = match value {
-            Value::String(text) => first_rule(text),
-            // A number may be a phone number: only a short one, or a fraction, passes without its form being looked at.
-            Value::Number(number) if number.is_f64() || number.as_i64().is_some_and(|n| n.abs() < 1_000_000) => None,
-            Value::Number(number) => first_rule(&number.to_string()),
-            _ => None,
-        };
-        match rule {
+        match rule_of(value) {
             Some("digits" | "mixed_token" | "card") if GOODS.contains(&key.as_str()) => true,
             Some(rule) => {
                 receipts.push(receipt(&format!("{field}.{key}"), rule));
@@ -78,7 +85,9 @@ fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Re
     gate("page.type", &mut page.kind, receipts);
     gate("page.language", &mut page.language, receipts);
     gate_map("page.product", &mut page.product, receipts);
-    page.viewport.retain(|key, value| matches!(key.as_str(), "width" | "height") && value.is_number());
+    page.viewport.retain(|key, value| {
+        matches!(key.as_str(), "width" | "height") && value.is_number() && rule_of(value).is_none()
+    });
     page.breadcrumb.retain(|name| match first_rule(name) {
         Some(rule) => {
             receipts.push(receipt("page.breadcrumb", rule));
@@ -109,7 +118,7 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
     if first_rule(&descriptor.template).is_some() || (descriptor.label.is_empty() && !receipts.is_empty()) {
         descriptor.template.clear();
     }
-    if descriptor.label.is_empty() {
+    if descriptor.label.is_empty() || descriptor.name_value.as_ref().is_some_and(|value| rule_of(value).is_some()) {
         descriptor.name_value = None;
     }
     for text in [&mut descriptor.role, &mut descriptor.tag, &mut descriptor.path, &mut descriptor.label_source] {
@@ -132,9 +141,8 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
     descriptor.attributes.retain(|key, value| {
         first_rule(key).is_none()
             && match value {
-                Value::String(text) => first_rule(text).is_none(),
                 Value::Array(_) | Value::Object(_) => false,
-                _ => true,
+                value => rule_of(value).is_none(),
             }
     });
 }

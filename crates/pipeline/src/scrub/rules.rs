@@ -37,9 +37,11 @@ pattern!(
         r"|\b\d{1,2}:\d{2}(?::\d{2})?\b",
         r"|\bv?\d+(?:\.\d+){2,3}(?:-[a-z0-9.]+)?\b",
         r"|\b(?:19|20)\d{2}\s?[-–—/]\s?(?:19|20)?\d{2}\b",
-        r"|\b\d{1,6}\s?(?:/|of|von|de|sur|di|x|×|[-–—])\s?\d{1,6}\b",
     )
 );
+// A benign range; but three groups and more are a card or a telephone number, also when two of them look like years.
+pattern!(RANGE, r"(?i)\b\d{1,6}\s?(?:/|of|von|de|sur|di|x|×|[-–—])\s?\d{1,6}\b");
+pattern!(CHAIN, r"\d{3,6}(?:[ ()\-–—/]{1,3}\d{3,6}){2,}|\d{2,6}\.\d{3,6}\.\d{4,6}");
 pattern!(DIGITS, r"\d(?:[\s().\-–/_]{0,3}\d){6,}|\+[\s().\-]{0,2}\d(?:[\s().\-–/]{0,3}\d){5,}");
 pattern!(TOKEN, r"[A-Za-z0-9_\-]{7,}");
 pattern!(JWT, r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.");
@@ -404,7 +406,13 @@ fn digit_rules(text: &str, digits: usize, longest: usize, rule: &mut dyn FnMut(&
         return true;
     }
     if digits >= 6 {
+        if let Some(found) = CHAIN.find(text)
+            && rule(if is_card(found.as_str()) { "card" } else { "digits" }, true)
+        {
+            return true;
+        }
         let masked = BENIGN.replace_all(text, " ¤ ");
+        let masked = RANGE.replace_all(&masked, " ¤ ");
         if let Some(found) = DIGITS.find(&masked)
             && rule(if is_card(found.as_str()) { "card" } else { "digits" }, true)
         {
@@ -546,6 +554,11 @@ mod tests {
             ("call 0151-59998877", "digits"),
             ("٠١٥١٥٩٩٩٨٨٧٧", "digits"),
             ("4111 1111 1111 1111", "card"),
+            ("4111-1111-1111-1111", "card"),
+            ("call 212-555-0199", "digits"),
+            ("(212) 555-0199", "digits"),
+            ("212.555.0199", "digits"),
+            ("5100-1900-2000-0003", "card"),
             ("DE89 3704 0044 0532 0130 00", "iban"),
             ("ref AB1234567", "mixed_token"),
             ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0.abc", "secret"),
@@ -593,6 +606,8 @@ mod tests {
             "Samsung Galaxy S24",
             "iPhone 15 Pro Max 256 GB",
             "2019–2024",
+            "Sizes 36-38-40-42",
+            "1000 - 2500",
             "1,234,567 reviews",
             "btn-primary-large-outline",
             "Product_card__title",
