@@ -29,8 +29,10 @@ pub struct Registry {
     pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) group_keys: HashMap<u64, u64>,
     names: HashMap<u64, Name>,
-    /// Lower-case name → the identity that has it.
-    owners: HashMap<String, u64>,
+    /// Lower-case name → which name was the first to have it, and its identity.
+    owners: HashMap<String, (u64, u64)>,
+    /// Elements and names made so far: what was made first decides, before and after a restart.
+    made: u64,
     sessions: HashMap<u64, Session>,
     session_order: VecDeque<u64>,
     /// Element → line of `convizit name` that registered it; empty elsewhere.
@@ -42,6 +44,8 @@ pub struct Registry {
 /// A control's permanent identity, and the features by which it is found again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Element {
+    #[serde(default)]
+    made: u64,
     pub(crate) keys: Vec<u64>,
     pub(crate) features: crate::naming::Features,
 }
@@ -61,6 +65,8 @@ pub(crate) struct Group {
 /// A published or provisional name of one identity and event type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Name {
+    #[serde(default)]
+    made: u64,
     pub(crate) text: String,
     owner: u64,
     published: bool,
@@ -98,6 +104,11 @@ impl Registry {
                 StateKind::Session => self.put_session(row.key, serde_json::from_slice(&row.body).map_err(read)?),
                 StateKind::Template => {}
             }
+        }
+        if rows.iter().any(|row| row.kind == StateKind::Element) {
+            // Rows come in the order of their keys.
+            let elements = &self.elements;
+            self.order.sort_by_key(|id| (elements.get(id).map(|element| element.made), *id));
         }
         Ok(())
     }
@@ -153,6 +164,7 @@ impl Registry {
         for key in &element.keys {
             self.keys.entry(*key).or_insert(id);
         }
+        self.made = self.made.max(element.made + 1);
         if self.elements.insert(id, element).is_none() {
             self.order.push(id);
         }
@@ -166,7 +178,9 @@ impl Registry {
     }
 
     fn put_name(&mut self, id: u64, name: Name) {
-        self.owners.entry(name.text.to_lowercase()).or_insert(name.owner);
+        self.made = self.made.max(name.made + 1);
+        let first = self.owners.entry(name.text.to_lowercase()).or_insert((name.made, name.owner));
+        *first = (*first).min((name.made, name.owner));
         self.names.insert(id, name);
     }
 
@@ -182,7 +196,7 @@ impl Registry {
         while self.elements.contains_key(&id) {
             id = id.wrapping_add(1);
         }
-        self.put_element(id, Element { keys, features });
+        self.put_element(id, Element { made: self.made, keys, features });
         self.change(StateKind::Element, id);
         ElementId(id)
     }
@@ -229,11 +243,13 @@ impl Registry {
 
     /// Whether another identity has this name.
     pub(crate) fn is_taken(&self, text: &str, owner: u64) -> bool {
-        self.owners.get(&text.to_lowercase()).is_some_and(|other| *other != owner)
+        self.owners.get(&text.to_lowercase()).is_some_and(|(_, other)| *other != owner)
     }
 
     pub(crate) fn add_name(&mut self, id: u64, owner: u64, text: String, now: Timestamp) {
-        let name = Name { text, owner, published: false, first: now.as_millis(), events: 0, visitors: Vec::new() };
+        let made = self.made;
+        let name =
+            Name { made, text, owner, published: false, first: now.as_millis(), events: 0, visitors: Vec::new() };
         self.put_name(id, name);
         self.change(StateKind::Name, id);
     }
