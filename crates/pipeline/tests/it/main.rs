@@ -1,0 +1,8 @@
+//! Promises of the pipeline for whatever arrives: nothing panics, nothing private passes, the same input gives the same events.
+// The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
+#![cfg(test)]
+
+mod batches;
+mod decoding;
+mod naming;
+mod scrubbing;
