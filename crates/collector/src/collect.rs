@@ -116,7 +116,10 @@ async fn take(
     let address = client(state, peer, headers);
     let received = state.store.clock().now();
     let user_agent = text("user-agent");
-    let derived = state.store.derived_visitor(project.number, &address.to_string(), user_agent, received);
+    let derived = match &batch.visitor {
+        Some(_) if compiled.keeps_visitors() => String::new(),
+        _ => state.store.derived_visitor(project.number, &address.to_string(), user_agent, received),
+    };
     let asked = Asked { address, user_agent, hints: &hints, received, derived_visitor: &derived };
     let taken = receive(batch, &compiled, &state.tables, &asked);
     if let Some(received) = taken.received {

@@ -178,8 +178,9 @@ fn check_properties(field: &str, properties: &Map<String, Value>) -> Result<(), 
             return Err(too_large(name(), format!("a key has 1 to {KEY_CHARS} characters")));
         }
         match value {
-            // The name is only made for what may be refused.
+            // The field's name is only made for a text that may be too long, or for what is no value.
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::String(text) if text.len() <= VALUE_CHARS => {}
             value => check_value(&name(), value)?,
         }
     }

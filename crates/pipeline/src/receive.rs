@@ -42,6 +42,12 @@ impl Compiled {
         })
     }
 
+    /// Whether a visitor id of the tracker is used; where not, or where there is none, `Request::derived_visitor` is.
+    #[must_use]
+    pub fn keeps_visitors(&self) -> bool {
+        self.keeps_visitors
+    }
+
     fn wants(&self, kind: EventType) -> bool {
         self.types.get(kind as usize).copied().unwrap_or(false)
     }

@@ -360,6 +360,16 @@ pub(crate) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
+/// `$3, $4, $5` for so many placeholders from a number on.
+pub(crate) fn marks(from: usize, count: usize) -> String {
+    let mut text = String::with_capacity(count * 6);
+    for mark in from..from + count {
+        text.push_str(if mark == from { "$" } else { ", $" });
+        text.push_str(&mark.to_string());
+    }
+    text
+}
+
 /// `head VALUES ($1, $2), ($3, $4) tail` for so many rows and columns.
 pub(crate) fn insert_rows(head: &str, columns: usize, rows: usize, tail: &str) -> String {
     let mut sql = format!("{head} VALUES ");

@@ -4,11 +4,13 @@
 //! day is over. A merge replaces frames by one of the same range in one transaction, and a reader reads its frames in one
 //! statement, so a reader sees the old frames or the new one, never both or neither.
 
+use std::collections::HashMap;
+
 use convizit_keys::{KeyRing, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
-use crate::database::insert_rows;
+use crate::database::{insert_rows, marks, pieces};
 use crate::error::{During, StoreError};
 use crate::{Store, StoredEvent};
 
@@ -25,6 +27,7 @@ const FRAME_BYTES: usize = 64 << 20;
 
 /// A frame to be written.
 pub(crate) struct Frame {
+    project: i64,
     first: i64,
     last: i64,
     day: i64,
@@ -54,7 +57,13 @@ pub(crate) fn build(
             let first = number + 1;
             number += i64::try_from(events.len()).unwrap_or(0);
             let day = events.first().map_or(0, |event| event.day);
-            frames.push(Frame { first, last: number, day, body: seal(keys, project, first, &lines.join(&b'\n'), 1)? });
+            frames.push(Frame {
+                project,
+                first,
+                last: number,
+                day,
+                body: seal(keys, project, first, &lines.join(&b'\n'), 1)?,
+            });
         }
     }
     Ok((frames, number))
@@ -73,12 +82,13 @@ fn open(keys: &KeyRing, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>
     })
 }
 
-/// Writes frames of one project.
-pub(crate) async fn insert(connection: &mut AnyConnection, project: i64, frames: &[Frame]) -> Result<(), StoreError> {
+/// Writes frames.
+pub(crate) async fn insert(connection: &mut AnyConnection, frames: &[Frame]) -> Result<(), StoreError> {
     let sql = insert_rows("INSERT INTO frames (project, first, last, day, body)", 5, frames.len(), "");
     let mut insert = query(AssertSqlSafe(sql));
     for frame in frames {
-        insert = insert.bind(project).bind(frame.first).bind(frame.last).bind(frame.day).bind(frame.body.as_slice());
+        insert =
+            insert.bind(frame.project).bind(frame.first).bind(frame.last).bind(frame.day).bind(frame.body.as_slice());
     }
     insert.execute(connection).await.during("insert frames")?;
     Ok(())
@@ -111,6 +121,11 @@ fn runs(frames: &[(i64, i64)], day_is_over: bool) -> Vec<(i64, i64)> {
     runs
 }
 
+/// Selects the last numbers of so many projects.
+pub(crate) fn last_numbers(projects: usize) -> String {
+    format!("SELECT project, last_number FROM progress WHERE project IN ({})", marks(1, projects))
+}
+
 impl Store {
     /// Events after a number, oldest first, at most so many and about so many bytes.
     ///
@@ -126,10 +141,13 @@ impl Store {
         let rows = query(
             "SELECT first, body FROM frames WHERE project = $1 AND last > $2 \
              AND first >= COALESCE((SELECT MAX(first) FROM frames WHERE project = $1 AND first <= $2 + 1), 0) \
+             AND first <= COALESCE((SELECT MIN(first) FROM frames WHERE project = $1 AND first > $2 + $3), $2 + $3) \
              ORDER BY first LIMIT 64",
         )
         .bind(project)
         .bind(after)
+        // No frame is read that lies wholly beyond what is asked for, but for the one behind a gap of erased events.
+        .bind(i64::try_from(max_events).unwrap_or(i64::MAX).min(i64::MAX / 2))
         .fetch_all(self.data().readers())
         .await
         .during("read events")?;
@@ -163,6 +181,21 @@ impl Store {
             .await
             .during("read last event")?;
         Ok(last.unwrap_or(0))
+    }
+
+    /// Numbers of the newest events of these projects; those that have none are missing.
+    pub(crate) async fn last_events(&self, projects: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
+        let mut found = HashMap::with_capacity(projects.len());
+        for piece in pieces(projects) {
+            let sql = last_numbers(piece.len());
+            let mut select = query(AssertSqlSafe(sql));
+            for project in piece {
+                select = select.bind(project);
+            }
+            let rows = select.fetch_all(self.data().readers()).await.during("read last events")?;
+            found.extend(rows.iter().map(|row| (row.get::<i64, _>(0), row.get::<i64, _>(1))));
+        }
+        Ok(found)
     }
 
     /// The newest samples of a name, newest first, at most 20.
@@ -262,7 +295,7 @@ impl Store {
             return Ok(false);
         }
         let body = seal(self.keys(), project, first, &parts.join(&b'\n'), 6)?;
-        let frame = std::sync::Arc::new(Frame { first, last, day, body });
+        let frame = std::sync::Arc::new(Frame { project, first, last, day, body });
         let count = parts.len() as u64;
         self.data()
             .run_tx("merge frames", move |connection| {
@@ -278,7 +311,7 @@ impl Store {
                     if gone.rows_affected() != count {
                         return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
                     }
-                    insert(connection, project, std::slice::from_ref(&*frame)).await
+                    insert(connection, std::slice::from_ref(&*frame)).await
                 })
             })
             .await?;

@@ -10,7 +10,7 @@ use convizit_model::EventId;
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::Store;
-use crate::database::{Engine, insert_rows, pieces};
+use crate::database::{Engine, insert_rows, marks, pieces};
 use crate::error::{During, StoreError};
 
 /// Bytes of a key: the event's id, then the project's number. Ids of one time stand together: the tree grows at its end.
@@ -65,14 +65,23 @@ pub(crate) async fn insert(
 }
 
 impl Store {
-    /// Which of these ids are stored already.
+    /// Which of these ids of a project are stored already.
     ///
     /// # Errors
     /// `Database`.
     pub async fn seen(&self, project: i64, ids: &[EventId]) -> Result<HashSet<EventId>, StoreError> {
+        let ids: Vec<(i64, EventId)> = ids.iter().map(|id| (project, *id)).collect();
+        Ok(self.seen_of(&ids).await?.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// Which of these ids, each of its project, are stored already: one look for all projects of a stretch.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn seen_of(&self, ids: &[(i64, EventId)]) -> Result<HashSet<(i64, EventId)>, StoreError> {
         const NAME: &str = "look up seen ids";
         let mut found = HashSet::new();
-        let Some(oldest) = ids.iter().map(|id| id.embedded_time().day() - 1).min() else { return Ok(found) };
+        let Some(oldest) = ids.iter().map(|(_, id)| id.embedded_time().day() - 1).min() else { return Ok(found) };
         let days = query("SELECT day FROM seen_days WHERE day = 0 OR day >= $1")
             .bind(oldest)
             .fetch_all(self.data().readers())
@@ -80,28 +89,32 @@ impl Store {
             .during(NAME)?;
         for row in days {
             let day: i64 = row.get(0);
-            let candidates: Vec<[u8; KEY]> = ids
+            let mut candidates: Vec<[u8; KEY]> = ids
                 .iter()
-                .filter(|id| day == AHEAD || id.embedded_time().day() - 1 <= day)
-                .map(|id| key(project, id))
+                .filter(|(_, id)| day == AHEAD || id.embedded_time().day() - 1 <= day)
+                .map(|(project, id)| key(*project, id))
                 .collect();
+            // Neighbours in time stand on the same pages.
+            candidates.sort_unstable();
             for piece in pieces(&candidates) {
-                let marks: Vec<String> = (1..=piece.len()).map(|n| format!("${n}")).collect();
-                let sql = format!("SELECT id FROM seen_{day} WHERE id IN ({})", marks.join(", "));
+                let sql = format!("SELECT id FROM seen_{day} WHERE id IN ({})", marks(1, piece.len()));
                 let mut select = query(AssertSqlSafe(sql));
                 for key in piece {
                     select = select.bind(key.as_slice());
                 }
                 for row in select.fetch_all(self.data().readers()).await.during(NAME)? {
                     let bytes: Vec<u8> = row.get(0);
-                    let id = bytes
-                        .get(..16)
-                        .and_then(|id| <[u8; 16]>::try_from(id).ok())
-                        .and_then(|id| EventId::from_bytes(id).ok());
-                    found.extend(id);
+                    found.extend(read_key(&bytes));
                 }
             }
         }
         Ok(found)
     }
+}
+
+/// What `key` was made of.
+fn read_key(bytes: &[u8]) -> Option<(i64, EventId)> {
+    let (id, project) = bytes.split_first_chunk()?;
+    let project = u32::from_be_bytes(*project.first_chunk()?);
+    Some((i64::from(project), EventId::from_bytes(*id).ok()?))
 }

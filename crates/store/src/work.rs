@@ -1,6 +1,6 @@
 //! The worker's one transaction: frames, seen ids, registry, counts, samples, outcomes, quarantine and the journal offset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use convizit_keys::Place;
@@ -14,26 +14,39 @@ use crate::{Store, frames, notices, seen};
 /// Samples of a name that are kept.
 pub(crate) const SAMPLES: usize = 20;
 
-/// A `Work` with everything sealed, so that the transaction only writes.
+/// A `Work` with everything sealed, so that the transaction only writes. The rows of all projects stand together: a
+/// statement takes many projects at once, where each of a thousand has little.
+#[derive(Default)]
 struct Prepared {
     from: i64,
     to: i64,
     now: Timestamp,
-    projects: Vec<PreparedProject>,
+    progress: Vec<Progress>,
+    frames: Vec<frames::Frame>,
+    rows: Vec<(i64, StateRow, Vec<u8>)>,
+    /// Project, name, hour, events.
+    counts: Vec<(i64, i64, i64, i64)>,
+    /// Project, name, number.
+    samples: Vec<(i64, i64, i64)>,
+    outcomes: Vec<(i64, Outcome, u64)>,
+    quarantined: Vec<Unprocessed>,
     seen: BTreeMap<i64, Vec<[u8; seen::KEY]>>,
 }
 
-struct PreparedProject {
-    number: i64,
+/// A project's event numbers before and after.
+struct Progress {
+    project: i64,
+    before: i64,
+    after: i64,
+}
+
+/// An item in quarantine, sealed.
+struct Unprocessed {
+    project: i64,
     id: String,
-    last_before: i64,
-    last_after: i64,
-    frames: Vec<frames::Frame>,
-    rows: Vec<(StateRow, Vec<u8>)>,
-    counts: Vec<(i64, i64, i64)>,
-    samples: Vec<(i64, i64)>,
-    outcomes: Vec<(Outcome, u64)>,
-    quarantined: Vec<(NoticeKind, String, Vec<u8>)>,
+    notice: NoticeKind,
+    subject: String,
+    body: Vec<u8>,
 }
 
 impl Store {
@@ -55,21 +68,8 @@ impl Store {
     /// # Errors
     /// `Moved` when the offset is not `work.from` or a project's last number changed meanwhile; then nothing is written.
     pub async fn commit_work(&self, work: Work) -> Result<(), StoreError> {
-        let (from, to) = (number(work.from), number(work.to));
-        let mut projects = Vec::with_capacity(work.projects.len());
-        let mut seen_keys: BTreeMap<i64, Vec<[u8; seen::KEY]>> = BTreeMap::new();
-        for project in work.projects {
-            for event in &project.events {
-                let day = seen::table_of(&event.id, event.day);
-                seen_keys.entry(day).or_default().push(seen::key(project.number, &event.id));
-            }
-            projects.push(self.prepare(project).await?);
-        }
-        for keys in seen_keys.values_mut() {
-            // In the order of their times, so that the tree grows at its end.
-            keys.sort_unstable();
-        }
-        let prepared = Arc::new(Prepared { from, to, now: self.clock().now(), projects, seen: seen_keys });
+        let to = work.to;
+        let prepared = Arc::new(self.prepare(work).await?);
         let engine = self.data().engine;
         self.data()
             .run_tx("commit work", move |connection| {
@@ -77,55 +77,60 @@ impl Store {
                 Box::pin(async move { write(connection, &prepared, engine).await })
             })
             .await?;
-        self.journal().forget_through(work.to);
-        self.stored(work.to);
+        self.journal().forget_through(to);
+        self.stored(to);
         Ok(())
     }
 
-    async fn prepare(&self, work: ProjectWork) -> Result<PreparedProject, StoreError> {
-        let last_before = self.last_event(work.number).await?;
-        let keys = self.keys();
-        let (frames, last_after) = frames::build(keys, work.number, last_before, &work.events)?;
+    async fn prepare(&self, mut work: Work) -> Result<Prepared, StoreError> {
+        // In the order of the tables' keys.
+        work.projects.sort_by_key(|project| project.number);
+        let mut prepared =
+            Prepared { from: number(work.from), to: number(work.to), now: self.clock().now(), ..Prepared::default() };
+        let numbers: Vec<i64> = work.projects.iter().map(|project| project.number).collect();
+        let last = self.last_events(&numbers).await?;
+        for project in work.projects {
+            let before = last.get(&project.number).copied().unwrap_or(0);
+            self.prepare_project(project, before, &mut prepared)?;
+        }
+        for keys in prepared.seen.values_mut() {
+            // In the order of their times, so that the tree grows at its end.
+            keys.sort_unstable();
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_project(&self, work: ProjectWork, before: i64, into: &mut Prepared) -> Result<(), StoreError> {
+        let (keys, project) = (self.keys(), work.number);
+        let (frames, after) = frames::build(keys, project, before, &work.events)?;
+        into.frames.extend(frames);
+        if after != before {
+            into.progress.push(Progress { project, before, after });
+        }
         let mut counts: BTreeMap<(i64, i64), i64> = BTreeMap::new();
         let mut newest: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for (event, number) in work.events.iter().zip(last_before + 1..) {
+        for (event, number) in work.events.iter().zip(before + 1..) {
+            let day = seen::table_of(&event.id, event.day);
+            into.seen.entry(day).or_default().push(seen::key(project, &event.id));
             let name = event.name.cast_signed();
             *counts.entry((name, event.hour)).or_default() += 1;
             newest.entry(name).or_default().push(number);
         }
-        let samples = newest
-            .into_iter()
-            .flat_map(|(name, numbers)| numbers.into_iter().rev().take(SAMPLES).map(move |number| (name, number)))
-            .collect();
-        let rows = work
-            .rows
-            .into_iter()
-            .map(|row| {
-                let sealed =
-                    keys.seal(Place { table: "state", project: work.number, row: &state_place(&row) }, &row.body)?;
-                Ok((row, sealed))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        let quarantined = work
-            .quarantined
-            .into_iter()
-            .map(|item| {
-                let place = Place { table: "quarantine", project: work.number, row: item.subject.as_bytes() };
-                Ok((item.notice, item.subject.clone(), keys.seal(place, &item.body)?))
-            })
-            .collect::<Result<_, StoreError>>()?;
-        Ok(PreparedProject {
-            number: work.number,
-            id: work.project.to_string(),
-            last_before,
-            last_after,
-            frames,
-            rows,
-            counts: counts.into_iter().map(|((name, hour), events)| (name, hour, events)).collect(),
-            samples,
-            outcomes: work.outcomes,
-            quarantined,
-        })
+        into.counts.extend(counts.into_iter().map(|((name, hour), events)| (project, name, hour, events)));
+        for (name, numbers) in newest {
+            into.samples.extend(numbers.into_iter().rev().take(SAMPLES).map(|number| (project, name, number)));
+        }
+        for row in work.rows {
+            let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
+            into.rows.push((project, row, sealed));
+        }
+        into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
+        for item in work.quarantined {
+            let place = Place { table: "quarantine", project, row: item.subject.as_bytes() };
+            let (body, id) = (keys.seal(place, &item.body)?, work.project.to_string());
+            into.quarantined.push(Unprocessed { project, id, notice: item.notice, subject: item.subject, body });
+        }
+        Ok(())
     }
 
     /// Which rows of a project's state: opened.
@@ -164,20 +169,33 @@ impl Store {
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn load_sessions(&self, project: i64, keys: &[u64]) -> Result<Vec<StateRow>, StoreError> {
+        let keys: Vec<(i64, u64)> = keys.iter().map(|key| (project, *key)).collect();
+        Ok(self.load_sessions_of(&keys).await?.into_iter().map(|(_, row)| row).collect())
+    }
+
+    /// The session rows of these projects and keys: one look for all projects of a stretch.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn load_sessions_of(&self, keys: &[(i64, u64)]) -> Result<Vec<(i64, StateRow)>, StoreError> {
         let mut found = Vec::new();
         for piece in pieces(keys) {
-            let marks: Vec<String> = (2..piece.len() + 2).map(|n| format!("${n}")).collect();
-            let sql = format!(
-                "SELECT kind, key, expires, body FROM state WHERE project = $1 AND kind = 5 AND key IN ({})",
-                marks.join(", ")
+            let sql = insert_rows(
+                "SELECT state.project, state.kind, state.key, state.expires, state.body FROM (",
+                2,
+                piece.len(),
+                // Both engines call the columns of VALUES so. A cross join, because SQLite keeps its order.
+                ") AS wanted CROSS JOIN state \
+                 WHERE state.project = wanted.column1 AND state.kind = 5 AND state.key = wanted.column2",
             );
             // Only placeholders are composed.
-            let mut select = query(AssertSqlSafe(sql)).bind(project);
-            for key in piece {
-                select = select.bind(key.cast_signed());
+            let mut select = query(AssertSqlSafe(sql));
+            for (project, key) in piece {
+                select = select.bind(*project).bind(key.cast_signed());
             }
             for row in select.fetch_all(self.data().readers()).await.during("load sessions")? {
-                found.push(self.open_state(project, row.get(0), row.get(1), row.get(2), row.get(3))?);
+                let project: i64 = row.get(0);
+                found.push((project, self.open_state(project, row.get(1), row.get(2), row.get(3), row.get(4))?));
             }
         }
         Ok(found)
@@ -210,53 +228,68 @@ async fn write(
     if moved.rows_affected() != 1 {
         return Err(StoreError::Moved { what: "the worker's offset".to_owned() });
     }
+    advance_numbers(connection, &work.progress).await?;
     for (&day, keys) in &work.seen {
         seen::insert(connection, engine, day, keys).await?;
     }
-    for project in &work.projects {
-        write_project(connection, project).await?;
-        for (kind, subject, body) in &project.quarantined {
-            query("INSERT INTO quarantine (project, subject, body) VALUES ($1, $2, $3) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
-                .bind(project.number)
-                .bind(subject.as_str())
-                .bind(body.as_slice())
-                .execute(&mut *connection)
-                .await
-                .during(NAME)?;
-            let text =
-                "an item could not be processed; it is kept sealed in quarantine, the items around it are not affected";
-            notices::raise(connection, *kind, &project.id, subject, text, work.now).await?;
-        }
+    for piece in pieces(&work.frames) {
+        frames::insert(connection, piece).await?;
+    }
+    write_rows(connection, work).await?;
+    add_outcomes(connection, &work.outcomes).await?;
+    for item in &work.quarantined {
+        query("INSERT INTO quarantine (project, subject, body) VALUES ($1, $2, $3) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
+            .bind(item.project)
+            .bind(item.subject.as_str())
+            .bind(item.body.as_slice())
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+        let text =
+            "an item could not be processed; it is kept sealed in quarantine, the items around it are not affected";
+        notices::raise(connection, item.notice, &item.id, &item.subject, text, work.now).await?;
     }
     Ok(())
 }
 
-async fn write_project(connection: &mut AnyConnection, work: &PreparedProject) -> Result<(), StoreError> {
+/// Moves the last event numbers on, from where they stood when the frames were numbered.
+async fn advance_numbers(connection: &mut AnyConnection, progress: &[Progress]) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
-    if work.last_after != work.last_before {
-        let sql = "INSERT INTO progress (project, last_number) VALUES ($1, $2) \
-                   ON CONFLICT (project) DO UPDATE SET last_number = excluded.last_number WHERE progress.last_number = $3";
-        let done = query(sql)
-            .bind(work.number)
-            .bind(work.last_after)
-            .bind(work.last_before)
-            .execute(&mut *connection)
-            .await
-            .during(NAME)?;
-        if done.rows_affected() != 1 {
-            return Err(StoreError::Moved { what: format!("the last event number of project {}", work.id) });
+    for piece in pieces(progress) {
+        // The worker's row, written before, keeps any other worker out: nothing changes between these two statements.
+        let mut select = query(AssertSqlSafe(frames::last_numbers(piece.len())));
+        for project in piece {
+            select = select.bind(project.project);
         }
+        let rows = select.fetch_all(&mut *connection).await.during(NAME)?;
+        let stored: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        for project in piece {
+            if stored.get(&project.project).copied().unwrap_or(0) != project.before {
+                let what = format!("the last event number of project number {}", project.project);
+                return Err(StoreError::Moved { what });
+            }
+        }
+        let tail = "ON CONFLICT (project) DO UPDATE SET last_number = excluded.last_number";
+        let sql = insert_rows("INSERT INTO progress (project, last_number)", 2, piece.len(), tail);
+        let mut insert = query(AssertSqlSafe(sql));
+        for project in piece {
+            insert = insert.bind(project.project).bind(project.after);
+        }
+        insert.execute(&mut *connection).await.during(NAME)?;
     }
-    for piece in pieces(&work.frames) {
-        frames::insert(connection, work.number, piece).await?;
-    }
+    Ok(())
+}
+
+/// State, counts and samples.
+async fn write_rows(connection: &mut AnyConnection, work: &Prepared) -> Result<(), StoreError> {
+    const NAME: &str = "commit work";
     for piece in pieces(&work.rows) {
         let tail = "ON CONFLICT (project, kind, key) DO UPDATE SET expires = excluded.expires, body = excluded.body";
         let sql = insert_rows("INSERT INTO state (project, kind, key, expires, body)", 5, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
-        for (row, body) in piece {
+        for (project, row, body) in piece {
             insert = insert
-                .bind(work.number)
+                .bind(*project)
                 .bind(row.kind as i64)
                 .bind(row.key.cast_signed())
                 .bind(row.expires_day)
@@ -268,24 +301,20 @@ async fn write_project(connection: &mut AnyConnection, work: &PreparedProject) -
         let tail = "ON CONFLICT (project, name, hour) DO UPDATE SET events = counts.events + excluded.events";
         let sql = insert_rows("INSERT INTO counts (project, name, hour, events)", 4, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
-        for &(name, hour, events) in piece {
-            insert = insert.bind(work.number).bind(name).bind(hour).bind(events);
+        for &(project, name, hour, events) in piece {
+            insert = insert.bind(project).bind(name).bind(hour).bind(events);
         }
         insert.execute(&mut *connection).await.during(NAME)?;
     }
     for piece in pieces(&work.samples) {
         let sql = insert_rows("INSERT INTO samples (project, name, number)", 3, piece.len(), "");
         let mut insert = query(AssertSqlSafe(sql));
-        for &(name, number) in piece {
-            insert = insert.bind(work.number).bind(name).bind(number);
+        for &(project, name, number) in piece {
+            insert = insert.bind(project).bind(name).bind(number);
         }
         insert.execute(&mut *connection).await.during(NAME)?;
     }
-    add_outcomes(
-        connection,
-        &work.outcomes.iter().map(|&(outcome, items)| (work.number, outcome, items)).collect::<Vec<_>>(),
-    )
-    .await
+    Ok(())
 }
 
 /// Adds to the totals of outcomes.

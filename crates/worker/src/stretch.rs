@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use convizit_model::{
-    EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, Timestamp,
+    EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, StateRow, Timestamp,
 };
 use convizit_pipeline::Registry;
 use convizit_store::{JournalBatch, Store};
@@ -76,8 +76,10 @@ pub(crate) async fn process(
             tracing::info!(%project, records = records.len(), "records of a removed project were dropped");
             continue;
         };
-        shares.push(share(store, registries, number, project, records).await?);
+        let registry = registries.take(number).await?;
+        shares.push(Share { number, project, records, registry, seen: HashSet::new() });
     }
+    look_up(store, &mut shares).await?;
     let (mut works, back) = blocking(move || name_shares(shares, naming, alone)).await??;
     registries.put(back.into_iter());
     if !unreadable.is_empty() {
@@ -86,30 +88,35 @@ pub(crate) async fn process(
     Ok(works)
 }
 
-async fn share(
-    store: &Store,
-    registries: &mut Registries,
-    number: i64,
-    project: ProjectId,
-    records: Vec<Record>,
-) -> Result<Share, Failure> {
-    let mut registry = registries.take(number).await?;
-    let mut sessions: Vec<u64> = Vec::new();
-    let mut ids: Vec<EventId> = Vec::new();
-    for received in records.iter().filter_map(|record| record.received.as_ref()) {
-        let session = received.batch.session.as_ref().map_or("", |session| session.id.as_str());
-        let key = Registry::session_key(&received.visitor, session);
-        if !registry.has_session(key) {
-            sessions.push(key);
+/// Loads the sessions that go on and finds the repeats, of all projects at once.
+async fn look_up(store: &Store, shares: &mut [Share]) -> Result<(), Failure> {
+    let mut sessions: Vec<(i64, u64)> = Vec::new();
+    let mut ids: Vec<(i64, EventId)> = Vec::new();
+    for share in shares.iter() {
+        for received in share.records.iter().filter_map(|record| record.received.as_ref()) {
+            let session = received.batch.session.as_ref().map_or("", |session| session.id.as_str());
+            let key = Registry::session_key(&received.visitor, session);
+            if !share.registry.has_session(key) {
+                sessions.push((share.number, key));
+            }
+            ids.extend(received.batch.events.iter().map(|event| (share.number, event.id)));
         }
-        ids.extend(received.batch.events.iter().map(|event| event.id));
     }
     sessions.sort_unstable();
     sessions.dedup();
-    let rows = store.load_sessions(number, &sessions).await?;
-    registry.load(&rows).map_err(Failure::State)?;
-    let seen = store.seen(number, &ids).await?;
-    Ok(Share { number, project, records, registry, seen })
+    let mut rows: HashMap<i64, Vec<StateRow>> = HashMap::new();
+    for (number, row) in store.load_sessions_of(&sessions).await? {
+        rows.entry(number).or_default().push(row);
+    }
+    let mut seen: HashMap<i64, HashSet<EventId>> = HashMap::new();
+    for (number, id) in store.seen_of(&ids).await? {
+        seen.entry(number).or_default().insert(id);
+    }
+    for share in shares {
+        share.registry.load(&rows.remove(&share.number).unwrap_or_default()).map_err(Failure::State)?;
+        share.seen = seen.remove(&share.number).unwrap_or_default();
+    }
+    Ok(())
 }
 
 type Named = (Vec<ProjectWork>, Vec<(i64, Registry)>);

@@ -1,0 +1,62 @@
+//! Measures the product from outside: each subcommand one measurement, each measurement a table with ratios of one run.
+
+mod agents;
+mod backlog;
+mod body_reader;
+mod cluster;
+mod collect;
+mod corpus;
+mod deliver;
+mod load;
+mod machine;
+mod pipeline;
+mod server;
+mod start;
+mod stored;
+mod table;
+mod tls;
+mod words;
+
+use anyhow::Result;
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(name = "bench/run", about = "Measurements of the product; bench/README.md explains each")]
+enum Measurement {
+    /// Requests and events a second of the collector, and how long answers take.
+    Collect(collect::Collect),
+    /// Events a second from decode to seal, and from the journal to frames.
+    Pipeline(pipeline::Pipeline),
+    /// From the journal to a webhook and to PostgreSQL.
+    Deliver(deliver::Deliver),
+    /// Memory and lag over what waits in the journal.
+    Backlog(backlog::Backlog),
+    /// Bytes on the disk per event.
+    Stored(stored::Stored),
+    /// Seconds from start to ready.
+    Start(start::Start),
+    /// Minutes of a clean release build.
+    Build(start::Build),
+    /// What the collector is compared with; started by `collect`.
+    #[command(hide = true)]
+    BodyReader(body_reader::BodyReader),
+}
+
+fn main() -> Result<()> {
+    // The one provider of TLS; a second installation can only be our own.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let measurement = Measurement::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match measurement {
+            Measurement::Collect(collect) => collect.run().await,
+            Measurement::Pipeline(pipeline) => pipeline.run().await,
+            Measurement::Deliver(deliver) => deliver.run().await,
+            Measurement::Backlog(backlog) => backlog.run().await,
+            Measurement::Stored(stored) => stored.run().await,
+            Measurement::Start(start) => start.run().await,
+            Measurement::Build(build) => build.run(),
+            Measurement::BodyReader(reader) => reader.run().await,
+        }
+    })
+}
