@@ -37,8 +37,8 @@ impl Backlog {
         for &projects in &self.projects {
             for &events in &self.events {
                 let folder = server::folder()?;
+                server::projects(folder.path(), projects).await?;
                 let store = server::open(folder.path()).await?;
-                server::projects(&store, projects).await?;
                 note(&format!("{projects} projects, {events} events: filling the journal"));
                 let filled = fill(&store, 10, events).await?;
                 let journal = store.health().journal_bytes as f64 / 1e6;

@@ -1,6 +1,5 @@
 //! `collect`: what the collector takes, how long an answer takes, beside a handler that only reads the body and beside the disk.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -105,7 +104,7 @@ impl Collect {
         ]);
         for &batch in &self.batch {
             let folder = server::folder()?;
-            let keys = make_projects(folder.path(), projects).await?;
+            let keys = server::projects(folder.path(), projects).await?;
             note(&format!("{title}, batches of {batch}"));
             let server = Server::start(folder.path(), &Start { role: "collect", ..start.clone() })?;
             let target =
@@ -177,7 +176,7 @@ impl Collect {
     async fn together(&self, projects: usize, table: &mut Table) -> Result<()> {
         const BATCH: usize = 10;
         let folder = server::folder()?;
-        let keys = make_projects(folder.path(), projects).await?;
+        let keys = server::projects(folder.path(), projects).await?;
         let server = Server::start(folder.path(), &Start { role: "all", ..Start::default() })?;
         let target = Target { address: server.address, tls: None };
         let author = Author::new(Corpus::load()?, keys, BATCH, 1);
@@ -255,13 +254,6 @@ fn summary(lags: &[u64]) -> [f64; 3] {
     let mean = |lags: &[u64]| lags.iter().sum::<u64>() as f64 / lags.len().max(1) as f64;
     let part = lags.len().min(20) / if lags.len() < 40 { 2 } else { 1 };
     [mean(&lags[..part]), lags.iter().max().map_or(0.0, |most| *most as f64), mean(&lags[lags.len() - part..])]
-}
-
-async fn make_projects(folder: &Path, count: usize) -> Result<Vec<String>> {
-    let store = server::open(folder).await?;
-    let keys = server::projects(&store, count).await?;
-    store.close().await;
-    Ok(keys)
 }
 
 /// About 16 MB of bodies.

@@ -69,11 +69,6 @@ impl Corpus {
         }
         Ok(Self { pages: by_page.into_values().collect(), products, agents: agents::all() })
     }
-
-    /// Events that were recorded.
-    pub(crate) fn events(&self) -> usize {
-        self.pages.iter().map(|page| page.events.len()).sum()
-    }
 }
 
 fn find_products(value: &Value, found: &mut Vec<String>) {
@@ -169,7 +164,6 @@ pub(crate) struct Author {
 pub(crate) struct Sender<'a> {
     pub(crate) agent: &'a agents::Agent,
     pub(crate) address: u32,
-    pub(crate) project: usize,
 }
 
 impl Author {
@@ -252,7 +246,7 @@ impl Author {
         }
         body.extend_from_slice(b"]}");
         visit.page = another;
-        Sender { agent: &self.corpus.agents[visit.agent], address: visit.address, project: visit.project }
+        Sender { agent: &self.corpus.agents[visit.agent], address: visit.address }
     }
 }
 

@@ -63,8 +63,8 @@ impl Deliver {
     async fn measure(&self, to: &str, projects: usize) -> Result<Vec<String>> {
         let end = if to == "webhook" { webhook().await? } else { End::Postgres(Cluster::start()?) };
         let folder = server::folder()?;
+        server::projects(folder.path(), projects).await?;
         let store = server::open(folder.path()).await?;
-        server::projects(&store, projects).await?;
         for project in store.projects().await? {
             let (kind, secret) = match &end {
                 End::Webhook { url, secret, .. } => (DestinationKind::Webhook { url: url.clone() }, secret.clone()),

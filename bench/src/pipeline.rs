@@ -116,8 +116,8 @@ impl Pipeline {
         ]);
         for &projects in &self.projects {
             let folder = server::folder()?;
+            server::projects(folder.path(), projects).await?;
             let store = server::open(folder.path()).await?;
-            server::projects(&store, projects).await?;
             let known = store.projects().await?;
             store.close().await;
             note(&format!("stages, {projects} projects"));
@@ -189,8 +189,8 @@ impl Pipeline {
         ]);
         for &projects in &self.projects {
             let folder = server::folder()?;
+            server::projects(folder.path(), projects).await?;
             let store = server::open(folder.path()).await?;
-            server::projects(&store, projects).await?;
             note(&format!("worker, {projects} projects: filling the journal"));
             let events = fill(&store, self.batch, self.events).await?;
             let end = store.health().journal_offset;

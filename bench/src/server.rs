@@ -1,5 +1,6 @@
 //! The product as a child process: its folder, its configuration, its start, what it used, its end.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -7,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use convizit_keys::KeyRing;
 use convizit_model::ProjectSettings;
 use convizit_store::{Store, StoreConfig, SystemClock};
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::corpus::ORIGIN;
 
@@ -72,15 +74,28 @@ pub(crate) async fn open(folder: &Path) -> Result<Store> {
     Ok(Store::open(StoreConfig::in_folder(&data), keys, Arc::new(SystemClock)).await?)
 }
 
-/// Makes so many projects that take from our origin; returns their keys.
-pub(crate) async fn projects(store: &Store, count: usize) -> Result<Vec<String>> {
-    let settings = ProjectSettings { origins: vec![ORIGIN.to_owned()], ..ProjectSettings::default() };
-    let mut keys = Vec::with_capacity(count);
-    for number in 0..count {
-        let project = store.create_project(&format!("shop-{number}").parse()?, settings.clone()).await?;
-        keys.push(project.key.to_string());
+/// Puts a store with so many projects into a folder; returns their keys. A thousand take their time, so they are made
+/// once for a run, and copied.
+pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>> {
+    static MADE: OnceCell<Mutex<HashMap<usize, (tempfile::TempDir, Vec<String>)>>> = OnceCell::const_new();
+    let made = MADE.get_or_init(async || Mutex::default()).await;
+    let mut made = made.lock().await;
+    if !made.contains_key(&count) {
+        let template = self::folder()?;
+        let store = open(template.path()).await?;
+        let settings = ProjectSettings { origins: vec![ORIGIN.to_owned()], ..ProjectSettings::default() };
+        let mut keys = Vec::with_capacity(count);
+        for number in 0..count {
+            let project = store.create_project(&format!("shop-{number}").parse()?, settings.clone()).await?;
+            keys.push(project.key.to_string());
+        }
+        store.close().await;
+        made.insert(count, (template, keys));
     }
-    Ok(keys)
+    let (template, keys) = made.get(&count).context("just made")?;
+    let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(folder).status()?;
+    ensure!(copied.success(), "the projects cannot be copied");
+    Ok(keys.clone())
 }
 
 fn free() -> Result<SocketAddr> {

@@ -37,8 +37,8 @@ impl Start {
         }
         table.row(row("fresh: keys and databases are made", fresh));
         note("filling");
+        server::projects(folder.path(), 1000).await?;
         let store = server::open(folder.path()).await?;
-        server::projects(&store, 1000).await?;
         fill(&store, 10, self.events).await?;
         store.close().await;
         let server = Server::start(folder.path(), &how)?;

@@ -43,13 +43,12 @@ impl Stored {
     pub(crate) async fn run(&self) -> Result<()> {
         let folder = server::folder()?;
         let data = folder.path().join("data");
-        std::fs::create_dir_all(&data)?;
+        server::projects(folder.path(), 1).await?;
         let step = self.pace * i64::try_from(self.batch)?;
         // It ends now, so that no clock is ahead of the machine's.
         let clock = Arc::new(VisitClock(AtomicI64::new(load::now() - self.pace * i64::try_from(self.events)?)));
         let keys = Arc::new(KeyRing::open_or_create(&data.join("keys"))?);
         let store = Store::open(StoreConfig::in_folder(&data), keys, clock.clone()).await?;
-        server::projects(&store, 1).await?;
         let projects = store.projects().await?;
         let number = projects.first().map_or(1, |project| project.number);
         let mut reception = Reception::new(&projects, self.batch)?;

@@ -18,6 +18,8 @@ use crate::{Store, StoredEvent};
 const FULL: i64 = 1_000;
 /// Frames joined in one step: together they take far less than 20 ms.
 const STEP: usize = 24;
+/// Days whose frames are joined at the same time, so that they share commits.
+const TOGETHER: usize = 8;
 /// Neighbours that make a merge worth its rewrite while a day is not over.
 const WORTH: i64 = 7;
 /// Decompressed bytes of a frame that `merge` adds no more to; one that `build` makes has at most one event more.
@@ -241,21 +243,37 @@ impl Store {
         .await
         .during("find frames to merge")?;
         let mut merged = false;
-        for row in worth {
-            let (project, day): (i64, i64) = (row.get(0), row.get(1));
-            let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
-                .bind(project)
-                .bind(day)
-                .fetch_all(self.data().readers())
-                .await
-                .during("find frames to merge")?;
-            let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-            for (first, last) in runs(&frames, day < today) {
-                match self.merge_run(project, day, first, last).await {
-                    // Another process has merged them.
-                    Err(StoreError::Moved { .. }) => {}
-                    done => merged |= done?,
-                }
+        for days in worth.chunks(TOGETHER) {
+            let mut merges = tokio::task::JoinSet::new();
+            for row in days {
+                let (store, project, day): (_, i64, i64) = (self.clone(), row.get(0), row.get(1));
+                merges.spawn(async move { store.merge_day(project, day, day < today).await });
+            }
+            while let Some(ended) = merges.join_next().await {
+                merged |= ended.map_err(|_| StoreError::Database {
+                    action: "merge frames",
+                    problem: "it ended in a panic".to_owned(),
+                })??;
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Joins what is worth it of one project's day.
+    async fn merge_day(&self, project: i64, day: i64, is_over: bool) -> Result<bool, StoreError> {
+        let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
+            .bind(project)
+            .bind(day)
+            .fetch_all(self.data().readers())
+            .await
+            .during("find frames to merge")?;
+        let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let mut merged = false;
+        for (first, last) in runs(&frames, is_over) {
+            match self.merge_run(project, day, first, last).await {
+                // Another process has merged them.
+                Err(StoreError::Moved { .. }) => {}
+                done => merged |= done?,
             }
         }
         Ok(merged)

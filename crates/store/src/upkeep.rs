@@ -1,6 +1,6 @@
 //! Upkeep, in steps: merging frames, retention, trimming samples, saving counters; and the totals of outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use convizit_model::Outcome;
 use sqlx::{AssertSqlSafe, Row, query};
@@ -91,28 +91,38 @@ impl Store {
     }
 
     async fn retain(&self, today: i64) -> Result<(), StoreError> {
-        let mut longest = 0;
-        for project in self.projects().await? {
-            let days = i64::from(project.settings.retention_days);
-            longest = longest.max(days);
-            self.steps(
-                "DELETE FROM frames WHERE project = $1 AND first IN \
-                 (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)",
-                &[project.number, today - days],
-            )
-            .await?;
-            // Without a frame there is no sample: what is stored in the meantime has a higher number than the last one.
-            let last = self.last_event(project.number).await?;
-            self.steps(
-                "DELETE FROM samples WHERE project = $1 AND (name, number) IN (SELECT name, number FROM samples WHERE project = $1 \
-                 AND number < (SELECT COALESCE(MIN(first), $2) FROM frames WHERE project = $1) LIMIT $3)",
-                &[project.number, last + 1],
-            )
-            .await?;
+        let projects = self.projects().await?;
+        let longest = projects.iter().map(|project| i64::from(project.settings.retention_days)).max().unwrap_or(0);
+        let oldest: HashMap<i64, i64> = query("SELECT project, MIN(day) FROM frames GROUP BY project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("find old frames")?
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        for project in projects {
+            let first_kept = today - i64::from(project.settings.retention_days);
+            // Every count and sample is of an event of a frame: only where a frame is old there is anything to do.
+            if oldest.get(&project.number).is_none_or(|day| *day >= first_kept) {
+                continue;
+            }
             self.steps(
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN \
                  (SELECT name, hour FROM counts WHERE project = $1 AND hour < $2 LIMIT $3)",
-                &[project.number, (today - days) * 24],
+                &[project.number, first_kept * 24],
+            )
+            .await?;
+            self.steps(
+                "DELETE FROM samples WHERE project = $1 AND (name, number) IN (SELECT name, number FROM samples WHERE project = $1 \
+                 AND number <= (SELECT MAX(last) FROM frames WHERE project = $1 AND day < $2) LIMIT $3)",
+                &[project.number, first_kept],
+            )
+            .await?;
+            // Last, because they say that something is to be done.
+            self.steps(
+                "DELETE FROM frames WHERE project = $1 AND first IN \
+                 (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)",
+                &[project.number, first_kept],
             )
             .await?;
         }

@@ -20,7 +20,8 @@ CREATE TABLE frames (
     body BYTEA NOT NULL,
     PRIMARY KEY (project, first)
 );
-CREATE INDEX frames_by_day ON frames (project, day);
+-- With the ranges, so that whoever looks for frames to merge reads no body.
+CREATE INDEX frames_by_day ON frames (project, day, first, last);
 
 -- Days that have a table of seen ids, `seen_<day>`; 0 is the table of ids whose own time is more than a day ahead.
 CREATE TABLE seen_days (
