@@ -95,6 +95,7 @@ struct Shared {
     answers: RefCell<Answers>,
     due: Arc<Semaphore>,
     sent: RefCell<u64>,
+    total: Option<u64>,
     start: Instant,
     plan: Plan,
 }
@@ -109,13 +110,14 @@ async fn send_all(target: Target, plan: Plan, author: Author) -> Result<(Answers
     let total = plan.rate.map(|rate| (rate * plan.time.as_secs_f64()) as u64);
     if let (Some(rate), Some(total)) = (plan.rate, total) {
         let due = due.clone();
-        std::thread::spawn(move || pace(&due, rate, total, start));
+        std::thread::spawn(move || pace(&due, rate, total, start, plan.connections));
     }
     let shared = Rc::new(Shared {
         author: RefCell::new(author),
         answers: RefCell::default(),
         due,
         sent: RefCell::new(0),
+        total,
         start,
         plan,
     });
@@ -143,7 +145,7 @@ async fn send_all(target: Target, plan: Plan, author: Author) -> Result<(Answers
 
 /// Lets requests go when they are due. On a thread of its own, because the runtime's timer only knows milliseconds.
 #[expect(clippy::disallowed_methods, reason = "this thread has no other work")]
-fn pace(due: &Semaphore, rate: f64, total: u64, start: Instant) {
+fn pace(due: &Semaphore, rate: f64, total: u64, start: Instant, connections: usize) {
     let mut released = 0;
     while released < total {
         let now = ((start.elapsed().as_secs_f64() * rate) as u64 + 1).min(total);
@@ -154,8 +156,8 @@ fn pace(due: &Semaphore, rate: f64, total: u64, start: Instant) {
         let next = Duration::from_secs_f64(released as f64 / rate).saturating_sub(start.elapsed());
         std::thread::sleep(next.max(Duration::from_micros(200)));
     }
-    // Whoever still waits learns that nothing comes.
-    due.close();
+    // One more for each connection, which then sees that all is sent.
+    due.add_permits(connections);
 }
 
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -178,9 +180,11 @@ async fn connection(target: Target, mut stream: Box<dyn Stream>, shared: Rc<Shar
     loop {
         let since = match shared.plan.rate {
             Some(rate) => {
-                let Ok(permit) = shared.due.acquire().await else { return Ok(()) };
-                permit.forget();
+                shared.due.acquire().await?.forget();
                 let mut sent = shared.sent.borrow_mut();
+                if shared.total.is_some_and(|total| *sent >= total) {
+                    return Ok(());
+                }
                 let due = shared.start + Duration::from_secs_f64(*sent as f64 / rate);
                 *sent += 1;
                 due

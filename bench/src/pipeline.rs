@@ -13,6 +13,7 @@ use convizit_pipeline::{Compiled, Registry, Request, Tables, decode, name_events
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::Cluster;
 use crate::corpus::{Author, Corpus, ORIGIN};
 use crate::table::{Table, count, note, say};
 use crate::{load, machine, server};
@@ -29,8 +30,8 @@ pub(crate) struct Pipeline {
     /// Numbers of projects.
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 1])]
     projects: Vec<usize>,
-    /// Only these parts: stages, worker.
-    #[arg(long, value_delimiter = ',', default_values = ["stages", "worker"])]
+    /// Only these parts: stages, worker, postgres.
+    #[arg(long, value_delimiter = ',', default_values = ["stages", "worker", "postgres"])]
     part: Vec<String>,
 }
 
@@ -97,7 +98,8 @@ impl Pipeline {
         for part in &self.part {
             match part.as_str() {
                 "stages" => self.stages().await?,
-                _ => self.worker().await?,
+                "postgres" => self.worker(true).await?,
+                _ => self.worker(false).await?,
             }
         }
         Ok(())
@@ -178,19 +180,29 @@ impl Pipeline {
         ]))
     }
 
-    async fn worker(&self) -> Result<()> {
+    async fn worker(&self, on_postgres: bool) -> Result<()> {
         let mut table = Table::new(&[
             "projects",
             "events",
             "events/s",
             "CPU s per 1M events",
             "journal bytes per event",
-            "data.db bytes per event",
+            "database bytes per event",
         ]);
         for &projects in &self.projects {
             let folder = server::folder()?;
-            server::projects(folder.path(), projects).await?;
-            let store = server::open(folder.path()).await?;
+            let cluster = on_postgres.then(Cluster::start).transpose()?;
+            let store = match &cluster {
+                None => {
+                    server::projects(folder.path(), projects).await?;
+                    server::open(folder.path()).await?
+                }
+                Some(cluster) => {
+                    let store = server::open_on(folder.path(), Some(cluster.url.clone())).await?;
+                    server::make_projects(&store, projects).await?;
+                    store
+                }
+            };
             note(&format!("worker, {projects} projects: filling the journal"));
             let events = fill(&store, self.batch, self.events).await?;
             let end = store.health().journal_offset;
@@ -213,7 +225,10 @@ impl Pipeline {
             }
             store.close().await;
             anyhow::ensure!(usize::try_from(stored)? == events, "{stored} events are stored of {events}");
-            let size = std::fs::metadata(folder.path().join("data/data.db"))?.len() as f64;
+            let size = match &cluster {
+                None => std::fs::metadata(folder.path().join("data/data.db"))?.len() as f64,
+                Some(cluster) => cluster.query("select pg_database_size(current_database())")?.parse()?,
+            };
             table.row(vec![
                 projects.to_string(),
                 count(events as f64),
@@ -223,7 +238,8 @@ impl Pipeline {
                 format!("{:.0}", size / events as f64),
             ]);
         }
-        table.print("Journal to named, sealed frames: the worker alone, real store");
+        let engine = if on_postgres { "PostgreSQL (its CPU time not counted)" } else { "SQLite" };
+        table.print(&format!("Journal to named, sealed frames: the worker alone, real store on {engine}"));
         Ok(())
     }
 }

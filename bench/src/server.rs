@@ -68,10 +68,16 @@ pub(crate) fn folder() -> Result<tempfile::TempDir> {
 
 /// Opens the store of a folder, with its key file.
 pub(crate) async fn open(folder: &Path) -> Result<Store> {
+    open_on(folder, None).await
+}
+
+/// The same with settings and events in a PostgreSQL database.
+pub(crate) async fn open_on(folder: &Path, database: Option<String>) -> Result<Store> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data)?;
     let keys = Arc::new(KeyRing::open_or_create(&data.join("keys"))?);
-    Ok(Store::open(StoreConfig::in_folder(&data), keys, Arc::new(SystemClock)).await?)
+    let config = StoreConfig { database, ..StoreConfig::in_folder(&data) };
+    Ok(Store::open(config, keys, Arc::new(SystemClock)).await?)
 }
 
 /// Puts a store with so many projects into a folder; returns their keys. A thousand take their time, so they are made
@@ -83,19 +89,32 @@ pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>>
     if !made.contains_key(&count) {
         let template = self::folder()?;
         let store = open(template.path()).await?;
-        let settings = ProjectSettings { origins: vec![ORIGIN.to_owned()], ..ProjectSettings::default() };
-        let mut keys = Vec::with_capacity(count);
-        for number in 0..count {
-            let project = store.create_project(&format!("shop-{number}").parse()?, settings.clone()).await?;
-            keys.push(project.key.to_string());
-        }
+        let keys = make_projects(&store, count).await?;
         store.close().await;
+        // The readers' connections end a moment later, and the last one takes SQLite's logs with it.
+        while std::fs::read_dir(template.path().join("data"))?
+            .flatten()
+            .any(|entry| entry.path().to_string_lossy().ends_with("-wal"))
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         made.insert(count, (template, keys));
     }
     let (template, keys) = made.get(&count).context("just made")?;
     let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(folder).status()?;
     ensure!(copied.success(), "the projects cannot be copied");
     Ok(keys.clone())
+}
+
+/// Makes so many projects that take from our origin; returns their keys.
+pub(crate) async fn make_projects(store: &Store, count: usize) -> Result<Vec<String>> {
+    let settings = ProjectSettings { origins: vec![ORIGIN.to_owned()], ..ProjectSettings::default() };
+    let mut keys = Vec::with_capacity(count);
+    for number in 0..count {
+        let project = store.create_project(&format!("shop-{number}").parse()?, settings.clone()).await?;
+        keys.push(project.key.to_string());
+    }
+    Ok(keys)
 }
 
 fn free() -> Result<SocketAddr> {

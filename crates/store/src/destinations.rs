@@ -180,7 +180,7 @@ impl Store {
         dead: Vec<DeadLetter>,
     ) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
-        let name = name.to_owned();
+        let (name, engine) = (name.to_owned(), self.data().engine);
         self.data()
             .run_tx("advance cursor", move |connection| {
                 let (name, dead) = (name.clone(), dead.clone());
@@ -199,8 +199,8 @@ impl Store {
                     }
                     for piece in pieces(&dead) {
                         let head = "INSERT INTO dead_letters (project, destination, number, reason)";
-                        let sql =
-                            insert_rows(head, 4, piece.len(), "ON CONFLICT (project, destination, number) DO NOTHING");
+                        let tail = "ON CONFLICT (project, destination, number) DO NOTHING";
+                        let sql = insert_rows(engine, head, 4, piece.len(), tail);
                         let mut insert = query(AssertSqlSafe(sql));
                         for letter in piece {
                             insert = insert

@@ -10,7 +10,7 @@ use convizit_keys::{KeyRing, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
-use crate::database::{insert_rows, marks, pieces};
+use crate::database::{Engine, insert_rows, marks, pieces};
 use crate::error::{During, StoreError};
 use crate::{Store, StoredEvent};
 
@@ -36,45 +36,60 @@ pub(crate) struct Frame {
     body: Vec<u8>,
 }
 
-/// Frames of new events, one for each received day, numbered from `last + 1`; and the new last number.
-pub(crate) fn build(
-    keys: &KeyRing,
-    project: i64,
-    last: i64,
-    events: &[NewEvent],
-) -> Result<(Vec<Frame>, i64), StoreError> {
-    let mut frames = Vec::new();
-    let mut number = last;
-    let mut bytes = 0;
-    // The page of a small batch is in each of its events, so a thousand of them can be far more than a frame's bytes.
-    let together = |a: &NewEvent, b: &NewEvent| {
-        bytes += a.json.len();
-        let goes_on = a.day == b.day && bytes < FULL_BYTES;
-        bytes = if goes_on { bytes } else { 0 };
-        goes_on
-    };
-    for events in events.chunk_by(together) {
-        for events in events.chunks(usize::try_from(FULL).unwrap_or(usize::MAX)) {
-            let lines: Vec<&[u8]> = events.iter().map(|event| event.json.as_slice()).collect();
-            let first = number + 1;
-            number += i64::try_from(events.len()).unwrap_or(0);
-            let day = events.first().map_or(0, |event| event.day);
-            frames.push(Frame {
-                project,
-                first,
-                last: number,
-                day,
-                body: seal(keys, project, first, &lines.join(&b'\n'), 1)?,
-            });
-        }
-    }
-    Ok((frames, number))
+/// Makes frames; keeps its compressor, which is costlier to make than a small frame.
+pub(crate) struct Sealer<'k> {
+    keys: &'k KeyRing,
+    compressor: zstd::bulk::Compressor<'static>,
 }
 
-fn seal(keys: &KeyRing, project: i64, first: i64, lines: &[u8], level: i32) -> Result<Vec<u8>, StoreError> {
-    let packed = zstd::bulk::compress(lines, level)
-        .map_err(|error| StoreError::Database { action: "compress frame", problem: error.to_string() })?;
-    Ok(keys.seal(Place { table: "frames", project, row: &first.to_be_bytes() }, &packed)?)
+impl<'k> Sealer<'k> {
+    /// For frames that the worker writes: quick. What is merged is packed tighter.
+    pub(crate) fn new(keys: &'k KeyRing) -> Result<Self, StoreError> {
+        Self::of_level(keys, 1)
+    }
+
+    fn of_level(keys: &'k KeyRing, level: i32) -> Result<Self, StoreError> {
+        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(level).map_err(cannot_pack)? })
+    }
+
+    /// Frames of new events, one for each received day, numbered from `last + 1`; and the new last number.
+    pub(crate) fn frames(
+        &mut self,
+        project: i64,
+        last: i64,
+        events: &[NewEvent],
+    ) -> Result<(Vec<Frame>, i64), StoreError> {
+        let mut frames = Vec::new();
+        let mut number = last;
+        let mut bytes = 0;
+        // The page of a small batch is in each of its events, so a thousand of them can be far more than a frame's bytes.
+        let together = |a: &NewEvent, b: &NewEvent| {
+            bytes += a.json.len();
+            let goes_on = a.day == b.day && bytes < FULL_BYTES;
+            bytes = if goes_on { bytes } else { 0 };
+            goes_on
+        };
+        for events in events.chunk_by(together) {
+            for events in events.chunks(usize::try_from(FULL).unwrap_or(usize::MAX)) {
+                let lines: Vec<&[u8]> = events.iter().map(|event| event.json.as_slice()).collect();
+                let first = number + 1;
+                number += i64::try_from(events.len()).unwrap_or(0);
+                let day = events.first().map_or(0, |event| event.day);
+                let body = self.seal(project, first, &lines.join(&b'\n'))?;
+                frames.push(Frame { project, first, last: number, day, body });
+            }
+        }
+        Ok((frames, number))
+    }
+
+    fn seal(&mut self, project: i64, first: i64, lines: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let packed = self.compressor.compress(lines).map_err(cannot_pack)?;
+        Ok(self.keys.seal(Place { table: "frames", project, row: &first.to_be_bytes() }, &packed)?)
+    }
+}
+
+fn cannot_pack(error: std::io::Error) -> StoreError {
+    StoreError::Database { action: "compress frame", problem: error.to_string() }
 }
 
 fn open(keys: &KeyRing, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -85,8 +100,8 @@ fn open(keys: &KeyRing, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>
 }
 
 /// Writes frames.
-pub(crate) async fn insert(connection: &mut AnyConnection, frames: &[Frame]) -> Result<(), StoreError> {
-    let sql = insert_rows("INSERT INTO frames (project, first, last, day, body)", 5, frames.len(), "");
+pub(crate) async fn insert(connection: &mut AnyConnection, engine: Engine, frames: &[Frame]) -> Result<(), StoreError> {
+    let sql = insert_rows(engine, "INSERT INTO frames (project, first, last, day, body)", 5, frames.len(), "");
     let mut insert = query(AssertSqlSafe(sql));
     for frame in frames {
         insert =
@@ -124,8 +139,8 @@ fn runs(frames: &[(i64, i64)], day_is_over: bool) -> Vec<(i64, i64)> {
 }
 
 /// Selects the last numbers of so many projects.
-pub(crate) fn last_numbers(projects: usize) -> String {
-    format!("SELECT project, last_number FROM progress WHERE project IN ({})", marks(1, projects))
+pub(crate) fn last_numbers(engine: Engine, projects: usize) -> String {
+    format!("SELECT project, last_number FROM progress WHERE project IN ({})", marks(engine, projects))
 }
 
 impl Store {
@@ -189,7 +204,7 @@ impl Store {
     pub(crate) async fn last_events(&self, projects: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
         let mut found = HashMap::with_capacity(projects.len());
         for piece in pieces(projects) {
-            let sql = last_numbers(piece.len());
+            let sql = last_numbers(self.data().engine, piece.len());
             let mut select = query(AssertSqlSafe(sql));
             for project in piece {
                 select = select.bind(project);
@@ -312,9 +327,9 @@ impl Store {
         if parts.len() < 2 {
             return Ok(false);
         }
-        let body = seal(self.keys(), project, first, &parts.join(&b'\n'), 6)?;
+        let body = Sealer::of_level(self.keys(), 6)?.seal(project, first, &parts.join(&b'\n'))?;
         let frame = std::sync::Arc::new(Frame { project, first, last, day, body });
-        let count = parts.len() as u64;
+        let (count, engine) = (parts.len() as u64, self.data().engine);
         self.data()
             .run_tx("merge frames", move |connection| {
                 let frame = frame.clone();
@@ -329,7 +344,7 @@ impl Store {
                     if gone.rows_affected() != count {
                         return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
                     }
-                    insert(connection, std::slice::from_ref(&*frame)).await
+                    insert(connection, engine, std::slice::from_ref(&*frame)).await
                 })
             })
             .await?;
@@ -360,7 +375,7 @@ mod tests {
             let mut texts = texts;
             texts.sort_by_key(|(day, _)| *day);
             let events: Vec<NewEvent> = texts.iter().map(|(day, text)| event(*day, text)).collect();
-            let (frames, end) = build(&keys, project, last, &events).unwrap();
+            let (frames, end) = Sealer::new(&keys).unwrap().frames(project, last, &events).unwrap();
             prop_assert_eq!(end, last + i64::try_from(events.len()).unwrap());
             let (mut next, mut found) = (last + 1, Vec::new());
             for frame in &frames {

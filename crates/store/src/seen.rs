@@ -54,7 +54,7 @@ pub(crate) async fn insert(
         query("INSERT INTO seen_days (day) VALUES ($1)").bind(day).execute(&mut *connection).await.during(NAME)?;
     }
     for piece in pieces(keys) {
-        let sql = insert_rows(&format!("INSERT INTO seen_{day} (id)"), 1, piece.len(), "");
+        let sql = insert_rows(engine, &format!("INSERT INTO seen_{day} (id)"), 1, piece.len(), "");
         let mut insert = query(AssertSqlSafe(sql));
         for key in piece {
             insert = insert.bind(key.as_slice());
@@ -97,7 +97,7 @@ impl Store {
             // Neighbours in time stand on the same pages.
             candidates.sort_unstable();
             for piece in pieces(&candidates) {
-                let sql = format!("SELECT id FROM seen_{day} WHERE id IN ({})", marks(1, piece.len()));
+                let sql = format!("SELECT id FROM seen_{day} WHERE id IN ({})", marks(self.data().engine, piece.len()));
                 let mut select = query(AssertSqlSafe(sql));
                 for key in piece {
                     select = select.bind(key.as_slice());

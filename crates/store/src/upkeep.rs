@@ -29,11 +29,12 @@ impl Store {
         }
         let rows: Vec<(i64, Outcome, u64)> =
             taken.iter().map(|(&(project, outcome), &items)| (project, outcome, items)).collect();
+        let engine = self.data().engine;
         let saved = self
             .data()
             .run_tx("save counters", move |connection| {
                 let rows = rows.clone();
-                Box::pin(async move { add_outcomes(connection, &rows).await })
+                Box::pin(async move { add_outcomes(connection, engine, &rows).await })
             })
             .await;
         if saved.is_err() {

@@ -7,7 +7,7 @@ use convizit_keys::Place;
 use convizit_model::{NoticeKind, Outcome, ProjectWork, StateRow, Timestamp, Work};
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
-use crate::database::{insert_rows, pieces};
+use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
 use crate::{Store, frames, notices, seen};
 
@@ -89,9 +89,10 @@ impl Store {
             Prepared { from: number(work.from), to: number(work.to), now: self.clock().now(), ..Prepared::default() };
         let numbers: Vec<i64> = work.projects.iter().map(|project| project.number).collect();
         let last = self.last_events(&numbers).await?;
+        let mut sealer = frames::Sealer::new(self.keys())?;
         for project in work.projects {
             let before = last.get(&project.number).copied().unwrap_or(0);
-            self.prepare_project(project, before, &mut prepared)?;
+            self.prepare_project(project, before, &mut sealer, &mut prepared)?;
         }
         for keys in prepared.seen.values_mut() {
             // In the order of their times, so that the tree grows at its end.
@@ -100,9 +101,15 @@ impl Store {
         Ok(prepared)
     }
 
-    fn prepare_project(&self, work: ProjectWork, before: i64, into: &mut Prepared) -> Result<(), StoreError> {
+    fn prepare_project(
+        &self,
+        work: ProjectWork,
+        before: i64,
+        sealer: &mut frames::Sealer<'_>,
+        into: &mut Prepared,
+    ) -> Result<(), StoreError> {
         let (keys, project) = (self.keys(), work.number);
-        let (frames, after) = frames::build(keys, project, before, &work.events)?;
+        let (frames, after) = sealer.frames(project, before, &work.events)?;
         into.frames.extend(frames);
         if after != before {
             into.progress.push(Progress { project, before, after });
@@ -181,6 +188,7 @@ impl Store {
         let mut found = Vec::new();
         for piece in pieces(keys) {
             let sql = insert_rows(
+                self.data().engine,
                 "SELECT state.project, state.kind, state.key, state.expires, state.body FROM (",
                 2,
                 piece.len(),
@@ -213,11 +221,7 @@ fn state_place(row: &StateRow) -> [u8; 16] {
     place
 }
 
-async fn write(
-    connection: &mut AnyConnection,
-    work: &Prepared,
-    engine: crate::database::Engine,
-) -> Result<(), StoreError> {
+async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     let moved = query("UPDATE worker SET journal_offset = $1 WHERE id = 0 AND journal_offset = $2")
         .bind(work.to)
@@ -228,15 +232,15 @@ async fn write(
     if moved.rows_affected() != 1 {
         return Err(StoreError::Moved { what: "the worker's offset".to_owned() });
     }
-    advance_numbers(connection, &work.progress).await?;
+    advance_numbers(connection, engine, &work.progress).await?;
     for (&day, keys) in &work.seen {
         seen::insert(connection, engine, day, keys).await?;
     }
     for piece in pieces(&work.frames) {
-        frames::insert(connection, piece).await?;
+        frames::insert(connection, engine, piece).await?;
     }
-    write_rows(connection, work).await?;
-    add_outcomes(connection, &work.outcomes).await?;
+    write_rows(connection, engine, work).await?;
+    add_outcomes(connection, engine, &work.outcomes).await?;
     for item in &work.quarantined {
         query("INSERT INTO quarantine (project, subject, body) VALUES ($1, $2, $3) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
             .bind(item.project)
@@ -253,11 +257,15 @@ async fn write(
 }
 
 /// Moves the last event numbers on, from where they stood when the frames were numbered.
-async fn advance_numbers(connection: &mut AnyConnection, progress: &[Progress]) -> Result<(), StoreError> {
+async fn advance_numbers(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    progress: &[Progress],
+) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     for piece in pieces(progress) {
         // The worker's row, written before, keeps any other worker out: nothing changes between these two statements.
-        let mut select = query(AssertSqlSafe(frames::last_numbers(piece.len())));
+        let mut select = query(AssertSqlSafe(frames::last_numbers(engine, piece.len())));
         for project in piece {
             select = select.bind(project.project);
         }
@@ -270,7 +278,7 @@ async fn advance_numbers(connection: &mut AnyConnection, progress: &[Progress]) 
             }
         }
         let tail = "ON CONFLICT (project) DO UPDATE SET last_number = excluded.last_number";
-        let sql = insert_rows("INSERT INTO progress (project, last_number)", 2, piece.len(), tail);
+        let sql = insert_rows(engine, "INSERT INTO progress (project, last_number)", 2, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
         for project in piece {
             insert = insert.bind(project.project).bind(project.after);
@@ -281,11 +289,11 @@ async fn advance_numbers(connection: &mut AnyConnection, progress: &[Progress]) 
 }
 
 /// State, counts and samples.
-async fn write_rows(connection: &mut AnyConnection, work: &Prepared) -> Result<(), StoreError> {
+async fn write_rows(connection: &mut AnyConnection, engine: Engine, work: &Prepared) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     for piece in pieces(&work.rows) {
         let tail = "ON CONFLICT (project, kind, key) DO UPDATE SET expires = excluded.expires, body = excluded.body";
-        let sql = insert_rows("INSERT INTO state (project, kind, key, expires, body)", 5, piece.len(), tail);
+        let sql = insert_rows(engine, "INSERT INTO state (project, kind, key, expires, body)", 5, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
         for (project, row, body) in piece {
             insert = insert
@@ -299,7 +307,7 @@ async fn write_rows(connection: &mut AnyConnection, work: &Prepared) -> Result<(
     }
     for piece in pieces(&work.counts) {
         let tail = "ON CONFLICT (project, name, hour) DO UPDATE SET events = counts.events + excluded.events";
-        let sql = insert_rows("INSERT INTO counts (project, name, hour, events)", 4, piece.len(), tail);
+        let sql = insert_rows(engine, "INSERT INTO counts (project, name, hour, events)", 4, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
         for &(project, name, hour, events) in piece {
             insert = insert.bind(project).bind(name).bind(hour).bind(events);
@@ -307,7 +315,7 @@ async fn write_rows(connection: &mut AnyConnection, work: &Prepared) -> Result<(
         insert.execute(&mut *connection).await.during(NAME)?;
     }
     for piece in pieces(&work.samples) {
-        let sql = insert_rows("INSERT INTO samples (project, name, number)", 3, piece.len(), "");
+        let sql = insert_rows(engine, "INSERT INTO samples (project, name, number)", 3, piece.len(), "");
         let mut insert = query(AssertSqlSafe(sql));
         for &(project, name, number) in piece {
             insert = insert.bind(project).bind(name).bind(number);
@@ -320,11 +328,12 @@ async fn write_rows(connection: &mut AnyConnection, work: &Prepared) -> Result<(
 /// Adds to the totals of outcomes.
 pub(crate) async fn add_outcomes(
     connection: &mut AnyConnection,
+    engine: Engine,
     outcomes: &[(i64, Outcome, u64)],
 ) -> Result<(), StoreError> {
     for piece in pieces(outcomes) {
         let tail = "ON CONFLICT (project, outcome) DO UPDATE SET items = outcomes.items + excluded.items";
-        let sql = insert_rows("INSERT INTO outcomes (project, outcome, items)", 3, piece.len(), tail);
+        let sql = insert_rows(engine, "INSERT INTO outcomes (project, outcome, items)", 3, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
         for &(project, outcome, items) in piece {
             insert = insert.bind(project).bind(outcome.as_str()).bind(i64::try_from(items).unwrap_or(i64::MAX));

@@ -44,6 +44,8 @@ pub(crate) struct Worker {
     store: Store,
     registries: Registries,
     naming: Naming,
+    /// What was read while the last commit waited for the disk.
+    ahead: Option<Stretch>,
 }
 
 /// What became of one round.
@@ -56,7 +58,7 @@ enum Round {
 
 impl Worker {
     pub(crate) fn new(store: Store, naming: Naming) -> Self {
-        Self { registries: Registries::new(store.clone()), store, naming }
+        Self { registries: Registries::new(store.clone()), store, naming, ahead: None }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
@@ -107,21 +109,42 @@ impl Worker {
 
     /// One stretch: from the journal to the commit. From the third try on, item by item.
     async fn round(&mut self, after: u64, failures: usize) -> Result<Round, Failure> {
-        let mut batches = self.store.journal_read(after, STRETCH_BYTES).await?;
-        if failures >= 2 {
-            batches.truncate(1);
-        }
-        let Some(last) = batches.last() else { return Ok(Round::Empty) };
-        let to = last.offset;
+        let ahead = self.ahead.take().filter(|stretch| stretch.after == after && failures == 0);
+        let stretch = match ahead {
+            Some(stretch) => Some(stretch),
+            None => read(&self.store, after, failures >= 2).await?,
+        };
+        let Some(Stretch { to, records, .. }) = stretch else { return Ok(Round::Empty) };
         let started = Instant::now();
-        let records = stretch::parse(batches).await?;
         let work = stretch::process(&self.store, &mut self.registries, self.naming, records, failures >= 2).await?;
         let committing = Instant::now();
-        self.store.commit_work(convizit_model::Work { from: after, to, projects: work }).await?;
+        let work = convizit_model::Work { from: after, to, projects: work };
+        // The commit waits for the disk; what comes next is read and parsed meanwhile. An error there is met by the next round.
+        let (committed, ahead) = tokio::join!(self.store.commit_work(work), read(&self.store, to, false));
+        committed?;
+        self.ahead = ahead.ok().flatten();
         metrics::histogram!("convizit_worker_commit_seconds").record(committing.elapsed().as_secs_f64());
         metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
         Ok(Round::At(to))
     }
+}
+
+/// Records of the journal, parsed.
+struct Stretch {
+    after: u64,
+    to: u64,
+    records: Vec<stretch::Record>,
+}
+
+/// What follows an offset in the journal: a stretch, or one batch alone; `None` when nothing does.
+async fn read(store: &Store, after: u64, alone: bool) -> Result<Option<Stretch>, Failure> {
+    let mut batches = store.journal_read(after, STRETCH_BYTES).await?;
+    if alone {
+        batches.truncate(1);
+    }
+    let Some(last) = batches.last() else { return Ok(None) };
+    let to = last.offset;
+    Ok(Some(Stretch { after, to, records: stretch::parse(batches).await? }))
 }
 
 /// Why a round failed.
