@@ -264,8 +264,9 @@ async fn advance_numbers(
 ) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     for piece in pieces(progress) {
-        // The worker's row, written before, keeps any other worker out: nothing changes between these two statements.
-        let mut select = query(AssertSqlSafe(frames::last_numbers(engine, piece.len())));
+        // Nothing may change between these two statements: SQLite has one writer, PostgreSQL is asked to hold the rows.
+        let hold = if engine == Engine::Postgres { " FOR UPDATE" } else { "" };
+        let mut select = query(AssertSqlSafe(frames::last_numbers(engine, piece.len()) + hold));
         for project in piece {
             select = select.bind(project.project);
         }

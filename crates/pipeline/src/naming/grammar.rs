@@ -172,7 +172,8 @@ pub(crate) fn contexts(descriptor: &Descriptor, page: &PageBlock) -> Vec<String>
         };
         Some(format!(" in {landmark}"))
     }));
-    contexts.push(format!(" on {} page", lower_first(&self::page(page))));
+    // At most 39 characters, so that 20 of the base name are left.
+    contexts.push(format!(" on {} page", words::shorten(&lower_first(&self::page(page)), 30)));
     contexts
 }
 

@@ -96,7 +96,7 @@ async fn a_moved_last_number_writes_nothing(place: Place) {
     moving.commit().await.unwrap();
     let before = place.rows().await;
     let error = committing.await.unwrap().unwrap_err();
-    assert!(matches!(error, StoreError::Moved { ref what } if what.contains("project shop")), "{error}");
+    assert!(matches!(error, StoreError::Moved { ref what } if what.contains("project number 1")), "{error}");
     assert_eq!(place.rows().await, before);
     store.commit_work(whole(1, &shop)).await.unwrap();
     assert_eq!(store.last_event(shop.number).await.unwrap(), 9 + 251, "the next try numbers from where it stands");
