@@ -91,7 +91,8 @@ pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>>
         let store = open(template.path()).await?;
         let keys = make_projects(&store, count).await?;
         store.close().await;
-        // The readers' connections end a moment later, and the last one takes SQLite's logs with it.
+        drop(store);
+        // The connections end a moment later, and the last one takes SQLite's logs with it.
         while std::fs::read_dir(template.path().join("data"))?
             .flatten()
             .any(|entry| entry.path().to_string_lossy().ends_with("-wal"))
