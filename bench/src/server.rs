@@ -1,6 +1,7 @@
 //! The product as a child process: its folder, its configuration, its start, what it used, its end.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -80,13 +81,16 @@ pub(crate) async fn open_on(folder: &Path, database: Option<String>) -> Result<S
     Ok(Store::open(config, keys, Arc::new(SystemClock)).await?)
 }
 
+/// A folder with projects, and their keys.
+type Template = (tempfile::TempDir, Vec<String>);
+
 /// Puts a store with so many projects into a folder; returns their keys. A thousand take their time, so they are made
 /// once for a run, and copied.
 pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>> {
-    static MADE: OnceCell<Mutex<HashMap<usize, (tempfile::TempDir, Vec<String>)>>> = OnceCell::const_new();
+    static MADE: OnceCell<Mutex<HashMap<usize, Template>>> = OnceCell::const_new();
     let made = MADE.get_or_init(async || Mutex::default()).await;
     let mut made = made.lock().await;
-    if !made.contains_key(&count) {
+    if let Entry::Vacant(place) = made.entry(count) {
         let template = self::folder()?;
         let store = open(template.path()).await?;
         let keys = make_projects(&store, count).await?;
@@ -99,7 +103,7 @@ pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>>
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        made.insert(count, (template, keys));
+        place.insert((template, keys));
     }
     let (template, keys) = made.get(&count).context("just made")?;
     let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(folder).status()?;
@@ -165,6 +169,13 @@ impl Server {
     /// Journal batches that wait for the worker.
     pub(crate) fn lag(&self) -> Result<u64> {
         lag(self.console)
+    }
+
+    /// Batches that were written to the journal since the start.
+    pub(crate) fn journal_batches(&self) -> Result<f64> {
+        let answer = get(self.console, "/metrics")?;
+        let line = answer.lines().find_map(|line| line.strip_prefix("convizit_journal_commits_total "));
+        line.context("/metrics has no convizit_journal_commits_total")?.trim().parse().context("/metrics")
     }
 
     /// Waits until the worker has everything.
