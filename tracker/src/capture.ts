@@ -33,8 +33,7 @@ export const listen = (view: Window, emit: Emit) => {
   on(view, "click", (event) => {
     const el = startOf(event);
     const { clientX, clientY } = event as MouseEvent;
-    clicks.push([Date.now(), el, clientX, clientY]);
-    if (clicks.length > 50) clicks.shift();
+    if (clicks.push([Date.now(), el, clientX, clientY]) > 50) clicks.shift();
     // A label's click is followed by its control's own.
     const control = el.closest("label")?.control;
     if (control && !control.contains(el) && !el.closest("a[href],button")) return;

@@ -22,9 +22,11 @@ const optedOut = () => out || quiet(() => storage()!.getItem(OUT)) === "1";
 
 export const consentNow = (): Consent => ({ ...given, gpc: gpc() });
 
+/** Whether the visitor said no: what waits is dropped, too. */
+export const refused = () => optedOut() || (settings.honourGpc && gpc()) || given.analytics === false;
+
 /** Whether events may be captured now. */
-export const mayTrack = () =>
-  !optedOut() && !(settings.honourGpc && gpc()) && given.analytics !== false && (!settings.consentRequired || given.analytics === true);
+export const mayTrack = () => !refused() && (!settings.consentRequired || given.analytics === true);
 
 /** What the site, or a consent platform, says; what is left out stays as it was. */
 export const setConsent = (said: Partial<Consent>) => {

@@ -94,8 +94,11 @@ export const identify = (now: number): { visitor?: string; session?: Session } =
   return { visitor: state!.visitor, session: { id: state!.session, start: new Date(state!.start).toISOString() } };
 };
 
-/** Writes the session's end of activity: called when the page goes. */
-export const keep = () => memory && save(memory);
+/** Writes the session's end of activity when the page goes, unless another tab went on since, or forgot the visitor. */
+export const keep = () => {
+  // Where one of them is missing, neither is less.
+  if (load()?.last! < memory?.last!) save(memory!);
+};
 
 /** A new visitor: on logout, opt-out, withdrawn consent. */
 export const forget = () => {

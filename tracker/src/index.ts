@@ -1,7 +1,7 @@
 // The tracker: one script with its settings before it. Every entry point is guarded; the page never notices.
 import { clicks, errors, listen, on, signs } from "./capture";
 import { excludedPath, setSettings, settings, type Settings } from "./config";
-import { consentNow, mayTrack, setConsent, setOut } from "./consent";
+import { consentNow, mayTrack, refused, setConsent, setOut } from "./consent";
 import { describe, type Described } from "./describe";
 import { forget, identify, keep, quiet, uuid } from "./identity";
 import { cleanUrl, pageBlock, type Page } from "./page";
@@ -45,15 +45,10 @@ const warn = (text: string) => console.warn("convizit: " + text);
 
 /** After the page's own handlers; at once when it goes. */
 const after = (run: () => void) => {
-  later.push(run);
-  if (later.length === 1) setTimeout(drain);
+  if (later.push(run) < 2) setTimeout(drain);
 };
 
-const drain = () => {
-  const runs = later;
-  later = [];
-  runs.forEach(quiet);
-};
+const drain = () => later.splice(0).forEach(quiet);
 
 const emit = (type: string, described?: Described | null, properties: Properties = {}, time = Date.now(), name?: string) => {
   if (described === null || !settings.events.includes(type) || !mayTrack() || excludedPath(path)) return;
@@ -232,6 +227,8 @@ const start = (given: Settings, script: string) => {
 const begin = () => {
   look();
   restore();
+  // Said before the page's queue was read.
+  if (refused()) clear();
   listen(window, emit);
   if (settings.more) {
     hold(Date.now() + 2000);

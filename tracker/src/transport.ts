@@ -46,9 +46,9 @@ export const hold = (until: number) => {
 
 /** Sends soon: a moment's events go together, and steady clicks do not put off a sending that is due. */
 export const soon = () => {
-  const now = Date.now();
-  const wait = Math.max(1000, heldUntil - now);
-  if (!sending && now >= retryAt && (due <= now || due > now + wait)) schedule(wait);
+  const wait = Math.max(1000, heldUntil - Date.now());
+  const left = due - Date.now();
+  if (!sending && (left <= 0 || left > wait)) schedule(wait);
 };
 
 export const flush = (): void => {
@@ -71,14 +71,13 @@ const again = (retryAfter: number) => {
 
 const answered = (batch: Batch, response: Response) => {
   if (response.status === 429 || response.status >= 500 || response.status === 408) {
-    return again(1000 * (parseInt(response.headers.get("Retry-After") || "") || 0));
+    return again(1000 * (parseInt(response.headers.get("Retry-After")!) || 0));
   }
   // Taken, or refused for good: either way it is not sent again.
   sending = false;
   failures = retryAt = 0;
   remove(batch);
-  const version = response.headers.get("Convizit-Settings");
-  if (version && +version !== settings.version) refresh();
+  if (+response.headers.get("Convizit-Settings")! > settings.version) refresh();
   // What came meanwhile goes with the next.
   sealed.length ? flush() : soon();
 };
@@ -96,7 +95,8 @@ export const leave = () => {
     if (bytes > KEEPALIVE) return;
     flying.add(batch);
     try {
-      post(text, true).then((response) => response.status < 429 && remove(batch)).catch(() => {}).then(() => flying.delete(batch));
+      // What is refused for now, too, is sent again by a page that stays.
+      post(text, true).then((response) => response.status < 408 && remove(batch)).catch(() => flying.delete(batch));
     } catch {
       navigator.sendBeacon(origin + "/v1/collect", text);
     }

@@ -64,6 +64,10 @@ async fn serve(state: &State, key: &str, kind: Kind, headers: &HeaderMap) -> Res
     let script = match state.script(&cached) {
         Some(script) => script,
         None => {
+            let _building = state.building.lock().await;
+            if let Some(script) = state.script(&cached) {
+                return answer(&script, &project, headers);
+            }
             let for_build = project.clone();
             let Ok(script) = tokio::task::spawn_blocking(move || build(&for_build, kind)).await else {
                 return problem(500, "internal", "path", "the script could not be made");
@@ -222,7 +226,7 @@ fn gzip(bytes: &[u8]) -> Bytes {
 
 fn brotli(bytes: &[u8]) -> Bytes {
     let mut out = Vec::new();
-    let parameters = brotli::enc::BrotliEncoderParams { quality: 11, ..Default::default() };
+    let parameters = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 16, ..Default::default() };
     match brotli::BrotliCompress(&mut &*bytes, &mut out, &parameters) {
         Ok(_) => out.into(),
         Err(_) => Bytes::new(),

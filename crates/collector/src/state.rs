@@ -17,7 +17,7 @@ pub(crate) const ROOM: usize = 1024;
 /// Bodies in memory at once: 32 MiB.
 const BODIES: usize = (32 << 20) / ROOM;
 /// Compiled projects and scripts kept; a new one beyond it drops all, which are made again when asked for.
-const KEPT: usize = 2048;
+const KEPT: usize = 1024;
 /// After so long without a refusal the collector says that it takes batches again.
 const CALM_MILLIS: u64 = 3_000;
 
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) bodies: Semaphore,
     compiled: RwLock<HashMap<ProjectKey, (u64, Arc<Compiled>)>>,
     scripts: RwLock<HashMap<(ProjectKey, u64, Kind), Arc<Script>>>,
+    /// Held while a script is built: each build takes a core and some megabytes, and others may wait for the same one.
+    pub(crate) building: tokio::sync::Mutex<()>,
     started: Instant,
     /// Milliseconds after `started` of the last refusal for want of room; 0 while all is taken.
     refused: AtomicU64,
@@ -51,6 +53,7 @@ impl State {
             bodies: Semaphore::new(BODIES),
             compiled: RwLock::default(),
             scripts: RwLock::default(),
+            building: tokio::sync::Mutex::default(),
             started: Instant::now(),
             refused: AtomicU64::new(0),
         }

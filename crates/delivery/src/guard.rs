@@ -35,16 +35,12 @@ impl Guard {
     }
 
     /// The addresses of a host that may be dialled.
-    pub(crate) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-        let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
-            .await
-            .map_err(|_| format!("the name {host} cannot be resolved"))?
-            .collect();
+    pub(crate) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
+        let found: Vec<SocketAddr> =
+            tokio::net::lookup_host((host, port)).await.map_err(|_| Unresolved::Unknown(host.to_owned()))?.collect();
         let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
         if allowed.is_empty() {
-            return Err(format!(
-                "{host} leads to a private or reserved address; the operator allows networks with delivery.allow_networks"
-            ));
+            return Err(Unresolved::Forbidden(host.to_owned()));
         }
         Ok(allowed)
     }
@@ -79,7 +75,7 @@ impl Guard {
         let url = self.check_url(text)?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(443);
-        let addresses = self.resolve(host, port).await?;
+        let addresses = self.resolve(host, port).await.map_err(|error| error.to_string())?;
         let connected =
             tokio::time::timeout(Duration::from_secs(5), tokio::net::TcpStream::connect(addresses.as_slice()));
         match connected.await {
@@ -97,6 +93,17 @@ impl Resolve for Guard {
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
     }
+}
+
+/// Why a name leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unresolved {
+    /// Nobody knows it now; that may pass.
+    #[error("the name {0} cannot be resolved")]
+    Unknown(String),
+    /// A person must act.
+    #[error("{0} leads to a private or reserved address; the operator allows networks with delivery.allow_networks")]
+    Forbidden(String),
 }
 
 /// IPv4 inside IPv6 forms (mapped, compatible, 6to4, NAT64) as the IPv4 address that is reached.
@@ -227,8 +234,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_inside_is_refused_after_resolution() {
+    async fn a_name_that_leads_inside_is_refused_after_resolution_and_an_unknown_one_may_be_known_later() {
         let closed = Guard::new(&[]).unwrap();
-        assert!(closed.resolve("localhost", 80).await.unwrap_err().contains("private"));
+        assert!(matches!(closed.resolve("nowhere.invalid", 80).await, Err(Unresolved::Unknown(_))));
+        assert!(matches!(closed.resolve("localhost", 80).await, Err(Unresolved::Forbidden(_))));
     }
 }

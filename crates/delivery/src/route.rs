@@ -196,6 +196,10 @@ impl Route {
         let mut waiting = vec![events];
         let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None, bound: None };
         while let Some(piece) = waiting.pop() {
+            if self.stop.is_cancelled() {
+                // What is done is written down; the rest goes at the next start.
+                return sent;
+            }
             let Some(last) = piece.last() else { continue };
             match sink.send(piece).await {
                 Ok(()) => sent.through = last.number,

@@ -6,6 +6,7 @@ mod demo;
 mod observe;
 mod run;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -14,6 +15,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 const OPEN_FILES: u64 = 65_536;
 
 fn main() -> ExitCode {
+    // A message may quote the text that was being read: only the place of a panic is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        writeln!(std::io::stderr(), "a panic at {place}; its message may hold captured text and is not shown").ok();
+    }));
     let command = cli::parse();
     raise_open_files();
     // The one provider of TLS; a second installation can only be our own.

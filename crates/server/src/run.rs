@@ -62,13 +62,6 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Stor
             .create(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
-    // Processes that start at the same moment on a new folder would make its tables twice: one after the other.
-    let path = config.folder.join("open.lock");
-    let opening = tokio::task::spawn_blocking(move || {
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        file.and_then(|file| file.lock().map(|()| file)).with_context(|| format!("{} cannot be locked", path.display()))
-    });
-    let _opening = opening.await??;
     let keys = Arc::new(KeyRing::open_or_create(keys)?);
     Ok(Store::open(config.clone(), keys, Arc::new(SystemClock)).await?)
 }

@@ -73,7 +73,15 @@ impl Database {
     /// Opens or makes a SQLite file, checks the pragmas that durability rests on, and runs the migrations.
     pub(crate) async fn sqlite(file: &Path, migrations: &Migrator) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let url = format!("sqlite://{}?mode=rwc", file.display());
+        // Absolute, since the first part of a relative path would be a host; and what means something in an address is escaped.
+        let path = std::path::absolute(file)
+            .map_err(|error| StoreError::Unusable(format!("{}: {error}", file.display())))?
+            .display()
+            .to_string()
+            .replace('%', "%25")
+            .replace('?', "%3F")
+            .replace('#', "%23");
+        let url = format!("sqlite://{path}?mode=rwc");
         let options: AnyConnectOptions = url.parse().during("open database")?;
         let mut connection = writer(&options).await?;
         refuse_newer(&mut connection, migrations).await?;

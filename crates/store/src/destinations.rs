@@ -248,11 +248,39 @@ impl Store {
         name: &str,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
-        let states = self.destinations(Some(project)).await?;
-        let state = states.into_iter().find(|state| state.destination.name == name);
-        let mut destination = state.ok_or_else(|| StoreError::not_found("destination", name))?.destination;
-        destination.paused = reason.map(str::to_owned);
-        self.save_destination(&destination, None, false).await?;
+        const NAME: &str = "pause destination";
+        let number = self.project(project).await?.number;
+        let (wanted, paused) = (name.to_owned(), reason.map(str::to_owned));
+        // Read and changed in one transaction: one that is removed meanwhile must not come back.
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (wanted, paused) = (wanted.clone(), paused.clone());
+                Box::pin(async move {
+                    let body: Option<String> =
+                        sqlx::query_scalar("SELECT body FROM destinations WHERE project = $1 AND name = $2")
+                            .bind(number)
+                            .bind(wanted.as_str())
+                            .fetch_optional(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                    let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
+                    let mut destination: Destination = serde_json::from_str(&body)
+                        .map_err(|error| StoreError::Unusable(format!("destination {wanted}: {error}")))?;
+                    destination.paused = paused;
+                    let body =
+                        serde_json::to_string(&destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
+                    query("UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3")
+                        .bind(body)
+                        .bind(number)
+                        .bind(wanted.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    projects::touch(connection).await
+                })
+            })
+            .await?;
+        self.refresh().await?;
         if let Some(reason) = reason {
             let text = format!(
                 "destination {name} was paused: {reason}; mend it, then `convizit destination resume {project} {name}`"

@@ -22,9 +22,9 @@ const STEP: usize = 24;
 const TOGETHER: usize = 8;
 /// Neighbours that make a merge worth its rewrite while a day is not over.
 const WORTH: i64 = 7;
-/// Decompressed bytes of a frame that `merge` adds no more to; one that `build` makes has at most one event more.
+/// Decompressed bytes of a frame that merging adds no more to; one that the worker makes has at most one event more.
 const FULL_BYTES: usize = 4 << 20;
-/// Decompressed bytes of a frame at most, far above what `build` and `merge` make of them.
+/// Decompressed bytes of a frame at most, far above what the worker and merging make of them.
 const FRAME_BYTES: usize = 64 << 20;
 
 /// A frame to be written.

@@ -34,6 +34,7 @@ pub use clock::SystemClock;
 pub use error::StoreError;
 
 use database::Database;
+use error::During;
 use journal::{Bounds, Journal, SqliteJournal};
 use projects::KeyCache;
 
@@ -184,6 +185,9 @@ impl Store {
                 (both.clone(), both)
             }
         };
+        if config.database.is_some() {
+            claim(&data, &config.folder).await?;
+        }
         let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
             .fetch_one(data.readers())
             .await
@@ -353,6 +357,48 @@ async fn each(time: Duration, store: Store, act: impl AsyncFn(&Store) -> Result<
             tracing::warn!(%error, "upkeep of the store failed; it is tried again");
         }
     }
+}
+
+/// Ties a PostgreSQL database to the journal of one data folder: with two, each would take the other's offset for its own and
+/// drop batches that it has answered.
+async fn claim(data: &Database, folder: &Path) -> Result<(), StoreError> {
+    const NAME: &str = "tie the database to its journal";
+    let path = folder.join("journal.id");
+    let cannot = |error: std::io::Error| StoreError::Unusable(format!("{}: {error}", path.display()));
+    let id = match tokio::fs::read_to_string(&path).await {
+        Ok(id) => id,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let id: String = convizit_keys::random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            // Linked when it is whole: of two processes that start at once the second takes what the first has made.
+            let whole = folder.join(format!("journal.id.{id}"));
+            tokio::fs::write(&whole, &id).await.map_err(cannot)?;
+            tokio::fs::hard_link(&whole, &path).await.ok();
+            tokio::fs::remove_file(&whole).await.map_err(cannot)?;
+            tokio::fs::read_to_string(&path).await.map_err(cannot)?
+        }
+        Err(error) => return Err(cannot(error)),
+    };
+    let claimed = data
+        .run_tx(NAME, move |connection| {
+            let id = id.clone();
+            Box::pin(async move {
+                let done = sqlx::query("UPDATE worker SET journal = $1 WHERE id = 0 AND journal IN ('', $1)")
+                    .bind(id)
+                    .execute(connection)
+                    .await
+                    .during(NAME)?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await?;
+    if claimed {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "this PostgreSQL database belongs to the journal of another data folder than {}: start with that folder, or give \
+         this one a database of its own",
+        folder.display()
+    )))
 }
 
 fn make_folder(folder: &Path) -> Result<(), StoreError> {

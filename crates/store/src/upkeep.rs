@@ -11,6 +11,8 @@ use crate::work::{SAMPLES, add_outcomes};
 
 /// Rows deleted in one step.
 const STEP: i64 = 200;
+/// Passes of merging in one round at most.
+const MERGES: usize = 4;
 
 impl Store {
     /// Adds to the counters of outcomes given before the journal; in memory, saved each second.
@@ -67,7 +69,12 @@ impl Store {
     pub async fn upkeep(&self) -> Result<(), StoreError> {
         self.save_counters().await?;
         let today = self.clock().now().day();
-        while self.merge_frames(today).await? {}
+        // Under a steady load there is always something to merge: the rest waits for the next round.
+        for _ in 0..MERGES {
+            if !self.merge_frames(today).await? {
+                break;
+            }
+        }
         self.trim_samples().await?;
         self.retain(today).await?;
         self.forget_removed().await
@@ -169,9 +176,14 @@ impl Store {
                 .await
                 .during("list data of projects")?;
         let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
+        // A number that these settings never gave is of a project that an older copy of them does not know yet.
+        let given: i64 = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 1")
+            .fetch_one(self.control().readers())
+            .await
+            .during("read given project numbers")?;
         for row in rows {
             let number: i64 = row.get(0);
-            if number == 0 || alive.contains(&number) {
+            if number == 0 || number > given || alive.contains(&number) {
                 continue;
             }
             // What names the project to this list goes last.

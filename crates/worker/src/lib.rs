@@ -84,15 +84,15 @@ impl Worker {
                     after = offset;
                     failures = 0;
                 }
-                Err(Failure::Store(StoreError::Unusable(problem))) => return Err(problem),
+                Err(Failure::Store(StoreError::Unusable(problem)) | Failure::State(problem)) => return Err(problem),
                 Err(failure) => {
                     // What the registries learned since the last commit is not in the store.
                     self.registries.clear();
                     tracing::warn!(%failure, after, "a stretch of the journal was not processed; it is tried again");
                     metrics::counter!("convizit_worker_failures_total").increment(1);
-                    let panicked = matches!(failure, Failure::Panic);
                     failures += 1;
-                    if !panicked {
+                    // A panic is tried again at once, then item by item; one that goes on must not take the core.
+                    if !matches!(failure, Failure::Panic) || failures > 2 {
                         let wait = BACKOFF.get(failures.min(BACKOFF.len()) - 1).copied().unwrap_or(DRAIN);
                         tokio::select! {
                             () = stop.cancelled() => {}

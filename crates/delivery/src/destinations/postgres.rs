@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::destinations::SendError;
-use crate::guard::Guard;
+use crate::guard::{Guard, Unresolved};
 
 /// Version of the schema below.
 const VERSION: i32 = 1;
@@ -107,7 +107,11 @@ impl Postgres {
         }
         let values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
             columns.iter().map(|column| column as &(dyn tokio_postgres::types::ToSql + Sync)).collect();
-        let done = client.execute(statement, &values).await.map_err(|error| judge(&error));
+        // The server's own bound does not help where the server is gone without a word.
+        let done = match tokio::time::timeout(STATEMENT + CONNECT, client.execute(statement, &values)).await {
+            Ok(done) => done.map_err(|error| judge(&error)),
+            Err(_) => Err(SendError::later("the database did not answer")),
+        };
         if !matches!(done, Ok(_) | Err(SendError::Refused(_))) {
             self.connection = None;
         }
@@ -127,7 +131,10 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
                 "a database is reached by host name or address, not by a socket's path".to_owned(),
             ));
         };
-        let addresses = guard.resolve(name, port).await.map_err(SendError::Pause)?;
+        let addresses = guard.resolve(name, port).await.map_err(|error| match error {
+            Unresolved::Unknown(_) => SendError::later(error.to_string()),
+            Unresolved::Forbidden(_) => SendError::Pause(error.to_string()),
+        })?;
         if let Some(address) = addresses.first() {
             config.host(name).hostaddr(address.ip()).port(port);
             hosts += 1;

@@ -1,9 +1,11 @@
 -- What the worker writes in its one transaction, and what readers keep of their own progress.
 CREATE TABLE worker (
     id BIGINT PRIMARY KEY,
-    journal_offset BIGINT NOT NULL
+    journal_offset BIGINT NOT NULL,
+    -- Which data folder's journal the offset speaks of; empty until the first opening.
+    journal TEXT NOT NULL
 );
-INSERT INTO worker (id, journal_offset) VALUES (0, 0);
+INSERT INTO worker (id, journal_offset, journal) VALUES (0, 0, '');
 
 -- Event numbers given so far.
 CREATE TABLE progress (

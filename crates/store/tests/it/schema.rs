@@ -89,3 +89,27 @@ async fn an_unreachable_postgresql_says_what_to_do_and_keeps_the_password() {
         assert!(!text.contains("canary") && !text.contains("right-one"), "the password stands in: {text}");
     }
 }
+
+#[tokio::test]
+async fn a_postgresql_database_keeps_to_one_data_folder() {
+    let place = Place::postgres();
+    place.open().await.close().await;
+    let other = tempfile::tempdir().unwrap();
+    let config = StoreConfig { database: place.config().database, ..StoreConfig::in_folder(other.path()) };
+    let error = Store::open(config, place.keys.clone(), place.clock.clone()).await.err().unwrap();
+    assert!(error.to_string().contains("the journal of another data folder"), "{error}");
+    place.open().await.close().await;
+}
+
+#[tokio::test]
+async fn a_folder_is_taken_by_its_name_whatever_signs_it_has() {
+    let place = Place::sqlite();
+    let folder = place.folder.path().join("My data #1, 50%?");
+    for _ in 0..2 {
+        let config = StoreConfig::in_folder(&folder);
+        Store::open(config, place.keys.clone(), place.clock.clone()).await.unwrap().close().await;
+    }
+    for name in ["control.db", "data.db", "journal.db"] {
+        assert!(folder.join(name).is_file(), "{name}");
+    }
+}
