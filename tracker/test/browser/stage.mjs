@@ -338,7 +338,7 @@ const QUIET = ["page_view", "page_leave", "web_vital"];
  * - `silent`: nothing at all may be sent
  */
 export function behaviour(what, { page = "plain.html", settings, context = {}, host, answers, more, clock = false, errors = [], warnings = [], before: prepare, do: act = () => {}, expect = [], ignore = QUIET, friction = false, refused = false, silent = false, settle = true, then }) {
-  const once = async () => {
+  test(what, { timeout: 90_000 }, async () => {
     const project = new Project(`s${++made}x`, settings);
     projects.set(project.key, project);
     project.answers = [...(answers ?? [])];
@@ -374,16 +374,6 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     } finally {
       project.release();
       await opened.close();
-    }
-  };
-  // A browser on a busy machine can come between an action and its test: what fails is tried once more, and said. What is
-  // wrong with the tracker fails both times.
-  test(what, { timeout: 180_000 }, async (t) => {
-    try {
-      await once();
-    } catch (error) {
-      t.diagnostic(`tried once more after: ${String(error.message).split("\n")[0]}`);
-      await once();
     }
   });
 }
