@@ -42,6 +42,9 @@ enum Measurement {
     BodyReader(body_reader::BodyReader),
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     // The one provider of TLS; a second installation can only be our own.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();

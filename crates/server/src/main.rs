@@ -14,6 +14,9 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// Open files beyond this are connections that nobody needs: it bounds what a crowd of idle ones may cost.
 const OPEN_FILES: u64 = 65_536;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A message may quote the text that was being read: only the place of a panic is told.
     std::panic::set_hook(Box::new(|panic| {
