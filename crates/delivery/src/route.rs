@@ -84,31 +84,28 @@ impl Route {
     async fn step(&mut self, sink: &mut Option<Sink>) -> Result<(), Stop> {
         let destination = self.destination.clone();
         let (project, name) = (&destination.project, destination.name.as_str());
-        let states = self.store.destinations(Some(project)).await?;
-        let Some(state) = states.into_iter().find(|state| state.destination.name == name) else {
-            return Err(Stop::Gone);
-        };
         let number = self.store.project(project).await?.number;
+        let cursor = self.store.cursor(number, name).await?;
         // Read before the events: what is missing up to here was erased, and is not merely still to come.
         let last = self.store.last_event(number).await?;
-        let mut events = self.store.events_after(number, state.cursor, EVENTS, BYTES).await?;
-        if events.is_empty() && last > state.cursor {
-            self.store.advance(project, name, state.cursor, last, Vec::new()).await?;
+        let mut events = self.store.events_after(number, cursor, EVENTS, BYTES).await?;
+        if events.is_empty() && last > cursor {
+            self.store.advance(project, name, cursor, last, Vec::new()).await?;
             return Ok(());
         }
         if events.first().is_some_and(|event| self.bound.is_some_and(|bound| event.number > bound)) {
             self.bound = None;
         }
-        if let Some(bound) = self.bound.filter(|bound| *bound > state.cursor) {
+        if let Some(bound) = self.bound.filter(|bound| *bound > cursor) {
             events.retain(|event| event.number <= bound);
         }
         let labels = [("project", project.to_string()), ("destination", name.to_owned())];
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
+        metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - cursor) as f64);
         let Some(newest) = events.last().map(|event| event.number) else {
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = self.store.wait_for_event(number, state.cursor) => {}
+                () = self.store.wait_for_event(number, cursor) => {}
             }
             return Ok(());
         };
@@ -125,12 +122,12 @@ impl Route {
                 *sink = Some(self.open().await?);
             }
             match sink.as_mut() {
-                Some(sink) => self.send(sink, &wanted, state.cursor, newest).await,
+                Some(sink) => self.send(sink, &wanted, cursor, newest).await,
                 None => return Ok(()),
             }
         };
         self.bound = sent.bound;
-        if sent.through > state.cursor {
+        if sent.through > cursor {
             let dead = sent.dead.len();
             let done = wanted.iter().filter(|event| event.number <= sent.through).count();
             let filtered = if sent.failure.is_none() { read - wanted.len() } else { 0 };
@@ -139,7 +136,7 @@ impl Route {
                     [("project", project.to_string()), ("destination", name.to_owned()), ("result", result.to_owned())];
                 metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
             }
-            self.store.advance(project, name, state.cursor, sent.through, sent.dead).await?;
+            self.store.advance(project, name, cursor, sent.through, sent.dead).await?;
             if dead > 0 {
                 let text = format!(
                     "destination {name} refused events; `convizit destination dead {project} {name}` lists them and why"

@@ -12,6 +12,8 @@ use crate::wire::Batch;
 pub struct Received {
     /// The project that the key names.
     pub project: ProjectId,
+    /// Its number, which no later project of the same id has.
+    pub number: i64,
     /// When the collector received it; the stored `received` of each event.
     pub received: Timestamp,
     /// received − sent in milliseconds when above 5 s, else 0.

@@ -133,7 +133,7 @@ mod tests {
 
     fn received(sequence: u32, visitor: &str, events: Value) -> Received {
         serde_json::from_value(json!({
-            "project": "shop", "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": visitor, "device": {}, "location": {},
+            "project": "shop", "number": 1, "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": visitor, "device": {}, "location": {},
             "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{sequence}"), "sent": "2026-11-23T18:00:00.000Z",
                 "session": {"id": "s1", "start": "2026-11-23T17:50:00.000Z"},
                 "page": {"url": "https://shop.example/p/:id?utm_source=mail", "path": "/p/:id", "type": "Product",

@@ -13,6 +13,7 @@ use crate::scrub::scrub_batch;
 /// A project's settings, ready for use.
 pub struct Compiled {
     project: ProjectId,
+    number: i64,
     types: [bool; EventType::ALL.len()],
     exclude_paths: Vec<String>,
     keep_query: Vec<String>,
@@ -32,6 +33,7 @@ impl Compiled {
         settings.validate().map_err(|error| error.to_string())?;
         Ok(Self {
             project: project.id.clone(),
+            number: project.number,
             types: EventType::ALL.map(|kind| settings.events.contains(&kind)),
             exclude_paths: settings.exclude_paths.clone(),
             keep_query: settings.keep_query.clone(),
@@ -122,6 +124,7 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     }
     let received = Received {
         project: project.project.clone(),
+        number: project.number,
         received: request.received,
         clock: if clock.abs() > CLOCK_TOLERANCE_MILLIS { clock } else { 0 },
         visitor: visitor.unwrap_or_else(|| request.derived_visitor.to_owned()),

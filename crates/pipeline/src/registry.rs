@@ -154,6 +154,12 @@ impl Registry {
         self.sessions.contains_key(&key)
     }
 
+    /// About how many bytes of memory this takes: a bound for caches, not a measurement.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.elements.len() * 700 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 150
+    }
+
     fn change(&mut self, kind: StateKind, key: u64) {
         if self.changed.insert((kind, key)) {
             self.changes.push((kind, key));

@@ -1,5 +1,6 @@
 //! What an operator sees: logs with ids and no captured text, `/healthz`, `/readyz`, Prometheus `/metrics`.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use convizit_model::ProjectId;
 use convizit_model::limits::BATCH_BYTES;
 use convizit_store::{Health, Store};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -101,20 +103,22 @@ async fn render(State(store): State<Store>) -> impl IntoResponse {
     metrics::gauge!("convizit_journal_queue_bytes").set(health.queue_bytes as f64);
     metrics::gauge!("convizit_worker_lag_batches").set(waiting(&store, &health).await as f64);
     metrics::gauge!("convizit_healthy").set(if failing(&store).is_none() { 1.0 } else { 0.0 });
-    if let Ok(projects) = store.projects().await {
-        for project in projects {
-            for (outcome, items) in store.outcomes(project.number).await.unwrap_or_default() {
-                metrics::counter!("convizit_items_total", "project" => project.id.to_string(), "outcome" => outcome)
-                    .absolute(items);
-            }
-            let last = store.last_event(project.number).await.unwrap_or(0);
-            for state in store.destinations(Some(&project.id)).await.unwrap_or_default() {
-                let labels = [("project", project.id.to_string()), ("destination", state.destination.name.clone())];
-                metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
-                metrics::gauge!("convizit_delivery_paused", &labels)
-                    .set(f64::from(u8::from(state.destination.paused.is_some())));
-                metrics::gauge!("convizit_delivery_dead", &labels).set(state.dead as f64);
-            }
+    let projects = store.projects().await.unwrap_or_default();
+    for project in &projects {
+        for (outcome, items) in store.outcomes(project.number).await.unwrap_or_default() {
+            metrics::counter!("convizit_items_total", "project" => project.id.to_string(), "outcome" => outcome)
+                .absolute(items);
+        }
+    }
+    if let (Ok(newest), Ok(states)) = (store.all_last_events().await, store.destinations(None).await) {
+        let numbers: HashMap<&ProjectId, i64> = projects.iter().map(|project| (&project.id, project.number)).collect();
+        for state in states {
+            let destination = &state.destination;
+            let last = numbers.get(&destination.project).and_then(|number| newest.get(number)).copied().unwrap_or(0);
+            let labels = [("project", destination.project.to_string()), ("destination", destination.name.clone())];
+            metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
+            metrics::gauge!("convizit_delivery_paused", &labels).set(f64::from(u8::from(destination.paused.is_some())));
+            metrics::gauge!("convizit_delivery_dead", &labels).set(state.dead as f64);
         }
     }
     if let Ok(notices) = store.notices(false).await {

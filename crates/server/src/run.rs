@@ -265,12 +265,11 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
 async fn delivered(store: &Store) {
     loop {
         let mut behind = false;
-        for project in store.projects().await.unwrap_or_default() {
-            let last = store.last_event(project.number).await.unwrap_or(0);
-            let states = store.destinations(Some(&project.id)).await.unwrap_or_default();
-            behind |= states
-                .iter()
-                .any(|state| state.destination.enabled && state.destination.paused.is_none() && state.cursor < last);
+        for state in store.destinations(None).await.unwrap_or_default() {
+            if state.destination.enabled && state.destination.paused.is_none() {
+                let Ok(project) = store.project(&state.destination.project).await else { continue };
+                behind |= state.cursor < store.last_event(project.number).await.unwrap_or(0);
+            }
         }
         if !behind {
             return;

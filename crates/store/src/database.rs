@@ -334,14 +334,15 @@ fn unreachable(problem: &str) -> StoreError {
 async fn refuse_newer(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
     let family = migrations.iter().map(|migration| migration.version / 1000).next().unwrap_or(0);
     let newest = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let applied: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE version >= $1 AND version < $2")
-            .bind(family * 1000)
-            .bind((family + 1) * 1000)
-            .fetch_one(&mut *connection)
-            .await
-            // No table yet: a fresh database.
-            .unwrap_or(None);
+    let applied = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE version >= $1 AND version < $2")
+        .bind(family * 1000)
+        .bind((family + 1) * 1000)
+        .fetch_one(&mut *connection)
+        .await;
+    let applied: Option<i64> = match applied {
+        Err(sqlx::Error::Database(error)) if is_missing_table(&*error) => None,
+        other => other.during("read the database's version")?,
+    };
     if applied.is_some_and(|version| version > newest) {
         return Err(StoreError::Unusable(
             "the database was made by a newer convizit; start that version, or restore a backup made by this one"
@@ -349,6 +350,11 @@ async fn refuse_newer(connection: &mut AnyConnection, migrations: &Migrator) -> 
         ));
     }
     Ok(())
+}
+
+/// Of a fresh database.
+fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().as_deref() == Some("42P01") || error.message().contains("no such table")
 }
 
 async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {

@@ -1,5 +1,7 @@
 //! Destinations: their configuration, sealed secrets, cursors and dead letters.
 
+use std::collections::HashMap;
+
 use convizit_keys::Place;
 use convizit_model::{Destination, NoticeKind, ProjectId};
 use sqlx::{AssertSqlSafe, Row, query};
@@ -76,29 +78,51 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during("list destinations")?;
+        let cursors = self
+            .numbers_of("SELECT project, destination, number FROM cursors WHERE $1 IS NULL OR project = $1", number)
+            .await?;
+        let dead = self
+            .numbers_of(
+                "SELECT project, destination, COUNT(*) FROM dead_letters WHERE $1 IS NULL OR project = $1 GROUP BY project, destination",
+                number,
+            )
+            .await?;
         let mut states = Vec::new();
         for row in rows {
             let (project, name, body): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
             let destination: Destination = serde_json::from_str(&body).map_err(|error| {
                 StoreError::Unusable(format!("destination {name}: {error}; remove it and add it again"))
             })?;
-            let cursor: Option<i64> =
-                sqlx::query_scalar("SELECT number FROM cursors WHERE project = $1 AND destination = $2")
-                    .bind(project)
-                    .bind(name.as_str())
-                    .fetch_optional(self.data().readers())
-                    .await
-                    .during("read cursor")?;
-            let dead: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM dead_letters WHERE project = $1 AND destination = $2")
-                    .bind(project)
-                    .bind(name.as_str())
-                    .fetch_one(self.data().readers())
-                    .await
-                    .during("count dead letters")?;
-            states.push(DestinationState { destination, cursor: cursor.unwrap_or(0), dead });
+            let of =
+                |numbers: &HashMap<(i64, String), i64>| numbers.get(&(project, name.clone())).copied().unwrap_or(0);
+            states.push(DestinationState { destination, cursor: of(&cursors), dead: of(&dead) });
         }
         Ok(states)
+    }
+
+    /// A number of each destination.
+    async fn numbers_of(
+        &self,
+        sql: &'static str,
+        project: Option<i64>,
+    ) -> Result<HashMap<(i64, String), i64>, StoreError> {
+        let rows =
+            query(sql).bind(project).fetch_all(self.data().readers()).await.during("read states of destinations")?;
+        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+    }
+
+    /// Where a destination stands: the number of the last event that it is done with.
+    ///
+    /// # Errors
+    /// `NotFound` when it was removed.
+    pub async fn cursor(&self, project: i64, name: &str) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT number FROM cursors WHERE project = $1 AND destination = $2")
+            .bind(project)
+            .bind(name)
+            .fetch_optional(self.data().readers())
+            .await
+            .during("read cursor")?
+            .ok_or_else(|| StoreError::not_found("destination", name))
     }
 
     /// The opened secret of a destination.

@@ -5,6 +5,7 @@
 //! statement, so a reader sees the old frames or the new one, never both or neither.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use convizit_keys::{KeyRing, Place};
 use convizit_model::NewEvent;
@@ -16,11 +17,13 @@ use crate::{Store, StoredEvent};
 
 /// Events of a frame that is merged no more.
 const FULL: i64 = 1_000;
+/// Level of joined frames: packed tighter than what the worker writes.
+const PACKED: i32 = 6;
 /// Frames joined in one step: together they take far less than 20 ms.
 const STEP: usize = 24;
-/// Days whose frames are joined at the same time, so that they share commits.
+/// Joined frames that share a commit.
 const TOGETHER: usize = 8;
-/// Neighbours that make a merge worth its rewrite while a day is not over.
+/// Neighbours of the same size that make a merge worth its rewrite while a day is not over.
 const WORTH: i64 = 7;
 /// Decompressed bytes of a frame that merging adds no more to; one that the worker makes has at most one event more.
 const FULL_BYTES: usize = 4 << 20;
@@ -45,11 +48,7 @@ pub(crate) struct Sealer<'k> {
 impl<'k> Sealer<'k> {
     /// For frames that the worker writes: quick. What is merged is packed tighter.
     pub(crate) fn new(keys: &'k KeyRing) -> Result<Self, StoreError> {
-        Self::of_level(keys, 1)
-    }
-
-    fn of_level(keys: &'k KeyRing, level: i32) -> Result<Self, StoreError> {
-        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(level).map_err(cannot_pack)? })
+        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(1).map_err(cannot_pack)? })
     }
 
     /// Frames of new events, one for each received day, numbered from `last + 1`; and the new last number.
@@ -75,17 +74,23 @@ impl<'k> Sealer<'k> {
                 let first = number + 1;
                 number += i64::try_from(events.len()).unwrap_or(0);
                 let day = events.first().map_or(0, |event| event.day);
-                let body = self.seal(project, first, &lines.join(&b'\n'))?;
+                let body = seal(self.keys, &mut self.compressor, project, first, &lines.join(&b'\n'))?;
                 frames.push(Frame { project, first, last: number, day, body });
             }
         }
         Ok((frames, number))
     }
+}
 
-    fn seal(&mut self, project: i64, first: i64, lines: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let packed = self.compressor.compress(lines).map_err(cannot_pack)?;
-        Ok(self.keys.seal(Place { table: "frames", project, row: &first.to_be_bytes() }, &packed)?)
-    }
+fn seal(
+    keys: &KeyRing,
+    compressor: &mut zstd::bulk::Compressor<'_>,
+    project: i64,
+    first: i64,
+    lines: &[u8],
+) -> Result<Vec<u8>, StoreError> {
+    let packed = compressor.compress(lines).map_err(cannot_pack)?;
+    Ok(keys.seal(Place { table: "frames", project, row: &first.to_be_bytes() }, &packed)?)
 }
 
 fn cannot_pack(error: std::io::Error) -> StoreError {
@@ -113,22 +118,28 @@ pub(crate) async fn insert(connection: &mut AnyConnection, engine: Engine, frame
 
 /// Runs of neighbouring frames, from first to last number, that fit into one each.
 ///
-/// While more may come, a frame waits until its followers hold as many events as it does: so each event is rewritten
-/// about log2(1 000) times, and not once for every few that come after it.
+/// While more may come, a frame waits until its followers hold seven times as many events as it does, or as many when
+/// no more fit: so each event is rewritten about log8(1 000) times, and not once for every few that come after it.
 fn runs(frames: &[(i64, i64)], day_is_over: bool) -> Vec<(i64, i64)> {
     let mut runs = Vec::new();
     let mut rest = frames;
     while let Some(&(first, end)) = rest.first() {
-        let (mut count, mut last) = (1, end);
+        let (mut count, mut last, mut no_more_fit) = (1, end, false);
         for &(start, end) in rest.iter().skip(1).take(STEP - 1) {
-            if start != last + 1 || end - first >= FULL {
+            no_more_fit = end - first >= FULL;
+            if start != last + 1 || no_more_fit {
                 break;
             }
             (count, last) = (count + 1, end);
         }
         let (run, after) = rest.split_at(count);
         rest = after;
-        let worth = |&&(start, end): &&(i64, i64)| day_is_over || end - start < last - end;
+        let times = match (day_is_over, no_more_fit) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => WORTH,
+        };
+        let worth = |&&(start, end): &&(i64, i64)| (end - start + 1) * times <= last - end;
         if let Some(&(first, end)) = run.iter().find(worth)
             && end < last
         {
@@ -200,6 +211,18 @@ impl Store {
         Ok(last.unwrap_or(0))
     }
 
+    /// Numbers of the newest events of all projects that have one, by the project's number.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn all_last_events(&self) -> Result<HashMap<i64, i64>, StoreError> {
+        let rows = query("SELECT project, last_number FROM progress")
+            .fetch_all(self.data().readers())
+            .await
+            .during("read last events")?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// Numbers of the newest events of these projects; those that have none are missing.
     pub(crate) async fn last_events(&self, projects: &[i64]) -> Result<HashMap<i64, i64>, StoreError> {
         let mut found = HashMap::with_capacity(projects.len());
@@ -213,34 +236,6 @@ impl Store {
             found.extend(rows.iter().map(|row| (row.get::<i64, _>(0), row.get::<i64, _>(1))));
         }
         Ok(found)
-    }
-
-    /// The newest samples of a name, newest first, at most 20.
-    ///
-    /// # Errors
-    /// `Database`, `Keys`, and `Unusable` for an event that this build cannot read.
-    pub async fn samples(&self, project: i64, name: u64) -> Result<Vec<convizit_model::Event>, StoreError> {
-        let rows = query("SELECT number FROM samples WHERE project = $1 AND name = $2 ORDER BY number DESC LIMIT 20")
-            .bind(project)
-            .bind(name.cast_signed())
-            .fetch_all(self.data().readers())
-            .await
-            .during("read samples")?;
-        let mut samples = Vec::new();
-        for row in rows {
-            let number: i64 = row.get(0);
-            for event in self.events_after(project, number - 1, 1, usize::MAX).await? {
-                if event.number == number {
-                    let parsed = serde_json::from_slice(&event.json).map_err(|_| {
-                        StoreError::Unusable(format!(
-                            "event {number} of project number {project} is not of this version's form"
-                        ))
-                    })?;
-                    samples.push(parsed);
-                }
-            }
-        }
-        Ok(samples)
     }
 
     /// Joins small neighbouring frames; returns whether there was something to join.
@@ -257,59 +252,106 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("find frames to merge")?;
-        let mut merged = false;
-        for days in worth.chunks(TOGETHER) {
-            let mut merges = tokio::task::JoinSet::new();
-            for row in days {
-                let (store, project, day): (_, i64, i64) = (self.clone(), row.get(0), row.get(1));
-                merges.spawn(async move { store.merge_day(project, day, day < today).await });
-            }
-            while let Some(ended) = merges.join_next().await {
-                merged |= ended.map_err(|_| StoreError::Database {
+        let mut packer = Packer::new(self.keys_shared())?;
+        let (mut merged, mut waiting) = (false, Vec::new());
+        for row in worth {
+            let (project, day): (i64, i64) = (row.get(0), row.get(1));
+            let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
+                .bind(project)
+                .bind(day)
+                .fetch_all(self.data().readers())
+                .await
+                .during("find frames to merge")?;
+            let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            for (first, last) in runs(&frames, day < today) {
+                let rows = query(
+                    "SELECT first, last, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
+                )
+                .bind(project)
+                .bind(first)
+                .bind(last)
+                .fetch_all(self.data().readers())
+                .await
+                .during("read frames to merge")?;
+                let parts = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+                let packed = tokio::task::spawn_blocking(move || {
+                    let packed = packer.join(project, day, parts);
+                    (packer, packed)
+                });
+                let packed = packed.await.map_err(|_| StoreError::Database {
                     action: "merge frames",
                     problem: "it ended in a panic".to_owned(),
-                })??;
+                })?;
+                packer = packed.0;
+                waiting.extend(packed.1?);
+                if waiting.len() >= TOGETHER {
+                    merged |= self.replace_frames(std::mem::take(&mut waiting)).await?;
+                }
             }
         }
-        Ok(merged)
+        Ok(merged | self.replace_frames(waiting).await?)
     }
 
-    /// Joins what is worth it of one project's day.
-    async fn merge_day(&self, project: i64, day: i64, is_over: bool) -> Result<bool, StoreError> {
-        let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
-            .bind(project)
-            .bind(day)
-            .fetch_all(self.data().readers())
-            .await
-            .during("find frames to merge")?;
-        let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let mut merged = false;
-        for (first, last) in runs(&frames, is_over) {
-            match self.merge_run(project, day, first, last).await {
-                // Another process has merged them.
-                Err(StoreError::Moved { .. }) => {}
-                done => merged |= done?,
-            }
+    /// Writes joined frames in place of their parts.
+    async fn replace_frames(&self, joined: Vec<Joined>) -> Result<bool, StoreError> {
+        if joined.is_empty() {
+            return Ok(false);
         }
-        Ok(merged)
+        let (joined, engine) = (Arc::new(joined), self.data().engine);
+        let replaced = self
+            .data()
+            .run_tx("merge frames", move |connection| {
+                let joined = joined.clone();
+                Box::pin(async move {
+                    for Joined { frame, parts } in &*joined {
+                        let gone = query("DELETE FROM frames WHERE project = $1 AND first >= $2 AND last <= $3")
+                            .bind(frame.project)
+                            .bind(frame.first)
+                            .bind(frame.last)
+                            .execute(&mut *connection)
+                            .await
+                            .during("merge frames")?;
+                        if gone.rows_affected() != *parts {
+                            return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
+                        }
+                        insert(connection, engine, std::slice::from_ref(frame)).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await;
+        match replaced {
+            Ok(()) => Ok(true),
+            // Another process has merged them, or erased of them: what there is now is looked at in the next round.
+            Err(StoreError::Moved { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A frame in place of so many.
+struct Joined {
+    frame: Frame,
+    parts: u64,
+}
+
+/// Joins frames one after another, so that one compressor's memory is enough.
+struct Packer {
+    keys: Arc<KeyRing>,
+    compressor: zstd::bulk::Compressor<'static>,
+}
+
+impl Packer {
+    fn new(keys: Arc<KeyRing>) -> Result<Self, StoreError> {
+        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(PACKED).map_err(cannot_pack)? })
     }
 
-    async fn merge_run(&self, project: i64, day: i64, from: i64, to: i64) -> Result<bool, StoreError> {
-        let rows = query(
-            "SELECT first, last, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
-        )
-        .bind(project)
-        .bind(from)
-        .bind(to)
-        .fetch_all(self.data().readers())
-        .await
-        .during("read frames to merge")?;
+    /// One frame of neighbours, given by first and last number and body; `None` when fewer than two fit together.
+    fn join(&mut self, project: i64, day: i64, frames: Vec<(i64, i64, Vec<u8>)>) -> Result<Option<Joined>, StoreError> {
         let mut parts: Vec<Vec<u8>> = Vec::new();
         let mut bytes = 0;
         let (mut first, mut last) = (0, 0);
-        for row in &rows {
-            let (start, end): (i64, i64) = (row.get(0), row.get(1));
-            let body: Vec<u8> = row.get(2);
+        for (start, end, body) in frames {
             if bytes > FULL_BYTES && parts.len() > 1 {
                 break;
             }
@@ -319,36 +361,16 @@ impl Store {
             if parts.is_empty() {
                 first = start;
             }
-            let lines = open(self.keys(), project, start, &body)?;
+            let lines = open(&self.keys, project, start, &body)?;
             bytes += lines.len();
             parts.push(lines);
             last = end;
         }
         if parts.len() < 2 {
-            return Ok(false);
+            return Ok(None);
         }
-        let body = Sealer::of_level(self.keys(), 6)?.seal(project, first, &parts.join(&b'\n'))?;
-        let frame = std::sync::Arc::new(Frame { project, first, last, day, body });
-        let (count, engine) = (parts.len() as u64, self.data().engine);
-        self.data()
-            .run_tx("merge frames", move |connection| {
-                let frame = frame.clone();
-                Box::pin(async move {
-                    let gone = query("DELETE FROM frames WHERE project = $1 AND first >= $2 AND last <= $3")
-                        .bind(project)
-                        .bind(frame.first)
-                        .bind(frame.last)
-                        .execute(&mut *connection)
-                        .await
-                        .during("merge frames")?;
-                    if gone.rows_affected() != count {
-                        return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
-                    }
-                    insert(connection, engine, std::slice::from_ref(&*frame)).await
-                })
-            })
-            .await?;
-        Ok(true)
+        let body = seal(&self.keys, &mut self.compressor, project, first, &parts.join(&b'\n'))?;
+        Ok(Some(Joined { frame: Frame { project, first, last, day, body }, parts: parts.len() as u64 }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! and the journal offset, in one transaction), `control.db` (what people set). With a PostgreSQL URL, data and control
 //! live there and the journal stays a local file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,12 +26,14 @@ mod frames;
 pub mod journal;
 mod notices;
 mod projects;
+mod samples;
 mod seen;
 mod upkeep;
 mod work;
 
 pub use clock::SystemClock;
 pub use error::StoreError;
+pub use work::PreparedWork;
 
 use database::Database;
 use error::During;
@@ -163,8 +165,8 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
-    /// Rises whenever this process stored events.
-    stored: watch::Sender<u64>,
+    /// Number of the newest event of each project: what this process stored at once, of others within a second.
+    newest: watch::Sender<HashMap<i64, i64>>,
     stop: CancellationToken,
 }
 
@@ -210,14 +212,15 @@ impl Store {
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
             counters: Mutex::default(),
-            stored: watch::Sender::new(0),
+            newest: watch::Sender::default(),
             stop: CancellationToken::new(),
         }));
         store.refresh().await?;
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
-            let (seen, saved) = (store.refresh().await, store.save_counters().await);
-            seen.and(saved)
+            let (seen, saved, events) =
+                (store.refresh().await, store.save_counters().await, store.look_for_events().await);
+            seen.and(saved).and(events)
         }));
         // Apart, since upkeep may have much to do.
         tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
@@ -245,6 +248,10 @@ impl Store {
         &self.0.keys
     }
 
+    pub(crate) fn keys_shared(&self) -> Arc<KeyRing> {
+        self.0.keys.clone()
+    }
+
     pub(crate) fn control(&self) -> &Database {
         &self.0.control
     }
@@ -270,9 +277,28 @@ impl Store {
         self.0.control_version.store(version, Ordering::Release);
     }
 
-    pub(crate) fn stored(&self, offset: u64) {
+    /// Tells whoever waits that the worker stands at this offset, and the newest events of projects.
+    pub(crate) fn stored(&self, offset: u64, newest: impl Iterator<Item = (i64, i64)>) {
         self.0.worker_offset.store(offset, Ordering::Release);
-        self.0.stored.send_modify(|count| *count += 1);
+        self.0.newest.send_modify(|known| known.extend(newest));
+    }
+
+    /// Takes over what other processes stored, where somebody waits for events.
+    async fn look_for_events(&self) -> Result<(), StoreError> {
+        if self.0.newest.receiver_count() == 0 {
+            return Ok(());
+        }
+        let found = self.all_last_events().await?;
+        self.0.newest.send_if_modified(|known| {
+            let mut risen = false;
+            for (project, number) in found {
+                let last = known.entry(project).or_default();
+                risen |= number > *last;
+                *last = number.max(*last);
+            }
+            risen
+        });
+        Ok(())
     }
 
     /// Whether the journal's queue takes so many bytes now: asked before parsing.
@@ -306,16 +332,14 @@ impl Store {
 
     /// Returns when the project has an event after this number. Events that another process stores are noticed within a second.
     pub async fn wait_for_event(&self, project: i64, after: i64) {
-        let mut stored = self.0.stored.subscribe();
-        loop {
-            match self.last_event(project).await {
-                Ok(last) if last > after => return,
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "cannot look for new events"),
-            }
-            // Either way it is time to look again.
-            tokio::time::timeout(LOOK, stored.changed()).await.ok();
+        let mut newest = self.0.newest.subscribe();
+        match self.last_event(project).await {
+            Ok(last) if last > after => return,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "cannot look for new events"),
         }
+        // Fails only when the store is gone.
+        newest.wait_for(|newest| newest.get(&project).is_some_and(|last| *last > after)).await.ok();
     }
 
     /// A number that rises with every change of projects, settings and destinations.
@@ -353,7 +377,9 @@ async fn each(time: Duration, store: Store, act: impl AsyncFn(&Store) -> Result<
             () = store.0.stop.cancelled() => return,
             () = tokio::time::sleep(time) => {}
         }
-        if let Err(error) = act(&store).await {
+        if let Err(error) = act(&store).await
+            && !store.0.stop.is_cancelled()
+        {
             tracing::warn!(%error, "upkeep of the store failed; it is tried again");
         }
     }

@@ -64,7 +64,42 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// The smallest key of ids made on a day.
+fn first_key(day: i64) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    let millis = u64::try_from(day.max(0).saturating_mul(86_400_000)).unwrap_or(0);
+    key[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    key
+}
+
 impl Store {
+    /// Deletes ids whose own time is before a day from the table of those from ahead, in steps of so many.
+    pub(crate) async fn forget_ahead(&self, day: i64, step: i64) -> Result<(), StoreError> {
+        const NAME: &str = "forget seen ids";
+        let made: Option<i64> = sqlx::query_scalar("SELECT day FROM seen_days WHERE day = 0")
+            .fetch_optional(self.data().readers())
+            .await
+            .during(NAME)?;
+        let mut left = made.map_or(0, |_| 1);
+        while left > 0 {
+            left = self
+                .data()
+                .run_tx(NAME, move |connection| {
+                    Box::pin(async move {
+                        query("DELETE FROM seen_0 WHERE id IN (SELECT id FROM seen_0 WHERE id < $1 LIMIT $2)")
+                            .bind(first_key(day).to_vec())
+                            .bind(step)
+                            .execute(connection)
+                            .await
+                            .during(NAME)
+                            .map(|done| done.rows_affected())
+                    })
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Which of these ids of a project are stored already.
     ///
     /// # Errors

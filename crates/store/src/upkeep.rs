@@ -1,4 +1,4 @@
-//! Upkeep, in steps: merging frames, retention, trimming samples, saving counters; and the totals of outcomes.
+//! Upkeep, in steps: merging frames, retention, saving counters; and the totals of outcomes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row, query};
 
 use crate::Store;
 use crate::error::{During, StoreError};
-use crate::work::{SAMPLES, add_outcomes};
+use crate::work::add_outcomes;
 
 /// Rows deleted in one step.
 const STEP: i64 = 200;
@@ -75,27 +75,8 @@ impl Store {
                 break;
             }
         }
-        self.trim_samples().await?;
         self.retain(today).await?;
         self.forget_removed().await
-    }
-
-    async fn trim_samples(&self) -> Result<(), StoreError> {
-        let full = query("SELECT project, name FROM samples GROUP BY project, name HAVING COUNT(*) > $1 LIMIT 200")
-            .bind(i64::try_from(SAMPLES * 4).unwrap_or(i64::MAX))
-            .fetch_all(self.data().readers())
-            .await
-            .during("find samples to trim")?;
-        for row in full {
-            let (project, name): (i64, i64) = (row.get(0), row.get(1));
-            self.step(
-                "DELETE FROM samples WHERE project = $1 AND name = $2 AND number < \
-                 (SELECT MIN(number) FROM (SELECT number FROM samples WHERE project = $1 AND name = $2 ORDER BY number DESC LIMIT 20) newest)",
-                vec![project, name],
-            )
-            .await?;
-        }
-        Ok(())
     }
 
     async fn retain(&self, today: i64) -> Result<(), StoreError> {
@@ -110,7 +91,7 @@ impl Store {
             .collect();
         for project in projects {
             let first_kept = today - i64::from(project.settings.retention_days);
-            // Every count and sample is of an event of a frame: only where a frame is old there is anything to do.
+            // Every count is of an event of a frame: only where a frame is old there is anything to do.
             if oldest.get(&project.number).is_none_or(|day| *day >= first_kept) {
                 continue;
             }
@@ -121,7 +102,8 @@ impl Store {
             )
             .await?;
             self.steps(
-                "DELETE FROM samples WHERE project = $1 AND (name, number) IN (SELECT name, number FROM samples WHERE project = $1 \
+                "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
+                 (SELECT destination, number FROM dead_letters WHERE project = $1 \
                  AND number <= (SELECT MAX(last) FROM frames WHERE project = $1 AND day < $2) LIMIT $3)",
                 &[project.number, first_kept],
             )
@@ -142,6 +124,18 @@ impl Store {
         if longest == 0 {
             return Ok(());
         }
+        // Rare rows, kept as long as the project that keeps the longest keeps anything.
+        self.steps(
+            "DELETE FROM quarantine WHERE (project, subject) IN (SELECT project, subject FROM quarantine WHERE day < $1 LIMIT $2)",
+            &[today - longest],
+        )
+        .await?;
+        self.steps(
+            "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE state = 'resolved' AND last < $1 LIMIT $2)",
+            &[(today - longest) * 86_400_000],
+        )
+        .await?;
+        self.forget_ahead(today - longest, STEP).await?;
         let old = query("SELECT day FROM seen_days WHERE day > 0 AND day < $1")
             .bind(today - longest)
             .fetch_all(self.data().readers())
@@ -191,8 +185,6 @@ impl Store {
                 "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
                 "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
-                "DELETE FROM samples WHERE project = $1 AND (name, number) IN \
-                 (SELECT name, number FROM samples WHERE project = $1 LIMIT $2)",
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",

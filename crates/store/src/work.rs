@@ -1,20 +1,17 @@
-//! The worker's one transaction: frames, seen ids, registry, counts, samples, outcomes, quarantine and the journal offset.
+//! The worker's one transaction: frames, seen ids, registry, counts with samples, outcomes, quarantine and the journal offset.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use convizit_keys::Place;
+use convizit_keys::{KeyRing, Place};
 use convizit_model::{NoticeKind, Outcome, ProjectWork, StateRow, Timestamp, Work};
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
-use crate::{Store, frames, notices, seen};
+use crate::{Store, frames, notices, samples, seen};
 
-/// Samples of a name that are kept.
-pub(crate) const SAMPLES: usize = 20;
-
-/// A `Work` with everything sealed, so that the transaction only writes. The rows of all projects stand together: a
+/// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
 #[derive(Default)]
 struct Prepared {
@@ -24,13 +21,22 @@ struct Prepared {
     progress: Vec<Progress>,
     frames: Vec<frames::Frame>,
     rows: Vec<(i64, StateRow, Vec<u8>)>,
-    /// Project, name, hour, events.
-    counts: Vec<(i64, i64, i64, i64)>,
-    /// Project, name, number.
-    samples: Vec<(i64, i64, i64)>,
+    counts: Vec<Count>,
     outcomes: Vec<(i64, Outcome, u64)>,
     quarantined: Vec<Unprocessed>,
     seen: BTreeMap<i64, Vec<[u8; seen::KEY]>>,
+}
+
+/// A stretch's work, numbered and sealed.
+pub struct PreparedWork(Arc<Prepared>);
+
+/// Events of a name in an hour.
+struct Count {
+    project: i64,
+    name: i64,
+    hour: i64,
+    events: i64,
+    newest: samples::Newest,
 }
 
 /// A project's event numbers before and after.
@@ -62,81 +68,54 @@ impl Store {
         Ok(u64::try_from(offset).unwrap_or(0))
     }
 
+    /// Numbers, packs and seals a stretch's work, so that the transaction only writes. `behind` is a work before this one
+    /// that is not committed yet: the numbers go on from it.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn prepare_work(
+        &self,
+        mut work: Work,
+        behind: Option<&PreparedWork>,
+    ) -> Result<PreparedWork, StoreError> {
+        // In the order of the tables' keys.
+        work.projects.sort_by_key(|project| project.number);
+        let numbers: Vec<i64> = work.projects.iter().map(|project| project.number).collect();
+        let mut last = self.last_events(&numbers).await?;
+        if let Some(PreparedWork(behind)) = behind {
+            last.extend(behind.progress.iter().map(|project| (project.project, project.after)));
+        }
+        let (keys, now) = (self.keys_shared(), self.clock().now());
+        tokio::task::spawn_blocking(move || prepare(work, &last, &keys, now))
+            .await
+            .map_err(|_| StoreError::Database { action: "prepare work", problem: "it ended in a panic".to_owned() })?
+    }
+
     /// Writes frames, seen ids, rows, counts, samples, outcomes, quarantine, notices and the offset in ONE transaction,
     /// then lets the journal drop what is processed. Frames are merged apart, in `upkeep`.
     ///
     /// # Errors
     /// `Moved` when the offset is not `work.from` or a project's last number changed meanwhile; then nothing is written.
     pub async fn commit_work(&self, work: Work) -> Result<(), StoreError> {
-        let to = work.to;
-        let prepared = Arc::new(self.prepare(work).await?);
-        let engine = self.data().engine;
+        self.commit_prepared(&self.prepare_work(work, None).await?).await
+    }
+
+    /// As `commit_work`, of what was prepared.
+    ///
+    /// # Errors
+    /// As `commit_work`.
+    pub async fn commit_prepared(&self, PreparedWork(prepared): &PreparedWork) -> Result<(), StoreError> {
+        let to = prepared.to;
+        let (engine, written) = (self.data().engine, prepared.clone());
         self.data()
             .run_tx("commit work", move |connection| {
-                let prepared = prepared.clone();
+                let prepared = written.clone();
                 Box::pin(async move { write(connection, &prepared, engine).await })
             })
             .await?;
+        let to = u64::try_from(to).unwrap_or(0);
         self.journal().forget_through(to);
-        self.stored(to);
-        Ok(())
-    }
-
-    async fn prepare(&self, mut work: Work) -> Result<Prepared, StoreError> {
-        // In the order of the tables' keys.
-        work.projects.sort_by_key(|project| project.number);
-        let mut prepared =
-            Prepared { from: number(work.from), to: number(work.to), now: self.clock().now(), ..Prepared::default() };
-        let numbers: Vec<i64> = work.projects.iter().map(|project| project.number).collect();
-        let last = self.last_events(&numbers).await?;
-        let mut sealer = frames::Sealer::new(self.keys())?;
-        for project in work.projects {
-            let before = last.get(&project.number).copied().unwrap_or(0);
-            self.prepare_project(project, before, &mut sealer, &mut prepared)?;
-        }
-        for keys in prepared.seen.values_mut() {
-            // In the order of their times, so that the tree grows at its end.
-            keys.sort_unstable();
-        }
-        Ok(prepared)
-    }
-
-    fn prepare_project(
-        &self,
-        work: ProjectWork,
-        before: i64,
-        sealer: &mut frames::Sealer<'_>,
-        into: &mut Prepared,
-    ) -> Result<(), StoreError> {
-        let (keys, project) = (self.keys(), work.number);
-        let (frames, after) = sealer.frames(project, before, &work.events)?;
-        into.frames.extend(frames);
-        if after != before {
-            into.progress.push(Progress { project, before, after });
-        }
-        let mut counts: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-        let mut newest: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for (event, number) in work.events.iter().zip(before + 1..) {
-            let day = seen::table_of(&event.id, event.day);
-            into.seen.entry(day).or_default().push(seen::key(project, &event.id));
-            let name = event.name.cast_signed();
-            *counts.entry((name, event.hour)).or_default() += 1;
-            newest.entry(name).or_default().push(number);
-        }
-        into.counts.extend(counts.into_iter().map(|((name, hour), events)| (project, name, hour, events)));
-        for (name, numbers) in newest {
-            into.samples.extend(numbers.into_iter().rev().take(SAMPLES).map(|number| (project, name, number)));
-        }
-        for row in work.rows {
-            let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
-            into.rows.push((project, row, sealed));
-        }
-        into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
-        for item in work.quarantined {
-            let place = Place { table: "quarantine", project, row: item.subject.as_bytes() };
-            let (body, id) = (keys.seal(place, &item.body)?, work.project.to_string());
-            into.quarantined.push(Unprocessed { project, id, notice: item.notice, subject: item.subject, body });
-        }
+        self.stored(to, prepared.progress.iter().map(|project| (project.project, project.after)));
         Ok(())
     }
 
@@ -210,6 +189,59 @@ impl Store {
     }
 }
 
+fn prepare(work: Work, last: &HashMap<i64, i64>, keys: &KeyRing, now: Timestamp) -> Result<PreparedWork, StoreError> {
+    let mut prepared = Prepared { from: number(work.from), to: number(work.to), now, ..Prepared::default() };
+    let mut sealer = frames::Sealer::new(keys)?;
+    for project in work.projects {
+        let before = last.get(&project.number).copied().unwrap_or(0);
+        prepare_project(project, before, keys, &mut sealer, &mut prepared)?;
+    }
+    for keys in prepared.seen.values_mut() {
+        // In the order of their times, so that the tree grows at its end.
+        keys.sort_unstable();
+    }
+    Ok(PreparedWork(Arc::new(prepared)))
+}
+
+fn prepare_project(
+    work: ProjectWork,
+    before: i64,
+    keys: &KeyRing,
+    sealer: &mut frames::Sealer<'_>,
+    into: &mut Prepared,
+) -> Result<(), StoreError> {
+    let project = work.number;
+    let (frames, after) = sealer.frames(project, before, &work.events)?;
+    into.frames.extend(frames);
+    if after != before {
+        into.progress.push(Progress { project, before, after });
+    }
+    let mut counts: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
+    for (event, number) in work.events.iter().zip(before + 1..) {
+        let day = seen::table_of(&event.id, event.day);
+        into.seen.entry(day).or_default().push(seen::key(project, &event.id));
+        counts.entry((event.name.cast_signed(), event.hour)).or_default().push(number);
+    }
+    into.counts.extend(counts.into_iter().map(|((name, hour), numbers)| Count {
+        project,
+        name,
+        hour,
+        events: i64::try_from(numbers.len()).unwrap_or(i64::MAX),
+        newest: samples::Newest::of(&numbers),
+    }));
+    for row in work.rows {
+        let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
+        into.rows.push((project, row, sealed));
+    }
+    into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
+    for item in work.quarantined {
+        let place = Place { table: "quarantine", project, row: item.subject.as_bytes() };
+        let (body, id) = (keys.seal(place, &item.body)?, work.project.to_string());
+        into.quarantined.push(Unprocessed { project, id, notice: item.notice, subject: item.subject, body });
+    }
+    Ok(())
+}
+
 fn number(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
@@ -242,9 +274,10 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
     write_rows(connection, engine, work).await?;
     add_outcomes(connection, engine, &work.outcomes).await?;
     for item in &work.quarantined {
-        query("INSERT INTO quarantine (project, subject, body) VALUES ($1, $2, $3) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
+        query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
             .bind(item.project)
             .bind(item.subject.as_str())
+            .bind(work.now.day())
             .bind(item.body.as_slice())
             .execute(&mut *connection)
             .await
@@ -289,7 +322,7 @@ async fn advance_numbers(
     Ok(())
 }
 
-/// State, counts and samples.
+/// State, and counts with their samples.
 async fn write_rows(connection: &mut AnyConnection, engine: Engine, work: &Prepared) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     for piece in pieces(&work.rows) {
@@ -307,19 +340,16 @@ async fn write_rows(connection: &mut AnyConnection, engine: Engine, work: &Prepa
         insert.execute(&mut *connection).await.during(NAME)?;
     }
     for piece in pieces(&work.counts) {
-        let tail = "ON CONFLICT (project, name, hour) DO UPDATE SET events = counts.events + excluded.events";
-        let sql = insert_rows(engine, "INSERT INTO counts (project, name, hour, events)", 4, piece.len(), tail);
+        let tail = samples::ADD;
+        let sql = insert_rows(engine, "INSERT INTO counts (project, name, hour, events, newest)", 5, piece.len(), tail);
         let mut insert = query(AssertSqlSafe(sql));
-        for &(project, name, hour, events) in piece {
-            insert = insert.bind(project).bind(name).bind(hour).bind(events);
-        }
-        insert.execute(&mut *connection).await.during(NAME)?;
-    }
-    for piece in pieces(&work.samples) {
-        let sql = insert_rows(engine, "INSERT INTO samples (project, name, number)", 3, piece.len(), "");
-        let mut insert = query(AssertSqlSafe(sql));
-        for &(project, name, number) in piece {
-            insert = insert.bind(project).bind(name).bind(number);
+        for count in piece {
+            insert = insert
+                .bind(count.project)
+                .bind(count.name)
+                .bind(count.hour)
+                .bind(count.events)
+                .bind(count.newest.as_str());
         }
         insert.execute(&mut *connection).await.during(NAME)?;
     }

@@ -1,4 +1,5 @@
-//! The loop from journal to frames: read a stretch, drop repeats, name, write everything in one transaction.
+//! The loop from journal to frames: read a stretch, drop repeats, name, write everything in one transaction, and make the
+//! next stretch meanwhile.
 //!
 //! The pure part runs on a blocking thread inside `catch_unwind`. A stretch that fails twice is taken item by item: the item
 //! that fails alone goes to quarantine with a notice, everything around it is stored, and the offset moves on.
@@ -8,10 +9,12 @@ mod stretch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use convizit_model::EventId;
 use convizit_pipeline::{Named, Registry, name_events};
-use convizit_store::{Store, StoreError};
+use convizit_store::{PreparedWork, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use registries::Registries;
@@ -26,6 +29,10 @@ const BACKOFF: [Duration; 5] = [
     Duration::from_secs(3),
     Duration::from_secs(5),
 ];
+/// How long the worker lets the journal gather what comes after it had everything.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long a round may take: a database server may be gone without a word.
+const ROUND: Duration = Duration::from_mins(1);
 /// How long the worker goes on after it was told to stop, to leave the journal empty.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -44,7 +51,7 @@ pub(crate) struct Worker {
     store: Store,
     registries: Registries,
     naming: Naming,
-    /// What was read while the last commit waited for the disk.
+    /// What was made while the last commit ran.
     ahead: Option<Stretch>,
 }
 
@@ -72,7 +79,8 @@ impl Worker {
                     return Ok(());
                 }
             }
-            match self.round(after, failures).await {
+            let round = tokio::time::timeout(ROUND, self.round(after, failures)).await;
+            match round.unwrap_or(Err(Failure::Silent)) {
                 Ok(Round::Empty) if stop.is_cancelled() => return Ok(()),
                 Ok(Round::Empty) => {
                     tokio::select! {
@@ -83,6 +91,13 @@ impl Worker {
                 Ok(Round::At(offset)) => {
                     after = offset;
                     failures = 0;
+                    // Many small transactions cost more than a few larger ones: where little waits, a little more may come.
+                    if self.ahead.is_none() {
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = tokio::time::sleep(GATHER) => {}
+                        }
+                    }
                 }
                 Err(Failure::Store(StoreError::Unusable(problem)) | Failure::State(problem)) => return Err(problem),
                 Err(failure) => {
@@ -112,39 +127,62 @@ impl Worker {
         let ahead = self.ahead.take().filter(|stretch| stretch.after == after && failures == 0);
         let stretch = match ahead {
             Some(stretch) => Some(stretch),
-            None => read(&self.store, after, failures >= 2).await?,
+            None => self.make(after, None, failures >= 2).await?,
         };
-        let Some(Stretch { to, records, .. }) = stretch else { return Ok(Round::Empty) };
-        let started = Instant::now();
-        let work = stretch::process(&self.store, &mut self.registries, self.naming, records, failures >= 2).await?;
-        let committing = Instant::now();
-        let work = convizit_model::Work { from: after, to, projects: work };
-        // The commit waits for the disk; what comes next is read and parsed meanwhile. An error there is met by the next round.
-        let (committed, ahead) = tokio::join!(self.store.commit_work(work), read(&self.store, to, false));
+        let Some(stretch) = stretch else { return Ok(Round::Empty) };
+        let (to, committing) = (stretch.to, Instant::now());
+        let store = self.store.clone();
+        let commit = async {
+            let committed = store.commit_prepared(&stretch.work).await;
+            metrics::histogram!("convizit_worker_commit_seconds").record(committing.elapsed().as_secs_f64());
+            committed
+        };
+        if !stretch.is_large {
+            commit.await?;
+            return Ok(Round::At(to));
+        }
+        // The database works on this stretch while the next one is named.
+        let (committed, ahead) = tokio::join!(commit, self.make(to, Some(&stretch), false));
         committed?;
-        self.ahead = ahead.ok().flatten();
-        metrics::histogram!("convizit_worker_commit_seconds").record(committing.elapsed().as_secs_f64());
-        metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
+        match ahead {
+            Ok(ahead) => self.ahead = ahead,
+            // Met again by the next round, by itself.
+            Err(_) => self.registries.clear(),
+        }
         Ok(Round::At(to))
+    }
+
+    /// Reads, names and seals what follows an offset in the journal: a stretch, or one batch alone; `None` when nothing does.
+    /// `behind` is the stretch before, which is not committed yet.
+    async fn make(&mut self, after: u64, behind: Option<&Stretch>, alone: bool) -> Result<Option<Stretch>, Failure> {
+        let mut batches = self.store.journal_read(after, STRETCH_BYTES).await?;
+        if alone {
+            batches.truncate(1);
+        }
+        let Some(last) = batches.last() else { return Ok(None) };
+        let (to, started) = (last.offset, Instant::now());
+        let bytes: usize = batches.iter().flat_map(|batch| &batch.records).map(bytes::Bytes::len).sum();
+        let records = stretch::parse(batches).await?;
+        let uncommitted = behind.map(|behind| &behind.ids);
+        let projects =
+            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, alone).await?;
+        let ids = projects.iter().flat_map(|share| share.events.iter().map(|event| (share.number, event.id))).collect();
+        let work = convizit_model::Work { from: after, to, projects };
+        let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;
+        metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
+        Ok(Some(Stretch { after, to, is_large: bytes > STRETCH_BYTES / 2, ids, work }))
     }
 }
 
-/// Records of the journal, parsed.
+/// A stretch of the journal, named and sealed.
 struct Stretch {
     after: u64,
     to: u64,
-    records: Vec<stretch::Record>,
-}
-
-/// What follows an offset in the journal: a stretch, or one batch alone; `None` when nothing does.
-async fn read(store: &Store, after: u64, alone: bool) -> Result<Option<Stretch>, Failure> {
-    let mut batches = store.journal_read(after, STRETCH_BYTES).await?;
-    if alone {
-        batches.truncate(1);
-    }
-    let Some(last) = batches.last() else { return Ok(None) };
-    let to = last.offset;
-    Ok(Some(Stretch { after, to, records: stretch::parse(batches).await? }))
+    /// So that more waits behind it.
+    is_large: bool,
+    /// Events that the store does not know before the commit.
+    ids: HashSet<(i64, EventId)>,
+    work: PreparedWork,
 }
 
 /// Why a round failed.
@@ -153,6 +191,9 @@ pub(crate) enum Failure {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nothing came back in time.
+    #[error("the store did not answer within a minute")]
+    Silent,
     /// The pure part panicked; its message may hold captured text and is not kept.
     #[error("naming ended in a panic")]
     Panic,

@@ -8,15 +8,16 @@ use convizit_store::Store;
 
 use crate::Failure;
 
-/// Projects whose registries are in memory.
-const KEPT: usize = 1024;
+/// Bytes of the registries in memory, about; those of the last stretch stay in any case.
+const KEPT_BYTES: usize = 64 << 20;
 
-/// Registries by project number, and the projects by id.
+/// Registries by project number, and the projects' ids by number.
 pub(crate) struct Registries {
     store: Store,
+    /// With the round of their last use.
     known: HashMap<i64, (Registry, u64)>,
     round: u64,
-    projects: HashMap<ProjectId, i64>,
+    projects: HashMap<i64, ProjectId>,
     version: Option<u64>,
 }
 
@@ -30,15 +31,15 @@ impl Registries {
         self.version = None;
     }
 
-    /// The number of a project; `None` when it was removed.
-    pub(crate) async fn number(&mut self, id: &ProjectId) -> Result<Option<i64>, Failure> {
+    /// Whether there is a project of this number and id: not after it was removed.
+    pub(crate) async fn has(&mut self, number: i64, id: &ProjectId) -> Result<bool, Failure> {
         let version = self.store.control_version();
-        if self.version != Some(version) || !self.projects.contains_key(id) {
+        if self.version != Some(version) || !self.projects.contains_key(&number) {
             self.projects =
-                self.store.projects().await?.into_iter().map(|Project { id, number, .. }| (id, number)).collect();
+                self.store.projects().await?.into_iter().map(|Project { id, number, .. }| (number, id)).collect();
             self.version = Some(version);
         }
-        Ok(self.projects.get(id).copied())
+        Ok(self.projects.get(&number) == Some(id))
     }
 
     /// Takes a registry out, loading it when it is not in memory.
@@ -57,11 +58,22 @@ impl Registries {
         for (project, registry) in registries {
             self.known.insert(project, (registry, self.round));
         }
-        if self.known.len() > KEPT {
-            let mut rounds: Vec<u64> = self.known.values().map(|(_, round)| *round).collect();
-            rounds.sort_unstable();
-            let oldest = rounds.get(self.known.len() - KEPT / 2).copied().unwrap_or(0);
-            self.known.retain(|_, (_, round)| *round >= oldest);
+        let mut bytes: usize = self.known.values().map(|(registry, _)| registry.bytes()).sum();
+        if bytes > KEPT_BYTES {
+            // Down to half, so that it is not done at each stretch. What the last stretch changed is not in the store yet.
+            let mut oldest: Vec<(u64, i64)> = self
+                .known
+                .iter()
+                .map(|(project, (_, round))| (*round, *project))
+                .filter(|(round, _)| *round < self.round)
+                .collect();
+            oldest.sort_unstable();
+            for (_, project) in oldest {
+                if bytes <= KEPT_BYTES / 2 {
+                    break;
+                }
+                bytes -= self.known.remove(&project).map_or(0, |(registry, _)| registry.bytes());
+            }
         }
     }
 }

@@ -55,31 +55,34 @@ struct Share {
 }
 
 /// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
+/// `uncommitted` are events that the store is about to know.
 pub(crate) async fn process(
     store: &Store,
     registries: &mut Registries,
     naming: Naming,
     records: Vec<Record>,
+    uncommitted: Option<&HashSet<(i64, EventId)>>,
     alone: bool,
 ) -> Result<Vec<ProjectWork>, Failure> {
-    let mut by_project: BTreeMap<ProjectId, Vec<Record>> = BTreeMap::new();
+    let mut by_project: BTreeMap<(i64, ProjectId), Vec<Record>> = BTreeMap::new();
     let mut unreadable = Vec::new();
     for record in records {
-        match record.received.as_ref().map(|received| received.project.clone()) {
+        match record.received.as_ref().map(|received| (received.number, received.project.clone())) {
             Some(project) => by_project.entry(project).or_default().push(record),
             None => unreadable.push(record),
         }
     }
     let mut shares = Vec::with_capacity(by_project.len());
-    for (project, records) in by_project {
-        let Some(number) = registries.number(&project).await? else {
+    for ((number, project), records) in by_project {
+        // A project of the same id that was made later has another number.
+        if !registries.has(number, &project).await? {
             tracing::info!(%project, records = records.len(), "records of a removed project were dropped");
             continue;
-        };
+        }
         let registry = registries.take(number).await?;
         shares.push(Share { number, project, records, registry, seen: HashSet::new() });
     }
-    look_up(store, &mut shares).await?;
+    look_up(store, &mut shares, uncommitted).await?;
     let (mut works, back) = blocking(move || name_shares(shares, naming, alone)).await??;
     registries.put(back.into_iter());
     if !unreadable.is_empty() {
@@ -89,7 +92,11 @@ pub(crate) async fn process(
 }
 
 /// Loads the sessions that go on and finds the repeats, of all projects at once.
-async fn look_up(store: &Store, shares: &mut [Share]) -> Result<(), Failure> {
+async fn look_up(
+    store: &Store,
+    shares: &mut [Share],
+    uncommitted: Option<&HashSet<(i64, EventId)>>,
+) -> Result<(), Failure> {
     let mut sessions: Vec<(i64, u64)> = Vec::new();
     let mut ids: Vec<(i64, EventId)> = Vec::new();
     for share in shares.iter() {
@@ -109,7 +116,8 @@ async fn look_up(store: &Store, shares: &mut [Share]) -> Result<(), Failure> {
         rows.entry(number).or_default().push(row);
     }
     let mut seen: HashMap<i64, HashSet<EventId>> = HashMap::new();
-    for (number, id) in store.seen_of(&ids).await? {
+    let repeated = ids.iter().filter(|id| uncommitted.is_some_and(|uncommitted| uncommitted.contains(*id))).copied();
+    for (number, id) in store.seen_of(&ids).await?.into_iter().chain(repeated) {
         seen.entry(number).or_default().insert(id);
     }
     for share in shares {

@@ -45,7 +45,7 @@ fn record(ids: &[u64]) -> bytes::Bytes {
         })
         .collect();
     let received = serde_json::json!({
-        "project": "shop", "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": "v", "device": {}, "location": {},
+        "project": "shop", "number": 1, "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": "v", "device": {}, "location": {},
         "batch": {"v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": "2026-11-23T18:00:00.000Z", "session": {"id": "s"}, "events": events}
     });
     received.to_string().into_bytes().into()
@@ -82,6 +82,24 @@ async fn an_event_is_stored_once_however_often_it_comes() {
     assert_eq!(stored(&store, number).await, [1, 2, 3, 4, 5].map(id));
     assert_eq!(outcome(&store, number, Outcome::Accepted).await, 5);
     assert_eq!(outcome(&store, number, Outcome::Repeated).await, 3);
+    store.close().await;
+}
+
+/// A stretch is made while the one before it is committed: the store does not know yet what that one holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_found_in_the_stretch_that_is_not_committed_yet() {
+    let place = Place::new();
+    let store = place.open().await;
+    let number = project(&store).await.number;
+    let mut worker = Worker::new(store.clone(), name_events);
+    store.journal_append(record(&[1, 2, 3])).await.unwrap();
+    let first = worker.make(0, None, false).await.unwrap().unwrap();
+    store.journal_append(record(&[2, 4, 3])).await.unwrap();
+    let second = worker.make(first.to, Some(&first), false).await.unwrap().unwrap();
+    store.commit_prepared(&first.work).await.unwrap();
+    store.commit_prepared(&second.work).await.unwrap();
+    assert_eq!(stored(&store, number).await, [1, 2, 3, 4].map(id));
+    assert_eq!(outcome(&store, number, Outcome::Repeated).await, 2);
     store.close().await;
 }
 
@@ -151,7 +169,14 @@ async fn records_of_a_removed_project_are_dropped_and_the_offset_moves_on() {
     let shop = project(&store).await;
     store.journal_append(record(&[1])).await.unwrap();
     store.remove_project(&shop.id).await.unwrap();
+    let again = project(&store).await;
+    assert_eq!(again.id, shop.id);
     work(&store, name_events).await;
     assert_eq!(store.worker_offset().await.unwrap(), 1);
+    assert_eq!(
+        stored(&store, again.number).await,
+        [],
+        "a later project of the same id gets nothing of the removed one"
+    );
     store.close().await;
 }

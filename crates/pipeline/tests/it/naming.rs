@@ -114,7 +114,7 @@ fn received() -> impl Strategy<Value = Received> {
         let session = session.then(|| json!({"id": format!("s{hours}")}));
         let batch = json!({"v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": time, "session": session,
             "page": {"url": format!("https://shop.example{path}?utm_source=mail"), "path": path, "type": kind}, "events": events});
-        serde_json::from_value(json!({"project": "shop", "received": time, "clock": 0, "visitor": format!("v{visitor}"),
+        serde_json::from_value(json!({"project": "shop", "number": 1, "received": time, "clock": 0, "visitor": format!("v{visitor}"),
             "device": {}, "location": {}, "batch": batch}))
         .unwrap()
     })
@@ -186,7 +186,7 @@ fn a_restart_forgets_no_order() {
     };
     let batch = |round: u32, section: &str| -> Received {
         let events: Vec<Value> = (round * 100..round * 100 + 100).map(|n| control(n, section)).collect();
-        serde_json::from_value(json!({"project": "shop", "received": "2026-11-23T10:00:01.000Z", "clock": 0, "visitor": "v",
+        serde_json::from_value(json!({"project": "shop", "number": 1, "received": "2026-11-23T10:00:01.000Z", "clock": 0, "visitor": "v",
             "device": {}, "location": {}, "batch": {"v": 1, "key": "pk_12345678", "batch": "tab.1",
             "sent": "2026-11-23T10:00:00.000Z", "page": {"url": "https://shop.example/", "path": "/"}, "events": events}}))
         .unwrap()

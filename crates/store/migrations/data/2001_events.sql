@@ -46,15 +46,11 @@ CREATE TABLE counts (
     name BIGINT NOT NULL,
     hour BIGINT NOT NULL,
     events BIGINT NOT NULL,
+    -- Numbers of the newest events, at most 20, newest first, 12 hexadecimal digits each: the samples. The events themselves
+    -- stay in their frames, so that retention and erasure cover them. Here, because a row of its own for each costs the most
+    -- of what the worker writes.
+    newest TEXT NOT NULL,
     PRIMARY KEY (project, name, hour)
-);
-
--- Numbers of the newest events of a name: the samples themselves stay in their frames, so that retention and erasure cover them.
-CREATE TABLE samples (
-    project BIGINT NOT NULL,
-    name BIGINT NOT NULL,
-    number BIGINT NOT NULL,
-    PRIMARY KEY (project, name, number)
 );
 
 CREATE TABLE outcomes (
@@ -67,6 +63,7 @@ CREATE TABLE outcomes (
 CREATE TABLE quarantine (
     project BIGINT NOT NULL,
     subject TEXT NOT NULL,
+    day BIGINT NOT NULL,
     -- Sealed.
     body BYTEA NOT NULL,
     PRIMARY KEY (project, subject)

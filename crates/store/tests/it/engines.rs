@@ -115,7 +115,6 @@ impl Place {
             "SELECT COUNT(*) FROM frames",
             "SELECT COUNT(*) FROM state",
             "SELECT COUNT(*) FROM counts",
-            "SELECT COUNT(*) FROM samples",
             "SELECT COUNT(*) FROM outcomes",
             "SELECT COUNT(*) FROM quarantine",
             "SELECT COUNT(*) FROM notices",

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use convizit_model::outcome::{Filter, Refusal};
 use convizit_model::{
-    Destination, DestinationKind, NoticeKind, Outcome, Project, ProjectSettings, Quarantined, StateKind, StateRow,
+    Destination, DestinationKind, NoticeKind, NoticeState, Outcome, Project, ProjectSettings, Quarantined, StateKind,
+    StateRow,
 };
 use convizit_store::Store;
 
@@ -14,6 +15,7 @@ use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines,
 
 on_both_engines!(
     retention_drops_only_what_is_old,
+    rare_rows_go_with_the_events_of_their_time,
     the_newest_twenty_samples_stay,
     sessions_end_with_their_day,
     old_rows_go_in_steps,
@@ -46,16 +48,50 @@ async fn retention_drops_only_what_is_old(place: Place) {
     assert_eq!(store.last_event(blog.number).await.unwrap(), 30, "numbers go on");
     assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 2").await, 8);
     assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 1").await, 10);
-    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE project = 2").await, 24);
     assert_eq!(store.samples(blog.number, 1).await.unwrap(), []);
     assert_eq!(store.samples(blog.number, 9).await.unwrap().len(), 3);
     place.clock.set(NOON + 100 * DAY);
     store.upkeep().await.unwrap();
-    for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM samples", "SELECT COUNT(*) FROM counts"] {
+    for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM counts"] {
         assert_eq!(place.number(table).await, 0, "{table}");
     }
     store.commit_work(work(next(&store).await, &blog, vec![event_at(NOON + 100 * DAY, 500, 1)])).await.unwrap();
     assert_eq!(store.events_after(blog.number, 0, 9, usize::MAX).await.unwrap()[0].number, 31);
+}
+
+/// What a destination refused, what could not be processed, ids from ahead of their time, notices that are dealt with.
+async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
+    let (store, shop) = place.shop().await;
+    let week = ProjectSettings { retention_days: 7, ..ProjectSettings::default() };
+    store.save_settings(&shop.id, week).await.unwrap();
+    let mut ahead = event_at(NOON + 3 * DAY, 2, 1);
+    (ahead.day, ahead.hour) = (TODAY, TODAY * 24);
+    let mut first = work(0, &shop, vec![event_at(NOON, 1, 1), ahead]);
+    first.projects[0].quarantined = vec![item("an id")];
+    store.commit_work(first).await.unwrap();
+    place.clock.set(NOON + 5 * DAY);
+    let mut later = work(1, &shop, vec![event_at(NOON + 5 * DAY, 3, 1)]);
+    later.projects[0].quarantined = vec![item("another id")];
+    store.commit_work(later).await.unwrap();
+    store.save_destination(&hook(&shop), None, true).await.unwrap();
+    let letters = [1, 2, 3].map(|number| convizit_store::DeadLetter { number, reason: "status 422".to_owned() });
+    store.advance(&shop.id, "hook", 0, 3, letters.to_vec()).await.unwrap();
+    let notice = store.notices(false).await.unwrap().pop().unwrap();
+    store.set_notice(notice.id, NoticeState::Resolved).await.unwrap();
+    let left = async |day: i64| {
+        place.clock.set(NOON + day * DAY);
+        store.upkeep().await.unwrap();
+        [
+            place.number("SELECT COUNT(*) FROM dead_letters").await,
+            place.number("SELECT COUNT(*) FROM quarantine").await,
+            place.number("SELECT COUNT(*) FROM notices").await,
+            place.number("SELECT COUNT(*) FROM seen_0").await,
+        ]
+    };
+    assert_eq!(left(7).await, [3, 2, 2, 1]);
+    assert_eq!(left(8).await, [1, 1, 1, 1]);
+    assert_eq!(left(11).await, [1, 1, 1, 0]);
+    assert_eq!(left(13).await, [0, 0, 1, 0], "an open notice stays");
 }
 
 async fn the_newest_twenty_samples_stay(place: Place) {
@@ -64,15 +100,26 @@ async fn the_newest_twenty_samples_stay(place: Place) {
         let events = vec![event_at(NOON, n * 2, 5), event_at(NOON, n * 2 + 1, 6 + u64::from(n % 2))];
         store.commit_work(work(next(&store).await, &shop, events)).await.unwrap();
     }
-    for trimmed in [false, true] {
-        let samples = store.samples(shop.number, 5).await.unwrap();
-        let found: Vec<i64> = samples.iter().map(|event| event.properties["n"].as_i64().unwrap()).collect();
-        assert_eq!(found, (110..130).rev().map(|n| n * 2).collect::<Vec<_>>(), "trimmed: {trimmed}");
-        assert_eq!(store.samples(shop.number, 6).await.unwrap().len(), 20);
-        store.upkeep().await.unwrap();
-    }
-    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE name = 5").await, 20);
-    assert_eq!(place.number("SELECT COUNT(*) FROM samples WHERE name = 6").await, 65, "few enough to wait");
+    // Eight of another hour, and of that one name only.
+    let later = (0..8).map(|n| event_at(NOON + DAY / 24, 260 + n, 5)).collect();
+    store.commit_work(work(next(&store).await, &shop, later)).await.unwrap();
+    let found = async |name: u64| -> Vec<i64> {
+        let samples = store.samples(shop.number, name).await.unwrap();
+        samples.iter().map(|event| event.properties["n"].as_i64().unwrap()).collect()
+    };
+    let expected: Vec<i64> = (260..268).rev().chain((118..130).rev().map(|n| n * 2)).collect();
+    assert_eq!(found(5).await, expected);
+    assert_eq!(
+        found(6).await,
+        (110..130)
+            .rev()
+            .filter(|n| n % 2 == 0)
+            .map(|n| n * 2 + 1)
+            .chain((90..110).rev().filter(|n| n % 2 == 0).map(|n| n * 2 + 1))
+            .collect::<Vec<_>>()
+    );
+    let longest = place.number("SELECT CAST(MAX(LENGTH(newest)) AS BIGINT) FROM counts").await;
+    assert_eq!(longest, 20 * 12, "what is older is not kept");
 }
 
 fn session(key: u64, expires: i64) -> StateRow {
@@ -129,10 +176,8 @@ async fn old_rows_go_in_steps(place: Place) {
     for fill in [
         "INSERT INTO state (project, kind, key, expires, body) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
          SELECT 1, 5, i, 20000, CAST('x' AS BYTEA) FROM n",
-        "INSERT INTO counts (project, name, hour, events) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
-         SELECT 1, i, 100, 1 FROM n",
-        "INSERT INTO samples (project, name, number) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
-         SELECT 1, i, i FROM n",
+        "INSERT INTO counts (project, name, hour, events, newest) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
+         SELECT 1, i, 100, 1, '000000000001' FROM n",
         "INSERT INTO progress (project, last_number) VALUES (1, 6000)",
         "INSERT INTO frames (project, first, last, day, body) VALUES (1, 1, 6000, 4, CAST('x' AS BYTEA))",
     ] {
@@ -140,7 +185,6 @@ async fn old_rows_go_in_steps(place: Place) {
     }
     watched(&place, &store, "SELECT COUNT(*) FROM state").await;
     assert_eq!(place.number("SELECT COUNT(*) FROM counts").await, 0);
-    assert_eq!(place.number("SELECT COUNT(*) FROM samples").await, 0, "a sample goes with its frame");
 }
 
 fn saved(outcomes: &[(String, u64)], word: &str) -> u64 {
@@ -180,23 +224,29 @@ async fn counters_that_cannot_be_saved_are_not_lost(place: Place) {
 }
 
 /// A project with a row in every table.
-async fn fill(store: &Store, name: &str) -> Project {
-    let project = store.create_project(&name.parse().unwrap(), ProjectSettings::default()).await.unwrap();
-    let hook = Destination {
+fn item(subject: &str) -> Quarantined {
+    Quarantined { notice: NoticeKind::Quarantined, subject: subject.to_owned(), body: b"an item".to_vec() }
+}
+
+fn hook(project: &Project) -> Destination {
+    Destination {
         project: project.id.clone(),
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
-    };
-    store.save_destination(&hook, Some("whsec_x"), true).await.unwrap();
+    }
+}
+
+async fn fill(store: &Store, name: &str) -> Project {
+    let project = store.create_project(&name.parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    store.save_destination(&hook(&project), Some("whsec_x"), true).await.unwrap();
     let mut all = work(next(store).await, &project, events(0..600));
     let share = &mut all.projects[0];
     share.rows = (0..900).map(|key| session(key, TODAY)).collect();
     share.outcomes = vec![(Outcome::Accepted, 600)];
-    share.quarantined =
-        vec![Quarantined { notice: NoticeKind::Quarantined, subject: "an id".to_owned(), body: b"an item".to_vec() }];
+    share.quarantined = vec![item("an id")];
     store.commit_work(all).await.unwrap();
     let letter = convizit_store::DeadLetter { number: 1, reason: "status 422".to_owned() };
     store.advance(&project.id, "hook", 0, 1, vec![letter]).await.unwrap();
@@ -217,8 +267,7 @@ async fn of_a_removed_project_nothing_stays(place: Place) {
     store.remove_project(&blog.id).await.unwrap();
     store.remove_project(&idle.id).await.unwrap();
     let mut sql = place.behind("data").await;
-    let tables =
-        ["frames", "state", "counts", "samples", "outcomes", "quarantine", "cursors", "dead_letters", "progress"];
+    let tables = ["frames", "state", "counts", "outcomes", "quarantine", "cursors", "dead_letters", "progress"];
     let rows = async |sql: &mut sqlx::AnyConnection, number: i64| {
         let mut rows = Vec::new();
         for table in tables {
@@ -228,10 +277,10 @@ async fn of_a_removed_project_nothing_stays(place: Place) {
         rows
     };
     let before = rows(&mut sql, kept.number).await;
-    assert_eq!(before, [1, 900, 1, 20, 1, 1, 1, 1, 1]);
+    assert_eq!(before, [1, 900, 1, 1, 1, 1, 1, 1]);
     store.upkeep().await.unwrap();
-    assert_eq!(rows(&mut sql, blog.number).await, [0; 9]);
-    assert_eq!(rows(&mut sql, idle.number).await, [0; 9]);
+    assert_eq!(rows(&mut sql, blog.number).await, [0; 8]);
+    assert_eq!(rows(&mut sql, idle.number).await, [0; 8]);
     assert_eq!(rows(&mut sql, kept.number).await, before);
     assert_eq!(saved(&store.outcomes(0).await.unwrap(), "refused.internal"), 1);
     let control = &mut place.behind("control").await;
