@@ -9,6 +9,7 @@ pub mod notice;
 pub mod outcome;
 pub mod page;
 pub mod received;
+pub mod selector;
 pub mod settings;
 pub mod time;
 pub mod wire;

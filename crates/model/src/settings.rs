@@ -134,9 +134,6 @@ impl ProjectSettings {
                     "keep_query" if !entry.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) => {
                         return fail(field, "a parameter name of letters, digits, _, - and .");
                     }
-                    "exclude_selectors" if entry.contains(['{', '}', '<']) => {
-                        return fail(field, "a CSS selector such as .card-number, without braces");
-                    }
                     _ => {}
                 }
             }
@@ -146,6 +143,20 @@ impl ProjectSettings {
         }
         if !(1..=3650).contains(&self.retention_days) {
             return fail("retention_days".to_owned(), "1 to 3650");
+        }
+        Ok(())
+    }
+
+    /// Checks the syntax of `exclude_selectors`: asked when somebody saves them, not of what an older build has saved.
+    ///
+    /// # Errors
+    /// The first entry that not every browser can read.
+    pub fn check_selectors(&self) -> Result<(), SettingsError> {
+        for (index, entry) in self.exclude_selectors.iter().enumerate() {
+            crate::selector::check(entry).map_err(|problem| SettingsError {
+                field: format!("exclude_selectors[{index}]"),
+                problem: format!("a CSS selector such as .card-number: {problem}"),
+            })?;
         }
         Ok(())
     }

@@ -41,7 +41,10 @@ pub(crate) async fn touch(connection: &mut AnyConnection) -> Result<(), StoreErr
 }
 
 fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
-    settings.validate().map_err(|error| StoreError::Invalid(error.to_string()))?;
+    settings
+        .validate()
+        .and_then(|()| settings.check_selectors())
+        .map_err(|error| StoreError::Invalid(error.to_string()))?;
     serde_json::to_string(settings).map_err(|error| StoreError::Invalid(error.to_string()))
 }
 

@@ -1,4 +1,6 @@
 // The project's settings: what it has off, and how newer ones reach an open tab.
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { assert, behaviour, until } from "./stage.mjs";
 
 behaviour("types that a project has off are not sent", {
@@ -51,4 +53,23 @@ behaviour("settings of another project are not taken", {
     await visit.page.click("#save");
   },
   expect: [{ type: "click", batch: { settings: 1 } }],
+});
+
+// The same lists that the server's check is tested with: it must refuse what would make the tracker capture nothing.
+behaviour("selectors that the server takes are selectors to a browser, and those it refuses are none", {
+  do: async ({ page }) => {
+    const folder = path.resolve(import.meta.dirname, "../../../crates/model/tests/selectors");
+    const lines = (name) => readFileSync(path.join(folder, name), "utf8").split("\n").filter(Boolean);
+    const readable = (list) =>
+      page.evaluate((list) => list.filter((selector) => {
+        try {
+          return document.body.matches(selector), true;
+        } catch {
+          return false;
+        }
+      }), list);
+    assert.deepEqual(await readable(lines("valid.txt")), lines("valid.txt"));
+    assert.deepEqual(await readable(lines("invalid.txt")), []);
+  },
+  expect: [],
 });
