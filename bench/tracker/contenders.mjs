@@ -3,6 +3,7 @@ import { build } from "esbuild";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
+import { settingsFor } from "../../tracker/test/settings.mjs";
 
 const here = import.meta.dirname;
 const dist = process.env.CONVIZIT_DIST ?? path.resolve(here, "../../tracker/dist");
@@ -16,28 +17,6 @@ async function bundled(entry) {
   return outputFiles[0].text;
 }
 
-/** A project's settings with every default, as the collector's `script.rs` puts them before the tracker. */
-function settings() {
-  const words = JSON.parse(readFileSync(path.resolve(here, "../../tracker/src/words.json"), "utf8"));
-  const events = "page_view page_leave click change submit form_abandon copy print download media dialog rage_click dead_click error_click web_vital coded identify";
-  return {
-    key,
-    version: 1,
-    identity: "cookie+storage",
-    cookieDays: 400,
-    events: events.split(" "),
-    optionLabels: true,
-    excludeSelectors: "",
-    excludePaths: "",
-    keepQuery: `^(${words.keptQuery})$`,
-    privateFields: words.privateFields,
-    quantity: words.quantity,
-    consentRequired: false,
-    honourGpc: true,
-    more: true,
-  };
-}
-
 // Each sends a second after an event, as Convizit and Amplitude do unasked: with the longer waits of others their sending
 // would fall outside of what is measured.
 const SEND = 1000;
@@ -45,7 +24,7 @@ const SEND = 1000;
 export async function contenders() {
   const core = readFileSync(path.join(dist, "convizit.js"), "utf8");
   const more = readFileSync(path.join(dist, "more.js"), "utf8");
-  const before = `window.convizitSettings=${JSON.stringify(settings()).replaceAll("<", "\\u003c")};\n`;
+  const before = `window.convizitSettings=${JSON.stringify(settingsFor(key)).replaceAll("<", "\\u003c")};\n`;
   return [
     {
       name: "convizit",

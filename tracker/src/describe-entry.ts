@@ -1,5 +1,6 @@
 // dist/describe.js: the capture code as one script, so that anybody can measure it from outside.
 import { setSettings } from "./config";
+import defaults from "./defaults.json";
 import { describe, targetOf } from "./describe";
 import { forgetShapes, groupOf } from "./group";
 import { pageBlock } from "./page";
@@ -7,22 +8,9 @@ import { richPage } from "./rich";
 import { templateOf } from "./template";
 import words from "./words.json";
 
-setSettings({
-  key: "",
-  version: 0,
-  identity: "none",
-  cookieDays: 1,
-  events: [],
-  optionLabels: true,
-  excludeSelectors: "",
-  excludePaths: "",
-  keepQuery: `^(${words.keptQuery})$`,
-  privateFields: words.privateFields,
-  quantity: words.quantity,
-  consentRequired: false,
-  honourGpc: true,
-  more: false,
-});
+const { privateFields, quantity, keptQuery } = words;
+
+setSettings({ ...defaults, key: "", version: 0, identity: "none", keepQuery: `^(${keptQuery})$`, privateFields, quantity });
 
 const target = globalThis as unknown as Record<string, unknown>;
 

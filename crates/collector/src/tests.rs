@@ -247,6 +247,26 @@ async fn the_script_carries_its_settings_in_every_encoding_and_is_cached_by_vers
     assert_eq!(site.get("/t/x.html", &[]).await.status(), StatusCode::NOT_FOUND);
 }
 
+/// The tracker's own tests, its measurement and `dist/describe.js` take a new project's settings from these files.
+#[tokio::test]
+async fn a_new_projects_settings_are_those_of_the_trackers_tests() {
+    let site = Site::new().await;
+    let published: Value =
+        serde_json::from_str(&text(site.get(&format!("/t/{}.json", site.key), &[]).await).await).unwrap();
+    let words: Value = serde_json::from_str(include_str!("../../../tracker/src/words.json")).unwrap();
+    let mut expected: Value = serde_json::from_str(include_str!("../../../tracker/src/defaults.json")).unwrap();
+    for (field, value) in [
+        ("key", json!(site.key)),
+        ("version", json!(1)),
+        ("keepQuery", json!(format!("^({})$", words["keptQuery"].as_str().unwrap()))),
+        ("privateFields", words["privateFields"].clone()),
+        ("quantity", words["quantity"].clone()),
+    ] {
+        expected[field] = value;
+    }
+    assert_eq!(published, expected);
+}
+
 #[tokio::test]
 async fn plain_http_on_a_public_address_is_refused() {
     let site = Site::new().await;

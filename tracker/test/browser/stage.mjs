@@ -6,32 +6,14 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
+import { settingsFor } from "../settings.mjs";
 
 const root = path.resolve(import.meta.dirname, "../..");
-const words = JSON.parse(readFileSync(path.join(root, "src/words.json"), "utf8"));
 const dist = (name) => readFileSync(path.join(root, "dist", name), "utf8");
 const pages = path.join(root, "test/pages");
 
-const ALL = "page_view page_leave click change submit form_abandon copy print download media dialog rage_click dead_click error_click web_vital coded identify".split(" ");
-
-/** What the collector publishes for a new project: crates/collector/src/script.rs, `settings`. */
-export const settingsOf = (key, changed = {}) => ({
-  key,
-  version: 1,
-  identity: "cookie+storage",
-  cookieDays: 400,
-  events: ALL,
-  optionLabels: true,
-  excludeSelectors: "",
-  excludePaths: "",
-  keepQuery: `^(${words.keptQuery})$`,
-  privateFields: words.privateFields,
-  quantity: words.quantity,
-  consentRequired: false,
-  honourGpc: true,
-  more: true,
-  ...changed,
-});
+/** What the collector publishes for a new project. */
+export const settingsOf = (key, changed = {}) => ({ ...settingsFor(key), ...changed });
 
 /** Waits until `check` gives something. */
 export async function until(what, check, seconds = 15) {
