@@ -2,7 +2,7 @@
 
 use convizit_model::DestinationKind;
 
-use crate::bench::{Bench, id};
+use crate::stand::{Stand, id};
 
 fn lines(path: &std::path::Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -14,25 +14,25 @@ fn lines(path: &std::path::Path) -> Vec<String> {
 
 #[tokio::test]
 async fn a_half_line_is_taken_off_and_what_the_tail_holds_is_not_repeated() {
-    let bench = Bench::new().await;
-    let path = bench.folder.path().join("events.jsonl");
+    let stand = Stand::new().await;
+    let path = stand.folder.path().join("events.jsonl");
     // As a crash leaves it: the first event written, the second cut, the cursor still at the start.
     std::fs::write(&path, format!("{{\"id\":\"{}\",\"name\":\"a\"}}\n{{\"id\":\"{}\",\"na", id(1), id(2))).unwrap();
-    bench.add("file", DestinationKind::File { path: path.to_str().unwrap().to_owned() }, None).await;
-    bench.put(&["a", "b", "c"]).await;
-    let running = bench.deliver();
-    bench.at("file", 3).await;
-    bench.put(&["d"]).await;
-    bench.at("file", 4).await;
+    stand.add("file", DestinationKind::File { path: path.to_str().unwrap().to_owned() }, None).await;
+    stand.put(&["a", "b", "c"]).await;
+    let running = stand.deliver();
+    stand.at("file", 3).await;
+    stand.put(&["d"]).await;
+    stand.at("file", 4).await;
     assert_eq!(lines(&path), ["a", "b", "c", "d"]);
     running.end().await;
 }
 
 #[tokio::test]
 async fn nothing_is_written_outside_the_allowed_folders() {
-    let bench = Bench::new().await;
+    let stand = Stand::new().await;
     let outside = tempfile::tempdir().unwrap();
-    let inside = bench.folder.path();
+    let inside = stand.folder.path();
     std::os::unix::fs::symlink(outside.path(), inside.join("folder")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("x"), inside.join("link")).unwrap();
     for path in [
@@ -41,11 +41,11 @@ async fn nothing_is_written_outside_the_allowed_folders() {
         inside.join("link"),
         inside.join("..").join(outside.path().file_name().unwrap()).join("x"),
     ] {
-        let destination = bench.destination("file", DestinationKind::File { path: path.to_str().unwrap().to_owned() });
-        let refused = convizit_delivery::check(&destination, None, &bench.config(&[])).await.unwrap_err();
+        let destination = stand.destination("file", DestinationKind::File { path: path.to_str().unwrap().to_owned() });
+        let refused = convizit_delivery::check(&destination, None, &stand.config(&[])).await.unwrap_err();
         assert!(refused.contains("allow"), "{refused}");
     }
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-    let stdout = bench.destination("out", DestinationKind::Stdout { format: Default::default() });
-    assert!(convizit_delivery::check(&stdout, None, &bench.config(&[])).await.is_err());
+    let stdout = stand.destination("out", DestinationKind::Stdout { format: Default::default() });
+    assert!(convizit_delivery::check(&stdout, None, &stand.config(&[])).await.is_err());
 }

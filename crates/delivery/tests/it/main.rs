@@ -2,8 +2,8 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
-mod bench;
 mod file;
 mod postgres;
 mod receiver;
+mod stand;
 mod webhook;

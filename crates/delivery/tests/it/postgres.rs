@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use convizit_model::DestinationKind;
 
-use crate::bench::{Bench, until};
+use crate::stand::{Stand, until};
 
 /// A PostgreSQL cluster of the test's own: initdb refuses to run as root, so root lends it to the `postgres` user.
 struct Server {
@@ -98,22 +98,22 @@ fn kind() -> DestinationKind {
 
 #[tokio::test]
 async fn events_become_rows_once_however_often_they_are_sent() {
-    let (bench, server) = (Bench::new().await, Server::start().await);
-    bench.add("db", kind(), Some(&server.url("right"))).await;
-    bench.put(&["Add to cart", "Removed"]).await;
-    let running = bench.deliver();
-    bench.at("db", 2).await;
+    let (stand, server) = (Stand::new().await, Server::start().await);
+    stand.add("db", kind(), Some(&server.url("right"))).await;
+    stand.put(&["Add to cart", "Removed"]).await;
+    let running = stand.deliver();
+    stand.at("db", 2).await;
     // The same events again, as after a crash before the cursor moved, beside a new one and over a broken connection.
-    bench.add("again", kind(), Some(&server.url("right"))).await;
-    bench.at("again", 2).await;
+    stand.add("again", kind(), Some(&server.url("right"))).await;
+    stand.at("again", 2).await;
     let client = server.client().await;
     client
         .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'convizit'", &[])
         .await
         .unwrap();
-    bench.put(&["Bought"]).await;
-    bench.at("db", 3).await;
-    bench.at("again", 3).await;
+    stand.put(&["Bought"]).await;
+    stand.at("db", 3).await;
+    stand.at("again", 3).await;
     let sql = "SELECT number, name, type, time::text, group_position, properties->>'Selected color', \
                (properties->'Product price')::text, country FROM convizit.events ORDER BY number";
     let rows = client.query(sql, &[]).await.unwrap();
@@ -123,19 +123,19 @@ async fn events_become_rows_once_however_often_they_are_sent() {
     assert!(row.get::<_, &str>(3).contains(":01:07.123"));
     assert_eq!(row.get::<_, i32>(4), 3);
     assert_eq!((row.get::<_, &str>(5), row.get::<_, &str>(6)), ("Red\u{fffd}", "89.9"));
-    assert_eq!(bench.state("db").await.dead + bench.state("again").await.dead, 0);
+    assert_eq!(stand.state("db").await.dead + stand.state("again").await.dead, 0);
     running.end().await;
 }
 
 #[tokio::test]
 async fn a_newer_schema_and_a_wrong_password_pause_and_a_refused_row_is_found() {
-    let (bench, server) = (Bench::new().await, Server::start().await);
+    let (stand, server) = (Stand::new().await, Server::start().await);
     let client = server.client().await;
-    bench.add("wrong", kind(), Some(&server.url("wrong"))).await;
-    bench.add("db", DestinationKind::Postgres { schema: "strict".to_owned() }, Some(&server.url("right"))).await;
-    bench.add("newer", kind(), Some(&server.url("right"))).await;
-    let config = bench.config(&["127.0.0.0/8"]);
-    convizit_delivery::check(&bench.state("db").await.destination, Some(&server.url("right")), &config).await.unwrap();
+    stand.add("wrong", kind(), Some(&server.url("wrong"))).await;
+    stand.add("db", DestinationKind::Postgres { schema: "strict".to_owned() }, Some(&server.url("right"))).await;
+    stand.add("newer", kind(), Some(&server.url("right"))).await;
+    let config = stand.config(&["127.0.0.0/8"]);
+    convizit_delivery::check(&stand.state("db").await.destination, Some(&server.url("right")), &config).await.unwrap();
     client
         .batch_execute(
             "CREATE SCHEMA convizit; CREATE TABLE convizit.schema_version (version integer); INSERT INTO convizit.schema_version VALUES (9); \
@@ -143,15 +143,15 @@ async fn a_newer_schema_and_a_wrong_password_pause_and_a_refused_row_is_found() 
         )
         .await
         .unwrap();
-    bench.put(&["a", "b", "bad", "c"]).await;
-    let running = bench.deliver();
-    assert!(bench.paused("wrong").await.contains("password"));
-    assert!(bench.paused("newer").await.contains("version 9"));
+    stand.put(&["a", "b", "bad", "c"]).await;
+    let running = stand.deliver();
+    assert!(stand.paused("wrong").await.contains("password"));
+    assert!(stand.paused("newer").await.contains("version 9"));
     let made =
         client.query("SELECT 1 FROM pg_tables WHERE schemaname = 'convizit' AND tablename = 'events'", &[]).await;
     assert!(made.unwrap().is_empty(), "a newer schema is not touched");
-    bench.at("db", 4).await;
+    stand.at("db", 4).await;
     assert_eq!(client.query("SELECT 1 FROM strict.events", &[]).await.unwrap().len(), 3);
-    assert_eq!(bench.state("db").await.dead, 1);
+    assert_eq!(stand.state("db").await.dead, 1);
     running.end().await;
 }

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use convizit_model::DestinationKind;
 
-use crate::bench::SECRET;
+use crate::stand::SECRET;
 
 /// A request, as it came.
 #[derive(Debug, Clone)]

@@ -4,38 +4,38 @@ use std::time::Duration;
 
 use convizit_model::{DestinationKind, EventType, NoticeKind};
 
-use crate::bench::{Bench, SECRET, until};
 use crate::receiver::Receiver;
+use crate::stand::{SECRET, Stand, until};
 
-async fn hooked() -> (Bench, Receiver) {
-    let (bench, receiver) = (Bench::new().await, Receiver::start().await);
-    bench.add("hook", receiver.kind(), Some(SECRET)).await;
-    (bench, receiver)
+async fn hooked() -> (Stand, Receiver) {
+    let (stand, receiver) = (Stand::new().await, Receiver::start().await);
+    stand.add("hook", receiver.kind(), Some(SECRET)).await;
+    (stand, receiver)
 }
 
 #[tokio::test]
 async fn events_come_signed_and_in_order_and_a_new_one_within_a_second() {
-    let (bench, receiver) = hooked().await;
-    bench.put(&["a", "b"]).await;
-    let running = bench.deliver();
-    bench.at("hook", 2).await;
-    bench.put(&["c"]).await;
-    bench.at("hook", 3).await;
+    let (stand, receiver) = hooked().await;
+    stand.put(&["a", "b"]).await;
+    let running = stand.deliver();
+    stand.at("hook", 2).await;
+    stand.put(&["c"]).await;
+    stand.at("hook", 3).await;
     assert_eq!(receiver.taken(), ["a", "b", "c"]);
     running.end().await;
 }
 
 #[tokio::test]
 async fn a_retry_has_the_same_id_and_events_and_waits_as_asked() {
-    let (bench, receiver) = hooked().await;
+    let (stand, receiver) = hooked().await;
     receiver.then(503, &[("retry-after", "2")]);
-    bench.put(&["a"]).await;
-    let running = bench.deliver();
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
     until(async || receiver.requests().len() == 1).await;
     let asked = tokio::time::Instant::now();
     // Comes between the tries: it must not change the batch.
-    bench.put(&["b"]).await;
-    bench.at("hook", 2).await;
+    stand.put(&["b"]).await;
+    stand.at("hook", 2).await;
     assert!(asked.elapsed() >= Duration::from_millis(1900), "{:?}", asked.elapsed());
     let requests = receiver.requests();
     assert_eq!(requests[0].id, requests[1].id);
@@ -46,82 +46,82 @@ async fn a_retry_has_the_same_id_and_events_and_waits_as_asked() {
 
 #[tokio::test]
 async fn a_401_pauses_with_a_notice_and_resuming_sends_what_waited() {
-    let (bench, receiver) = hooked().await;
+    let (stand, receiver) = hooked().await;
     receiver.then(401, &[]);
-    bench.put(&["a"]).await;
-    let running = bench.deliver();
-    assert!(bench.paused("hook").await.contains("401"));
-    until(async || bench.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused)).await;
-    assert_eq!(bench.state("hook").await.cursor, 0);
-    bench.store.pause_destination(&bench.project, "hook", None).await.unwrap();
-    bench.at("hook", 1).await;
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
+    assert!(stand.paused("hook").await.contains("401"));
+    until(async || stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused)).await;
+    assert_eq!(stand.state("hook").await.cursor, 0);
+    stand.store.pause_destination(&stand.project, "hook", None).await.unwrap();
+    stand.at("hook", 1).await;
     assert_eq!(receiver.taken(), ["a"]);
     running.end().await;
 }
 
 #[tokio::test]
 async fn a_413_halves_and_a_422_finds_the_one_refused_event() {
-    let (bench, receiver) = hooked().await;
+    let (stand, receiver) = hooked().await;
     receiver.judge(|names| match names {
         names if names.len() > 4 => 413,
         names if names.iter().any(|name| name == "e13") => 422,
         _ => 200,
     });
     let names: Vec<String> = (1..=20).map(|number| format!("e{number}")).collect();
-    bench.put(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    let running = bench.deliver();
-    bench.at("hook", 20).await;
+    stand.put(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let running = stand.deliver();
+    stand.at("hook", 20).await;
     let expected: Vec<String> = names.into_iter().filter(|name| name != "e13").collect();
     assert_eq!(receiver.taken(), expected);
-    assert_eq!(bench.state("hook").await.dead, 1);
-    until(async || bench.notices().await.iter().any(|notice| notice.kind == NoticeKind::DeadLetters)).await;
-    assert!(bench.notices().await.iter().all(|notice| !notice.text.contains("own words")));
+    assert_eq!(stand.state("hook").await.dead, 1);
+    until(async || stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DeadLetters)).await;
+    assert!(stand.notices().await.iter().all(|notice| !notice.text.contains("own words")));
     running.end().await;
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (bench, receiver) = hooked().await;
+    let (stand, receiver) = hooked().await;
     receiver.then(307, &[("location", "http://127.0.0.1:1/")]);
-    bench.put(&["a"]).await;
-    let running = bench.deliver();
-    assert!(bench.paused("hook").await.contains("redirect"));
-    assert_eq!((receiver.requests().len(), bench.state("hook").await.cursor), (1, 0));
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
+    assert!(stand.paused("hook").await.contains("redirect"));
+    assert_eq!((receiver.requests().len(), stand.state("hook").await.cursor), (1, 0));
     running.end().await;
 }
 
 #[tokio::test]
 async fn a_private_address_is_never_dialled_unless_the_operator_allowed_it() {
-    let (bench, receiver) = hooked().await;
-    bench.put(&["a"]).await;
+    let (stand, receiver) = hooked().await;
+    stand.put(&["a"]).await;
     let by_name = receiver.url.replace("127.0.0.1", "localhost");
-    bench.add("named", DestinationKind::Webhook { url: by_name }, Some(SECRET)).await;
+    stand.add("named", DestinationKind::Webhook { url: by_name }, Some(SECRET)).await;
     for name in ["hook", "named"] {
-        let destination = bench.state(name).await.destination;
-        let refused = convizit_delivery::check(&destination, Some(SECRET), &bench.config(&[])).await.unwrap_err();
+        let destination = stand.state(name).await.destination;
+        let refused = convizit_delivery::check(&destination, Some(SECRET), &stand.config(&[])).await.unwrap_err();
         assert!(refused.contains("private"), "{refused}");
     }
-    let running = bench.deliver_with(&[]);
-    assert!(bench.paused("hook").await.contains("private"));
+    let running = stand.deliver_with(&[]);
+    assert!(stand.paused("hook").await.contains("private"));
     running.end().await;
     assert!(receiver.requests().is_empty());
-    let destination = bench.state("hook").await.destination;
-    convizit_delivery::check(&destination, Some(SECRET), &bench.config(&["127.0.0.0/8"])).await.unwrap();
+    let destination = stand.state("hook").await.destination;
+    convizit_delivery::check(&destination, Some(SECRET), &stand.config(&["127.0.0.0/8"])).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_dead_destination_delays_no_other() {
-    let (bench, receiver) = hooked().await;
+    let (stand, receiver) = hooked().await;
     // Takes connections and never answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
-    bench.add("silent", DestinationKind::Webhook { url }, Some(SECRET)).await;
-    bench.put(&["a"]).await;
-    let running = bench.deliver();
+    stand.add("silent", DestinationKind::Webhook { url }, Some(SECRET)).await;
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
     let started = tokio::time::Instant::now();
-    bench.at("hook", 1).await;
+    stand.at("hook", 1).await;
     assert!(started.elapsed() < Duration::from_secs(5));
-    assert_eq!(bench.state("silent").await.cursor, 0);
+    assert_eq!(stand.state("silent").await.cursor, 0);
     let ending = tokio::time::Instant::now();
     running.end().await;
     assert!(ending.elapsed() < Duration::from_secs(7), "stopping took {:?}", ending.elapsed());
@@ -130,18 +130,18 @@ async fn a_dead_destination_delays_no_other() {
 
 #[tokio::test]
 async fn only_the_wanted_types_are_sent_and_a_changed_secret_is_used_at_once() {
-    let (bench, receiver) = (Bench::new().await, Receiver::start().await);
-    let mut destination = bench.destination("hook", receiver.kind());
+    let (stand, receiver) = (Stand::new().await, Receiver::start().await);
+    let mut destination = stand.destination("hook", receiver.kind());
     destination.types = vec![EventType::PageView];
     let other = "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA==";
-    bench.store.save_destination(&destination, Some(other), true).await.unwrap();
-    let running = bench.deliver();
-    bench.put(&["a", "b"]).await;
-    bench.at("hook", 2).await;
+    stand.store.save_destination(&destination, Some(other), true).await.unwrap();
+    let running = stand.deliver();
+    stand.put(&["a", "b"]).await;
+    stand.at("hook", 2).await;
     // The receiver knows only this one, and breaks the connection over any other.
-    bench.store.save_destination(&destination, Some(SECRET), false).await.unwrap();
-    bench.put(&["c", "Viewed shoe"]).await;
-    bench.at("hook", 4).await;
+    stand.store.save_destination(&destination, Some(SECRET), false).await.unwrap();
+    stand.put(&["c", "Viewed shoe"]).await;
+    stand.at("hook", 4).await;
     assert_eq!(receiver.taken(), ["Viewed shoe"]);
     running.end().await;
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-pub(crate) struct Bench {
+pub(crate) struct Stand {
     pub(crate) store: Store,
     pub(crate) folder: tempfile::TempDir,
     pub(crate) project: ProjectId,
@@ -22,7 +22,7 @@ pub(crate) struct Bench {
     offset: AtomicU64,
 }
 
-impl Bench {
+impl Stand {
     pub(crate) async fn new() -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = tempfile::tempdir().unwrap();
