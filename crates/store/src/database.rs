@@ -2,7 +2,7 @@
 //!
 //! On SQLite each file has ONE connection that writes. Jobs wait in a bounded queue in the order of their arrival, and the
 //! jobs that wait when a commit has ended share the next one, each behind its own savepoint: small writers cost one sync
-//! together, and none starves another (measured against writers that fight for the lock: docs in `bench/README.md`).
+//! together, and none starves another, as writers that fight for the lock of a file do.
 //! On PostgreSQL a write is a transaction of its own, tried again when the server says that it lost a race.
 
 use std::any::Any;

@@ -4,27 +4,11 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, openSync, readFileSync, rmSync, writeFileSync, writeSync, closeSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import tls from "node:tls";
 import { startPostgres } from "../product.mjs";
-import { CHROME, ORIGIN, Site } from "../site.mjs";
-
-const ends = [];
-after(async () => {
-  for (const end of ends.reverse()) await end();
-});
-
-async function made(options) {
-  const site = await Site.make(options);
-  ends.push(() => site.remove());
-  return site;
-}
-
-async function serving(site, options) {
-  const running = await site.serve(options);
-  ends.push(() => running.stop("SIGKILL"));
-  return running;
-}
+import { CHROME, ORIGIN } from "../site.mjs";
+import { ends, made, serving } from "./sites.mjs";
 
 test("a setting that cannot be used stops the start and is named with its line or its key", async () => {
   const site = await made({ project: null });

@@ -4,25 +4,9 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import path from "node:path";
-import { after, test } from "node:test";
-import { Site, folder, lastingPort, pause, until, visitor } from "../site.mjs";
-
-const ends = [];
-after(async () => {
-  for (const end of ends.reverse()) await end();
-});
-
-async function made(options) {
-  const site = await Site.make(options);
-  ends.push(() => site.remove());
-  return site;
-}
-
-async function serving(site, options) {
-  const running = await site.serve(options);
-  ends.push(() => running.stop("SIGKILL"));
-  return running;
-}
+import { test } from "node:test";
+import { folder, lastingPort, pause, until, visitor } from "../site.mjs";
+import { made, serving } from "./sites.mjs";
 
 /** A batch near the bound of 64 KiB, of numbers that no compressor shortens much. */
 const large = (site) => site.batch({

@@ -2,17 +2,12 @@
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { after, test } from "node:test";
-import { Site, folder, lastingPort, until, visitor } from "../site.mjs";
-
-const ends = [];
-after(async () => {
-  for (const end of ends.reverse()) await end();
-});
+import { test } from "node:test";
+import { folder, lastingPort, until, visitor } from "../site.mjs";
+import { made as empty, serving } from "./sites.mjs";
 
 async function made({ project = true } = {}) {
-  const site = await Site.make({ project: null });
-  ends.push(() => site.remove());
+  const site = await empty({ project: null });
   site.lines = path.join(folder(site, "lines"), "events.jsonl");
   site.write({ delivery: `allow_folders = [${JSON.stringify(path.dirname(site.lines))}]` });
   if (project) furnish(site);
@@ -22,12 +17,6 @@ async function made({ project = true } = {}) {
 function furnish(site) {
   site.key = JSON.parse(site.ok("project", "add", "shop", "--origin", "https://shop.example", "--json")).project.key;
   site.ok("destination", "add", "shop", "lines", "file", "--path", site.lines);
-}
-
-async function serving(site, options) {
-  const running = await site.serve(options);
-  ends.push(() => running.stop("SIGKILL"));
-  return running;
 }
 
 const delivered = (site) => (existsSync(site.lines) ? readFileSync(site.lines, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line)) : []);

@@ -62,7 +62,7 @@ fn ranged(bytes: &'static [u8], headers: &HeaderMap) -> Response<Body> {
         .and_then(|text| text.split_once('-'))
         .and_then(|(from, to)| {
             let from: usize = from.parse().ok()?;
-            let to = to.parse().map_or(bytes.len(), |last: usize| (last + 1).min(bytes.len()));
+            let to = to.parse().map_or(bytes.len(), |last: usize| last.saturating_add(1).min(bytes.len()));
             Some((from, bytes.get(from..to).filter(|part| !part.is_empty())?))
         });
     let mut response = match range {
