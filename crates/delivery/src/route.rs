@@ -58,7 +58,10 @@ impl Route {
             match self.step(&mut sink).await {
                 Ok(()) => failures = 0,
                 Err(Stop::Paused) => return,
-                Err(Stop::Gone) => return,
+                Err(Stop::Gone) => {
+                    tracing::info!(project = %self.destination.project, destination = self.destination.name, "delivery ends: the destination or its cursor was removed, or nobody reads any more");
+                    return;
+                }
                 Err(Stop::Later(asked)) => {
                     failures += 1;
                     sink = None;

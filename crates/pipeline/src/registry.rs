@@ -84,8 +84,9 @@ pub(crate) struct Session {
     /// Kept only where the server makes the sessions (identity mode `none`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<i64>,
-    #[serde(default, skip_serializing_if = "Properties::is_empty")]
-    pub(crate) campaign: Properties,
+    /// Most sessions have none, and sessions are what there is most of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) campaign: Option<Box<Properties>>,
 }
 
 impl Registry {
@@ -157,7 +158,17 @@ impl Registry {
     /// About how many bytes of memory this takes: a bound for caches, not a measurement.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.elements.len() * 700 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 150
+        self.elements.len() * 700 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 80
+    }
+
+    /// Lets go of all but the newest sessions, which the store has; one that goes on is read from it.
+    pub fn forget_sessions(&mut self, keep: usize) {
+        while self.session_order.len() > keep {
+            let Some(oldest) = self.session_order.pop_front() else { break };
+            self.sessions.remove(&oldest);
+        }
+        self.sessions.shrink_to_fit();
+        self.session_order.shrink_to_fit();
     }
 
     fn change(&mut self, kind: StateKind, key: u64) {

@@ -20,7 +20,7 @@ pub(crate) fn of_event(received: &Received, time: Timestamp, registry: &mut Regi
                 registry.set_session(key, registry::Session { start: start.as_millis(), last: None, campaign });
             }
             let (start, campaign) = registry.session(key).map_or((time, Properties::new()), |known| {
-                (Timestamp::from_millis(known.start), known.campaign.clone())
+                (Timestamp::from_millis(known.start), known.campaign.as_deref().cloned().unwrap_or_default())
             });
             (event::Session { id: session.id.clone(), start }, campaign)
         }
@@ -38,7 +38,10 @@ fn derived(received: &Received, time: Timestamp, registry: &mut Registry) -> (ev
         _ => registry::Session { start: now, last: Some(now), campaign: campaign(&received.batch.page.url) },
     };
     let id = format!("{:016x}", registry::hash(&["derived session", &received.visitor, &session.start.to_string()]));
-    let answer = (event::Session { id, start: Timestamp::from_millis(session.start) }, session.campaign.clone());
+    let answer = (
+        event::Session { id, start: Timestamp::from_millis(session.start) },
+        session.campaign.as_deref().cloned().unwrap_or_default(),
+    );
     if registry.session(key) != Some(&session) {
         registry.set_session(key, session);
     }
@@ -46,7 +49,7 @@ fn derived(received: &Received, time: Timestamp, registry: &mut Registry) -> (ev
 }
 
 /// The utm parameters of a landing page.
-fn campaign(url: &str) -> Properties {
+fn campaign(url: &str) -> Option<Box<Properties>> {
     let mut campaign = Properties::new();
     for (key, value) in query_of(url) {
         let name = match key {
@@ -62,5 +65,5 @@ fn campaign(url: &str) -> Properties {
             campaign.insert(name.to_owned(), Value::String(value));
         }
     }
-    campaign
+    (!campaign.is_empty()).then(|| Box::new(campaign))
 }

@@ -103,14 +103,16 @@ async fn render(State(store): State<Store>) -> impl IntoResponse {
     metrics::gauge!("convizit_journal_queue_bytes").set(health.queue_bytes as f64);
     metrics::gauge!("convizit_worker_lag_batches").set(waiting(&store, &health).await as f64);
     metrics::gauge!("convizit_healthy").set(if failing(&store).is_none() { 1.0 } else { 0.0 });
-    let projects = store.projects().await.unwrap_or_default();
-    for project in &projects {
+    let projects = store.projects().await;
+    for project in projects.iter().flatten() {
         for (outcome, items) in store.outcomes(project.number).await.unwrap_or_default() {
             metrics::counter!("convizit_items_total", "project" => project.id.to_string(), "outcome" => outcome)
                 .absolute(items);
         }
     }
-    if let (Ok(newest), Ok(states)) = (store.all_last_events().await, store.destinations(None).await) {
+    if let (Ok(projects), Ok(newest), Ok(states)) =
+        (&projects, store.all_last_events().await, store.destinations(None).await)
+    {
         let numbers: HashMap<&ProjectId, i64> = projects.iter().map(|project| (&project.id, project.number)).collect();
         for state in states {
             let destination = &state.destination;

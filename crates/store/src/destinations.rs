@@ -78,15 +78,18 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during("list destinations")?;
-        let cursors = self
-            .numbers_of("SELECT project, destination, number FROM cursors WHERE $1 IS NULL OR project = $1", number)
-            .await?;
-        let dead = self
-            .numbers_of(
-                "SELECT project, destination, COUNT(*) FROM dead_letters WHERE $1 IS NULL OR project = $1 GROUP BY project, destination",
-                number,
-            )
-            .await?;
+        // Two texts, since SQLite finds no key behind an OR.
+        let (cursors, dead) = match number {
+            Some(_) => (
+                "SELECT project, destination, number FROM cursors WHERE project = $1",
+                "SELECT project, destination, COUNT(*) FROM dead_letters WHERE project = $1 GROUP BY project, destination",
+            ),
+            None => (
+                "SELECT project, destination, number FROM cursors",
+                "SELECT project, destination, COUNT(*) FROM dead_letters GROUP BY project, destination",
+            ),
+        };
+        let (cursors, dead) = (self.numbers_of(cursors, number).await?, self.numbers_of(dead, number).await?);
         let mut states = Vec::new();
         for row in rows {
             let (project, name, body): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
@@ -106,8 +109,11 @@ impl Store {
         sql: &'static str,
         project: Option<i64>,
     ) -> Result<HashMap<(i64, String), i64>, StoreError> {
-        let rows =
-            query(sql).bind(project).fetch_all(self.data().readers()).await.during("read states of destinations")?;
+        let mut select = query(sql);
+        if let Some(project) = project {
+            select = select.bind(project);
+        }
+        let rows = select.fetch_all(self.data().readers()).await.during("read states of destinations")?;
         Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
     }
 

@@ -253,7 +253,7 @@ impl Store {
         .await
         .during("find frames to merge")?;
         let mut packer = Packer::new(self.keys_shared())?;
-        let (mut merged, mut waiting) = (false, Vec::new());
+        let (mut merged, mut waiting, mut failed) = (false, Vec::new(), None);
         for row in worth {
             let (project, day): (i64, i64) = (row.get(0), row.get(1));
             let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
@@ -283,13 +283,20 @@ impl Store {
                     problem: "it ended in a panic".to_owned(),
                 })?;
                 packer = packed.0;
-                waiting.extend(packed.1?);
+                match packed.1 {
+                    Ok(joined) => waiting.extend(joined),
+                    Err(error) => {
+                        tracing::warn!(project, first, last, %error, "frames cannot be joined; they stay as they are");
+                        failed = Some(error);
+                    }
+                }
                 if waiting.len() >= TOGETHER {
                     merged |= self.replace_frames(std::mem::take(&mut waiting)).await?;
                 }
             }
         }
-        Ok(merged | self.replace_frames(waiting).await?)
+        merged |= self.replace_frames(waiting).await?;
+        failed.map_or(Ok(merged), Err)
     }
 
     /// Writes joined frames in place of their parts.

@@ -69,14 +69,20 @@ impl Store {
     pub async fn upkeep(&self) -> Result<(), StoreError> {
         self.save_counters().await?;
         let today = self.clock().now().day();
+        // What fails in one must not hold up the others: retention above all.
+        let (merged, retained) = (self.merge_all(today).await, self.retain(today).await);
+        let forgotten = self.forget_removed().await;
+        merged.and(retained).and(forgotten)
+    }
+
+    async fn merge_all(&self, today: i64) -> Result<(), StoreError> {
         // Under a steady load there is always something to merge: the rest waits for the next round.
         for _ in 0..MERGES {
             if !self.merge_frames(today).await? {
                 break;
             }
         }
-        self.retain(today).await?;
-        self.forget_removed().await
+        Ok(())
     }
 
     async fn retain(&self, today: i64) -> Result<(), StoreError> {
@@ -89,8 +95,18 @@ impl Store {
             .iter()
             .map(|row| (row.get(0), row.get(1)))
             .collect();
+        let quarantined: Vec<i64> = query("SELECT DISTINCT project FROM quarantine")
+            .fetch_all(self.data().readers())
+            .await
+            .during("find quarantined items")?
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
         for project in projects {
             let first_kept = today - i64::from(project.settings.retention_days);
+            if quarantined.contains(&project.number) {
+                self.forget_quarantined(project.number, first_kept).await?;
+            }
             // Every count is of an event of a frame: only where a frame is old there is anything to do.
             if oldest.get(&project.number).is_none_or(|day| *day >= first_kept) {
                 continue;
@@ -124,12 +140,8 @@ impl Store {
         if longest == 0 {
             return Ok(());
         }
-        // Rare rows, kept as long as the project that keeps the longest keeps anything.
-        self.steps(
-            "DELETE FROM quarantine WHERE (project, subject) IN (SELECT project, subject FROM quarantine WHERE day < $1 LIMIT $2)",
-            &[today - longest],
-        )
-        .await?;
+        // What names no project, and what is nobody's, goes with the project that keeps the longest.
+        self.forget_quarantined(0, today - longest).await?;
         self.steps(
             "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE state = 'resolved' AND last < $1 LIMIT $2)",
             &[(today - longest) * 86_400_000],
@@ -159,6 +171,12 @@ impl Store {
                 .await?;
         }
         Ok(())
+    }
+
+    async fn forget_quarantined(&self, project: i64, first_kept: i64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM quarantine WHERE project = $1 AND subject IN \
+                   (SELECT subject FROM quarantine WHERE project = $1 AND day < $2 LIMIT $3)";
+        self.steps(sql, &[project, first_kept]).await
     }
 
     /// Deletes what is left of projects that are no more. Their seen ids go with their day.

@@ -274,7 +274,7 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
     write_rows(connection, engine, work).await?;
     add_outcomes(connection, engine, &work.outcomes).await?;
     for item in &work.quarantined {
-        query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET body = excluded.body")
+        query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET day = excluded.day, body = excluded.body")
             .bind(item.project)
             .bind(item.subject.as_str())
             .bind(work.now.day())

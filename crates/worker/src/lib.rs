@@ -21,6 +21,8 @@ use registries::Registries;
 
 /// Bytes of journal records of one stretch: about 1 500 events, whose transaction stays below 20 ms.
 const STRETCH_BYTES: usize = 768 * 1024;
+/// So many batches are as good as many bytes: the journal gives 256 at once at most.
+const MANY: usize = 128;
 /// Waits between tries when the store fails.
 const BACKOFF: [Duration; 5] = [
     Duration::from_millis(100),
@@ -51,6 +53,9 @@ pub(crate) struct Worker {
     store: Store,
     registries: Registries,
     naming: Naming,
+    /// Bytes of a stretch at most, one batch at least, and those behind which more waits for sure; tests make them small.
+    stretch: usize,
+    large: usize,
     /// What was made while the last commit ran.
     ahead: Option<Stretch>,
 }
@@ -65,7 +70,14 @@ enum Round {
 
 impl Worker {
     pub(crate) fn new(store: Store, naming: Naming) -> Self {
-        Self { registries: Registries::new(store.clone()), store, naming, ahead: None }
+        Self {
+            registries: Registries::new(store.clone()),
+            store,
+            naming,
+            stretch: STRETCH_BYTES,
+            large: STRETCH_BYTES / 2,
+            ahead: None,
+        }
     }
 
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
@@ -155,12 +167,13 @@ impl Worker {
     /// Reads, names and seals what follows an offset in the journal: a stretch, or one batch alone; `None` when nothing does.
     /// `behind` is the stretch before, which is not committed yet.
     async fn make(&mut self, after: u64, behind: Option<&Stretch>, alone: bool) -> Result<Option<Stretch>, Failure> {
-        let mut batches = self.store.journal_read(after, STRETCH_BYTES).await?;
+        let mut batches = self.store.journal_read(after, self.stretch).await?;
         if alone {
             batches.truncate(1);
         }
         let Some(last) = batches.last() else { return Ok(None) };
         let (to, started) = (last.offset, Instant::now());
+        let count = batches.len();
         let bytes: usize = batches.iter().flat_map(|batch| &batch.records).map(bytes::Bytes::len).sum();
         let records = stretch::parse(batches).await?;
         let uncommitted = behind.map(|behind| &behind.ids);
@@ -170,7 +183,7 @@ impl Worker {
         let work = convizit_model::Work { from: after, to, projects };
         let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;
         metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
-        Ok(Some(Stretch { after, to, is_large: bytes > STRETCH_BYTES / 2, ids, work }))
+        Ok(Some(Stretch { after, to, is_large: bytes >= self.large || count >= MANY, ids, work }))
     }
 }
 

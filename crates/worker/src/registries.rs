@@ -10,6 +10,8 @@ use crate::Failure;
 
 /// Bytes of the registries in memory, about; those of the last stretch stay in any case.
 const KEPT_BYTES: usize = 64 << 20;
+/// Sessions that a registry keeps when there is too much.
+const SESSIONS: usize = 16;
 
 /// Registries by project number, and the projects' ids by number.
 pub(crate) struct Registries {
@@ -60,7 +62,7 @@ impl Registries {
         }
         let mut bytes: usize = self.known.values().map(|(registry, _)| registry.bytes()).sum();
         if bytes > KEPT_BYTES {
-            // Down to half, so that it is not done at each stretch. What the last stretch changed is not in the store yet.
+            // What the last stretch changed is not in the store yet.
             let mut oldest: Vec<(u64, i64)> = self
                 .known
                 .iter()
@@ -68,8 +70,17 @@ impl Registries {
                 .filter(|(round, _)| *round < self.round)
                 .collect();
             oldest.sort_unstable();
+            for (_, project) in &oldest {
+                if let Some((registry, _)) = self.known.get_mut(project) {
+                    let before = registry.bytes();
+                    registry.forget_sessions(SESSIONS);
+                    bytes -= before - registry.bytes();
+                }
+            }
+            // Then whole registries, down to half, so that it is not done at each stretch.
+            let over = bytes > KEPT_BYTES;
             for (_, project) in oldest {
-                if bytes <= KEPT_BYTES / 2 {
+                if !over || bytes <= KEPT_BYTES / 2 {
                     break;
                 }
                 bytes -= self.known.remove(&project).map_or(0, |(registry, _)| registry.bytes());

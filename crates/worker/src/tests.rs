@@ -8,7 +8,7 @@ use convizit_pipeline::{Named, Registry, name_events};
 use convizit_store::{Store, StoreConfig, SystemClock};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Naming, Worker};
+use crate::{Naming, Round, Worker};
 
 struct Place {
     folder: tempfile::TempDir,
@@ -55,13 +55,30 @@ fn record(ids: &[u64]) -> bytes::Bytes {
 async fn work(store: &Store, naming: Naming) {
     let stop = CancellationToken::new();
     stop.cancel();
-    Worker::new(store.clone(), naming).run(stop).await.unwrap();
+    ahead(store, naming).run(stop).await.unwrap();
+}
+
+/// A worker that takes a batch at a time and makes the next one while each is committed.
+fn ahead(store: &Store, naming: Naming) -> Worker {
+    let mut worker = Worker::new(store.clone(), naming);
+    (worker.stretch, worker.large) = (1, 0);
+    worker
 }
 
 async fn stored(store: &Store, project: i64) -> Vec<EventId> {
-    let events = store.events_after(project, 0, 10_000, usize::MAX).await.unwrap();
-    assert!(events.iter().zip(1..).all(|(event, number)| event.number == number), "numbers are consecutive");
-    events.iter().map(|event| serde_json::from_slice::<convizit_model::Event>(&event.json).unwrap().id).collect()
+    let mut ids = Vec::new();
+    loop {
+        let after = i64::try_from(ids.len()).unwrap();
+        let events = store.events_after(project, after, 10_000, usize::MAX).await.unwrap();
+        if events.is_empty() {
+            return ids;
+        }
+        assert!(
+            events.iter().zip(after + 1..).all(|(event, number)| event.number == number),
+            "numbers are consecutive"
+        );
+        ids.extend(events.iter().map(|event| serde_json::from_slice::<convizit_model::Event>(&event.json).unwrap().id));
+    }
 }
 
 async fn outcome(store: &Store, project: i64, outcome: Outcome) -> u64 {
@@ -103,6 +120,29 @@ async fn a_repeat_is_found_in_the_stretch_that_is_not_committed_yet() {
     store.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stretch_that_was_made_ahead_and_cannot_be_committed_is_made_anew() {
+    let place = Place::new();
+    let store = place.open().await;
+    let number = project(&store).await.number;
+    for ids in [[1, 2], [2, 3], [3, 4]] {
+        store.journal_append(record(&ids)).await.unwrap();
+    }
+    let mut first = ahead(&store, name_events);
+    let Ok(Round::At(1)) = first.round(0, 0).await else { panic!("the first batch is committed") };
+    assert_eq!(first.ahead.as_ref().map(|stretch| (stretch.after, stretch.to)), Some((1, 2)));
+    // Another process is quicker.
+    work(&store, name_events).await;
+    assert!(first.round(1, 0).await.is_err());
+    assert!(first.ahead.is_none());
+    store.journal_append(record(&[4, 5])).await.unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    first.run(stop).await.unwrap();
+    assert_eq!(stored(&store, number).await, [1, 2, 3, 4, 5].map(id));
+    store.close().await;
+}
+
 fn fails_at_three(received: Received, registry: &mut Registry) -> Vec<Named> {
     assert!(!received.batch.events.iter().any(|event| event.id == id(3)), "planted");
     name_events(received, registry)
@@ -140,7 +180,7 @@ async fn aborts_at_random_moments_lose_and_repeat_nothing() {
         if round == 0 {
             number = project(&store).await.number;
         }
-        let worker = tokio::spawn(Worker::new(store.clone(), name_events).run(CancellationToken::new()));
+        let worker = tokio::spawn(ahead(&store, name_events).run(CancellationToken::new()));
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let abort_after = Duration::from_micros((random >> 33) % 30_000);
         let started = std::time::Instant::now();
