@@ -95,6 +95,8 @@ impl Database {
                 Box::pin(async move {
                     connection.execute("PRAGMA busy_timeout = 5000").await?;
                     connection.execute("PRAGMA query_only = ON").await?;
+                    // Half of the default: what is read is seldom read twice, and there are many readers.
+                    connection.execute("PRAGMA cache_size = -1024").await?;
                     Ok(())
                 })
             })

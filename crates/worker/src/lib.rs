@@ -56,6 +56,8 @@ pub(crate) struct Worker {
     /// Bytes of a stretch at most, one batch at least, and those behind which more waits for sure; tests make them small.
     stretch: usize,
     large: usize,
+    /// Whether the journal is let gather before the next look.
+    gathers: bool,
     /// What was made while the last commit ran.
     ahead: Option<Stretch>,
 }
@@ -76,6 +78,7 @@ impl Worker {
             naming,
             stretch: STRETCH_BYTES,
             large: STRETCH_BYTES / 2,
+            gathers: false,
             ahead: None,
         }
     }
@@ -103,8 +106,9 @@ impl Worker {
                 Ok(Round::At(offset)) => {
                     after = offset;
                     failures = 0;
-                    // Many small transactions cost more than a few larger ones: where little waits, a little more may come.
-                    if self.ahead.is_none() {
+                    // Many small transactions cost more than a few larger ones: where more comes while one is committed, and
+                    // not enough for the next to be large, a little more is awaited.
+                    if self.gathers {
                         tokio::select! {
                             () = stop.cancelled() => {}
                             () = tokio::time::sleep(GATHER) => {}
@@ -149,6 +153,7 @@ impl Worker {
             metrics::histogram!("convizit_worker_commit_seconds").record(committing.elapsed().as_secs_f64());
             committed
         };
+        self.gathers = !stretch.is_large && stretch.batches > 1;
         if !stretch.is_large {
             commit.await?;
             return Ok(Round::At(to));
@@ -183,7 +188,7 @@ impl Worker {
         let work = convizit_model::Work { from: after, to, projects };
         let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;
         metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
-        Ok(Some(Stretch { after, to, is_large: bytes >= self.large || count >= MANY, ids, work }))
+        Ok(Some(Stretch { after, to, batches: count, is_large: bytes >= self.large || count >= MANY, ids, work }))
     }
 }
 
@@ -191,6 +196,7 @@ impl Worker {
 struct Stretch {
     after: u64,
     to: u64,
+    batches: usize,
     /// So that more waits behind it.
     is_large: bool,
     /// Events that the store does not know before the commit.

@@ -9,7 +9,7 @@ use convizit_store::Store;
 use crate::Failure;
 
 /// Bytes of the registries in memory, about; those of the last stretch stay in any case.
-const KEPT_BYTES: usize = 64 << 20;
+const KEPT_BYTES: usize = 48 << 20;
 /// Sessions that a registry keeps when there is too much.
 const SESSIONS: usize = 16;
 
