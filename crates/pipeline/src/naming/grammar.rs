@@ -143,7 +143,10 @@ fn section_of(name: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
         .flat_map(|key| [descriptor.properties.get(*key), page.product.get(*key)])
         .flatten()
         .any(|text| text == name);
-    let heads_its_page = (page.path.contains(":id") || ends_in_item(page)) && page.title.starts_with(name);
+    // The title may be an early one, which a script completes later; the address has the item's words from the start.
+    let slug = page.path.rsplit('/').find(|step| !step.is_empty()).map(|step| segment_words(step).to_lowercase());
+    let heads_its_page = (page.path.contains(":id") || ends_in_item(page))
+        && (page.title.starts_with(name) || slug.is_some_and(|slug| slug == name.to_lowercase()));
     if own || heads_its_page || name.is_empty() {
         return String::new();
     }
@@ -255,6 +258,20 @@ mod tests {
             kind: kind.to_owned(),
             ..PageBlock::default()
         })
+    }
+
+    #[test]
+    fn an_items_title_is_no_section_before_the_page_says_that_it_is_an_item() {
+        let page = |path: &str, title: &str| PageBlock {
+            path: path.to_owned(),
+            title: title.to_owned(),
+            ..PageBlock::default()
+        };
+        let section = |page: &PageBlock| section_of("Trail shoe", &Descriptor::default(), page);
+        // A script completes the title later than the first event.
+        assert_eq!(section(&page("/p/trail-shoe", "Product · Shop")), "");
+        assert_eq!(section(&page("/p/17", "Trail shoe · Shop")), "");
+        assert_eq!(section(&page("/shoes", "Trail shoe and others · Shop")), "Trail shoe");
     }
 
     #[test]
