@@ -4,13 +4,19 @@ import { setSettings, type Settings } from "../src/config";
 import { richPage } from "../src/rich";
 
 const bridge = (window as unknown as { convizit?: { _bridge?: Bridge } }).convizit?._bridge;
-bridge?._onPage((state) => {
-  if (state) return;
+const read = () => {
   try {
     // This script has its own copy of what reads them.
     setSettings((window as unknown as { convizitSettings: Settings }).convizitSettings);
-    bridge._page(richPage());
+    bridge!._page(richPage());
   } catch {
     /* the core's block stands */
   }
+};
+bridge?._onPage((state) => {
+  if (state) return;
+  // From a cache this script comes before the page's own have written what it is about; a client-side route fills in later.
+  if (document.readyState === "complete") read();
+  else addEventListener("load", read, { once: true });
+  setTimeout(read, 1000);
 });
