@@ -100,7 +100,7 @@ impl Parser<'_> {
         Err(if before.is_empty() { problem.to_owned() } else { format!("after {before} {problem}") })
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn require(&mut self, wanted: char) -> Result<(), String> {
         if self.take(wanted) { Ok(()) } else { self.fail(&format!("{wanted} is missing")) }
     }
 
@@ -188,7 +188,7 @@ impl Parser<'_> {
     }
 
     fn attribute(&mut self) -> Result<(), String> {
-        self.expect('[')?;
+        self.require('[')?;
         self.space();
         self.name()?;
         self.space();
@@ -198,7 +198,7 @@ impl Parser<'_> {
         if self.peek().is_some_and(|c| "~|^$*".contains(c)) {
             self.next();
         }
-        self.expect('=')?;
+        self.require('=')?;
         self.space();
         match self.peek() {
             Some(quote @ ('"' | '\'')) => self.string(quote)?,
@@ -212,11 +212,11 @@ impl Parser<'_> {
             self.next();
             self.space();
         }
-        self.expect(']')
+        self.require(']')
     }
 
     fn string(&mut self, quote: char) -> Result<(), String> {
-        self.expect(quote)?;
+        self.require(quote)?;
         loop {
             match self.next() {
                 None => return self.fail(&format!("{quote} is missing")),
@@ -230,7 +230,7 @@ impl Parser<'_> {
     }
 
     fn pseudo(&mut self, depth: usize) -> Result<(), String> {
-        self.expect(':')?;
+        self.require(':')?;
         if self.peek() == Some(':') {
             return self.fail("no element is named: a pseudo-element cannot be clicked");
         }
@@ -258,7 +258,7 @@ impl Parser<'_> {
             }
             _ => return self.fail("a pseudo-class is named that not every browser knows"),
         }
-        self.expect(')')
+        self.require(')')
     }
 
     /// `even`, `odd`, `3`, `2n+1`.
