@@ -45,6 +45,11 @@ impl SendError {
     }
 }
 
+/// Whether the operator allows a file destination there.
+pub(crate) fn file_allowed(path: &std::path::Path, folders: &[std::path::PathBuf]) -> Result<(), String> {
+    file::allowed(path, folders).map(|_| ()).map_err(|error| error.to_string())
+}
+
 /// An open destination.
 pub(crate) enum Sink {
     File(file::File),

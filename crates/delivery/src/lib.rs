@@ -53,3 +53,14 @@ pub async fn check(destination: &Destination, secret: Option<&str>, config: &Del
     }
     sink.ready().await.map_err(|error| error.to_string())
 }
+
+/// Whether a saved destination answers now: as [`check`], but a file that a running delivery writes is left alone.
+///
+/// # Errors
+/// One sentence: what is wrong.
+pub async fn answers(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
+    match &destination.kind {
+        DestinationKind::File { path } => destinations::file_allowed(path.as_ref(), &config.allow_folders),
+        _ => check(destination, secret, config).await,
+    }
+}

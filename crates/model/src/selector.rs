@@ -169,7 +169,9 @@ impl Parser<'_> {
 
     fn name(&mut self) -> Result<String, String> {
         if !self.starts_name() {
-            return self.fail("a name is missing: one that starts with a digit is written as in [id=\"1\"]");
+            let digit = self.rest().trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+            let hint = if digit { ": one that starts with a digit is written as in [id=\"1\"]" } else { "" };
+            return self.fail(&format!("a name is missing{hint}"));
         }
         let mut name = String::new();
         while let Some(c) = self.peek() {

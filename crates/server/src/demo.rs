@@ -16,7 +16,7 @@ use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Log, LogFormat};
-use crate::run::{Parts, Role, alone, open_store, run, serve_http, stop_on_signal, tables};
+use crate::run::{Parts, Role, alone, last_words, open_store, run, serve_http, stop_on_signal, tables};
 use crate::{cli, observe};
 
 /// Starts everything on loopback.
@@ -87,7 +87,11 @@ impl Demo {
             pages: true,
             operator: console.listener,
         };
-        run(store, parts, stop).await
+        let behind = run(store, parts, stop).await?;
+        let kept = self.folder.display();
+        let bye = format!("\nStopped: {}. Data and events stay in {kept}.", last_words(&behind));
+        cli::say_error(&bye);
+        Ok(())
     }
 }
 

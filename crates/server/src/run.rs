@@ -120,8 +120,12 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
     };
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
-    run(store, parts, stop).await?;
-    tracing::info!("convizit has stopped; everything that was queued is written");
+    let behind = run(store, parts, stop).await?;
+    if is(Role::Deliver) {
+        tracing::info!("convizit has stopped; {}", last_words(&behind));
+    } else {
+        tracing::info!("convizit has stopped; everything that was taken is stored");
+    }
     Ok(())
 }
 
@@ -167,7 +171,7 @@ pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
     .await?
 }
 
-fn bind(address: std::net::SocketAddr, setting: &str) -> Result<TcpListener> {
+pub(crate) fn bind(address: std::net::SocketAddr, setting: &str) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|error| {
         let what = match error.kind() {
             ErrorKind::AddrInUse => "is busy: end what listens there, or set another port",
@@ -216,8 +220,8 @@ fn start(
 type BoxFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// Runs the roles until `stop`, or until one of them fails. They end in the order of the flow, each after the one before it
-/// has left its last work: collector, worker, delivery, console.
-pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> Result<()> {
+/// has left its last work: collector, worker, delivery, console. Returns which destinations are behind then.
+pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> Result<Vec<(String, i64)>> {
     let failure: Failure = Arc::default();
     let mut roles = Vec::new();
     if let Some((listener, config)) = parts.collector {
@@ -246,36 +250,50 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
     for (index, role) in roles.into_iter().enumerate() {
         if delivers && index == before_delivery {
             // What the worker stored last is delivered where a destination takes it now.
-            tokio::time::timeout(LAST_DELIVERY, delivered(&store)).await.ok();
+            let all = async {
+                while !behind(&store).await.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(LAST_DELIVERY, all).await.ok();
         }
         role.stop.cancel();
         if tokio::time::timeout(ROLE_END, role.task).await.is_err() {
             tracing::warn!("a role did not end within {} s and is left behind", ROLE_END.as_secs());
         }
     }
+    let behind = if delivers { behind(&store).await } else { Vec::new() };
     store.close().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match failure {
         Some(error) => bail!(error),
-        None => Ok(()),
+        None => Ok(behind),
     }
 }
 
-/// Returns when every running destination has every event.
-async fn delivered(store: &Store) {
-    loop {
-        let mut behind = false;
-        for state in store.destinations(None).await.unwrap_or_default() {
-            if state.destination.enabled && state.destination.paused.is_none() {
-                let Ok(project) = store.project(&state.destination.project).await else { continue };
-                behind |= state.cursor < store.last_event(project.number).await.unwrap_or(0);
+/// The running destinations that have not every event yet, and how many wait for each.
+async fn behind(store: &Store) -> Vec<(String, i64)> {
+    let mut out = Vec::new();
+    for state in store.destinations(None).await.unwrap_or_default() {
+        let destination = state.destination;
+        if destination.enabled && destination.paused.is_none() {
+            let Ok(project) = store.project(&destination.project).await else { continue };
+            let waiting = store.last_event(project.number).await.unwrap_or(0) - state.cursor;
+            if waiting > 0 {
+                out.push((format!("{}/{}", destination.project, destination.name), waiting));
             }
         }
-        if !behind {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    out
+}
+
+/// What stands at the end, in words.
+pub(crate) fn last_words(behind: &[(String, i64)]) -> String {
+    if behind.is_empty() {
+        return "everything that was taken is stored and delivered".to_owned();
+    }
+    let waiting: Vec<String> = behind.iter().map(|(name, events)| format!("{events} for {name}")).collect();
+    format!("everything that was taken is stored; the next start delivers {}", waiting.join(", "))
 }
 
 /// Serves pages until `stop`.

@@ -61,7 +61,7 @@ fn failed(path: &Path, error: &std::io::Error) -> SendError {
 }
 
 /// The file's true place, inside a folder that the operator allowed.
-fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendError> {
+pub(crate) fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendError> {
     let outside = || {
         SendError::Pause(format!(
             "{} is in no folder that the operator allowed; delivery.allow_folders lists them",

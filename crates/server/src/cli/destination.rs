@@ -14,6 +14,7 @@ use crate::cli::{say, table};
 pub(crate) enum Destination {
     /// Adds a destination after checking that it can be reached.
     #[command(
+        subcommand_value_name = "webhook|postgres|file",
         after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl"
     )]
     Add {

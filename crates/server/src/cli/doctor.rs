@@ -1,25 +1,44 @@
 //! `convizit doctor`: what is wrong with an installation, and what to do.
 
-use anyhow::{Result, anyhow, bail};
+use std::net::SocketAddr;
 
+use anyhow::{Result, anyhow, bail};
+use convizit_model::{DestinationKind, Project};
+use convizit_store::{DestinationState, Store};
+
+use crate::cli::project::unreachable_snippet;
 use crate::cli::say;
 use crate::config::Config;
 use crate::observe::failing;
-use crate::run::{open_store, tables};
+use crate::run::{Role, alone, bind, open_store, tables};
+
+/// From so many items on, what became of them says something about a site.
+const ENOUGH: u64 = 20;
 
 struct Finding {
     what: &'static str,
     problem: Option<String>,
 }
 
-pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
-    let mut findings = Vec::new();
-    let mut add = |what, result: Result<(), String>| findings.push(Finding { what, problem: result.err() });
-    add("configuration", Ok(()));
-    add("look-up tables", tables(config.geo.as_deref()).await.map(|_| ()).map_err(|error| format!("{error:#}")));
-    if config.collector.certificate.is_some() {
-        add("certificate", convizit_collector::check_tls(&config.collector()).await);
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, what: &'static str, result: Result<(), String>) {
+        self.0.push(Finding { what, problem: result.err() });
     }
+}
+
+pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
+    let mut findings = Findings::default();
+    findings.add("configuration", Ok(()));
+    let tables = tables(config.geo.as_deref()).await;
+    findings.add("look-up tables", tables.map(|_| ()).map_err(|error| format!("{error:#}")));
+    if config.collector.certificate.is_some() {
+        findings.add("certificate", convizit_collector::check_tls(&config.collector()).await);
+    }
+    findings.add("collector port", port(config, config.collector.listen, "collector.listen", Role::Collect));
+    findings.add("console port", port(config, config.console.listen, "console.listen", Role::Work));
     let store = if config.data.exists() {
         open_store(&config.store(), &config.keys()).await
     } else {
@@ -30,46 +49,13 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
         ))
     };
     match store {
-        Err(error) => add("store", Err(format!("{error:#}"))),
+        Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {
-            add("store", failing(&store).map_or(Ok(()), Err));
-            let projects = store.projects().await?;
-            let none = projects.is_empty();
-            add(
-                "projects",
-                if none {
-                    Err("none yet: convizit project add shop --origin https://shop.example".to_owned())
-                } else {
-                    Ok(())
-                },
-            );
-            for project in &projects {
-                if project.settings.origins.is_empty() {
-                    add(
-                        "origins",
-                        Err(format!(
-                            "project {0} takes events from nowhere: convizit settings set {0} origins '[\"https://shop.example\"]'",
-                            project.id
-                        )),
-                    );
-                }
-            }
-            for state in store.destinations(None).await? {
-                if let Some(reason) = state.destination.paused {
-                    let (project, name) = (&state.destination.project, &state.destination.name);
-                    add(
-                        "destination",
-                        Err(format!(
-                            "{name} of {project} is paused ({reason}): mend it, then convizit destination resume {project} {name}"
-                        )),
-                    );
-                }
-            }
-            let open = store.notices(false).await?.len();
-            add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
+            in_store(config, &store, &mut findings).await?;
             store.close().await;
         }
     }
+    let Findings(findings) = findings;
     let problems = findings.iter().filter(|finding| finding.problem.is_some()).count();
     if json {
         let rows: Vec<_> = findings
@@ -89,4 +75,82 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
         bail!("{problems} of {} checks found something to do", findings.len());
     }
     Ok(())
+}
+
+/// A port is well when it is free, or when this installation's own `serve` has it.
+fn port(config: &Config, address: SocketAddr, setting: &str, role: Role) -> Result<(), String> {
+    let ours = config.data.exists() && alone(&config.data, role).is_err();
+    match bind(address, setting) {
+        Err(error) if !ours => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Result<()> {
+    findings.add("store", failing(store).map_or(Ok(()), Err));
+    let projects = store.projects().await?;
+    findings.add(
+        "projects",
+        if projects.is_empty() {
+            Err("none yet: convizit project add shop --origin https://shop.example".to_owned())
+        } else {
+            Ok(())
+        },
+    );
+    for project in &projects {
+        let id = &project.id;
+        if project.settings.origins.is_empty() {
+            let what = format!(
+                "project {id} takes events from nowhere: convizit settings set {id} origins '[\"https://shop.example\"]'"
+            );
+            findings.add("origins", Err(what));
+        }
+        let snippet = unreachable_snippet(&config.public(), &project.settings.origins);
+        findings.add("snippet", snippet.map_or(Ok(()), |why| Err(format!("project {id}: {why}"))));
+        findings.add("events", arriving(project, &store.outcomes(project.number).await?));
+    }
+    for state in store.destinations(None).await? {
+        findings.add("destination", reachable(config, store, &state).await?);
+    }
+    let open = store.notices(false).await?.len();
+    findings.add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
+    Ok(())
+}
+
+/// Whether most of what a site sent became events; repeats are sent again by design and say nothing.
+fn arriving(project: &Project, outcomes: &[(String, u64)]) -> Result<(), String> {
+    let total: u64 = outcomes.iter().filter(|(name, _)| name != "repeated").map(|(_, items)| items).sum();
+    let lost = outcomes.iter().filter(|(name, _)| name != "accepted" && name != "repeated").max_by_key(|(_, n)| *n);
+    let Some((name, items)) = lost.filter(|(_, items)| total >= ENOUGH && items * 2 > total) else { return Ok(()) };
+    let id = &project.id;
+    let what = match name.as_str() {
+        "filtered.bot" => format!(
+            "a browser driven by a program counts as one; convizit settings set {id} filter_bots false takes them"
+        ),
+        "filtered.consent" => format!("no consent was given; convizit settings get {id} consent_required"),
+        "filtered.type" => format!("their types are off: convizit settings get {id} events"),
+        "filtered.excluded" => format!("their pages or addresses are excluded: convizit settings get {id}"),
+        "refused.origin" => format!("they came from other origins than these: convizit settings get {id} origins"),
+        "refused.overloaded" => "the server could not take them; the collector's log and /healthz say why".to_owned(),
+        "refused.internal" => "processing failed: convizit notices list".to_owned(),
+        _ => "README.md says what each outcome means".to_owned(),
+    };
+    Err(format!("{items} of {total} items of project {id} ended as {name}: {what}"))
+}
+
+/// Asks a destination whether it answers, without sending an event.
+async fn reachable(config: &Config, store: &Store, state: &DestinationState) -> Result<Result<(), String>> {
+    let (project, name) = (&state.destination.project, &state.destination.name);
+    if let Some(reason) = &state.destination.paused {
+        return Ok(Err(format!(
+            "{name} of {project} is paused ({reason}): mend it, then convizit destination resume {project} {name}"
+        )));
+    }
+    if matches!(state.destination.kind, DestinationKind::Stdout { .. }) {
+        return Ok(Ok(()));
+    }
+    let secret = store.destination_secret(project, name).await?;
+    let answer = convizit_delivery::answers(&state.destination, secret.as_deref(), &config.delivery()).await;
+    let behind = store.last_event(store.project(project).await?.number).await? - state.cursor;
+    Ok(answer.map_err(|error| format!("{name} of {project}: {error} ({behind} events wait for it)")))
 }

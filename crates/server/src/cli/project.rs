@@ -1,17 +1,37 @@
 //! `convizit project`: one for each site.
 
 use anyhow::{Result, bail};
+use axum::http::Uri;
 use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
 
-use crate::cli::{say, table};
+use crate::cli::{say, say_error, table};
 
 static SNIPPET: &str = include_str!("../../../../tracker/dist/snippet.html");
 
 /// The snippet for a page's head.
 pub(crate) fn snippet(origin: &str, key: &str) -> String {
     SNIPPET.trim().replace("{{origin}}", origin.trim_end_matches('/')).replace("{{key}}", key)
+}
+
+/// Why browsers of these origins cannot load the tracker from `public`; `None` when they can.
+pub(crate) fn unreachable_snippet(public: &str, origins: &[String]) -> Option<String> {
+    let local = |address: &str| {
+        let uri: Option<Uri> = address.parse().ok();
+        uri.and_then(|uri| uri.host().map(str::to_owned))
+            .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
+    };
+    let away = origins.iter().find(|origin| !local(origin))?;
+    if local(public) {
+        return Some(format!(
+            "its snippet loads the tracker from {public}, which only this machine reaches, and visitors of {away} do not: set collector.public in convizit.toml to the address that browsers use"
+        ));
+    }
+    let plain = public.starts_with("http://") && away.starts_with("https://");
+    plain.then(|| {
+        format!("its snippet loads the tracker from {public}, and browsers load nothing by plain HTTP into {away}: set collector.public to an https:// address")
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +89,10 @@ impl Project {
             Self::Add { id, origins, json } => {
                 let settings = ProjectSettings { origins, ..ProjectSettings::default() };
                 let project = store.create_project(&id, settings).await?;
+                // On standard error: the snippet alone is on the other, also for programs.
+                if let Some(why) = unreachable_snippet(public, &project.settings.origins) {
+                    say_error(&format!("note: {why}\n"));
+                }
                 if json {
                     let snippet = snippet(public, project.key.as_str());
                     return say(serde_json::json!({"project": project, "snippet": snippet}).to_string());
@@ -119,7 +143,13 @@ impl Project {
                     &outcomes.into_iter().map(|(name, items)| vec![name, items.to_string()]).collect::<Vec<_>>(),
                 )
             }
-            Self::Snippet { id } => say(snippet(public, store.project(&id).await?.key.as_str())),
+            Self::Snippet { id } => {
+                let project = store.project(&id).await?;
+                if let Some(why) = unreachable_snippet(public, &project.settings.origins) {
+                    say_error(&format!("note: {why}\n"));
+                }
+                say(snippet(public, project.key.as_str()))
+            }
             Self::Remove { id, yes } => {
                 store.project(&id).await?;
                 if !yes {

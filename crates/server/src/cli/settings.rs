@@ -1,6 +1,6 @@
 //! `convizit settings`: one field of a project at a time, checked before it is saved.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
@@ -28,6 +28,7 @@ pub(crate) enum Settings {
         /// The field; `convizit settings get` shows all.
         field: String,
         /// Its new value.
+        #[arg(allow_hyphen_values = true)]
         value: String,
     },
     /// Puts a field back to its default.
@@ -71,9 +72,26 @@ fn known<'a>(settings: &'a Value, field: &str) -> Result<&'a Value> {
     })
 }
 
+/// The form that a field has, where a value has another: serde would name it in words of its own.
+fn other_form(now: &Value, value: &Value) -> Option<&'static str> {
+    match now {
+        Value::Array(_) if !value.as_array().is_some_and(|list| list.iter().all(Value::is_string)) => {
+            Some(r#"a JSON list of texts such as '["one", "two"]'"#)
+        }
+        Value::Bool(_) if !value.is_boolean() => Some("true or false"),
+        Value::Number(_) if value.as_u64().is_none_or(|number| u32::try_from(number).is_err()) => {
+            Some("a whole number")
+        }
+        _ => None,
+    }
+}
+
 async fn save(store: &Store, project: &ProjectId, field: &str, value: Value) -> Result<()> {
     let mut settings = serde_json::to_value(store.project(project).await?.settings)?;
-    known(&settings, field)?;
+    let now = known(&settings, field)?;
+    if let Some(form) = other_form(now, &value) {
+        bail!("{field} takes {form}, and {value} is none");
+    }
     if let Some(map) = settings.as_object_mut() {
         map.insert(field.to_owned(), value);
     }

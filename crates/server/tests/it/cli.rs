@@ -41,6 +41,11 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     assert!(ok(at, &["project", "list"]).contains("no project yet"));
     let added = ok(at, &["project", "add", "shop", "--origin", "https://shop.example"]);
     assert!(added.contains("<script>") && added.contains("/t/pk_"), "{added}");
+    let noted = convizit(at, &["project", "snippet", "shop"], "");
+    assert!(String::from_utf8_lossy(&noted.stderr).contains("set collector.public"), "visitors reach no 127.0.0.1");
+    let told = convizit(at, &["doctor"], "");
+    assert_eq!(told.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&told.stdout).contains("problem  snippet: project shop: "));
     assert!(fails(at, &["project", "add", "shop", "--origin", "https://shop.example"]).contains("shop"));
     assert!(fails(at, &["project", "add", "other", "--origin", "shop.example/path"]).contains("origins[0]"));
 
@@ -48,6 +53,15 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "90");
     assert!(fails(at, &["settings", "set", "shop", "retention_days", "0"]).contains("retention_days: 1 to 3650"));
     assert!(fails(at, &["settings", "set", "shop", "retention", "90"]).contains("retention_days"));
+    for (field, value, form) in [
+        ("retention_days", "-1", "takes a whole number, and -1 is none"),
+        ("retention_days", "soon", "takes a whole number"),
+        ("origins", "https://shop.example", "takes a JSON list of texts"),
+        ("filter_bots", "yes", "takes true or false"),
+        ("identity", "cookies", "cookie+storage"),
+    ] {
+        assert!(fails(at, &["settings", "set", "shop", field, value]).contains(form), "{field} {value}");
+    }
     ok(at, &["settings", "unset", "shop", "retention_days"]);
     assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "60");
 
@@ -68,6 +82,23 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     ok(at, &["notices", "resolve", "1"]);
     assert!(ok(at, &["notices", "list"]).contains("Nothing needs you"));
     ok(at, &["destination", "resume", "shop", "lines"]);
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (collector, console) = (free(), free());
+    let (busy, listen) = (collector.local_addr().unwrap(), console.local_addr().unwrap());
+    let settings = format!(
+        "[collector]\nlisten = \"{busy}\"\npublic = \"https://events.shop.example\"\n[console]\nlisten = \"{listen}\"\n[delivery]\nallow_networks = [\"127.0.0.0/8\"]\nallow_folders = [\"{}\"]\n",
+        at.display()
+    );
+    std::fs::write(at.join("convizit.toml"), settings).unwrap();
+    let hook = free();
+    let url = format!("http://{}/", hook.local_addr().unwrap());
+    ok(at, &["destination", "add", "shop", "hook", "webhook", "--url", &url]);
+    drop((hook, console));
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    assert!(told.contains(&format!("problem  collector port: collector.listen = {busy} is busy")), "{told}");
+    assert!(told.contains("problem  destination: hook of shop: nobody answers at 127.0.0.1:"), "{told}");
+    ok(at, &["destination", "remove", "shop", "hook"]);
+    drop(collector);
     assert!(ok(at, &["doctor"]).lines().all(|line| line.starts_with("ok")));
     ok(at, &["destination", "remove", "shop", "lines"]);
     assert!(fails(at, &["project", "remove", "shop"]).contains("--yes"));
