@@ -43,13 +43,19 @@ export const listen = (view: Window, emit: Emit) => {
     const file = link && FILES.exec((link.pathname || "").split("/").pop()!);
     const outside = link && /^http/.test(link.protocol) && link.host !== location.host;
     emit(
-      link && (file || link.hasAttribute("download")) ? "download" : "click",
+      file || link?.hasAttribute("download") ? "download" : "click",
       found,
       file ? { "File type": file[1]!.toLowerCase() } : outside ? { "Link domain": link.hostname } : {},
     );
   });
+  const filled = (event: Event) => {
+    const el = startOf(event);
+    // A form that only closes its dialog sends nothing.
+    if (!el.matches("[method=dialog]")) emit(event.type, describe(el, event.type));
+  };
   const forms = (target: EventTarget) => {
-    for (const name of ["change", "submit"]) on(target, name, (event) => emit(name, describe(startOf(event), name)));
+    on(target, "change", filled);
+    on(target, "submit", filled);
   };
   forms(view);
   // These two stay inside a shadow root: whoever changes something in it has entered it first.

@@ -57,6 +57,8 @@ export const describe = (start: Element, type: string): Described | null => {
     attributes: attributesOf(el),
     path: pathFrom(el),
   };
+  const choice = type === "change" && CHOICE.test(tag);
+  const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
   if (inert) descriptor.inert = true;
   if (!late()) {
     const [group, outer] = groupOf(el, until);
@@ -67,7 +69,8 @@ export const describe = (start: Element, type: string): Described | null => {
       descriptor.group = sketch;
       if (outer) descriptor.outer = sketchOf(outer, el);
       scope = group._members[group._position - 1]!.filter(mayRead);
-      if (!late()) Object.assign(properties, recordProperties(scope, withheld));
+      // The record of an option that is not to be read may be its very text.
+      if (!late() && (option || !choice)) Object.assign(properties, recordProperties(scope, withheld));
     } else {
       // The nearest surroundings in which something can be chosen.
       let at = el.parentElement;
@@ -79,7 +82,7 @@ export const describe = (start: Element, type: string): Described | null => {
       }
     }
     const title = properties["Product name"] || properties["Item name"];
-    if (long && typeof title === "string" && safe !== title) {
+    if (long && title && safe !== title) {
       // A link that wraps a card is the card, not its whole text.
       descriptor.label = title;
       descriptor.labelSource = "content";
@@ -89,8 +92,7 @@ export const describe = (start: Element, type: string): Described | null => {
   }
   if (late()) descriptor.cut = true;
   const event: Properties = {};
-  if (type === "change" && CHOICE.test(tag)) {
-    const option = gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
+  if (choice) {
     if (option) event.Option = option;
     // The set is what changes; its option is a property, and where that is private nothing at all.
     if (tag === "input:radio" || (!option && tag !== "select")) descriptor.label = gate(nameOfSet(el), "element.label", withheld);

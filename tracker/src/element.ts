@@ -113,7 +113,7 @@ export const HEADING = "h1,h2,h3,h4,h5,h6,[role=heading]";
 /** The container's accessible name, legend, caption or first heading. */
 export const nameOfContainer = (el: Element): string => {
   const named = ariaName(el);
-  if (named) return named.slice(0, 80);
+  if (named) return named;
   const heading = el.querySelector(el.localName === "fieldset" ? "legend" : el.localName === "table" ? "caption" : HEADING);
   return heading && mayRead(heading) ? textOf(heading, 40).slice(0, 80) : "";
 };
@@ -126,7 +126,7 @@ export const contextOf = (el: Element): { kind: string; name: string }[] => {
     const kind = KINDS[role] || role;
     if (!/^(dialog|form|section|article|fieldset|table|tabpanel|nav|header|main|aside|footer|search)$/.test(kind)) continue;
     const wide = /^(main|header|footer)$/.test(kind);
-    out.push({ kind, name: wide ? ariaName(at).slice(0, 80) : nameOfContainer(at) || (kind === "form" ? words(attr(at, "id") || attr(at, "name")) : "") });
+    out.push({ kind, name: wide ? ariaName(at) : nameOfContainer(at) || (kind === "form" ? words(attr(at, "id") || attr(at, "name")) : "") });
   }
   return out;
 };

@@ -35,22 +35,22 @@ const shapeOf = (el: Element): Shape => {
   const walk = (at: Element, path: number, depth: number) => {
     if (shape._size >= NODES) return;
     shape._size++;
-    // FNV-1a, 32 bits, going on from the path above: shapes are compared as sets, nothing depends on more.
+    // FNV-0 with the order of FNV-1a, 32 bits, going on from the path above: shapes are compared as sets, nothing depends on more.
     for (const letter of at.localName) path = Math.imul(path ^ letter.charCodeAt(0), 0x01000193);
     paths.set(path, (paths.get(path) || 0) + 1);
     // Siblings one by one: walking an HTMLCollection takes twice as long.
     if (depth < 3) for (let child = at.firstElementChild; child; child = child.nextElementSibling) walk(child, path, depth + 1);
   };
-  walk(el, 0x811c9dc5, 0);
+  walk(el, 0, 0);
   return shape;
 };
 
-const alike = (a: Shape, b: Shape) => {
+const alike = (a: Shape, b: Shape, least = 0.5) => {
   let both = 0;
   a._paths.forEach((count, path) => {
     both += Math.min(count, b._paths.get(path) || 0);
   });
-  return (2 * both) / (a._size + b._size) >= 0.5;
+  return (2 * both) / (a._size + b._size) >= least;
 };
 
 const kin = (el: Element, among: Iterable<Element>) => {
@@ -58,8 +58,9 @@ const kin = (el: Element, among: Iterable<Element>) => {
   const out: Element[] = [];
   let seen = 0;
   for (const other of among) {
+    // Cells of a row are columns, unless they are all made alike, as the days of a calendar are.
     // Of a very long list the rest is taken for what its beginning is.
-    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other)))) out.push(other);
+    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other), el.localName === "td" ? 0.8 : 0.5))) out.push(other);
   }
   return out;
 };
@@ -94,7 +95,7 @@ const levelOf = (el: Element): Group | undefined => {
 
 /** Rows that hold nothing but members are one list: position and length run over all of them. */
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
-  if (/^(ul|ol|dl|tr|nav|select|fieldset|body|main)$/.test(row.localName) || members.length !== row.childElementCount || !row.parentElement || members.length < 2) return members;
+  if (/^(ul|ol|dl|tr|nav|fieldset|body|main)$/.test(row.localName) || members.length !== row.childElementCount || !row.parentElement || members.length < 2) return members;
   const rows = [...row.parentElement.children].filter((other) => other.localName === row.localName).slice(0, SIBLINGS);
   if (rows.length < 2 || rows.length !== row.parentElement.childElementCount) return members;
   const cells = rows.flatMap((other) => [...other.children]).slice(0, SIBLINGS);
@@ -134,8 +135,8 @@ const containerName = (group: Group): string => {
     const before = at.previousElementSibling;
     const first = at.firstElementChild;
     const heading = [before, first].find((el) => el && /^(h\d|legend)$/.test(el.localName) && !el.contains(group._level) && mayRead(el));
-    const name = ariaName(at) || (heading ? textOf(heading, 40) : "");
-    if (name) return name.slice(0, 80);
+    const name = ariaName(at) || (heading ? textOf(heading, 40).slice(0, 80) : "");
+    if (name) return name;
   }
   return "";
 };

@@ -56,7 +56,8 @@ let domain: string | undefined;
 const save = (state: State) => {
   saved = state.last;
   const value = [state.visitor, state.session, state.start, state.last].join(".");
-  const seconds = Math.min(settings.cookieDays, 400) * 86_400;
+  // Settings hold 400 at most.
+  const seconds = settings.cookieDays * 86_400;
   if (settings.identity === "cookie+storage") {
     quiet(() => {
       if (domain !== undefined) writeCookie(value, domain, seconds);
@@ -74,11 +75,11 @@ const save = (state: State) => {
 /** Of cookie and storage the one with the newest activity. */
 const load = (): State | undefined =>
   [settings.identity === "cookie+storage" && quiet(readCookie), quiet(() => storage()!.getItem(NAME))]
+    .filter((text) => /^([\w-]{8,40}\.){2}\d+\.\d+$/.test(text as string))
     .map((text) => {
-      const [visitor, session, start, last] = (text || "").split(".");
+      const [visitor, session, start, last] = (text as string).split(".");
       return { visitor: visitor!, session: session!, start: +start!, last: +last! };
     })
-    .filter((state) => /^[\w-]{8,40}$/.test(state.visitor) && /^[\w-]{8,40}$/.test(state.session) && state.start > 0 && state.last > 0)
     .sort((a, b) => b.last - a.last)[0];
 
 /** Visitor and session for an event at this time; a session ends after 30 minutes without one. */

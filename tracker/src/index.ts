@@ -56,10 +56,10 @@ const emit = (type: string, described?: Described | null, properties: Properties
   const at = page;
   const mine = own;
   const who = user;
-  const its = { ...(described && described.properties), ...properties };
+  const its = { ...described?.properties, ...properties };
   after(() => {
     const event: WireEvent = { id: uuid(time), type, time: new Date(time).toISOString() };
-    const withheld = [...((described && described.withheld) || []), ...pageReceipts];
+    const withheld = [...(described?.withheld || []), ...pageReceipts];
     // Where there are too many, its own come first.
     const all = checked({ ...its, ...mine, ...its }, name || type);
     if (described) event.descriptor = described.descriptor;
@@ -78,7 +78,7 @@ const checked = (properties: Record<string, unknown>, what: string): Record<stri
   for (const [key, value] of Object.entries(properties)) {
     const problem =
       value !== null && (!/string|number|boolean/.test(typeof value) || value !== value)
-        ? "no string, number, boolean or null"
+        ? "no string, number, boolean, null"
         : !key || key.length > 255 || String(value).length > 255
           ? "over 255 characters"
           : ++count > 50 && "over 50 properties";
@@ -192,7 +192,7 @@ const start = (given: Settings, script: string) => {
   setSettings(given);
   setOrigin(script);
   const ready = window as unknown as { convizit?: Record<string, unknown> & { q?: [string, IArguments][]; _bridge?: Bridge } };
-  const queued = (ready.convizit && ready.convizit.q) || [];
+  const queued = ready.convizit?.q || [];
   const convizit = (ready.convizit = ready.convizit || {});
   if (convizit._bridge) return;
   for (const name of Object.keys(api)) {
@@ -288,5 +288,5 @@ const begin = () => {
 quiet(() => {
   const given = (window as unknown as { convizitSettings?: Settings }).convizitSettings;
   const script = document.currentScript as HTMLScriptElement | null;
-  if (given && script && script.src) start(given, new URL(script.src).origin);
+  if (given && script?.src) start(given, new URL(script.src).origin);
 });

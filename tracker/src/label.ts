@@ -46,7 +46,7 @@ const byIds = (el: Element, attribute: string) => {
 };
 
 /** The name by aria-labelledby or aria-label. */
-export const ariaName = (el: Element) => byIds(el, "aria-labelledby") || said(el, "aria-label");
+export const ariaName = (el: Element) => (byIds(el, "aria-labelledby") || said(el, "aria-label")).slice(0, 80);
 
 /** Words of an identifier: `add_toCart-btn` → `add to cart btn`; nothing where a machine made it. */
 export const words = (text: string) => {

@@ -70,8 +70,8 @@ const again = (retryAfter: number) => {
 };
 
 const answered = (batch: Batch, response: Response) => {
-  if (response.status === 429 || response.status >= 500 || response.status === 408) {
-    return again(1000 * (parseInt(response.headers.get("Retry-After")!) || 0));
+  if (/408|429|5../.test(response.status + "")) {
+    return again(1000 * (+response.headers.get("Retry-After")! || 0));
   }
   // Taken, or refused for good: either way it is not sent again.
   sending = false;

@@ -79,9 +79,13 @@ async fn page(store: &Store) -> Result<String, StoreError> {
         if outcomes.is_empty() {
             body.push_str(&format!("<p>Nothing has arrived yet. Put the snippet into the site's pages: <code>convizit project snippet {}</code></p>", escaped(project.id.as_str())));
         } else {
-            body.push_str("<table><caption>What became of everything that arrived</caption><thead><tr><th>Outcome<th>Items</thead><tbody>");
+            body.push_str("<table><caption>What became of everything that arrived</caption><thead><tr><th>Outcome<th class=\"number\">Items<th>What it means</thead><tbody>");
             for (outcome, items) in outcomes {
-                body.push_str(&format!("<tr><td>{}<td>{items}", escaped(&outcome)));
+                body.push_str(&format!(
+                    "<tr><td>{}<td class=\"number\">{items}<td>{}",
+                    escaped(&outcome),
+                    meaning(&outcome)
+                ));
             }
             body.push_str("</tbody></table>");
         }
@@ -112,6 +116,29 @@ async fn page(store: &Store) -> Result<String, StoreError> {
     Ok(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"5\"><title>Status · Convizit</title><link rel=\"stylesheet\" href=\"/status.css\"></head><body><header><h1>Convizit</h1></header><main>{body}</main><footer><p>Countries: <a href=\"https://db-ip.com\">IP Geolocation by DB-IP</a> · <a href=\"/metrics\">metrics</a> · <a href=\"/healthz\">health</a></p></footer></body></html>"
     ))
+}
+
+/// An outcome in words.
+fn meaning(outcome: &str) -> &'static str {
+    match outcome {
+        "accepted" => "stored as a named event",
+        "repeated" => {
+            "was here already: a page that goes sends at once, the next one sends again to be sure; counted once"
+        }
+        "withheld" => "excluded whole by a privacy rule or an exclusion",
+        "dropped" => "the browser's queue was full",
+        "filtered.bot" => "a known bot or a browser driven by a program; filter_bots decides",
+        "filtered.type" => "a type of event that is off",
+        "filtered.consent" => "the visitor did not agree",
+        "filtered.excluded" => "a page that is excluded",
+        "refused.malformed" => "not of the protocol's form",
+        "refused.too_large" => "over a limit of size, count or depth",
+        "refused.version" => "of another protocol version",
+        "refused.origin" => "from an origin that the project does not allow",
+        "refused.overloaded" => "the server could not take it then; the tracker sends it again",
+        "refused.internal" => "our fault: in quarantine, with a notice",
+        _ => "",
+    }
 }
 
 fn escaped(text: &str) -> String {

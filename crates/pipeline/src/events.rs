@@ -37,7 +37,9 @@ fn name_event(wire: WireEvent, received: &Received, page: &event::Page, registry
     {
         // The item's own text is a property, never part of the name.
         let key = if naming::is_choice(descriptor) { "Option" } else { "Item name" };
-        properties.insert(key.to_owned(), Value::String(descriptor.label.clone()));
+        if let Some(text) = item_name(&descriptor.label, "") {
+            properties.insert(key.to_owned(), Value::String(text));
+        }
     }
     let control = wire.descriptor.as_ref().zip(resolved.as_ref());
     let coded = match wire.kind {
@@ -99,6 +101,12 @@ fn page_of(block: &PageBlock) -> event::Page {
 /// event carries itself; the later wins, the order is that in which a person reads them.
 pub(crate) fn merge_properties(descriptor: Option<&Descriptor>, page: &PageBlock, own: &Properties) -> Properties {
     let mut properties = descriptor.map(|descriptor| descriptor.properties.clone()).unwrap_or_default();
+    if let Some(text) = properties.get("Item name").and_then(Value::as_str) {
+        match item_name(text, descriptor.map_or("", |descriptor| &descriptor.label)) {
+            Some(text) => properties.insert("Item name".to_owned(), Value::String(text)),
+            None => properties.remove("Item name"),
+        };
+    }
     let other_product =
         properties.get("Product name").is_some_and(|name| page.product.get("Product name") != Some(name))
             || properties.contains_key("Item name");
@@ -125,9 +133,39 @@ pub(crate) fn merge_properties(descriptor: Option<&Descriptor>, page: &PageBlock
     properties
 }
 
+/// What the item is called: without the control's own words, without a count behind it, and nothing where no word is left
+/// ("Harbour Street Choose this store" → "Harbour Street", "Cart (3)" → "Cart", "☆" → nothing).
+fn item_name(text: &str, label: &str) -> Option<String> {
+    let mut text = text.trim();
+    if !label.is_empty() && text.len() > label.len() {
+        text = text.strip_suffix(label).or_else(|| text.strip_prefix(label)).unwrap_or(text).trim();
+    }
+    if let Some((before, count)) = text.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '[']))
+        && !before.trim().is_empty()
+        && count.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        text = before.trim();
+    }
+    text.chars().any(char::is_alphanumeric).then(|| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_is_called_by_its_own_words() {
+        for (text, label, name) in [
+            ("Harbour Street Choose this store", "Choose this store", Some("Harbour Street")),
+            ("Cart (3)", "Cart (3)", Some("Cart")),
+            ("Size 42", "Size 42", Some("Size 42")),
+            ("(3)", "", Some("(3)")),
+            ("☆", "Rate 4 stars", None),
+            ("Trail shoe (wide)", "Add", Some("Trail shoe (wide)")),
+        ] {
+            assert_eq!(item_name(text, label).as_deref(), name, "{text}");
+        }
+    }
     use convizit_model::{NameState, StateRow};
     use serde_json::json;
 

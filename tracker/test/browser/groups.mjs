@@ -55,6 +55,12 @@ behaviour("a button in a table row has its row", {
   expect: [{ type: "click", label: "Return", descriptor: { group: { position: 2, length: 3 }, context: [{ kind: "table", name: "Orders" }, { kind: "main" }] } }],
 });
 
+behaviour("the number before a price is none", {
+  page: "table.html",
+  do: ({ page }) => page.click("#sock"),
+  expect: [{ type: "click", label: "Remove", descriptor: { group: { position: 1, length: 2 }, properties: { "Product price": 4.5, Currency: "EUR" } } }],
+});
+
 behaviour("records of several siblings are one group", {
   page: "table.html",
   do: ({ page }) => page.click("#q"),

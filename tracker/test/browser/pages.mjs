@@ -20,6 +20,16 @@ behaviour("a title that the page's own script sets while it loads is the page's"
   expect: [{ type: "page_view", batch: { page: { title: "Trail shoe" } } }],
 });
 
+behaviour("what a page writes after its load is in its first batch", {
+  page: "later-title.html",
+  ignore,
+  do: async (visit) => {
+    await visit.withMore();
+    await visit.page.waitForTimeout(1200);
+  },
+  expect: [{ type: "page_view", batch: { page: { title: "Trail shoe", type: "Product", product: { "Product name": "Trail shoe" } } } }],
+});
+
 for (const [id, to, title] of [["#push", "/pushed", "Pushed"], ["#replace", "/replaced", "Replaced"], ["#navigate", "/navigated", "Navigated"]]) {
   behaviour(`a client-side route is a leave and a view under its own title: ${to}`, {
     page: "routes.html",
@@ -204,7 +214,10 @@ behaviour("a page made beforehand and never shown is never left", {
 behaviour("the page block has the product, its breadcrumb and its clean canonical address", {
   page: "product.html",
   ignore,
-  do: (visit) => visit.withMore(),
+  do: async (visit) => {
+    await visit.withMore();
+    await visit.page.waitForTimeout(1200);
+  },
   expect: [{
     type: "page_view",
     batch: {

@@ -53,6 +53,7 @@ behaviour("a dialog is opened and closed", {
   },
   expect: [
     { type: "dialog", role: "dialog", properties: { Action: "Open" } },
+    // Its form only closes it: nothing is submitted.
     { type: "dialog", role: "dialog", properties: { Action: "Close" } },
   ],
 });

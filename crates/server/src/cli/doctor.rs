@@ -133,7 +133,7 @@ fn arriving(project: &Project, outcomes: &[(String, u64)]) -> Result<(), String>
         "refused.origin" => format!("they came from other origins than these: convizit settings get {id} origins"),
         "refused.overloaded" => "the server could not take them; the collector's log and /healthz say why".to_owned(),
         "refused.internal" => "processing failed: convizit notices list".to_owned(),
-        _ => "README.md says what each outcome means".to_owned(),
+        _ => "the console says what each outcome means".to_owned(),
     };
     Err(format!("{items} of {total} items of project {id} ended as {name}: {what}"))
 }
