@@ -18,7 +18,7 @@ const gpc = () => {
   return nav.globalPrivacyControl === true || nav.doNotTrack === "1";
 };
 
-const optedOut = () => out || quiet(() => storage()!.getItem(OUT)) === "1";
+const optedOut = () => out || quiet(() => storage()!.getItem(OUT));
 
 export const consentNow = (): Consent => ({ ...given, gpc: gpc() });
 

@@ -49,15 +49,14 @@ const writeCookie = (value: string, domain: string, seconds: number) => {
   document.cookie = `${NAME}=${value};path=/;max-age=${seconds};samesite=lax${domain && ";domain=" + domain}${location.protocol === "https:" ? ";secure" : ""}`;
 };
 
-const readCookie = () => (/(?:^|; )convizit=([^;]*)/.exec(document.cookie) || [])[1];
+const readCookie = () => /(?:^|; )convizit=([^;]*)/.exec(document.cookie)?.[1];
 
 let domain: string | undefined;
 
 const save = (state: State) => {
   saved = state.last;
   const value = [state.visitor, state.session, state.start, state.last].join(".");
-  // Settings hold 400 at most.
-  const seconds = settings.cookieDays * 86_400;
+  const seconds = Math.min(settings.cookieDays, 400) * 86_400;
   if (settings.identity === "cookie+storage") {
     quiet(() => {
       if (domain !== undefined) writeCookie(value, domain, seconds);
@@ -88,7 +87,7 @@ export const identify = (now: number): { visitor?: string; session?: Session } =
   // Another tab may have gone on with the session or begun a new one.
   let state = memory && now - memory.last < 10_000 ? memory : load() || memory;
   const fresh = !state || now - state.last > IDLE;
-  if (fresh) state = { visitor: state ? state.visitor : randomHex(14), session: randomHex(10), start: now, last: now };
+  if (fresh) state = { visitor: state?.visitor || randomHex(14), session: randomHex(10), start: now, last: now };
   state!.last = Math.max(state!.last, now);
   memory = state;
   if (fresh || now - saved > 30_000) save(state!);
