@@ -49,7 +49,8 @@ export class Site {
 
   write(sections = this.sections) {
     this.sections = sections;
-    const { "": head = "", collector = "", console = "", ...others } = sections;
+    // Visitors reach the collector by a name of the site's; without it doctor says what is amiss.
+    const { "": head = "", collector = 'public = "https://events.shop.example"', console = "", ...others } = sections;
     writeFileSync(path.join(this.folder, "convizit.toml"), [
       `data = ${JSON.stringify(this.data)}`,
       head,
