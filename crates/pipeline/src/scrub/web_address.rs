@@ -34,7 +34,7 @@ pub(crate) fn template(url: &str, keep: &[String]) -> String {
     let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
     let mut out = head + &path_template(path);
     let mut separator = '?';
-    for pair in query.split('&').filter(|pair| !pair.is_empty()).take(20) {
+    for pair in query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with('=')).take(20) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let known = KEPT.contains(&key) || key.starts_with("utm_") || keep.iter().any(|kept| kept == key);
         if CLICK_IDS.contains(&key) {
