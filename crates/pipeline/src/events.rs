@@ -37,7 +37,8 @@ fn name_event(wire: WireEvent, received: &Received, page: &event::Page, registry
     {
         // The item's own text is a property, never part of the name.
         let key = if naming::is_choice(descriptor) { "Option" } else { "Item name" };
-        if let Some(text) = item_name(&descriptor.label, "") {
+        let text = if key == "Option" { Some(descriptor.label.clone()) } else { item_name(&descriptor.label, "") };
+        if let Some(text) = text {
             properties.insert(key.to_owned(), Value::String(text));
         }
     }
@@ -138,10 +139,14 @@ pub(crate) fn merge_properties(descriptor: Option<&Descriptor>, page: &PageBlock
 fn item_name(text: &str, label: &str) -> Option<String> {
     let mut text = text.trim();
     if !label.is_empty() && text.len() > label.len() {
-        text = text.strip_suffix(label).or_else(|| text.strip_prefix(label)).unwrap_or(text).trim();
+        let before = text.strip_suffix(label).filter(|rest| !rest.ends_with(char::is_alphanumeric));
+        let after = || text.strip_prefix(label).filter(|rest| !rest.starts_with(char::is_alphanumeric));
+        text = before.or_else(after).unwrap_or(text).trim();
     }
     if let Some((before, count)) = text.strip_suffix([')', ']']).and_then(|rest| rest.rsplit_once(['(', '[']))
         && !before.trim().is_empty()
+        // Four digits are a year.
+        && (1..=3).contains(&count.len())
         && count.bytes().all(|byte| byte.is_ascii_digit())
     {
         text = before.trim();
@@ -160,6 +165,9 @@ mod tests {
             ("Cart (3)", "Cart (3)", Some("Cart")),
             ("Size 42", "Size 42", Some("Size 42")),
             ("(3)", "", Some("(3)")),
+            ("Dune (1984)", "", Some("Dune (1984)")),
+            ("Editorial team", "Edit", Some("Editorial team")),
+            ("iPhone 15", "5", Some("iPhone 15")),
             ("☆", "Rate 4 stars", None),
             ("Trail shoe (wide)", "Add", Some("Trail shoe (wide)")),
         ] {

@@ -154,6 +154,12 @@ pub(crate) fn alone(data: &Path, role: Role) -> Result<Vec<File>> {
         .collect()
 }
 
+/// Whether a process runs this role on the data folder; makes nothing.
+pub(crate) fn runs(data: &Path, role: Role) -> bool {
+    File::open(data.join(format!("{}.lock", role.name())))
+        .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// The look-up tables, read and compiled on a thread of their own.
 pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
     let geo = geo.map(Path::to_owned);
@@ -251,7 +257,7 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         if delivers && index == before_delivery {
             // What the worker stored last is delivered where a destination takes it now.
             let all = async {
-                while !behind(&store).await.is_empty() {
+                while !behind(&store, false).await.is_empty() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
@@ -262,7 +268,7 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
             tracing::warn!("a role did not end within {} s and is left behind", ROLE_END.as_secs());
         }
     }
-    let behind = if delivers { behind(&store).await } else { Vec::new() };
+    let behind = if delivers { behind(&store, true).await } else { Vec::new() };
     store.close().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match failure {
@@ -271,16 +277,18 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
     }
 }
 
-/// The running destinations that have not every event yet, and how many wait for each.
-async fn behind(store: &Store) -> Vec<(String, i64)> {
+/// The enabled destinations that have not every event yet, and how many wait for each; with `paused`, those that a person
+/// must resume as well.
+async fn behind(store: &Store, paused: bool) -> Vec<(String, i64)> {
     let mut out = Vec::new();
     for state in store.destinations(None).await.unwrap_or_default() {
         let destination = state.destination;
-        if destination.enabled && destination.paused.is_none() {
+        if destination.enabled && (paused || destination.paused.is_none()) {
             let Ok(project) = store.project(&destination.project).await else { continue };
             let waiting = store.last_event(project.number).await.unwrap_or(0) - state.cursor;
             if waiting > 0 {
-                out.push((format!("{}/{}", destination.project, destination.name), waiting));
+                let state = if destination.paused.is_some() { ", which is paused" } else { "" };
+                out.push((format!("{}/{}{state}", destination.project, destination.name), waiting));
             }
         }
     }
@@ -290,10 +298,10 @@ async fn behind(store: &Store) -> Vec<(String, i64)> {
 /// What stands at the end, in words.
 pub(crate) fn last_words(behind: &[(String, i64)]) -> String {
     if behind.is_empty() {
-        return "everything that was taken is stored and delivered".to_owned();
+        return "everything that was taken is stored, and nothing waits for a destination".to_owned();
     }
     let waiting: Vec<String> = behind.iter().map(|(name, events)| format!("{events} for {name}")).collect();
-    format!("everything that was taken is stored; the next start delivers {}", waiting.join(", "))
+    format!("everything that was taken is stored; still to be delivered: {}", waiting.join(", "))
 }
 
 /// Serves pages until `stop`.

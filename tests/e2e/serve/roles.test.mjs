@@ -74,7 +74,7 @@ test("SIGTERM under load: what was answered a moment before is at its destinatio
     // All but the batch that each visitor sent anew after the restart was delivered before the end.
     const late = answered.filter((id) => !have.has(id));
     assert.ok(late.length <= 4 * 10, `${late.length} answered events were not delivered by the stop`);
-    assert.match(running.log, /everything that was taken is stored and delivered/);
+    assert.match(running.log, /everything that was taken is stored, and nothing waits for a destination/);
   }
 });
 

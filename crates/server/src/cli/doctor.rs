@@ -10,7 +10,7 @@ use crate::cli::project::unreachable_snippet;
 use crate::cli::say;
 use crate::config::Config;
 use crate::observe::failing;
-use crate::run::{Role, alone, bind, open_store, tables};
+use crate::run::{Role, bind, open_store, runs, tables};
 
 /// From so many items on, what became of them says something about a site.
 const ENOUGH: u64 = 20;
@@ -37,8 +37,10 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     if config.collector.certificate.is_some() {
         findings.add("certificate", convizit_collector::check_tls(&config.collector()).await);
     }
-    findings.add("collector port", port(config, config.collector.listen, "collector.listen", Role::Collect));
-    findings.add("console port", port(config, config.console.listen, "console.listen", Role::Work));
+    findings.add("collector port", port(config, config.collector.listen, "collector.listen", &[Role::Collect]));
+    // Each process of this installation shows its health there.
+    let any = [Role::Collect, Role::Work, Role::Deliver];
+    findings.add("console port", port(config, config.console.listen, "console.listen", &any));
     let store = if config.data.exists() {
         open_store(&config.store(), &config.keys()).await
     } else {
@@ -78,8 +80,8 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
 }
 
 /// A port is well when it is free, or when this installation's own `serve` has it.
-fn port(config: &Config, address: SocketAddr, setting: &str, role: Role) -> Result<(), String> {
-    let ours = config.data.exists() && alone(&config.data, role).is_err();
+fn port(config: &Config, address: SocketAddr, setting: &str, roles: &[Role]) -> Result<(), String> {
+    let ours = roles.iter().any(|role| runs(&config.data, *role));
     match bind(address, setting) {
         Err(error) if !ours => Err(error.to_string()),
         _ => Ok(()),
@@ -135,7 +137,7 @@ fn arriving(project: &Project, outcomes: &[(String, u64)]) -> Result<(), String>
         "refused.internal" => "processing failed: convizit notices list".to_owned(),
         _ => "the console says what each outcome means".to_owned(),
     };
-    Err(format!("{items} of {total} items of project {id} ended as {name}: {what}"))
+    Err(format!("{items} of {total} items of project {id} since its beginning ended as {name}: {what}"))
 }
 
 /// Asks a destination whether it answers, without sending an event.
@@ -149,7 +151,13 @@ async fn reachable(config: &Config, store: &Store, state: &DestinationState) -> 
     if matches!(state.destination.kind, DestinationKind::Stdout { .. }) {
         return Ok(Ok(()));
     }
-    let secret = store.destination_secret(project, name).await?;
+    if !state.destination.enabled {
+        return Ok(Ok(()));
+    }
+    let secret = match store.destination_secret(project, name).await {
+        Ok(secret) => secret,
+        Err(error) => return Ok(Err(format!("{name} of {project}: its secret cannot be opened: {error}"))),
+    };
     let answer = convizit_delivery::answers(&state.destination, secret.as_deref(), &config.delivery()).await;
     let behind = store.last_event(store.project(project).await?.number).await? - state.cursor;
     Ok(answer.map_err(|error| format!("{name} of {project}: {error} ({behind} events wait for it)")))

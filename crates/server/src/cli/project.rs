@@ -19,18 +19,24 @@ pub(crate) fn snippet(origin: &str, key: &str) -> String {
 pub(crate) fn unreachable_snippet(public: &str, origins: &[String]) -> Option<String> {
     let local = |address: &str| {
         let uri: Option<Uri> = address.parse().ok();
-        uri.and_then(|uri| uri.host().map(str::to_owned))
-            .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
+        uri.and_then(|uri| uri.host().map(str::to_owned)).is_some_and(|host| {
+            host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
+        })
     };
     let away = origins.iter().find(|origin| !local(origin))?;
+    if public.contains("://0.0.0.0") || public.contains("://[::]") {
+        return Some(format!(
+            "its snippet loads the tracker from {public}, which is no address that a browser can reach: set collector.public in convizit.toml"
+        ));
+    }
     if local(public) {
         return Some(format!(
             "its snippet loads the tracker from {public}, which only this machine reaches, and visitors of {away} do not: set collector.public in convizit.toml to the address that browsers use"
         ));
     }
-    let plain = public.starts_with("http://") && away.starts_with("https://");
-    plain.then(|| {
-        format!("its snippet loads the tracker from {public}, and browsers load nothing by plain HTTP into {away}: set collector.public to an https:// address")
+    let secure = origins.iter().find(|origin| origin.starts_with("https://") && !local(origin))?;
+    public.starts_with("http://").then(|| {
+        format!("its snippet loads the tracker from {public}, and browsers load nothing by plain HTTP into {secure}: set collector.public to an https:// address")
     })
 }
 

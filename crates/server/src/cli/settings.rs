@@ -80,7 +80,7 @@ fn other_form(now: &Value, value: &Value) -> Option<&'static str> {
         }
         Value::Bool(_) if !value.is_boolean() => Some("true or false"),
         Value::Number(_) if value.as_u64().is_none_or(|number| u32::try_from(number).is_err()) => {
-            Some("a whole number")
+            Some("a whole number from 0 up")
         }
         _ => None,
     }

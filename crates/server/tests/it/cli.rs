@@ -54,7 +54,7 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     assert!(fails(at, &["settings", "set", "shop", "retention_days", "0"]).contains("retention_days: 1 to 3650"));
     assert!(fails(at, &["settings", "set", "shop", "retention", "90"]).contains("retention_days"));
     for (field, value, form) in [
-        ("retention_days", "-1", "takes a whole number, and -1 is none"),
+        ("retention_days", "-1", "takes a whole number from 0 up, and -1 is none"),
         ("retention_days", "soon", "takes a whole number"),
         ("origins", "https://shop.example", "takes a JSON list of texts"),
         ("filter_bots", "yes", "takes true or false"),
