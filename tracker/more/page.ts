@@ -20,6 +20,5 @@ bridge?._onPage((state) => {
   if (document.readyState === "complete") read();
   else addEventListener("load", read, { once: true });
   // Modules may run after the load event; the first batch leaves a second after the page came.
-  setTimeout(read, 400);
-  setTimeout(read, 1500);
+  for (const millis of [400, 1500]) setTimeout(() => document.readyState === "complete" && read(), millis);
 });

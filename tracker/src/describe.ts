@@ -46,19 +46,21 @@ export const describe = (start: Element, type: string): Described | null => {
   if (role === "form" && source === "fallback") label = nameOfContainer(el) || label;
   const long = label.split(" ").length > 8 || (!!el.querySelector(HEADING) && source === "content");
   const safe = gate(label, "element.label", withheld);
+  const choice = type === "change" && CHOICE.test(tag);
+  const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
+  // Where it is not to be read, what surrounds it may be its very text; a select's options never are.
+  const hidden = choice && !option && tag !== "select";
   const descriptor: Record<string, unknown> = {
     role,
     label: safe,
     labelSource: source,
     tag,
-    context: contextOf(el).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld) })),
+    context: (hidden ? [] : contextOf(el)).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld) })),
     group: null,
     properties,
     attributes: attributesOf(el),
     path: pathFrom(el),
   };
-  const choice = type === "change" && CHOICE.test(tag);
-  const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
   if (inert) descriptor.inert = true;
   if (!late()) {
     const [group, outer] = groupOf(el, until);
@@ -69,8 +71,7 @@ export const describe = (start: Element, type: string): Described | null => {
       descriptor.group = sketch;
       if (outer) descriptor.outer = sketchOf(outer, el);
       scope = group._members[group._position - 1]!.filter(mayRead);
-      // The record of an option that is not to be read may be its very text.
-      if (!late() && (option || !choice)) Object.assign(properties, recordProperties(scope, withheld));
+      if (!late() && !hidden) Object.assign(properties, recordProperties(scope, withheld));
     } else {
       // The nearest surroundings in which something can be chosen.
       let at = el.parentElement;
@@ -95,7 +96,7 @@ export const describe = (start: Element, type: string): Described | null => {
   if (choice) {
     if (option) event.Option = option;
     // The set is what changes; its option is a property, and where that is private nothing at all.
-    if (tag === "input:radio" || (!option && tag !== "select")) descriptor.label = gate(nameOfSet(el), "element.label", withheld);
+    if (tag === "input:radio" || hidden) descriptor.label = gate(nameOfSet(el), "element.label", withheld);
     else if (tag !== "select") event.Checked = (el as HTMLInputElement).checked;
   }
   return { descriptor, properties: event, withheld };

@@ -7,10 +7,7 @@ const WIDGET = /^(button|link|tab$|option|menuitem|checkb|radio$|switch|treei|co
 const isActionable = (el: Element) =>
   el.matches("a[href],area[href],button,input,select,textarea,summary,label,option,[onclick],[tabindex]:not([tabindex^='-'])") || WIDGET.test(attr(el, "role"));
 
-const pointer = (el: Element) => {
-  const view = el.ownerDocument.defaultView;
-  return !!view && view.getComputedStyle(el).cursor === "pointer";
-};
+const pointer = (el: Element) => el.ownerDocument.defaultView?.getComputedStyle(el).cursor === "pointer";
 
 /** Beyond it nothing is a part of something. */
 export const TOP = "main,body,html";

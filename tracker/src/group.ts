@@ -45,12 +45,12 @@ const shapeOf = (el: Element): Shape => {
   return shape;
 };
 
-const alike = (a: Shape, b: Shape, least = 0.5) => {
+const alike = (a: Shape, b: Shape) => {
   let both = 0;
   a._paths.forEach((count, path) => {
     both += Math.min(count, b._paths.get(path) || 0);
   });
-  return (2 * both) / (a._size + b._size) >= least;
+  return (2 * both) / (a._size + b._size) >= 0.5;
 };
 
 const kin = (el: Element, among: Iterable<Element>) => {
@@ -58,9 +58,8 @@ const kin = (el: Element, among: Iterable<Element>) => {
   const out: Element[] = [];
   let seen = 0;
   for (const other of among) {
-    // Cells of a row are columns, unless they are all made alike, as the days of a calendar are.
     // Of a very long list the rest is taken for what its beginning is.
-    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other), el.localName === "td" ? 0.8 : 0.5))) out.push(other);
+    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other)))) out.push(other);
   }
   return out;
 };

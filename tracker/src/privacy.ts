@@ -76,7 +76,7 @@ export const inPrivateForm = (el: Element): boolean => {
 
 const SIGN = "(?:[$€£¥₹]|\\b(?:usd|eur|gbp|chf)\\b)";
 const AMOUNT = "\\d[\\d.,'\\u00a0\\u202f]*";
-const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "\\s?" + SIGN + "(?!\\d)";
+const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "(?:" + SIGN + "|\\s" + SIGN + "(?!\\d))";
 /** A price with its currency. */
 export const PRICE = new RegExp(MONEY, "i");
 // Known benign numbers, masked before digits are counted: money, grouped numbers (no part of an IP address), dates.

@@ -119,7 +119,7 @@ export const restore = () =>
       if (!name.startsWith(prefix())) continue;
       const left = from.getItem(name)!;
       from.removeItem(name);
-      quiet(() => sealed.push(...(JSON.parse(left) as Batch[]).filter((batch) => batch && batch.events)));
+      quiet(() => sealed.push(...(JSON.parse(left) as Batch[]).filter((batch) => batch?.events)));
     }
     store();
   });

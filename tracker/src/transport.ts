@@ -114,7 +114,7 @@ export const refresh = () => {
     .then((response) => (response.ok ? response.json() : undefined))
     .then((next: Settings | undefined) => {
       // The second script finds them there.
-      if (next && next.key === settings.key) setSettings(((window as unknown as { convizitSettings: Settings }).convizitSettings = { ...settings, ...next }));
+      if (next?.key === settings.key) setSettings(((window as unknown as { convizitSettings: Settings }).convizitSettings = { ...settings, ...next }));
     })
     .catch(() => {});
 };

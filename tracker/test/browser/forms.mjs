@@ -64,6 +64,7 @@ behaviour("in a form with an address, a name, a birth date or a payment the choi
     await page.check("#gift");
     await page.check("#mrs");
     await page.check("#way");
+    await page.check("#when");
     await page.selectOption("#month", "June");
     await page.selectOption("#title", "Prof");
     await page.selectOption("#brand", "Gold");
@@ -74,13 +75,15 @@ behaviour("in a form with an address, a name, a birth date or a payment the choi
     { type: "change", properties: undefined },
     { type: "change", label: "Salutation", properties: undefined },
     // Nor as the title of the record that the option is.
-    { type: "change", properties: undefined, descriptor: { group: { position: 2, length: 2 }, properties: {} } },
+    { type: "change", properties: undefined, descriptor: { group: { position: 2, length: 2 } } },
+    // Nor as the heading that it stands under.
+    { type: "change", properties: undefined, descriptor: { context: [] } },
     { type: "change", label: "Month", properties: undefined },
     { type: "change", label: "Title", properties: undefined },
     { type: "change", label: "Brand", properties: undefined },
     { type: "submit", role: "form" },
   ],
-  then: (visit) => visit.project.posts.forEach((post) => assert.doesNotMatch(post.text, /France|Germany|Anna|"Mrs"|Fast train|June|Prof|Gold/)),
+  then: (visit) => visit.project.posts.forEach((post) => assert.doesNotMatch(post.text, /France|Germany|Anna|"Mrs"|Fast train|Night owl|June|Prof|Gold/)),
 });
 
 behaviour("typing is a change of the field by its label, never its text", {
