@@ -157,6 +157,8 @@ fn item_name(text: &str, label: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use convizit_model::{NameState, StateRow};
+    use serde_json::json;
 
     #[test]
     fn an_item_is_called_by_its_own_words() {
@@ -174,8 +176,6 @@ mod tests {
             assert_eq!(item_name(text, label).as_deref(), name, "{text}");
         }
     }
-    use convizit_model::{NameState, StateRow};
-    use serde_json::json;
 
     fn received(sequence: u32, visitor: &str, events: Value) -> Received {
         serde_json::from_value(json!({

@@ -89,7 +89,7 @@ impl Demo {
         };
         let behind = run(store, parts, stop).await?;
         let kept = self.folder.display();
-        let bye = format!("\nStopped: {}. Data and events stay in {kept}.", last_words(&behind));
+        let bye = format!("\nStopped: {}. Data and events stay in {kept}.", last_words(behind.as_deref()));
         cli::say_error(&bye);
         Ok(())
     }

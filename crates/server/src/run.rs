@@ -121,11 +121,7 @@ pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let behind = run(store, parts, stop).await?;
-    if is(Role::Deliver) {
-        tracing::info!("convizit has stopped; {}", last_words(&behind));
-    } else {
-        tracing::info!("convizit has stopped; everything that was taken is stored");
-    }
+    tracing::info!("convizit has stopped; {}", last_words(behind.as_deref()));
     Ok(())
 }
 
@@ -226,8 +222,9 @@ fn start(
 type BoxFuture = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// Runs the roles until `stop`, or until one of them fails. They end in the order of the flow, each after the one before it
-/// has left its last work: collector, worker, delivery, console. Returns which destinations are behind then.
-pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> Result<Vec<(String, i64)>> {
+/// has left its last work: collector, worker, delivery, console. Returns which destinations are behind then,
+/// where this process delivers and the store can say it.
+pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> Result<Option<Vec<(String, i64)>>> {
     let failure: Failure = Arc::default();
     let mut roles = Vec::new();
     if let Some((listener, config)) = parts.collector {
@@ -257,7 +254,7 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         if delivers && index == before_delivery {
             // What the worker stored last is delivered where a destination takes it now.
             let all = async {
-                while !behind(&store, false).await.is_empty() {
+                while behind(&store, false).await.map_or(true, |waiting| !waiting.is_empty()) {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             };
@@ -268,7 +265,7 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
             tracing::warn!("a role did not end within {} s and is left behind", ROLE_END.as_secs());
         }
     }
-    let behind = if delivers { behind(&store, true).await } else { Vec::new() };
+    let behind = if delivers { behind(&store, true).await.ok() } else { None };
     store.close().await;
     let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     match failure {
@@ -279,24 +276,25 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
 
 /// The enabled destinations that have not every event yet, and how many wait for each; with `paused`, those that a person
 /// must resume as well.
-async fn behind(store: &Store, paused: bool) -> Vec<(String, i64)> {
+async fn behind(store: &Store, paused: bool) -> Result<Vec<(String, i64)>> {
     let mut out = Vec::new();
-    for state in store.destinations(None).await.unwrap_or_default() {
+    for state in store.destinations(None).await? {
         let destination = state.destination;
         if destination.enabled && (paused || destination.paused.is_none()) {
-            let Ok(project) = store.project(&destination.project).await else { continue };
-            let waiting = store.last_event(project.number).await.unwrap_or(0) - state.cursor;
+            let project = store.project(&destination.project).await?;
+            let waiting = store.last_event(project.number).await? - state.cursor;
             if waiting > 0 {
                 let state = if destination.paused.is_some() { ", which is paused" } else { "" };
                 out.push((format!("{}/{}{state}", destination.project, destination.name), waiting));
             }
         }
     }
-    out
+    Ok(out)
 }
 
 /// What stands at the end, in words.
-pub(crate) fn last_words(behind: &[(String, i64)]) -> String {
+pub(crate) fn last_words(behind: Option<&[(String, i64)]>) -> String {
+    let Some(behind) = behind else { return "everything that was taken is stored".to_owned() };
     if behind.is_empty() {
         return "everything that was taken is stored, and nothing waits for a destination".to_owned();
     }

@@ -40,6 +40,13 @@ pub(crate) fn unreachable_snippet(public: &str, origins: &[String]) -> Option<St
     })
 }
 
+/// On standard error: the snippet alone is on the other, also for programs.
+fn note_unreachable(public: &str, origins: &[String]) {
+    if let Some(why) = unreachable_snippet(public, origins) {
+        say_error(&format!("note: {why}\n"));
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Project {
     /// Makes a project and prints the snippet for its pages.
@@ -95,10 +102,7 @@ impl Project {
             Self::Add { id, origins, json } => {
                 let settings = ProjectSettings { origins, ..ProjectSettings::default() };
                 let project = store.create_project(&id, settings).await?;
-                // On standard error: the snippet alone is on the other, also for programs.
-                if let Some(why) = unreachable_snippet(public, &project.settings.origins) {
-                    say_error(&format!("note: {why}\n"));
-                }
+                note_unreachable(public, &project.settings.origins);
                 if json {
                     let snippet = snippet(public, project.key.as_str());
                     return say(serde_json::json!({"project": project, "snippet": snippet}).to_string());
@@ -151,9 +155,7 @@ impl Project {
             }
             Self::Snippet { id } => {
                 let project = store.project(&id).await?;
-                if let Some(why) = unreachable_snippet(public, &project.settings.origins) {
-                    say_error(&format!("note: {why}\n"));
-                }
+                note_unreachable(public, &project.settings.origins);
                 say(snippet(public, project.key.as_str()))
             }
             Self::Remove { id, yes } => {
