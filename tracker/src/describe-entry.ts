@@ -4,7 +4,10 @@ import defaults from "./defaults.json";
 import { describe, targetOf } from "./describe";
 import { forgetShapes, groupOf } from "./group";
 import { pageBlock } from "./page";
+import { priced } from "./price";
+import type { Properties } from "./record";
 import { richPage } from "./rich";
+import { nativeRole } from "./role";
 import { templateOf } from "./template";
 import words from "./words.json";
 
@@ -19,7 +22,7 @@ target.convizitDescribe = (element: Element, eventType = "click") => {
     const found = describe(element, eventType);
     if (!found) return null;
     const [template, value] = templateOf(String(found.descriptor.label));
-    return { ...found.descriptor, template, ...(value !== undefined && { name_value: value }), properties: { ...(found.descriptor.properties as object), ...found.properties } };
+    return { ...found.descriptor, role: found.descriptor.role || nativeRole(String(found.descriptor.tag)), template, ...(found.withheld.length && { withheld: found.withheld }), ...(value !== undefined && { name_value: value }), properties: priced({ ...(found.descriptor.properties as object), ...found.properties }) };
   } catch {
     return null;
   }
@@ -36,4 +39,7 @@ target.convizitGroup = (element: Element) => {
   }
 };
 
-target.convizitPage = () => ({ ...pageBlock(), ...richPage() });
+target.convizitPage = () => {
+  const page = { ...pageBlock(), ...richPage() };
+  return page.product ? { ...page, product: priced(page.product as Properties) } : page;
+};

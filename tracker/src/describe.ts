@@ -1,5 +1,5 @@
 // A control as it is sent: what its handlers may change is read here, in bounded time.
-import { attributesOf, contextOf, controlOf, HEADING, nameOfContainer, pathFrom, roleOf, tagOf, TOP } from "./element";
+import { attributesOf, contextOf, controlOf, nameOfContainer, pathFrom, roleOf, tagOf, TOP } from "./element";
 import { forgetShapes, groupOf, sketchOf } from "./group";
 import { labelOf } from "./label";
 import { gate, isField, mayCapture, mayRead, type Receipt } from "./privacy";
@@ -43,16 +43,19 @@ export const describe = (start: Element, type: string): Described | null => {
   const role = roleOf(el);
   forgetShapes();
   let [label, source] = labelOf(el, role);
-  if (role === "form" && source === "fallback") label = nameOfContainer(el) || label;
-  const long = label.split(" ").length > 8 || (!!el.querySelector(HEADING) && source === "content");
-  const safe = gate(label, "element.label", withheld);
+  if ((role || tag) === "form" && source === "fallback") label = nameOfContainer(el) || label;
   const choice = type === "change" && CHOICE.test(tag);
   const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
   // Where it is not to be read, what surrounds it may be its very text; a select's options never are.
   const hidden = choice && !option && tag !== "select";
+  if (hidden) {
+    label = nameOfSet(el);
+    withheld.push({ field: "element.label", rule: "private_choice", by: "browser", rules: 1 });
+  }
+  label = gate(label, "element.label", withheld);
   const descriptor: Record<string, unknown> = {
     role,
-    label: safe,
+    label,
     labelSource: source,
     tag,
     context: (hidden ? [] : contextOf(el)).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld) })),
@@ -71,7 +74,7 @@ export const describe = (start: Element, type: string): Described | null => {
       descriptor.group = sketch;
       if (outer) descriptor.outer = sketchOf(outer, el);
       scope = group._members[group._position - 1]!.filter(mayRead);
-      if (!late() && !hidden) Object.assign(properties, recordProperties(scope, withheld));
+      if (scope[0] && !late() && !hidden) Object.assign(properties, recordProperties(scope, withheld));
     } else {
       // The nearest surroundings in which something can be chosen.
       let at = el.parentElement;
@@ -82,12 +85,6 @@ export const describe = (start: Element, type: string): Described | null => {
         }
       }
     }
-    const title = properties["Product name"] || properties["Item name"];
-    if (long && title && safe !== title) {
-      // A link that wraps a card is the card, not its whole text.
-      descriptor.label = title;
-      descriptor.labelSource = "content";
-    }
     // Options count for actions on an item, not for a way elsewhere.
     if (!late() && !/^(input|select)/.test(tag) && !el.closest("nav")) Object.assign(properties, chosenOptions(scope, el, withheld));
   }
@@ -95,9 +92,7 @@ export const describe = (start: Element, type: string): Described | null => {
   const event: Properties = {};
   if (choice) {
     if (option) event.Option = option;
-    // The set is what changes; its option is a property, and where that is private nothing at all.
-    if (tag === "input:radio" || hidden) descriptor.label = gate(nameOfSet(el), "element.label", withheld);
-    else if (tag !== "select") event.Checked = (el as HTMLInputElement).checked;
+    if (tag === "input:checkbox" && !hidden) event.Checked = (el as HTMLInputElement).checked;
   }
   return { descriptor, properties: event, withheld };
 };

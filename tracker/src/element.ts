@@ -32,33 +32,13 @@ export const controlOf = (start: Element): [Element, boolean] => {
   return [start, true];
 };
 
-/** Native roles by tag or input type, where they differ from it. */
-const ROLES: Record<string, string> = {
-  a: "link",
-  area: "link",
-  summary: "button",
-  select: "combobox",
-  textarea: "textbox",
-  nav: "navigation",
-  li: "listitem",
-  tr: "row",
-  submit: "button",
-  reset: "button",
-  image: "button",
-  color: "button",
-  range: "slider",
-  number: "spinbutton",
-  search: "searchbox",
-};
-
 export const tagOf = (el: Element) =>
   el.localName + (el.localName === "input" ? ":" + (el as HTMLInputElement).type : "");
 
+/** The role that its author gave it; of a native one the tag says enough. */
 export const roleOf = (el: Element): string => {
   const explicit = attr(el, "role").trim().split(" ")[0]!;
-  if (explicit && !/^(none|presentation|generic)$/.test(explicit)) return explicit.slice(0, 40);
-  const name = el.localName === "input" ? (el as HTMLInputElement).type : el.localName;
-  return ROLES[name] || (/^(button|option|form|dialog|img|video|audio|table|checkbox|radio)$/.test(name) ? name : name === el.localName ? "" : "textbox");
+  return /^(none|presentation|generic)$/.test(explicit) ? "" : explicit.slice(0, 40);
 };
 
 /** Class words that a person wrote; what a build hashed has digits. */

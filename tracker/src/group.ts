@@ -80,26 +80,41 @@ const periodic = (el: Element, parent: Element): Element[][] | undefined => {
   return;
 };
 
+/** Numbers of pages are no more of one kind with "Next" than days are with the name of their month. */
+const isNumber = (el: Element) => /^\s*\d+\s*$/.test(el.textContent!);
+
 const levelOf = (el: Element): Group | undefined => {
   const parent = el.parentElement || (el.getRootNode() as ShadowRoot).host?.shadowRoot;
   if (!parent) return;
   const pairs = el.parentElement && periodic(el, el.parentElement);
   if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
-  let members = kin(el, parent.children);
+  let members = kin(el, parent.children).filter((other) => isNumber(other) === isNumber(el));
   if (el.parentElement) members = flatten(el, el.parentElement, members);
   const at = members.indexOf(el);
-  if (at < 0 || (members.length < 3 && !(members.length === 2 && few(el)))) return;
+  if (at < 0 || members.length < (few(el) || isNumber(el) ? 2 : 3)) return;
   return { _members: members.map((member) => [member]), _position: at + 1, _level: el };
 };
 
+const rich = (el: Element) => shapeOf(el)._size > 3;
+
 /** Rows that hold nothing but members are one list: position and length run over all of them. */
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
-  if (/^(ul|ol|dl|tr|nav|fieldset|body|main)$/.test(row.localName) || members.length !== row.childElementCount || !row.parentElement || members.length < 2) return members;
-  const rows = [...row.parentElement.children].filter((other) => other.localName === row.localName).slice(0, SIBLINGS);
-  if (rows.length < 2 || rows.length !== row.parentElement.childElementCount) return members;
-  const cells = rows.flatMap((other) => [...other.children]).slice(0, SIBLINGS);
+  // A cell of mere text is a filler beside rich ones.
+  const cellsOf = (el: Element) => [...el.children].filter((cell) => cell.firstElementChild);
+  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length < 0.7 * cellsOf(row).length || !row.parentElement || !rich(el)) return members;
   const shape = shapeOf(el);
-  return cells.every((cell) => cell.localName === el.localName && alike(shape, shapeOf(cell))) ? cells : members;
+  const cells = [...row.parentElement.children]
+    .filter((other) => other.localName === row.localName && alike(shape, shapeOf(other.firstElementChild || other)))
+    .flatMap(cellsOf)
+    .slice(0, SIBLINGS);
+  const out = cells.filter((cell) => cell.localName === el.localName && alike(shape, shapeOf(cell)));
+  return out.length > 0.7 * cells.length && out.includes(el) ? out : members;
+};
+
+/** Whether a member is made of members of the group inside it: a row of cards is no record, its cards are. */
+const filled = (inner: Group, outer: Element) => {
+  const count = (el: Element) => el.querySelectorAll("*").length + 1;
+  return rich(inner._level) && inner._members.reduce((sum, [part]) => sum + (outer.contains(part!) ? count(part!) : 0), 0) > 0.7 * count(outer);
 };
 
 /** [the record's group, the group around it], or nothing. `until` is the time at which to stop. */
@@ -113,8 +128,8 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
     const level = levelOf(at);
     if (level) {
       const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part)._size, 0);
-      const value = Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
-      if (value >= score) {
+      const value = isNumber(at) ? 1e9 : Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
+      if (value >= score && !(best && filled(best, at))) {
         score = value;
         best = level;
         outer = undefined;

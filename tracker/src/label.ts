@@ -3,30 +3,42 @@ import { attr, isField, mayRead, skips } from "./privacy";
 
 const LABEL = 120;
 
-export const fold = (text: string | null | undefined) => (text || "").replace(/\s+/g, " ").trim();
+export const fold = (text: string | null | undefined) => (text || "").replace(/[\s\ue000-\uf8ff]+/g, " ").trim();
 
 const said = (el: Element, name: string) => fold(attr(el, name));
 
 const BLOCK = /^(d[dltiv]|h[\dre]|p$|pre|li|t[dhr]|br|[uo]l|section|article|f[io]|nav|main)/;
 
-/** Visible text with the names of images and labelled children; at most `limit` nodes are looked at. */
-export const textOf = (root: Element, limit = 200): string => {
+/** What a style sheet puts before or after a text: of `"★" / "star"` the latter. */
+const added = (el: Element, pseudo: string) =>
+  /".*/.exec(getComputedStyle(el, pseudo).content.split(" / ").pop()!)?.[0].replace(/" "|"/g, "") || "";
+
+/**
+ * Visible text with the names of images and labelled children. Within a limit of nodes style sheets are not asked: that is
+ * for texts of which the gist is wanted. A root that is not shown is a label by reference: then nothing in it has to be.
+ */
+export const textOf = (root: Element, limit?: number): string => {
   let out = "";
-  const walk = (node: Node) => {
-    if (--limit < 0 || out.length > 600) return;
-    if (node.nodeType === 3) out += node.nodeValue;
-    else if (node.nodeType === 1) {
-      const el = node as Element;
-      if (el !== root && skips(el)) return;
-      const label = el !== root && attr(el, "aria-label");
-      const space = BLOCK.test(el.localName) ? " " : "";
-      out += space;
-      if (label) out += label;
-      else if (el.localName === "img") out += ` ${attr(el, "alt")} `;
-      else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
-      else for (const child of (el.shadowRoot || el).childNodes) walk(child);
-      out += space;
+  let left = limit || 200;
+  const shown = !limit && root.checkVisibility?.({ visibilityProperty: true });
+  const walk = (el: Element) => {
+    const style = limit ? undefined : getComputedStyle(el);
+    if (--left < 0 || out.length > 600 || (el !== root && (skips(el) || (shown && style!.display === "none")))) return;
+    const label = el !== root && attr(el, "aria-label");
+    const space = BLOCK.test(el.localName) || (style && /^[^i]|e-/.test(style.display)) ? " " : "";
+    out += space;
+    if (label) out += label;
+    else if (el.localName === "img") out += ` ${attr(el, "alt")} `;
+    else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
+    else {
+      if (style) out += added(el, "::before");
+      for (const child of (el.shadowRoot || el).childNodes) {
+        if (child.nodeType === 1) walk(child as Element);
+        else if (child.nodeType === 3 && (!shown || style!.visibility === "visible")) out += child.nodeValue;
+      }
+      if (style) out += added(el, "::after");
     }
+    out += space;
   };
   walk(root);
   return fold(out);
@@ -54,10 +66,10 @@ export const words = (text: string) => {
   return /\d{3}|^[^aeiouy]*$/.test(split) ? "" : fold(split.replace(/\b\w*\d\w*\b/g, ""));
 };
 
-/** The last word of an address: `/img/trail-shoe.png` → `trail shoe`. */
+/** The last words of an address: `/img/trail-shoe.png` → `trail shoe`, `/shoes/4711` → `shoes`. */
 export const slug = (address: string) => {
-  const last = address.split(/[?#]/)[0]!.split("/").filter(Boolean).pop() || "";
-  return words(last.replace(/\.\w+$/, ""));
+  const steps = address.split(/[?#]/)[0]!.split("/").reverse();
+  return steps.map((step) => words(step.replace(/\.\w+$/, ""))).find((found) => found.length > 1) || "";
 };
 
 /** [label, source]. */
@@ -95,7 +107,7 @@ const fallback = (el: Element): [string, string] => {
     slug(attr(image, "src")),
     slug(iconOf(image).replace(ICON, "")),
     slug(attr(el, "href")),
-    ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), el.localName === "form" ? "" : attr(image, "class")].map((text) =>
+    ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), ...(el.localName === "form" ? [] : [attr(image, "class"), attr(el, "class")])].map((text) =>
       words(text.replace(ICON, "")),
     ),
   ];

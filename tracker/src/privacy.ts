@@ -53,15 +53,13 @@ export const mayRead = (el: Element): boolean => mayCapture(el) && !isField(el);
 
 /** Whether the walker of texts passes by. */
 export const skips = (el: Element): boolean =>
-  el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],${excluded()}`) ||
-  (el as HTMLElement).style?.display === "none";
+  el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],${excluded()}`);
 
 /** Whether the form around a control asks for an address, a name, a birth date or a payment: choices in it are personal. */
 export const inPrivateForm = (el: Element): boolean => {
   const form = (el as HTMLInputElement).form || el.closest("form,[role=form],fieldset");
-  const fields = form ? [...form.querySelectorAll("input,select,textarea")] : [];
+  const fields = form ? [...form.querySelectorAll("input,select,textarea")] : [el];
   return (
-    el.hasAttribute("autocomplete") ||
     fields.length > 200 ||
     fields.some((field) => {
       const type = attr(field, "type");

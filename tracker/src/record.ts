@@ -6,14 +6,6 @@ import { attr, PRICE, gate, inPrivateForm, mayRead, type Receipt } from "./priva
 
 export type Properties = Record<string, string | number | boolean | null>;
 
-const CURRENCY: Record<string, string> = { $: "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "₹": "INR" };
-
-/** "1.299,00" and "1,299.00" → 1299: a separator before three digits groups, another one begins the cents. */
-export const amount = (text: string): number | undefined => {
-  const value = parseFloat(text.replace(/[^\d.,]/g, "").replace(/[.,](?=\d{3}(\D|$))/g, "").replace(",", "."));
-  return isFinite(value) ? value : undefined;
-};
-
 const first = (scope: Element[], selector: string): Element | undefined => {
   for (const part of scope) {
     if (part.matches(selector)) return part;
@@ -43,24 +35,20 @@ export const recordProperties = (scope: Element[], receipts: Receipt[]): Propert
   }
   // A record of few words is its own title.
   title = title || attr(first(scope, "img[alt]") || scope[0]!, "alt") || textOf(scope[0]!, 20).slice(0, 60);
-  const marked = first(scope, "[itemprop=price]");
+  // As the page says them: the server makes a number and a code of them.
   const data = first(scope, "[data-price]");
-  let price = marked ? amount(said(marked)) : data ? amount(attr(data, "data-price")!) : undefined;
+  let price = said(first(scope, "[itemprop=price]")) || (data && attr(data, "data-price")) || "";
   let currency = said(first(scope, "[itemprop=priceCurrency]"));
-  const struck = first(scope, "del,s,strike");
-  if (price === undefined || !currency) {
-    const old = struck ? textOf(struck, 20) : "";
+  if (!price || !currency) {
+    const struck = first(scope, "del,s,strike");
     const text = scope.map((part) => textOf(part, 150)).join(" ");
-    const found = PRICE.exec(old ? text.replace(old, " ") : text);
-    if (found) {
-      if (price === undefined) price = amount(found[0]);
-      const sign = found[0].replace(/[\d\s.,']/g, "");
-      currency = currency || CURRENCY[sign] || sign.toUpperCase();
-    }
+    const found = PRICE.exec(struck ? text.replace(textOf(struck, 20), " ") : text)?.[0];
+    price = price || found || "";
+    currency = currency || found || "";
   }
-  put(price === undefined ? "Item name" : "Product name", title);
-  put("Product price", price);
-  if (price !== undefined) put("Currency", currency);
+  put(price ? "Product name" : "Item name", title);
+  put("Product price", +price || price);
+  if (price) put("Currency", currency);
   put("Brand", said(first(scope, "[itemprop=brand]")));
   put("SKU", said(first(scope, "[itemprop=sku]")));
   return out;

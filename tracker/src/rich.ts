@@ -2,7 +2,7 @@
 import { fold, textOf } from "./label";
 import { cleanUrl } from "./page";
 import { gate, mayRead, type Receipt } from "./privacy";
-import { amount, type Properties } from "./record";
+import type { Properties } from "./record";
 
 type Json = Record<string, unknown>;
 
@@ -57,9 +57,7 @@ export const richPage = (receipts: Receipt[] = []): Record<string, unknown> => {
   const found: Properties = {};
   for (const [key, value] of values) {
     const safe = key === "SKU" ? value.slice(0, 60) : gate(value.slice(0, 255), "page.product", receipts);
-    const price = key === "Product price" ? amount(safe) : undefined;
-    if (price !== undefined) found[key] = price;
-    else if (safe && key !== "Product price") found[key] = safe;
+    if (safe) found[key] = (key === "Product price" && +safe) || safe;
   }
   const og = meta("og:type");
   const isProduct = !!product || !!document.querySelector("[itemtype$='/Product']") || /product/.test(og);

@@ -24,12 +24,15 @@ pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named
     events.into_iter().map(|event| name_event(event, &received, &page, registry)).collect()
 }
 
-fn name_event(wire: WireEvent, received: &Received, page: &event::Page, registry: &mut Registry) -> Named {
+fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, registry: &mut Registry) -> Named {
     let block = &received.batch.page;
     // An event cannot be later than its arrival; far in the past is a queue that waited for a network.
     let time = wire.time.plus_millis(received.clock).min(received.received);
     let (session, campaign) = session::of_event(received, time, registry);
-    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, true));
+    if let Some(descriptor) = &mut wire.descriptor {
+        naming::complete_role(descriptor);
+    }
+    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, &block.language, true));
     let mut properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
     if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved)
         && resolved.is_item
@@ -124,6 +127,7 @@ pub(crate) fn merge_properties(descriptor: Option<&Descriptor>, page: &PageBlock
     {
         properties.insert("Value".to_owned(), value.clone());
     }
+    crate::price::settle(&mut properties);
     for (key, value) in own {
         properties.insert(key.clone(), value.clone());
     }

@@ -1,14 +1,20 @@
 //! From a descriptor to an identity, a group and a human name.
 
+mod evidence;
+mod features;
 mod grammar;
 mod groups;
 mod identity;
 mod one;
+mod role;
 mod words;
 
+pub(crate) use evidence::Rarity;
+pub(crate) use features::Features;
 pub(crate) use grammar::is_choice;
-pub(crate) use identity::Features;
-pub use one::{Candidate, NamedDescriptor, name_descriptor};
+pub(crate) use identity::Keys;
+pub use one::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
+pub(crate) use role::complete as complete_role;
 
 use convizit_model::{Descriptor, ElementId, EventType, PageBlock, Properties, Timestamp, event};
 use serde_json::Value;
@@ -24,35 +30,61 @@ pub(crate) struct Resolved {
 }
 
 /// Finds or makes the identities of a control and its group.
-pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: bool) -> Resolved {
+pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, language: &str, learn: bool) -> Resolved {
     let group = groups::resolve(registry, descriptor, learn);
     let is_item = is_item(descriptor);
-    let features = Features::of(descriptor, group.as_ref().map(|group| group.id), is_item);
-    Resolved { element: identity::resolve(registry, features, learn), group, is_item }
+    let id = group.as_ref().map(|group| group.id);
+    Resolved { element: identity::resolve(registry, descriptor, language, id, is_item, learn), group, is_item }
 }
 
-/// The group of a control, for scoring alone.
-fn groups_of(registry: &mut Registry, descriptor: &Descriptor) -> Option<convizit_model::GroupId> {
-    groups::resolve(registry, descriptor, false).map(|group| group.id)
-}
-
-/// Whether the control's label is the text of its record: a card's link, a menu item, a page link.
+/// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the
+/// record's title and says what happens beside it ("Add Trail shoe to cart") is the control's own.
 fn is_item(descriptor: &Descriptor) -> bool {
     let Some(group) = &descriptor.group else { return false };
-    if descriptor.label.is_empty() {
+    let label = descriptor.label.trim();
+    if label.is_empty() {
         return false;
     }
-    let title = title(&descriptor.properties);
-    match title {
-        Some(title) => title.eq_ignore_ascii_case(descriptor.label.trim()) || title == descriptor.template,
-        // A control that is the whole record has no other text than its own.
-        None => group.path.is_empty(),
+    if words::direction(descriptor).is_some() {
+        return false;
     }
+    let Some(title) = title(&descriptor.properties) else {
+        // A control that is the whole record has no other text than its own.
+        return group.path.is_empty();
+    };
+    if title.eq_ignore_ascii_case(label) || title == descriptor.template {
+        return true;
+    }
+    match label.find(title) {
+        Some(at) if title.chars().count() > 2 => {
+            let (before, after) =
+                (label.get(..at).unwrap_or_default(), label.get(at + title.len()..).unwrap_or_default());
+            let beside = words::without_numbers(&format!("{before} {after}"));
+            (at == 0 || matches!(descriptor.role.as_str(), "link" | "")) && !words::is_action(&beside)
+        }
+        // So much text is that of a whole card.
+        _ => descriptor.role == "link" && label.split_whitespace().count() > 8,
+    }
+}
+
+/// What a radio button is one of: it is the set that changes, and its option is a property.
+fn set_name(descriptor: &Descriptor) -> Option<String> {
+    let radio = descriptor.tag == "input:radio" || descriptor.role == "radio";
+    let set = || descriptor.context.iter().find(|entry| entry.kind == "fieldset" && !entry.name.is_empty());
+    let name = || descriptor.attributes.get("name").and_then(Value::as_str).map(words::readable);
+    radio.then(|| set().map(|entry| entry.name.clone()).or_else(name)).flatten().filter(|name| !name.is_empty())
 }
 
 /// The record's own title.
 fn title(properties: &Properties) -> Option<&str> {
     ["Product name", "Item name"].iter().find_map(|key| properties.get(*key)).and_then(Value::as_str)
+}
+
+/// Which name an event has, whether it was made before or not.
+struct Naming {
+    id: u64,
+    owner: u64,
+    text: String,
 }
 
 /// The name of an event, and its id; a name is made once and then stays.
@@ -65,7 +97,22 @@ pub(crate) fn name_of(
     coded: Option<&str>,
     now: Timestamp,
 ) -> u64 {
-    let page_name = grammar::page(page);
+    let naming = find_name(registry, kind, page, control, properties, coded);
+    if registry.name(naming.id).is_none() {
+        registry.add_name(naming.id, naming.owner, naming.text, now);
+    }
+    naming.id
+}
+
+fn find_name(
+    registry: &Registry,
+    kind: EventType,
+    page: &PageBlock,
+    control: Option<(&Descriptor, &Resolved)>,
+    properties: &Properties,
+    coded: Option<&str>,
+) -> Naming {
+    let page_name = || grammar::page(page);
     let owner = match (coded, control) {
         (Some(name), _) => hash(&["coded", name]),
         // One name for all items of a group, whatever their controls' identities are.
@@ -73,15 +120,15 @@ pub(crate) fn name_of(
             resolved.group.as_ref().map_or(resolved.element.0, |group| hash_numbers("item", &[group.id.0]))
         }
         (None, Some((_, resolved))) => resolved.element.0,
-        (None, None) => hash(&["page", &page_name]),
+        (None, None) => hash(&["page", &page_name()]),
     };
     // What varies within a type and makes another name: a metric, a media action.
     let variant =
         ["Metric", "Action"].iter().find_map(|key| properties.get(*key)).and_then(Value::as_str).unwrap_or("");
     let variant = if matches!(kind, EventType::WebVital | EventType::Media | EventType::Dialog) { variant } else { "" };
     let id = hash(&["name", kind.as_str(), &format!("{owner:016x}"), variant]);
-    if registry.name(id).is_some() {
-        return id;
+    if let Some(name) = registry.name(id) {
+        return Naming { id, owner, text: name.text.clone() };
     }
     let text = match (coded, control) {
         (Some(name), _) => name.to_owned(),
@@ -89,8 +136,7 @@ pub(crate) fn name_of(
             let base = grammar::control(kind, descriptor, resolved, page, variant);
             grammar::unique(base, grammar::contexts(descriptor, page), |text| registry.is_taken(text, owner))
         }
-        (None, None) => grammar::without_control(kind, &page_name, variant),
+        (None, None) => grammar::without_control(kind, &page_name(), variant),
     };
-    registry.add_name(id, owner, text, now);
-    id
+    Naming { id, owner, text }
 }

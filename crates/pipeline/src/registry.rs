@@ -35,10 +35,22 @@ pub struct Registry {
     made: u64,
     sessions: HashMap<u64, Session>,
     session_order: VecDeque<u64>,
-    /// Element → line of `convizit name` that registered it; empty elsewhere.
-    lines: HashMap<u64, String>,
+    /// Structure (K3) → its only element, or 0 where several share it.
+    pub(crate) structures: HashMap<u64, u64>,
+    /// From what elements say to where they stand in `order`: made when an unknown control is compared, let go with the changes.
+    traces: Option<HashMap<u32, Vec<u32>>>,
+    /// The lines that `convizit name --known` registered; empty elsewhere.
+    pub(crate) lines: Vec<Line>,
     changed: HashSet<(StateKind, u64)>,
     changes: Vec<(StateKind, u64)>,
+}
+
+/// A description that `convizit name --known` registered, for ranking line by line.
+#[derive(Debug, Clone)]
+pub(crate) struct Line {
+    pub(crate) id: String,
+    pub(crate) element: u64,
+    pub(crate) features: crate::naming::Features,
 }
 
 /// A control's permanent identity, and the features by which it is found again.
@@ -47,6 +59,8 @@ pub(crate) struct Element {
     #[serde(default)]
     made: u64,
     pub(crate) keys: Vec<u64>,
+    #[serde(default)]
+    structure: u64,
     pub(crate) features: crate::naming::Features,
 }
 
@@ -110,6 +124,7 @@ impl Registry {
             // Rows come in the order of their keys.
             let elements = &self.elements;
             self.order.sort_by_key(|id| (elements.get(id).map(|element| element.made), *id));
+            self.traces = None;
         }
         Ok(())
     }
@@ -117,6 +132,7 @@ impl Registry {
     /// The rows that are new or changed since the last call.
     pub fn take_changes(&mut self) -> Vec<StateRow> {
         self.changed.clear();
+        self.traces = None;
         let mut rows = Vec::with_capacity(self.changes.len());
         for (kind, key) in std::mem::take(&mut self.changes) {
             let body = match kind {
@@ -158,7 +174,7 @@ impl Registry {
     /// About how many bytes of memory this takes: a bound for caches, not a measurement.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.elements.len() * 700 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 80
+        self.elements.len() * 1_200 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 80
     }
 
     /// Lets go of all but the newest sessions, which the store has; one that goes on is read from it.
@@ -180,6 +196,12 @@ impl Registry {
     fn put_element(&mut self, id: u64, element: Element) {
         for key in &element.keys {
             self.keys.entry(*key).or_insert(id);
+        }
+        if element.structure != 0 {
+            let only = self.structures.entry(element.structure).or_insert(id);
+            if *only != id {
+                *only = 0;
+            }
         }
         self.made = self.made.max(element.made + 1);
         if self.elements.insert(id, element).is_none() {
@@ -208,14 +230,56 @@ impl Registry {
     }
 
     /// A new element; its id is made of its first key, so that the same history gives the same ids.
-    pub(crate) fn add_element(&mut self, keys: Vec<u64>, features: crate::naming::Features) -> ElementId {
-        let mut id = hash_numbers("element", &keys);
+    pub(crate) fn add_element(&mut self, keys: crate::naming::Keys, features: crate::naming::Features) -> ElementId {
+        let mut id = hash_numbers("element", &keys.exact);
         while self.elements.contains_key(&id) {
             id = id.wrapping_add(1);
         }
-        self.put_element(id, Element { made: self.made, keys, features });
+        if let Some(traces) = &mut self.traces {
+            trace(traces, self.order.len(), &features);
+        }
+        self.put_element(id, Element { made: self.made, keys: keys.exact, structure: keys.structure, features });
         self.change(StateKind::Element, id);
         ElementId(id)
+    }
+
+    /// Keeps a description by the id of its line.
+    pub(crate) fn keep_line(&mut self, id: &str, element: u64, features: crate::naming::Features) {
+        self.lines.push(Line { id: id.to_owned(), element, features });
+    }
+
+    /// Makes the index by which elements are found that have something in common with an unknown control.
+    pub(crate) fn index(&mut self) {
+        if self.traces.is_none() {
+            let mut traces = HashMap::new();
+            for (place, id) in self.order.iter().enumerate() {
+                if let Some(element) = self.elements.get(id) {
+                    trace(&mut traces, place, &element.features);
+                }
+            }
+            self.traces = Some(traces);
+        }
+    }
+
+    /// At most `most` elements that share something with this description, the rarest traces first, newer elements first.
+    pub(crate) fn candidates(&mut self, features: &crate::naming::Features, most: usize) -> Vec<u64> {
+        self.index();
+        let Some(traces) = &self.traces else { return Vec::new() };
+        let mut found: Vec<&Vec<u32>> = features.traces().filter_map(|mark| traces.get(&mark)).collect();
+        found.sort_by_key(|places| places.len());
+        let mut seen = HashSet::new();
+        let mut out = Vec::new();
+        for place in found.into_iter().flat_map(|places| places.iter().rev()) {
+            if out.len() >= most {
+                break;
+            }
+            if seen.insert(*place)
+                && let Some(id) = usize::try_from(*place).ok().and_then(|place| self.order.get(place))
+            {
+                out.push(*id);
+            }
+        }
+        out
     }
 
     /// Remembers further keys of an element, so that the next look-up is exact.
@@ -294,14 +358,6 @@ impl Registry {
         (text, state)
     }
 
-    pub(crate) fn line_of(&self, element: u64) -> Option<&str> {
-        self.lines.get(&element).map(String::as_str)
-    }
-
-    pub(crate) fn set_line(&mut self, element: u64, line: &str) {
-        self.lines.entry(element).or_insert_with(|| line.to_owned());
-    }
-
     pub(crate) fn session(&self, key: u64) -> Option<&Session> {
         self.sessions.get(&key)
     }
@@ -318,6 +374,26 @@ impl Registry {
             }
             self.sessions.remove(&oldest);
         }
+    }
+}
+
+fn trace(traces: &mut HashMap<u32, Vec<u32>>, place: usize, features: &crate::naming::Features) {
+    let Ok(place) = u32::try_from(place) else { return };
+    for mark in features.traces() {
+        let places = traces.entry(mark).or_default();
+        // A mark that one description leaves twice counts once.
+        if places.last() != Some(&place) {
+            places.push(place);
+        }
+    }
+}
+
+impl crate::naming::Rarity for Registry {
+    fn of(&self, word: u32) -> f64 {
+        let with = self.traces.as_ref().and_then(|traces| traces.get(&word)).map_or(0, Vec::len);
+        #[expect(clippy::cast_precision_loss, reason = "at most some ten thousand")]
+        let share = (self.order.len() + 2) as f64 / (with + 1) as f64;
+        share.ln() + 0.1
     }
 }
 

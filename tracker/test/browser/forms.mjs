@@ -35,7 +35,7 @@ behaviour("a radio is a change of its set", {
   page: "form.html",
   ignore,
   do: ({ page }) => page.check("#yearly"),
-  expect: [{ type: "change", role: "radio", label: "Payment plan", properties: { Option: "Yearly" } }],
+  expect: [{ type: "change", role: "radio", label: "Yearly", descriptor: { context: [{ kind: "fieldset", name: "Payment plan" }, { kind: "form" }] }, properties: { Option: "Yearly" } }],
 });
 
 behaviour("several chosen options are a change without a label", {

@@ -7,6 +7,9 @@ import path from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
 import { settingsFor } from "../settings.mjs";
+import { load } from "../unit/sources.mjs";
+
+const { nativeRole, priced } = await load();
 
 const root = path.resolve(import.meta.dirname, "../..");
 const dist = (name) => readFileSync(path.join(root, "dist", name), "utf8");
@@ -303,7 +306,13 @@ function holds(actual, expected, at) {
 }
 
 /** What says most of an event, for messages and expectations: label and role of its control beside it. */
-const flat = (event) => ({ ...event, label: event.descriptor?.label, role: event.descriptor?.role });
+const flat = (event) => {
+  const found = event.descriptor;
+  if (!found) return event;
+  // As the server completes it.
+  const descriptor = { ...found, role: found.role || nativeRole(found.tag), properties: priced(found.properties) };
+  return { ...event, descriptor, label: found.label, role: descriptor.role };
+};
 const short = (event) => `${event.type} ${JSON.stringify(event.label ?? event.name ?? "")} ${JSON.stringify({ ...event.descriptor?.properties, ...event.properties })}`;
 
 const QUIET = ["page_view", "page_leave", "web_vital"];

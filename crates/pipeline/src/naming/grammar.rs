@@ -89,7 +89,13 @@ fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved, page: &P
     {
         return group.name.clone();
     }
-    let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
+    let nameless = descriptor.label_source == "fallback" || !descriptor.label.chars().any(char::is_alphanumeric);
+    if let Some(direction) = words::direction(descriptor).filter(|_| nameless) {
+        return direction.to_owned();
+    }
+    let set = (kind == EventType::Change).then(|| super::set_name(descriptor)).flatten();
+    let own = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
+    let template = set.as_ref().unwrap_or(own);
     let label = words::without_numbers(&without_item_texts(template, descriptor, page));
     if label.chars().any(char::is_alphanumeric) && label.chars().count() <= 80 {
         return words::shorten(&label, 48);

@@ -18,15 +18,18 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: b
     if sketch.length < 2 || sketch.position == 0 {
         return None;
     }
-    let container = words::without_numbers(&sketch.container);
+    // Page numbers above and below a list are one group, whatever heads them and whichever is marked as the current one.
+    let numbers = is_number(descriptor);
+    let container = if numbers { "#".to_owned() } else { words::without_numbers(&sketch.container) };
+    let member = if numbers { "" } else { sketch.member.as_str() };
     let signature: Vec<String> = sketch.signature.iter().map(u32::to_string).collect();
-    let exact = hash(&["group", &container.to_lowercase(), &sketch.member, &signature.join(",")]);
+    let exact = hash(&["group", &container.to_lowercase(), member, &signature.join(",")]);
     let known = registry
         .group_keys
         .get(&exact)
         .copied()
         .or_else(|| registry.groups.contains_key(&exact).then_some(exact))
-        .or_else(|| similar(registry, &container, sketch));
+        .or_else(|| similar(registry, &container, member, sketch));
     let id = match known {
         Some(id) => id,
         None if learn && registry.groups.len() < GROUPS => {
@@ -34,7 +37,7 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: b
             let group = registry::Group {
                 name,
                 container: container.to_lowercase(),
-                member: sketch.member.clone(),
+                member: member.to_owned(),
                 signature: sketch.signature.clone(),
                 keys: Vec::new(),
             };
@@ -50,11 +53,11 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: b
     Some(event::Group { id: GroupId(id), name, position: sketch.position, length: sketch.length })
 }
 
-fn similar(registry: &Registry, container: &str, sketch: &GroupSketch) -> Option<u64> {
+fn similar(registry: &Registry, container: &str, member: &str, sketch: &GroupSketch) -> Option<u64> {
     let container = container.to_lowercase();
     let mut best: Option<(f64, u64)> = None;
     for (id, group) in registry.groups.iter().take(COMPARED) {
-        if group.container != container || group.member != sketch.member {
+        if group.container != container || group.member != member {
             continue;
         }
         let share = jaccard(&group.signature, &sketch.signature);
@@ -64,6 +67,13 @@ fn similar(registry: &Registry, container: &str, sketch: &GroupSketch) -> Option
         }
     }
     best.map(|(_, id)| id)
+}
+
+/// Whether the control is a number and nothing else, as those of a paginator are; days of a calendar stand in cells.
+fn is_number(descriptor: &Descriptor) -> bool {
+    let label = descriptor.label.trim();
+    let cell = descriptor.path.contains(">td>") || descriptor.role == "gridcell";
+    !label.is_empty() && label.chars().all(|c| c.is_ascii_digit()) && descriptor.role == "link" && !cell
 }
 
 fn jaccard(a: &[u32], b: &[u32]) -> f64 {
@@ -111,6 +121,9 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
                 | "list item"
         )
     };
+    if is_number(descriptor) {
+        return "Page number".to_owned();
+    }
     let member_low = member.to_lowercase();
     // A schema type is written with a capital: the site itself says what it repeats.
     if sketch.member.starts_with(char::is_uppercase) && !product {

@@ -1,226 +1,142 @@
-//! Which control is it? Exact keys first, then a weighted score with threshold and margin: a wrong merge is worse than a split.
+//! Which control is it? Exact keys first, then the evidence, with threshold and margin: a wrong merge is worse than a split.
 
-use convizit_model::{Descriptor, ElementId};
-use serde::{Deserialize, Serialize};
+use convizit_model::{Descriptor, ElementId, GroupId};
 use serde_json::Value;
 
-use crate::naming::words;
-use crate::registry::{ELEMENTS, Registry, hash};
+use crate::naming::evidence;
+use crate::naming::features::{Features, is_generated, key_label};
+use crate::registry::{ELEMENTS, Registry, hash, hash_numbers};
 
-/// A match needs this score …
-const THRESHOLD: f64 = 0.80;
-/// … and this distance to the second best (start values of the naming reference, section 5).
-const MARGIN: f64 = 0.08;
-/// Elements that are scored for one unknown control at most, newest first.
-const SCORED: usize = 300;
+/// Log-odds that a match needs (a probability of .88), …
+const THRESHOLD: f64 = 2.0;
+/// … and by how much the second best must be behind.
+const MARGIN: f64 = 0.5;
+/// Elements that are compared with one unknown control at most.
+const COMPARED: usize = 64;
 
-/// What a control is recognised by, hashed where only equality counts.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Features {
-    /// `role tag`.
-    kind: u64,
-    label: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    words: Vec<u32>,
-    name: u64,
-    author: u64,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    classes: Vec<u32>,
-    href: u64,
-    path: Vec<u32>,
-    landmark: u64,
-    section: u64,
-    group: u64,
-    icon: u64,
+/// By what a control is found without comparing, strongest first.
+pub(crate) struct Keys {
+    /// K1 and K2: the author's own id; role, label, surroundings and group.
+    pub(crate) exact: Vec<u64>,
+    /// K3, free of language: role, address, stable attributes, landmark, path; 0 where a control has nothing of its own,
+    /// since without text it would not be told from its neighbours.
+    pub(crate) structure: u64,
 }
 
-fn text_hash(purpose: &str, text: &str) -> u64 {
-    if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) }
-}
-
-fn word_hash(text: &str) -> u32 {
-    // Folded: within one element's few words 32 bits do not collide.
-    u32::try_from(hash(&["word", text]) >> 32).unwrap_or(0)
-}
-
-/// Whether a build or a database made this text: three digits in a row, or letters and digits mixed without vowels.
-fn is_generated(text: &str) -> bool {
-    let mut run = 0;
-    for c in text.chars() {
-        run = if c.is_ascii_digit() { run + 1 } else { 0 };
-        if run >= 3 {
-            return true;
-        }
-    }
-    let digits = text.chars().filter(char::is_ascii_digit).count();
-    let vowels = text.chars().filter(|c| "aeiouyAEIOUY".contains(*c)).count();
-    let letters = text.chars().filter(char::is_ascii_alphabetic).count();
-    text.contains(':') || (digits > 0 && letters >= 4 && vowels * 6 <= letters * 2 && digits * 2 >= vowels.max(1))
-}
-
-impl Features {
-    pub(crate) fn of(descriptor: &Descriptor, group: Option<convizit_model::GroupId>, is_item: bool) -> Self {
+impl Keys {
+    fn of(descriptor: &Descriptor, group: Option<GroupId>, is_item: bool) -> Self {
         let attribute = |key: &str| descriptor.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
-        let stable = |text: &'static str| Some(attribute(text)).filter(|text| !text.is_empty() && !is_generated(text));
-        let label = if is_item || descriptor.label_source == "fallback" {
-            String::new()
-        } else {
-            let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
-            let title = ["Product name", "Item name"]
-                .iter()
-                .find_map(|key| descriptor.properties.get(*key))
-                .and_then(Value::as_str);
-            let text = title
-                .filter(|title| title.len() > 2)
-                .map_or_else(|| template.clone(), |title| template.replace(title, " "));
-            words::without_numbers(&text).to_lowercase()
-        };
+        let stable = |key: &'static str| Some(attribute(key)).filter(|text| !text.is_empty() && !is_generated(text));
+        let text = |purpose: &str, text: &str| if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) };
+        let label = if is_item { 0 } else { text("label", &key_label(descriptor)) };
+        let kind = hash(&["kind", &descriptor.role, &descriptor.tag]);
+        let name = stable("name").map_or(0, |name| text("name", name));
         let author = ["data-testid", "data-qa", "data-cy", "data-test", "id", "itemprop"]
             .iter()
-            .find_map(|key| stable(key).map(|value| text_hash(key, value)))
+            .find_map(|key| stable(key).map(|value| text(key, value)))
             .unwrap_or(0);
         let landmark = descriptor.context.iter().find(|entry| {
             matches!(entry.kind.as_str(), "nav" | "header" | "footer" | "main" | "aside" | "dialog" | "search")
         });
+        let landmark = landmark.map_or(0, |entry| text("landmark", &entry.kind));
+        // In a record the nearest heading is the record's own title, which says nothing about the control.
+        let section = descriptor.context.iter().filter(|_| group.is_none());
         let section =
-            descriptor.context.iter().map(|entry| words::without_numbers(&entry.name)).find(|name| !name.is_empty());
-        // A section that is the record's own title says nothing about the control.
-        let section = section.filter(|_| group.is_none()).unwrap_or_default();
+            section.map(|entry| crate::naming::words::without_numbers(&entry.name)).find(|name| !name.is_empty());
+        let section = text("section", &section.unwrap_or_default().to_lowercase());
         let href = if is_item { String::new() } else { crate::scrub::template(attribute("href"), &[]) };
-        let mut classes: Vec<u32> =
-            attribute("class").split_whitespace().filter(|class| !is_generated(class)).map(word_hash).collect();
-        classes.sort_unstable();
-        classes.truncate(8);
-        let steps = descriptor.path.split('>').rev().take(8).map(|step| word_hash(step.trim()));
-        Self {
-            kind: hash(&["kind", &descriptor.role, &descriptor.tag]),
-            words: label.split(' ').filter(|word| !word.is_empty()).take(8).map(word_hash).collect(),
-            label: text_hash("label", &label),
-            name: stable("name").map_or(0, |name| text_hash("name", name)),
-            author,
-            classes,
-            href: text_hash("href", &href),
-            path: steps.collect(),
-            landmark: landmark.map_or(0, |entry| text_hash("landmark", &entry.kind)),
-            section: text_hash("section", &section.to_lowercase()),
-            group: group.map_or(0, |group| {
-                hash(&[
-                    "in group",
-                    &group.to_string(),
-                    descriptor.group.as_ref().map_or("", |sketch| sketch.path.as_str()),
-                    if is_item { "item" } else { "" },
-                ])
-            }),
-            icon: text_hash("icon", attribute("icon")),
+        let href = if href.starts_with("javascript") { 0 } else { text("href", &href) };
+        let icon = text("icon", attribute("icon"));
+        let group = group.map_or(0, |group| {
+            let path = descriptor.group.as_ref().map_or("", |sketch| sketch.path.as_str());
+            hash(&["in group", &group.to_string(), path, if is_item { "item" } else { "" }])
+        });
+        let path = text("path", &descriptor.path);
+        let mut exact = Vec::with_capacity(3);
+        if author != 0 && group == 0 {
+            exact.push(hash_numbers("k1", &[kind, author, name]));
         }
+        if label != 0 || group != 0 {
+            exact.push(hash_numbers("k2", &[kind, label, name, landmark, section, group]));
+        } else {
+            exact.push(hash_numbers("k3", &[kind, name, href, landmark, section, icon, path]));
+        }
+        let own = !is_item && (name != 0 || href != 0 || icon != 0);
+        let structure = [kind, author, name, href, landmark, icon, group, path];
+        Self { exact, structure: if own { hash_numbers("structure", &structure) } else { 0 } }
     }
-
-    /// K1 (author's own id), K2 (semantic), K3 (language-free), strongest first.
-    fn keys(&self) -> Vec<u64> {
-        use crate::registry::hash_numbers;
-        let mut keys = Vec::with_capacity(3);
-        if self.author != 0 && self.group == 0 {
-            keys.push(hash_numbers("k1", &[self.kind, self.author, self.name]));
-        }
-        if self.label != 0 || self.group != 0 {
-            keys.push(hash_numbers("k2", &[self.kind, self.label, self.name, self.landmark, self.section, self.group]));
-        }
-        // Without text only a control that has something of its own is told from its neighbours.
-        if self.label == 0 && self.group == 0 {
-            let path: Vec<u64> = self.path.iter().map(|step| u64::from(*step)).collect();
-            let own =
-                [self.kind, self.name, self.href, self.landmark, self.section, self.icon, hash_numbers("path", &path)];
-            keys.push(hash_numbers("k3", &own));
-        }
-        keys
-    }
-
-    /// Weighted mean over the fields that both sides have; a field of one side only counts 0.4 of its weight against.
-    pub(crate) fn score(&self, other: &Self) -> f64 {
-        let (mut sum, mut weights) = (0.0, 0.0);
-        let mut field = |weight: f64, a: bool, b: bool, similarity: f64| match (a, b) {
-            (true, true) => {
-                sum += weight * similarity;
-                weights += weight;
-            }
-            (false, false) => {}
-            _ => weights += 0.4 * weight,
-        };
-        let same = |equal: bool| if equal { 1.0 } else { 0.0 };
-        let label = if self.label == other.label { 1.0 } else { 0.9 * overlap(&self.words, &other.words) };
-        field(2.5, self.label != 0, other.label != 0, label);
-        field(1.5, self.name != 0, other.name != 0, same(self.name == other.name));
-        field(1.5, self.author != 0, other.author != 0, same(self.author == other.author));
-        field(1.25, !self.classes.is_empty(), !other.classes.is_empty(), overlap(&self.classes, &other.classes));
-        field(1.0, self.href != 0, other.href != 0, same(self.href == other.href));
-        field(1.5, true, true, same(self.kind == other.kind));
-        field(1.0, !self.path.is_empty(), !other.path.is_empty(), suffix(&self.path, &other.path));
-        field(0.5, self.landmark != 0, other.landmark != 0, same(self.landmark == other.landmark));
-        field(1.5, self.section != 0, other.section != 0, same(self.section == other.section));
-        field(0.5, self.icon != 0, other.icon != 0, same(self.icon == other.icon));
-        if weights == 0.0 || self.group != other.group {
-            // Another group, or another place in it, is another control.
-            return 0.0;
-        }
-        sum / weights
-    }
-}
-
-fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 {
-        return 0.0;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "at most a dozen words each")]
-    let share = part as f64 / whole as f64;
-    share
-}
-
-fn overlap(a: &[u32], b: &[u32]) -> f64 {
-    let both = a.iter().filter(|word| b.contains(word)).count();
-    ratio(both, a.len() + b.len() - both)
-}
-
-/// Paths are kept from the control outwards.
-fn suffix(a: &[u32], b: &[u32]) -> f64 {
-    let both = a.iter().zip(b).take_while(|(a, b)| a == b).count();
-    ratio(both, a.len().max(b.len()))
 }
 
 /// Finds or makes the identity of a control.
-pub(crate) fn resolve(registry: &mut Registry, features: Features, learn: bool) -> ElementId {
-    let keys = features.keys();
-    let exact = keys.iter().find_map(|key| registry.keys.get(key).copied());
-    let id = exact.or_else(|| best(registry, &features).map(|(id, _)| id));
-    match id {
+pub(crate) fn resolve(
+    registry: &mut Registry,
+    descriptor: &Descriptor,
+    language: &str,
+    group: Option<GroupId>,
+    is_item: bool,
+    learn: bool,
+) -> ElementId {
+    let keys = Keys::of(descriptor, group, is_item);
+    if let Some(id) = keys.exact.iter().find_map(|key| registry.keys.get(key).copied()) {
+        if learn {
+            registry.add_keys(id, &keys.exact);
+        }
+        return ElementId(id);
+    }
+    let features = Features::of(descriptor, language);
+    let known = translated(registry, &keys, &features).or_else(|| best(registry, &features));
+    match known {
         Some(id) => {
             if learn {
-                registry.add_keys(id, &keys);
+                registry.add_keys(id, &keys.exact);
             }
             ElementId(id)
         }
         None if learn && registry.elements.len() < ELEMENTS => registry.add_element(keys, features),
-        // Not remembered: the same control gets the same id from its own key.
-        None => ElementId(crate::registry::hash_numbers("element", &keys)),
+        // Not remembered: the same control gets the same id from its own keys.
+        None => ElementId(hash_numbers("element", &keys.exact)),
     }
 }
 
-fn best(registry: &Registry, features: &Features) -> Option<(u64, f64)> {
-    let ranked = rank(registry, features);
-    let (id, score) = *ranked.first()?;
-    let second = ranked.get(1).map_or(0.0, |(_, score)| *score);
-    (score >= THRESHOLD && score - second >= MARGIN).then_some((id, score))
+/// The one element of this structure, where the page speaks another language than when it was first seen.
+fn translated(registry: &Registry, keys: &Keys, features: &Features) -> Option<u64> {
+    let id = *registry.structures.get(&keys.structure).filter(|id| **id != 0)?;
+    let first = &registry.elements.get(&id)?.features;
+    (first.language != 0 && features.language != 0 && first.language != features.language).then_some(id)
 }
 
-/// Elements by score, best first.
-pub(crate) fn rank(registry: &Registry, features: &Features) -> Vec<(u64, f64)> {
-    let mut ranked: Vec<(u64, f64)> = registry
-        .order
-        .iter()
-        .rev()
-        .take(SCORED)
-        .filter_map(|id| registry.elements.get(id).map(|element| (*id, features.score(&element.features))))
-        .filter(|(_, score)| *score > 0.0)
+fn best(registry: &mut Registry, features: &Features) -> Option<u64> {
+    let candidates = registry.candidates(features, COMPARED);
+    let mut ranked: Vec<(u64, f64)> = candidates
+        .into_iter()
+        .filter_map(|id| registry.elements.get(&id).map(|element| (id, &element.features)))
+        .filter(|(_, known)| !elsewhere(features, known))
+        .map(|(id, known)| (id, evidence::log_odds(features, known, &*registry)))
         .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    let (id, odds) = *ranked.first()?;
+    let second = ranked.get(1).map_or(f64::MIN, |(_, odds)| *odds);
+    (odds >= THRESHOLD && odds - second >= MARGIN).then_some(id)
+}
+
+/// Whether two controls stand in sections that are called differently: "Learn more" in Pricing is not that in Features.
+fn elsewhere(a: &Features, b: &Features) -> bool {
+    let named = a.section != 0 && b.section != 0 && (a.language == b.language || a.language == 0 || b.language == 0);
+    named && !a.section_words.iter().any(|word| b.section_words.contains(word))
+}
+
+/// What `--known` registered, line for line, by how likely each is this control; best first.
+pub(crate) fn rank(registry: &mut Registry, descriptor: &Descriptor, language: &str) -> Vec<(String, u64, f64)> {
+    let features = Features::of(descriptor, language);
+    registry.index();
+    let mut ranked: Vec<(String, u64, f64)> = registry
+        .lines
+        .iter()
+        .map(|line| {
+            let odds = evidence::log_odds(&features, &line.features, &*registry);
+            (line.id.clone(), line.element, evidence::probability(odds))
+        })
+        .collect();
+    ranked.sort_by(|a, b| b.2.total_cmp(&a.2));
     ranked
 }

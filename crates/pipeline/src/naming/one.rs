@@ -3,7 +3,7 @@
 use convizit_model::{Descriptor, EventType, PageBlock, Properties, Timestamp, event};
 
 use crate::events::merge_properties;
-use crate::naming::{Features, identity, name_of, resolve, words};
+use crate::naming::{find_name, identity, resolve, words};
 use crate::registry::Registry;
 
 /// Candidates that `--rank` prints at most.
@@ -38,43 +38,48 @@ pub struct Candidate {
     pub score: f64,
 }
 
-/// Names one descriptor, registering it when `learn`, with candidates when `rank`. `id` is the line's id.
+/// What becomes of a line beside its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NameOptions {
+    /// The registry learns it.
+    pub learn: bool,
+    /// It is kept for the ranking of later lines.
+    pub keep: bool,
+    /// Its candidates among the kept lines are listed.
+    pub rank: bool,
+}
+
+/// Names one descriptor. `id` is the line's id.
 pub fn name_descriptor(
     registry: &mut Registry,
     id: &str,
     page: &PageBlock,
     descriptor: &Descriptor,
-    learn: bool,
-    rank: bool,
+    options: NameOptions,
 ) -> NamedDescriptor {
+    let mut descriptor = descriptor.clone();
+    crate::naming::complete_role(&mut descriptor);
+    let descriptor = &descriptor;
     let mut page = page.clone();
     if page.path.is_empty() {
         let tail = crate::scrub::host_of(&page.url).map_or(page.url.as_str(), |(_, tail)| tail);
         page.path = crate::scrub::path_template(tail.split(['?', '#']).next().unwrap_or_default());
     }
-    let candidates = rank.then(|| {
-        let mut scratch = registry.clone();
-        let group = crate::naming::groups_of(&mut scratch, descriptor);
-        let features = Features::of(descriptor, group, crate::naming::is_item(descriptor));
-        identity::rank(registry, &features)
+    let candidates = options.rank.then(|| {
+        identity::rank(registry, descriptor, &page.language)
             .into_iter()
             .take(CANDIDATES)
-            .map(|(element, score)| Candidate {
-                id: registry.line_of(element).unwrap_or_default().to_owned(),
+            .map(|(id, element, score)| Candidate {
+                id,
                 element: convizit_model::ElementId(element).to_string(),
                 score,
             })
             .collect()
     });
-    // What is not to be learned is named on a copy, so that the next line finds the registry as it was.
-    let mut scratch;
-    let registry = if learn {
-        registry
-    } else {
-        scratch = registry.clone();
-        &mut scratch
-    };
-    let resolved = resolve(registry, descriptor, learn);
+    let resolved = resolve(registry, descriptor, &page.language, options.learn);
+    if options.keep {
+        registry.keep_line(id, resolved.element.0, crate::naming::Features::of(descriptor, &page.language));
+    }
     let properties = merge_properties(Some(descriptor), &page, &Properties::new());
     // A click is what the face names; a control that only changes is named as a change.
     let kind = match descriptor.tag.as_str() {
@@ -89,12 +94,12 @@ pub fn name_descriptor(
         }
         _ => EventType::Click,
     };
-    let name =
-        name_of(registry, kind, &page, Some((descriptor, &resolved)), &properties, None, Timestamp::from_millis(0));
-    let name = registry.name(name).map(|name| name.text.clone()).unwrap_or_default();
-    if learn {
-        registry.set_line(resolved.element.0, id);
+    let control = Some((descriptor, &resolved));
+    let name = find_name(registry, kind, &page, control, &properties, None);
+    if options.learn && registry.name(name.id).is_none() {
+        registry.add_name(name.id, name.owner, name.text.clone(), Timestamp::from_millis(0));
     }
+    let name = name.text;
     let name_source = if resolved.is_item {
         "group"
     } else if descriptor.label.is_empty() || descriptor.label_source == "fallback" {

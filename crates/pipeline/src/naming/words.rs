@@ -272,6 +272,141 @@ pub(crate) fn is_action(label: &str) -> bool {
     })
 }
 
+/// Words that lead to the next or the previous page or slide, as whole labels begin or end with them.
+const NEXT: &[&str] = &[
+    "next",
+    "newer",
+    "forward",
+    "suivant",
+    "suivante",
+    "siguiente",
+    "próximo",
+    "próxima",
+    "proximo",
+    "proxima",
+    "seguinte",
+    "weiter",
+    "nächste",
+    "nächster",
+    "volgende",
+    "verder",
+    "successivo",
+    "successiva",
+    "avanti",
+    "dalej",
+    "następna",
+    "następny",
+    "następne",
+    "след",
+    "следующая",
+    "следующий",
+    "вперед",
+    "вперёд",
+    "далее",
+    "дальше",
+    "наступна",
+    "další",
+    "následující",
+    "nästa",
+    "næste",
+    "neste",
+    "seuraava",
+    "sonraki",
+    "ileri",
+    "επόμενη",
+    "επόμενο",
+    "következő",
+    "următor",
+    "următoarea",
+    "التالي",
+    "הבא",
+    "次",
+    "次へ",
+    "次のページ",
+    "下一页",
+    "下一頁",
+    "下页",
+    "다음",
+];
+const PREVIOUS: &[&str] = &[
+    "previous",
+    "prev",
+    "older",
+    "back",
+    "précédent",
+    "précédente",
+    "precedent",
+    "anterior",
+    "zurück",
+    "vorherige",
+    "vorheriger",
+    "vorige",
+    "precedente",
+    "indietro",
+    "poprzednia",
+    "poprzedni",
+    "poprzednie",
+    "wstecz",
+    "пред",
+    "предыдущая",
+    "предыдущий",
+    "назад",
+    "попередня",
+    "předchozí",
+    "föregående",
+    "forrige",
+    "edellinen",
+    "önceki",
+    "geri",
+    "προηγούμενη",
+    "προηγούμενο",
+    "előző",
+    "anteriorul",
+    "السابق",
+    "הקודם",
+    "前",
+    "前へ",
+    "前のページ",
+    "上一页",
+    "上一頁",
+    "上页",
+    "이전",
+];
+
+/// Whether a control leads on or back, by its words or by an arrow: such a control is no item of the list that it pages.
+/// The name of one that says no word: "Next page", "Previous page".
+pub(crate) fn direction(descriptor: &convizit_model::Descriptor) -> Option<&'static str> {
+    let label = descriptor.label.trim();
+    let arrow = |signs: &str| !label.is_empty() && label.chars().all(|c| signs.contains(c) || c.is_whitespace());
+    if arrow("›»>→▶►❯⟩") {
+        return Some("Next page");
+    }
+    if arrow("‹«<←◀◄❮⟨") {
+        return Some("Previous page");
+    }
+    let mut words: Vec<String> =
+        label.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let nameless = label.is_empty() || descriptor.label_source == "fallback";
+    if nameless {
+        // Only its author's words are left.
+        words = ["class", "rel", "id", "name"]
+            .iter()
+            .filter_map(|key| descriptor.attributes.get(*key).and_then(serde_json::Value::as_str))
+            .flat_map(|text| text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>())
+            .collect();
+    }
+    let says = |list: &[&str]| {
+        let mut ends = words.first().into_iter().chain(words.last());
+        let few = words.len() <= 4 && ends.any(|word| list.contains(&word.as_str()));
+        few || (nameless && words.iter().any(|word| list.contains(&word.as_str())))
+    };
+    match (says(NEXT), says(PREVIOUS)) {
+        (true, false) => Some("Next page"),
+        (false, true) => Some("Previous page"),
+        _ => None,
+    }
+}
+
 /// A text without numbers, prices and brackets left empty by them.
 pub(crate) fn without_numbers(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use convizit_model::{Descriptor, PageBlock};
-use convizit_pipeline::{NamedDescriptor, Registry, name_descriptor, scrub_text};
+use convizit_pipeline::{NameOptions, NamedDescriptor, Registry, name_descriptor, scrub_text};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,15 +42,17 @@ impl Name {
             let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let name = path.display().to_string();
             for_each(BufReader::new(file), &name, |line: Line| {
-                name_descriptor(&mut registry, &text_of(&line.id), &line.page, &line.descriptor, true, false);
+                let options = NameOptions { learn: true, keep: self.rank, rank: false };
+                name_descriptor(&mut registry, &text_of(&line.id), &line.page, &line.descriptor, options);
                 Ok(())
             })?;
         }
         let mut out = BufWriter::new(std::io::stdout().lock());
         let learn = self.known.is_none();
+        let options = NameOptions { learn, keep: learn && self.rank, rank: self.rank };
         for_each(std::io::stdin().lock(), "standard input", |line: Line| {
             let id = text_of(&line.id);
-            let named = name_descriptor(&mut registry, &id, &line.page, &line.descriptor, learn, self.rank);
+            let named = name_descriptor(&mut registry, &id, &line.page, &line.descriptor, options);
             serde_json::to_writer(&mut out, &Answer { id: &line.id, named })?;
             Ok(out.write_all(b"\n")?)
         })?;
