@@ -132,12 +132,8 @@ function paged(selectors) {
   const others = [...of.PREV, ...of.NEXT];
   const links = of.PAGE.filter((el) => !others.includes(el));
   const control = (el) => el.closest("a,button") ?? el.querySelector("a,button") ?? el;
-  const groups = links.map((el) => convizitGroup(control(el)));
-  const first = groups[0];
-  const together = links.length > 0 && groups.every((group) => group && group.items.length === first.items.length && group.items[0] === first.items[0]);
-  const free = !first || others.every((el) => !first.items.some((item) => item.contains(el) || el.contains(item)));
   const show = (el) => ({ html: el.outerHTML.slice(0, 300), descriptor: convizitDescribe(control(el)), word: el.textContent });
-  return { links: links.length, together, free, html: links[0]?.parentElement?.parentElement?.outerHTML.slice(0, 600), next: of.NEXT.slice(0, 1).map(show), prev: of.PREV.slice(0, 1).map(show) };
+  return { links: links.map((el) => convizitDescribe(control(el))), others: others.map((el) => convizitDescribe(control(el))), html: links[0]?.parentElement?.parentElement?.outerHTML.slice(0, 600), next: of.NEXT.slice(0, 1).map(show), prev: of.PREV.slice(0, 1).map(show) };
 }
 
 const WORD = /next|prev|older|newer|back|forward|suivant|précédent|precedent|siguiente|anterior|próxim|proxim|weiter|zurück|nächste|vorherige|volgende|vorige|след|пред|вперед|назад|дальше|далее|successiv|precedente|dalej|następn|poprzedn|次|前|下一|上一|下页|上页|다음|이전|sonraki|önceki|později|další|předchozí|nästa|föregående|наступн|попередн/i;
@@ -162,11 +158,16 @@ export async function m2b({ root, browser, each, fails, binary, quick }) {
       }
     },
     (row, found) => {
-      if (row.PAGE && found.links) {
+      if (row.PAGE && found.links.length) {
         total.pages++;
-        const right = found.together && found.free;
+        // Above and below a list stand two paginators: it is the product's group that has to be one.
+        const all = [...found.links, ...found.others].map((descriptor, id) => ({ id, descriptor: descriptor ?? {} }));
+        const groups = name(binary, all).map(({ group }) => group?.id);
+        const pages = new Set(groups.slice(0, found.links.length));
+        const together = pages.size === 1 && groups[0] !== undefined;
+        const right = together && groups.slice(found.links.length).every((id) => !pages.has(id));
         total.right += right;
-        if (!right) fails("M2b group", { page: row.id, html: found.html, expected: `one group of ${found.links} page links`, got: found.together ? "one, with next or previous in it" : "several groups" });
+        if (!right) fails("M2b group", { page: row.id, html: found.html, expected: `one group of ${found.links.length} page links`, got: together ? "one, with next or previous in it" : "several groups" });
       }
       for (const { html, descriptor } of [...found.next, ...found.prev]) {
         total.links++;

@@ -9,7 +9,8 @@ const INPUTS = { submit: "button", button: "button", reset: "button", image: "bu
 
 /** An element of similo.jsonl as a descriptor. */
 function descriptorOf(element) {
-  const { tag, type = "", href, is_button } = element;
+  const { type = "", href, is_button } = element;
+  const tag = element.tag.toLowerCase();
   const input = tag === "input";
   const role = input ? (INPUTS[type] ?? "textbox") : is_button === "yes" || is_button === "true" ? (ROLES[tag] ?? "button") : (ROLES[tag] ?? "");
   const label = [element.visible_text, element.text, /button|submit|reset/.test(type) ? element.value : "", element.title, element.placeholder].find((text) => text?.trim()) ?? "";
@@ -17,7 +18,7 @@ function descriptorOf(element) {
   for (const key of ["id", "class", "name", "href", "type", "title", "placeholder", "value"]) if (element[key]) attributes[key] = element[key];
   if (input) delete attributes.value;
   if (href) attributes.href = href;
-  const steps = element.xpath.replace(/\[\d+\]/g, "").split("/").filter(Boolean);
+  const steps = element.xpath.replace(/\*\[local-name\(\) = "(\w+)"\]/g, "$1").replace(/\[\d+\]/g, "").split("/").filter(Boolean);
   return {
     role,
     label: label.replace(/\s+/g, " ").trim().slice(0, 120),
@@ -27,7 +28,7 @@ function descriptorOf(element) {
     group: null,
     properties: {},
     attributes,
-    path: steps.slice(-12).join(">"),
+    path: steps.join(">"),
   };
 }
 
@@ -100,8 +101,10 @@ function withoutIds(wanted) {
   const golds = new Map(wanted.map((id) => [known.get(id), id]).filter(([el]) => el));
   // Names by labelledby and labels for fields go by ids: they are read before ids are hidden.
   const field = (el) => el.matches("input:not([type=button],[type=submit],[type=reset],[type=image]),select,textarea");
-  const controls = [...document.querySelectorAll("a[href],button,input:not([type=hidden]),select,textarea,summary,form,[role=button],[role=link],[role=tab],[role=menuitem],[onclick]")];
-  const all = [...new Set([...controls, ...golds.keys()])];
+  const control = "a[href],button,input:not([type=hidden]),select,textarea,summary,form,[role=button],[role=link],[role=tab],[role=menuitem],[onclick]";
+  const controls = [...document.querySelectorAll(control)];
+  // What lies inside a control is that control: its description is the same, and none could tell them apart.
+  const all = [...new Set([...controls, ...golds.keys()])].filter((el) => controls.includes(el) || !el.closest(control.replace("form,", "")));
   const out = all.map((el, at) => {
     const descriptor = convizitDescribe(el, field(el) || el.localName === "form" ? "change" : "click");
     if (!descriptor) return null;
@@ -112,7 +115,7 @@ function withoutIds(wanted) {
   return out.filter(Boolean);
 }
 
-const generated = (id) => /\d{3}|[0-9a-f]{12}|^(yui|ext-|ctl|gwt|ember|react|ui-id|jQuery)/i.test(id);
+const generated = (id) => /\d{3}|[0-9a-f]{12}|^(yui|ext-|ctl|gwt|ember|react|ui-id|jQuery)|auto-?id/i.test(id);
 
 /** Finds elements of page a on page b; `pairs` are ids that both have. */
 async function across({ browser, binary, a, b, pairs }) {
