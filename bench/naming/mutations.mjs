@@ -89,7 +89,7 @@ function mutated({ kinds, seed }) {
     const at = el[stamp];
     if (!at || out.some((other) => other.at === at)) continue;
     const descriptor = convizitDescribe(el, el.matches("input:not([type=button],[type=submit],[type=reset],[type=image]),select,textarea") ? "change" : "click");
-    if (descriptor) out.push({ at, descriptor });
+    if (descriptor) out.push({ at, descriptor, page: { language: document.documentElement.lang || "en" } });
   }
   return out;
 }
@@ -114,7 +114,7 @@ export async function m6({ root, browser, binary, each, fails, quick }) {
       }
     };
     const before = await read([], 1);
-    const known = before.map(({ at, descriptor }) => ({ id: at, descriptor }));
+    const known = before.map(({ at, page, descriptor }) => ({ id: at, page, descriptor }));
     if (!known.length) return { rows: [], merged: 0, told: 0 };
     const first = new Map(name(binary, known).map((answer) => [answer.id, answer]));
     let seed = [...id].reduce((sum, c) => (Math.imul(sum, 31) + c.charCodeAt(0)) >>> 0, 7);
@@ -123,7 +123,7 @@ export async function m6({ root, browser, binary, each, fails, quick }) {
     const rows = [];
     for (const [kind, kinds] of runs) {
       const after = await read(kinds, seed);
-      const answers = after.length ? name(binary, after.map(({ at, descriptor }) => ({ id: at, descriptor })), { known }) : [];
+      const answers = after.length ? name(binary, after.map(({ at, page, descriptor }) => ({ id: at, page, descriptor })), { known }) : [];
       const wrong = answers.filter((answer) => first.get(answer.id) && first.get(answer.id).element !== answer.element);
       const shown = wrong.slice(0, 2).map(({ id }) => ({ before: before.find(({ at }) => at === id).descriptor, after: after.find(({ at }) => at === id).descriptor }));
       rows.push({ kind, kinds, all: answers.length, same: answers.length - wrong.length, named: answers.filter((answer) => first.get(answer.id)?.name === answer.name).length, shown });

@@ -173,7 +173,8 @@ export const sketchOf = (group: Group, control: Element) => {
     length: group._members.length,
     signature: signature.sort((a, b) => a - b).slice(0, 32),
     container: containerName(group),
-    member: memberName(record[0]!),
+    // The first one speaks for all: the group is the same wherever it is clicked.
+    member: memberName(group._members[0]![0]!),
     path: steps.join(">"),
   };
 };

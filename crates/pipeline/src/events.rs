@@ -32,7 +32,7 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
     if let Some(descriptor) = &mut wire.descriptor {
         naming::complete_role(descriptor);
     }
-    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, &block.language, true));
+    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, block, true));
     let mut properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
     if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved)
         && resolved.is_item

@@ -7,6 +7,8 @@ mod groups;
 mod identity;
 mod one;
 mod role;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub(crate) use evidence::Rarity;
@@ -30,11 +32,11 @@ pub(crate) struct Resolved {
 }
 
 /// Finds or makes the identities of a control and its group.
-pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, language: &str, learn: bool) -> Resolved {
-    let group = groups::resolve(registry, descriptor, learn);
+pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, page: &PageBlock, learn: bool) -> Resolved {
+    let group = groups::resolve(registry, descriptor, &page.language, learn);
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
-    Resolved { element: identity::resolve(registry, descriptor, language, id, is_item, learn), group, is_item }
+    Resolved { element: identity::resolve(registry, descriptor, page, id, is_item, learn), group, is_item }
 }
 
 /// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the

@@ -70,6 +70,14 @@ pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) container: String,
     pub(crate) member: String,
+    #[serde(default)]
+    pub(crate) landmark: String,
+    /// The tags above its members, hashed: it only decides between groups that are equally alike.
+    #[serde(default)]
+    pub(crate) place: u64,
+    /// Of the page where it was first seen.
+    #[serde(default)]
+    pub(crate) language: String,
     pub(crate) signature: Vec<u32>,
     /// Further exact keys under which it was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

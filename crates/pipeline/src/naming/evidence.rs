@@ -60,8 +60,12 @@ pub(crate) fn log_odds(a: &Features, b: &Features, rarity: &impl Rarity) -> f64 
     let same_label = a.label == b.label;
     // Texts of two languages differ always: that says nothing.
     let translated = !same_label && a.language != 0 && b.language != 0 && a.language != b.language;
-    if !translated {
-        field(&LABEL, a.label != 0, b.label != 0, if same_label { 1.0 } else { dice(&a.letters, &b.letters) });
+    let likeness = if same_label { 1.0 } else { dice(&a.letters, &b.letters) };
+    if translated {
+        // What does look alike is a word of both: a brand, a loan.
+        field(&Weight { both: 0.0, one: 0.0, ..LABEL }, a.label != 0, b.label != 0, likeness);
+    } else {
+        field(&LABEL, a.label != 0, b.label != 0, likeness);
         field(&WORDS, !a.words.is_empty(), !b.words.is_empty(), contained(&a.words, &b.words, rarity));
         field(
             &SECTION,
@@ -127,7 +131,7 @@ fn common<T: Ord + Copy>(a: &[T], b: &[T], mut each: impl FnMut(T)) {
     }
 }
 
-fn dice(a: &[u16], b: &[u16]) -> f64 {
+pub(crate) fn dice(a: &[u16], b: &[u16]) -> f64 {
     let mut both = 0;
     common(a, b, |_| both += 1);
     ratio(2 * both, a.len() + b.len())

@@ -3,6 +3,7 @@
 use convizit_model::{Descriptor, GroupSketch};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
 
 use crate::naming::words;
 use crate::registry::hash;
@@ -16,7 +17,6 @@ const LABEL: usize = 80;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Features {
-    pub(crate) role: u32,
     pub(crate) tag: u32,
     /// The label's words, in order, as one.
     pub(crate) label: u32,
@@ -96,8 +96,11 @@ fn identifier_words(text: &str) -> Vec<String> {
     out
 }
 
+/// Words as they are compared: in lower case, without accents.
 fn spoken_words(text: &str) -> Vec<String> {
-    text.split(|c: char| !c.is_alphanumeric())
+    let plain: String = text.nfkd().filter(|c| !is_combining_mark(*c)).collect();
+    plain
+        .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty() && !word.chars().all(char::is_numeric))
         .map(str::to_lowercase)
         .take(MOST)
@@ -142,10 +145,16 @@ fn step(text: &str) -> &str {
         .unwrap_or_else(|| text.split('[').next().unwrap_or_default())
 }
 
+/// The tag, or what it does where pages change one for another: links and buttons are pressed.
+fn kind_of_tag(descriptor: &Descriptor) -> String {
+    let pressed = matches!(descriptor.role.as_str(), "link" | "button");
+    if pressed { "press".to_owned() } else { descriptor.tag.to_lowercase() }
+}
+
 const LANDMARKS: [&str; 6] = ["dialog", "footer", "header", "aside", "nav", "main"];
 
 impl Features {
-    pub(crate) fn of(descriptor: &Descriptor, language: &str) -> Self {
+    pub(crate) fn of(descriptor: &Descriptor, section: &str, language: &str) -> Self {
         let attribute = |key: &str| descriptor.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         let stable = |key: &str| Some(attribute(key)).filter(|text| !is_generated(text)).unwrap_or_default();
         let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
@@ -183,8 +192,7 @@ impl Features {
             .filter(|text| !text.is_empty())
             .collect();
         let holds = |kind: &str| kinds.contains(&kind) || steps.iter().any(|step| step == kind);
-        let section = descriptor.context.iter().find(|entry| !entry.name.is_empty());
-        let section = section.map(|entry| spoken_words(&entry.name)).unwrap_or_default();
+        let section = spoken_words(section);
         let mut data: Vec<(u32, u32)> = descriptor
             .attributes
             .iter()
@@ -194,8 +202,7 @@ impl Features {
             .collect();
         data.sort_unstable();
         Self {
-            role: short(&descriptor.role),
-            tag: short(&descriptor.tag.to_lowercase()),
+            tag: short(&kind_of_tag(descriptor)),
             letters: letters(&label),
             label: short(&label),
             name: short(stable("name")),

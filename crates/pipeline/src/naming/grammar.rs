@@ -143,7 +143,7 @@ fn without_item_texts(label: &str, descriptor: &Descriptor, page: &PageBlock) ->
 }
 
 /// A section's name, unless it is the item's own text: a product's title heads its page and its card.
-fn section_of(name: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
+pub(crate) fn section_of(name: &str, descriptor: &Descriptor, page: &PageBlock) -> String {
     let own = ["Product name", "Item name"]
         .iter()
         .flat_map(|key| [descriptor.properties.get(*key), page.product.get(*key)])

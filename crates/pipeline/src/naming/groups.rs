@@ -11,9 +11,17 @@ const GROUPS: usize = 5_000;
 const COMPARED: usize = 400;
 /// Share of equal hashes at which two signatures are those of one group.
 const SAME: f64 = 0.7;
+/// The share that it takes where member or container are called otherwise.
+const ALIKE: f64 = 0.9;
 
-/// Finds or makes the group of a control.
-pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: bool) -> Option<event::Group> {
+/// Finds or makes the group of a control: known by container, landmark, member and signature, or else the only one that is
+/// alike enough. What its members are called by their classes, a build may change; how its container is called, a language does.
+pub(crate) fn resolve(
+    registry: &mut Registry,
+    descriptor: &Descriptor,
+    language: &str,
+    learn: bool,
+) -> Option<event::Group> {
     let sketch = descriptor.group.as_ref()?;
     if sketch.length < 2 || sketch.position == 0 {
         return None;
@@ -21,27 +29,30 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: b
     // Page numbers above and below a list are one group, whatever heads them and whichever is marked as the current one.
     let numbers = is_number(descriptor);
     let container = if numbers { "#".to_owned() } else { words::without_numbers(&sketch.container) };
-    let member = if numbers { "" } else { sketch.member.as_str() };
+    let member = if numbers || is_hash(&sketch.member) { "" } else { sketch.member.as_str() };
+    let landmark = if numbers { "" } else { landmark(descriptor) };
+    let seen = registry::Group {
+        name: String::new(),
+        container: container.to_lowercase(),
+        member: member.to_owned(),
+        landmark: landmark.to_owned(),
+        place: hash(&["place", descriptor.path.strip_suffix(sketch.path.as_str()).unwrap_or(&descriptor.path)]),
+        language: language.split(['-', '_']).next().unwrap_or_default().to_lowercase(),
+        signature: sketch.signature.clone(),
+        keys: Vec::new(),
+    };
     let signature: Vec<String> = sketch.signature.iter().map(u32::to_string).collect();
-    let exact = hash(&["group", &container.to_lowercase(), member, &signature.join(",")]);
+    let exact = hash(&["group", &seen.container, member, landmark, &signature.join(",")]);
     let known = registry
         .group_keys
         .get(&exact)
         .copied()
         .or_else(|| registry.groups.contains_key(&exact).then_some(exact))
-        .or_else(|| similar(registry, &container, member, sketch));
+        .or_else(|| similar(registry, &seen));
     let id = match known {
         Some(id) => id,
         None if learn && registry.groups.len() < GROUPS => {
-            let name = name(descriptor, sketch, &container);
-            let group = registry::Group {
-                name,
-                container: container.to_lowercase(),
-                member: member.to_owned(),
-                signature: sketch.signature.clone(),
-                keys: Vec::new(),
-            };
-            registry.add_group(exact, group).0
+            registry.add_group(exact, registry::Group { name: name(descriptor, sketch, &container), ..seen }).0
         }
         None => exact,
     };
@@ -53,20 +64,52 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, learn: b
     Some(event::Group { id: GroupId(id), name, position: sketch.position, length: sketch.length })
 }
 
-fn similar(registry: &Registry, container: &str, member: &str, sketch: &GroupSketch) -> Option<u64> {
-    let container = container.to_lowercase();
+fn landmark(descriptor: &Descriptor) -> &str {
+    let kinds = descriptor.context.iter().map(|entry| entry.kind.as_str());
+    kinds
+        .into_iter()
+        .find(|kind| matches!(*kind, "nav" | "header" | "footer" | "aside" | "dialog" | "main"))
+        .unwrap_or("")
+}
+
+/// The most alike group, unless two are equally so.
+fn similar(registry: &Registry, seen: &registry::Group) -> Option<u64> {
+    let translated = |group: &registry::Group| {
+        !group.language.is_empty() && !seen.language.is_empty() && group.language != seen.language
+    };
     let mut best: Option<(f64, u64)> = None;
+    let mut tied = false;
     for (id, group) in registry.groups.iter().take(COMPARED) {
-        if group.container != container || group.member != member {
+        let same_member = group.member == seen.member;
+        // A tag says nothing against a class that is gone.
+        let renamed = is_tag(&group.member) || is_tag(&seen.member);
+        if group.landmark != seen.landmark
+            || !(group.container == seen.container || translated(group))
+            || !(same_member || renamed)
+        {
             continue;
         }
-        let share = jaccard(&group.signature, &sketch.signature);
-        // The smaller id wins a tie, so that the order of a map decides nothing.
-        if share >= SAME && best.is_none_or(|(score, other)| share > score || (share >= score && *id < other)) {
-            best = Some((share, *id));
+        let share = jaccard(&group.signature, &seen.signature);
+        if share < if same_member && group.container == seen.container { SAME } else { ALIKE } {
+            continue;
+        }
+        let share = share + if same_member { 1.0 } else { 0.0 } + if group.place == seen.place { 0.5 } else { 0.0 };
+        match best {
+            Some((score, _)) if score > share => {}
+            Some((score, _)) if score >= share => tied = true,
+            _ => (best, tied) = (Some((share, *id)), false),
         }
     }
-    best.map(|(_, id)| id)
+    best.filter(|_| !tied).map(|(_, id)| id)
+}
+
+/// Whether a build made this class word: hardly a vowel, or an inner capital and few of them (naming reference, section 2).
+fn is_hash(word: &str) -> bool {
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    let vowels = word.chars().filter(|c| "aeiouyAEIOUY".contains(*c)).count();
+    let inner = word.chars().skip(1).zip(word.chars()).any(|(c, before)| c.is_uppercase() && before.is_lowercase());
+    let apart = word.contains(['-', '_']);
+    word.is_ascii() && !apart && letters >= 4 && (vowels == 0 || (inner && vowels * 6 <= letters * 2))
 }
 
 /// Whether the control is a number and nothing else, as those of a paginator are; days of a calendar stand in cells.
@@ -89,7 +132,7 @@ fn jaccard(a: &[u32], b: &[u32]) -> f64 {
 
 /// Group label, first that exists: schema type or readable member word, container in the singular, "List item".
 fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> String {
-    let member = words::readable(&sketch.member);
+    let member = if is_hash(&sketch.member) { String::new() } else { words::readable(&sketch.member) };
     let product =
         descriptor.properties.contains_key("Product price") || descriptor.properties.contains_key("Product name");
     let role = match descriptor.role.as_str() {
@@ -99,28 +142,6 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
         "radio" => Some("Option"),
         _ => None,
     };
-    let tag = |word: &str| {
-        matches!(
-            word,
-            "li" | "div"
-                | "tr"
-                | "a"
-                | "article"
-                | "td"
-                | "option"
-                | "button"
-                | "span"
-                | "section"
-                | "item"
-                | "card"
-                | "dt"
-                | "dd"
-                | "label"
-                | "input"
-                | "p"
-                | "list item"
-        )
-    };
     if is_number(descriptor) {
         return "Page number".to_owned();
     }
@@ -129,7 +150,7 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
     if sketch.member.starts_with(char::is_uppercase) && !product {
         return words::sentence(&member);
     }
-    if product && (tag(&member_low) || !member_low.contains(' ')) {
+    if product && (is_tag(&member_low) || !member_low.contains(' ')) {
         return "Product card".to_owned();
     }
     if product {
@@ -141,7 +162,7 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
         return words::sentence(&format!("{} {}", words::singular(container), role.to_lowercase()));
     }
     let in_menu = descriptor.context.first().is_some_and(|entry| entry.kind == "nav");
-    if in_menu && tag(&member_low) {
+    if in_menu && is_tag(&member_low) {
         return if container.is_empty() {
             "Menu item".to_owned()
         } else {
@@ -153,7 +174,7 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
         let one = singular != container || singular.to_lowercase().ends_with("item");
         return words::sentence(&if one { singular } else { format!("{container} item") });
     }
-    if !member.is_empty() && !tag(&member_low) {
+    if !member.is_empty() && !is_tag(&member_low) {
         return words::sentence(&member);
     }
     if let Some(role) = role {
@@ -168,4 +189,29 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
             None => "List item".to_owned(),
         },
     }
+}
+
+/// Whether a member is called by nothing but its tag, or by a word that says no more.
+fn is_tag(word: &str) -> bool {
+    matches!(
+        word,
+        "" | "li"
+            | "div"
+            | "tr"
+            | "a"
+            | "article"
+            | "td"
+            | "option"
+            | "button"
+            | "span"
+            | "section"
+            | "item"
+            | "card"
+            | "dt"
+            | "dd"
+            | "label"
+            | "input"
+            | "p"
+            | "list item"
+    )
 }

@@ -1,10 +1,11 @@
 //! Which control is it? Exact keys first, then the evidence, with threshold and margin: a wrong merge is worse than a split.
 
-use convizit_model::{Descriptor, ElementId, GroupId};
+use convizit_model::{Descriptor, ElementId, GroupId, PageBlock};
 use serde_json::Value;
 
 use crate::naming::evidence;
 use crate::naming::features::{Features, is_generated, key_label};
+use crate::naming::grammar::section_of;
 use crate::registry::{ELEMENTS, Registry, hash, hash_numbers};
 
 /// Log-odds that a match needs (a probability of .88), …
@@ -24,26 +25,31 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn of(descriptor: &Descriptor, group: Option<GroupId>, is_item: bool) -> Self {
+    fn of(descriptor: &Descriptor, section: &str, group: Option<GroupId>, is_item: bool) -> Self {
         let attribute = |key: &str| descriptor.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         let stable = |key: &'static str| Some(attribute(key)).filter(|text| !text.is_empty() && !is_generated(text));
         let text = |purpose: &str, text: &str| if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) };
         let label = if is_item { 0 } else { text("label", &key_label(descriptor)) };
         let kind = hash(&["kind", &descriptor.role, &descriptor.tag]);
         let name = stable("name").map_or(0, |name| text("name", name));
+        // In a record an id is numbered on: `buy-1`, `buy-2` are one button.
+        let own = |value: &str| {
+            if group.is_some() {
+                value.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned()
+            } else {
+                value.to_owned()
+            }
+        };
         let author = ["data-testid", "data-qa", "data-cy", "data-test", "id", "itemprop"]
             .iter()
-            .find_map(|key| stable(key).map(|value| text(key, value)))
+            .find_map(|key| stable(key).map(|value| text(key, &own(value))))
             .unwrap_or(0);
         let landmark = descriptor.context.iter().find(|entry| {
             matches!(entry.kind.as_str(), "nav" | "header" | "footer" | "main" | "aside" | "dialog" | "search")
         });
         let landmark = landmark.map_or(0, |entry| text("landmark", &entry.kind));
         // In a record the nearest heading is the record's own title, which says nothing about the control.
-        let section = descriptor.context.iter().filter(|_| group.is_none());
-        let section =
-            section.map(|entry| crate::naming::words::without_numbers(&entry.name)).find(|name| !name.is_empty());
-        let section = text("section", &section.unwrap_or_default().to_lowercase());
+        let section = if group.is_none() { text("section", &section.to_lowercase()) } else { 0 };
         let href = if is_item { String::new() } else { crate::scrub::template(attribute("href"), &[]) };
         let href = if href.starts_with("javascript") { 0 } else { text("href", &href) };
         let icon = text("icon", attribute("icon"));
@@ -53,7 +59,7 @@ impl Keys {
         });
         let path = text("path", &descriptor.path);
         let mut exact = Vec::with_capacity(3);
-        if author != 0 && group == 0 {
+        if author != 0 {
             exact.push(hash_numbers("k1", &[kind, author, name]));
         }
         if label != 0 || group != 0 {
@@ -67,23 +73,31 @@ impl Keys {
     }
 }
 
+/// What the nearest section that has a name is called, without numbers; the title of the page's own item is no section's name,
+/// or each product's page would have buttons of its own.
+pub(crate) fn section(descriptor: &Descriptor, page: &PageBlock) -> String {
+    let names = descriptor.context.iter().map(|entry| section_of(&entry.name, descriptor, page));
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+}
+
 /// Finds or makes the identity of a control.
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
-    language: &str,
+    page: &PageBlock,
     group: Option<GroupId>,
     is_item: bool,
     learn: bool,
 ) -> ElementId {
-    let keys = Keys::of(descriptor, group, is_item);
+    let section = section(descriptor, page);
+    let keys = Keys::of(descriptor, &section, group, is_item);
     if let Some(id) = keys.exact.iter().find_map(|key| registry.keys.get(key).copied()) {
         if learn {
             registry.add_keys(id, &keys.exact);
         }
         return ElementId(id);
     }
-    let features = Features::of(descriptor, language);
+    let features = Features::of(descriptor, &section, &page.language);
     let known = translated(registry, &keys, &features).or_else(|| best(registry, &features));
     match known {
         Some(id) => {
@@ -110,7 +124,7 @@ fn best(registry: &mut Registry, features: &Features) -> Option<u64> {
     let mut ranked: Vec<(u64, f64)> = candidates
         .into_iter()
         .filter_map(|id| registry.elements.get(&id).map(|element| (id, &element.features)))
-        .filter(|(_, known)| !elsewhere(features, known))
+        .filter(|(_, known)| !contradict(features, known))
         .map(|(id, known)| (id, evidence::log_odds(features, known, &*registry)))
         .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -119,21 +133,35 @@ fn best(registry: &mut Registry, features: &Features) -> Option<u64> {
     (odds >= THRESHOLD && odds - second >= MARGIN).then_some(id)
 }
 
-/// Whether two controls stand in sections that are called differently: "Learn more" in Pricing is not that in Features.
-fn elsewhere(a: &Features, b: &Features) -> bool {
-    let named = a.section != 0 && b.section != 0 && (a.language == b.language || a.language == 0 || b.language == 0);
-    named && !a.section_words.iter().any(|word| b.section_words.contains(word))
+/// Likeness of two labels from which on they are one label, reworded.
+const REWORDED: f64 = 0.75;
+
+/// Whether nothing can make these one control: they stand in sections that are called differently ("Learn more" in Pricing is
+/// not that in Features), or they say something else and nothing of their own ties them ("Save" is not "Save as draft").
+fn contradict(a: &Features, b: &Features) -> bool {
+    if a.language != b.language && a.language != 0 && b.language != 0 {
+        return false;
+    }
+    let named = a.section != 0 && b.section != 0;
+    if named && !a.section_words.iter().any(|word| b.section_words.contains(word)) {
+        return true;
+    }
+    let other_words = a.label != b.label && evidence::dice(&a.letters, &b.letters) < REWORDED;
+    let tied = (a.name != 0 && a.name == b.name)
+        || (a.id != 0 && a.id == b.id)
+        || (!a.segments.is_empty() && a.segments == b.segments)
+        || a.data.iter().any(|value| b.data.contains(value));
+    other_words && !tied
 }
 
 /// What `--known` registered, line for line, by how likely each is this control; best first.
-pub(crate) fn rank(registry: &mut Registry, descriptor: &Descriptor, language: &str) -> Vec<(String, u64, f64)> {
-    let features = Features::of(descriptor, language);
+pub(crate) fn rank(registry: &mut Registry, features: &Features) -> Vec<(String, u64, f64)> {
     registry.index();
     let mut ranked: Vec<(String, u64, f64)> = registry
         .lines
         .iter()
         .map(|line| {
-            let odds = evidence::log_odds(&features, &line.features, &*registry);
+            let odds = evidence::log_odds(features, &line.features, &*registry);
             (line.id.clone(), line.element, evidence::probability(odds))
         })
         .collect();

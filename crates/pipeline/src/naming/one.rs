@@ -3,7 +3,7 @@
 use convizit_model::{Descriptor, EventType, PageBlock, Properties, Timestamp, event};
 
 use crate::events::merge_properties;
-use crate::naming::{find_name, identity, resolve, words};
+use crate::naming::{Features, find_name, identity, resolve, words};
 use crate::registry::Registry;
 
 /// Candidates that `--rank` prints at most.
@@ -65,8 +65,10 @@ pub fn name_descriptor(
         let tail = crate::scrub::host_of(&page.url).map_or(page.url.as_str(), |(_, tail)| tail);
         page.path = crate::scrub::path_template(tail.split(['?', '#']).next().unwrap_or_default());
     }
-    let candidates = options.rank.then(|| {
-        identity::rank(registry, descriptor, &page.language)
+    let features = (options.rank || options.keep)
+        .then(|| Features::of(descriptor, &identity::section(descriptor, &page), &page.language));
+    let candidates = features.as_ref().filter(|_| options.rank).map(|features| {
+        identity::rank(registry, features)
             .into_iter()
             .take(CANDIDATES)
             .map(|(id, element, score)| Candidate {
@@ -76,9 +78,9 @@ pub fn name_descriptor(
             })
             .collect()
     });
-    let resolved = resolve(registry, descriptor, &page.language, options.learn);
-    if options.keep {
-        registry.keep_line(id, resolved.element.0, crate::naming::Features::of(descriptor, &page.language));
+    let resolved = resolve(registry, descriptor, &page, options.learn);
+    if let Some(features) = features.filter(|_| options.keep) {
+        registry.keep_line(id, resolved.element.0, features);
     }
     let properties = merge_properties(Some(descriptor), &page, &Properties::new());
     // A click is what the face names; a control that only changes is named as a change.

@@ -373,6 +373,28 @@ const PREVIOUS: &[&str] = &[
     "이전",
 ];
 
+/// What one is led to.
+const PAGES: &[&str] = &[
+    "page",
+    "pages",
+    "slide",
+    "image",
+    "posts",
+    "entries",
+    "results",
+    "seite",
+    "página",
+    "pagina",
+    "strona",
+    "страница",
+    "сторінка",
+    "sayfa",
+    "sida",
+    "side",
+    "sivu",
+    "oldal",
+];
+
 /// Whether a control leads on or back, by its words or by an arrow: such a control is no item of the list that it pages.
 /// The name of one that says no word: "Next page", "Previous page".
 pub(crate) fn direction(descriptor: &convizit_model::Descriptor) -> Option<&'static str> {
@@ -397,7 +419,8 @@ pub(crate) fn direction(descriptor: &convizit_model::Descriptor) -> Option<&'sta
     }
     let says = |list: &[&str]| {
         let mut ends = words.first().into_iter().chain(words.last());
-        let few = words.len() <= 4 && ends.any(|word| list.contains(&word.as_str()));
+        let of_pages = words.iter().any(|word| PAGES.contains(&word.as_str()));
+        let few = words.len() <= if of_pages { 4 } else { 2 } && ends.any(|word| list.contains(&word.as_str()));
         few || (nameless && words.iter().any(|word| list.contains(&word.as_str())))
     };
     match (says(NEXT), says(PREVIOUS)) {

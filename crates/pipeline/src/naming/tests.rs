@@ -1,0 +1,191 @@
+//! Naming as one line after another would be named: what is one control, what is not, and what it is called.
+
+use convizit_model::{Descriptor, PageBlock};
+use serde_json::{Value, json};
+
+use super::{NameOptions, NamedDescriptor, name_descriptor};
+use crate::registry::Registry;
+
+const LEARN: NameOptions = NameOptions { learn: true, keep: false, rank: false };
+
+fn named(registry: &mut Registry, page: Value, descriptor: Value, options: NameOptions) -> NamedDescriptor {
+    let page: PageBlock = serde_json::from_value(page).unwrap();
+    let descriptor: Descriptor = serde_json::from_value(descriptor).unwrap();
+    name_descriptor(registry, "line", &page, &descriptor, options)
+}
+
+fn click(registry: &mut Registry, descriptor: Value) -> NamedDescriptor {
+    named(registry, json!({}), descriptor, LEARN)
+}
+
+fn button(label: &str) -> Value {
+    json!({"role": "button", "label": label, "labelSource": "content", "tag": "button", "path": "main>section>div>button",
+        "attributes": {"class": "btn btn-primary"}, "context": [{"kind": "section", "name": "Tools"}, {"kind": "main", "name": ""}]})
+}
+
+#[test]
+fn twelve_product_pages_have_one_button() {
+    for urls in [["/p/", ""], ["/shoes/", "-shoe"]] {
+        let mut registry = Registry::default();
+        let elements: std::collections::HashSet<String> = (0..12)
+            .map(|n| {
+                let product = format!("{} shoe", ["Trail", "City", "Wool", "Rain", "Snow", "Sand", "Hill", "Lake", "Moor", "Reef", "Dune", "Cape"][n]);
+                let slug = if urls[1].is_empty() { format!("{}", 4711 + n) } else { product.to_lowercase().replace(' ', "-") };
+                let page = json!({"url": format!("https://shop.example{}{slug}", urls[0]), "title": format!("{product} · Shop"),
+                    "product": {"Product name": product}});
+                let descriptor = json!({"role": "button", "label": "Add to cart", "labelSource": "content", "tag": "button",
+                    "path": "main>article>div>button", "context": [{"kind": "article", "name": product}, {"kind": "main", "name": ""}]});
+                named(&mut registry, page, descriptor, LEARN).element
+            })
+            .collect();
+        assert_eq!(elements.len(), 1, "{urls:?}");
+    }
+}
+
+#[test]
+fn a_redesign_keeps_the_control() {
+    let mut registry = Registry::default();
+    let before = click(&mut registry, button("Export report")).element;
+    for change in [
+        json!({"attributes": {"class": "css-1x9z8q"}}),
+        json!({"path": "main>section>div>div>span>button"}),
+        json!({"role": "link", "tag": "a", "path": "main>section>div>a"}),
+        json!({"context": [{"kind": "section", "name": "Tools and exports"}, {"kind": "main", "name": ""}]}),
+        json!({"label": "Export report (3)", "template": "Export report"}),
+    ] {
+        let mut after = button("Export report");
+        after.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        assert_eq!(named(&mut registry.clone(), json!({}), after, LEARN).element, before, "{change}");
+    }
+}
+
+#[test]
+fn what_says_something_else_is_another_control() {
+    let mut registry = Registry::default();
+    let one = click(&mut registry, button("Save")).element;
+    for label in ["Cancel", "Save as draft", "Delete"] {
+        assert_ne!(click(&mut registry, button(label)).element, one, "{label}");
+    }
+    let mut elsewhere = button("Save");
+    elsewhere["context"] = json!([{"kind": "section", "name": "Billing"}, {"kind": "main", "name": ""}]);
+    let other = click(&mut registry, elsewhere);
+    assert_ne!(other.element, one, "the same word in a section of another name");
+    assert_eq!(other.name, "Save in Billing");
+}
+
+#[test]
+fn another_language_is_the_same_control_with_its_first_name() {
+    let mut registry = Registry::default();
+    let field = |label: &str| {
+        json!({"role": "textbox", "label": label, "labelSource": "label", "tag": "input:search", "path": "header>form>input",
+            "attributes": {"name": "q", "type": "search"}, "context": [{"kind": "form", "name": ""}, {"kind": "header", "name": ""}]})
+    };
+    let english = named(&mut registry, json!({"language": "en-GB"}), field("Search the shop"), LEARN);
+    let german = named(&mut registry, json!({"language": "de"}), field("Im Laden suchen"), LEARN);
+    assert_eq!((german.element, german.name), (english.element, english.name));
+    // Without anything of its own the structure says nothing: "Save" and "Abbrechen" stand in the same place.
+    let save = named(&mut registry, json!({"language": "en"}), button("Save"), LEARN);
+    named(&mut registry, json!({"language": "en"}), button("Cancel"), LEARN);
+    assert_ne!(named(&mut registry, json!({"language": "de"}), button("Abbrechen"), LEARN).element, save.element);
+}
+
+#[test]
+fn what_leads_on_or_back_is_no_item_and_has_a_name() {
+    let group =
+        json!({"position": 5, "length": 5, "signature": [3, 4], "container": "Results", "member": "li", "path": "a"});
+    let link = |label: &str, class: &str| {
+        json!({"role": "link", "label": label, "labelSource": if label.is_empty() { "fallback" } else { "content" }, "tag": "a",
+            "attributes": {"class": class}, "group": group, "properties": {"Item name": label}, "path": "nav>ul>li>a"})
+    };
+    for (label, class, name) in [
+        ("Next", "", "Next"),
+        ("« Previous", "", "Previous"),
+        ("»", "", "Next page"),
+        ("<", "", "Previous page"),
+        ("", "pager_prev", "Previous page"),
+        ("Nächste Seite", "", "Nächste seite"),
+        ("Volgende", "", "Volgende"),
+    ] {
+        let found = click(&mut Registry::default(), link(label, class));
+        let low = |text: &str| text.to_lowercase().trim_end_matches(" click").to_owned();
+        assert_eq!(low(&found.name), low(name), "{label:?}");
+    }
+    assert_eq!(
+        click(&mut Registry::default(), link("Next level running", "")).name,
+        "Result click",
+        "a title is no direction"
+    );
+}
+
+#[test]
+fn page_numbers_above_and_below_are_one_group_without_next() {
+    let mut registry = Registry::default();
+    let mut group_of = |label: &str, container: &str, member: &str| {
+        let descriptor = json!({"role": "link", "label": label, "labelSource": "content", "tag": "a", "path": "div>ul>li>a",
+            "group": {"position": 1, "length": 6, "signature": [3, 4], "container": container, "member": member, "path": "a"}});
+        click(&mut registry, descriptor).group.unwrap()
+    };
+    let above = group_of("2", "", "li");
+    let below = group_of("14", "Results for boots", "current");
+    let next = group_of("Next", "", "li");
+    assert_eq!((above.id, above.name.as_str()), (below.id, "Page number"));
+    assert_ne!(next.id, above.id);
+}
+
+#[test]
+fn a_card_is_its_title_whatever_else_it_says() {
+    let card = |role: &str, label: &str| {
+        json!({"role": role, "label": label, "labelSource": "content", "tag": "a", "path": "main>ul>li>a",
+            "group": {"position": 1, "length": 6, "signature": [3, 4], "container": "Bestsellers", "member": "li", "path": "a"},
+            "properties": {"Product name": "Trail shoe", "Product price": 89.9}})
+    };
+    for label in ["Trail shoe", "Trail shoe 89.90 € In stock", "New! Trail shoe from Summit"] {
+        assert_eq!(click(&mut Registry::default(), card("link", label)).name, "Product card click", "{label}");
+    }
+    for (label, name) in [
+        ("Add Trail shoe to cart", "Add to cart"),
+        ("Quick view", "Quick view click"),
+        ("Compare Trail shoe", "Compare"),
+    ] {
+        assert_eq!(click(&mut Registry::default(), card("button", label)).name, name, "{label}");
+    }
+}
+
+#[test]
+fn a_radio_is_its_set_and_an_amount_is_a_number() {
+    let radio = json!({"label": "Yearly", "labelSource": "label", "tag": "input:radio", "path": "form>fieldset>label>input",
+        "context": [{"kind": "fieldset", "name": "Payment plan"}], "properties": {"Option": "Yearly", "Product price": "€ 1.299,00", "Currency": "€ 1.299,00"}});
+    let found = click(&mut Registry::default(), radio.clone());
+    assert_eq!(found.name, "Payment plan change");
+    assert_eq!(found.properties["Product price"], 1299.0);
+    assert_eq!(found.properties["Currency"], "EUR");
+    let mut registry = Registry::default();
+    let yearly = click(&mut registry, radio.clone());
+    let mut monthly = radio;
+    monthly["label"] = json!("Monthly");
+    assert_eq!(click(&mut registry, monthly).element, yearly.element);
+}
+
+#[test]
+fn ranking_lists_every_known_line_and_learns_nothing() {
+    let mut registry = Registry::default();
+    let known = NameOptions { learn: true, keep: true, rank: false };
+    let link = |label: &str, position: u32| {
+        json!({"role": "link", "label": label, "labelSource": "content", "tag": "a", "path": "nav>ul>li>a", "properties": {"Item name": label},
+            "group": {"position": position, "length": 3, "signature": [3], "container": "", "member": "li", "path": "a"}})
+    };
+    for (position, label) in (1..).zip(["Docs", "Pricing", "Blog"]) {
+        let page: PageBlock = serde_json::from_value(json!({})).unwrap();
+        name_descriptor(&mut registry, label, &page, &serde_json::from_value(link(label, position)).unwrap(), known);
+    }
+    let rank = NameOptions { learn: false, keep: false, rank: true };
+    for _ in 0..2 {
+        let found = named(&mut registry, json!({}), link("Pricing", 1), rank).candidates.unwrap();
+        assert_eq!(found.len(), 3, "items of one group are one element and three lines");
+        assert_eq!(found[0].id, "Pricing");
+        assert!(found[0].score > found[1].score && found[0].score <= 1.0);
+        assert!(found.iter().all(|candidate| candidate.element == found[0].element));
+    }
+    let unknown = named(&mut registry, json!({}), button("Something else"), rank);
+    assert_eq!(named(&mut registry, json!({}), button("Something else"), rank), unknown);
+}
