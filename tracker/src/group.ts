@@ -17,8 +17,8 @@ interface Shape {
   _size: number;
 }
 
-const SIBLINGS = 200;
-const NODES = 60;
+const SIBLINGS = 60;
+const NODES = 40;
 
 let shapes = new WeakMap<Element, Shape>();
 
@@ -45,6 +45,9 @@ const shapeOf = (el: Element): Shape => {
   return shape;
 };
 
+/** More than a word in its tags. */
+const rich = (el: Element) => shapeOf(el)._size > 3;
+
 const alike = (a: Shape, b: Shape) => {
   let both = 0;
   a._paths.forEach((count, path) => {
@@ -69,6 +72,7 @@ const few = (el: Element) =>
 
 /** Records made of several siblings: dt + dd, header row + body row. */
 const periodic = (el: Element, parent: Element): Element[][] | undefined => {
+  if ((el.nextElementSibling || el.previousElementSibling)?.localName === el.localName) return;
   const all = [...parent.children].slice(0, SIBLINGS);
   const tags = all.map((child) => child.localName);
   for (const k of [2, 3]) {
@@ -81,21 +85,20 @@ const periodic = (el: Element, parent: Element): Element[][] | undefined => {
 };
 
 /** Numbers of pages are no more of one kind with "Next" than days are with the name of their month. */
-const isNumber = (el: Element) => /^\s*\d+\s*$/.test(el.textContent!);
+const isNumber = (el: Element) => !rich(el) && /^\s*\d+\s*$/.test(el.textContent!);
 
 const levelOf = (el: Element): Group | undefined => {
   const parent = el.parentElement || (el.getRootNode() as ShadowRoot).host?.shadowRoot;
-  if (!parent) return;
+  if (!parent || parent.childElementCount < 2) return;
   const pairs = el.parentElement && periodic(el, el.parentElement);
   if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
-  let members = kin(el, parent.children).filter((other) => isNumber(other) === isNumber(el));
+  let members = kin(el, parent.children);
+  if (!rich(el)) members = members.filter((other) => isNumber(other) === isNumber(el));
   if (el.parentElement) members = flatten(el, el.parentElement, members);
   const at = members.indexOf(el);
   if (at < 0 || members.length < (few(el) || isNumber(el) ? 2 : 3)) return;
   return { _members: members.map((member) => [member]), _position: at + 1, _level: el };
 };
-
-const rich = (el: Element) => shapeOf(el)._size > 3;
 
 /** Rows that hold nothing but members are one list: position and length run over all of them. */
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
@@ -106,7 +109,7 @@ const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
   const cells = [...row.parentElement.children]
     .filter((other) => other.localName === row.localName && alike(shape, shapeOf(other.firstElementChild || other)))
     .flatMap(cellsOf)
-    .slice(0, SIBLINGS);
+    .slice(0, 200);
   const out = cells.filter((cell) => cell.localName === el.localName && alike(shape, shapeOf(cell)));
   return out.length > 0.7 * cells.length && out.includes(el) ? out : members;
 };
@@ -114,7 +117,7 @@ const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
 /** Whether a member is made of members of the group inside it: a row of cards is no record, its cards are. */
 const filled = (inner: Group, outer: Element) => {
   const count = (el: Element) => el.querySelectorAll("*").length + 1;
-  return rich(inner._level) && inner._members.reduce((sum, [part]) => sum + (outer.contains(part!) ? count(part!) : 0), 0) > 0.7 * count(outer);
+  return rich(inner._level) && inner._members.filter(([part]) => outer.contains(part!)).length * count(inner._level) > 0.7 * count(outer);
 };
 
 /** [the record's group, the group around it], or nothing. `until` is the time at which to stop. */

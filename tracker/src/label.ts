@@ -31,12 +31,14 @@ export const textOf = (root: Element, limit?: number): string => {
     else if (el.localName === "img") out += ` ${attr(el, "alt")} `;
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
     else {
-      if (style) out += added(el, "::before");
+      // After that many nodes it is no longer a label.
+      const small = style && left > 160;
+      if (small) out += added(el, "::before");
       for (const child of (el.shadowRoot || el).childNodes) {
         if (child.nodeType === 1) walk(child as Element);
         else if (child.nodeType === 3 && (!shown || style!.visibility === "visible")) out += child.nodeValue;
       }
-      if (style) out += added(el, "::after");
+      if (small) out += added(el, "::after");
     }
     out += space;
   };

@@ -27,7 +27,7 @@ export const recordProperties = (scope: Element[], receipts: Receipt[]): Propert
   let title = said(first(scope, "[itemprop=name]")) || said(first(scope, HEADING));
   if (!title) {
     for (const part of scope) {
-      for (const link of part.querySelectorAll("a[href]")) {
+      for (const link of [...part.querySelectorAll("a[href]")].slice(0, 20)) {
         const text = mayRead(link) ? textOf(link, 60) : "";
         if (text.length > title.length) title = text;
       }
