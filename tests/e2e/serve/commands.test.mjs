@@ -115,9 +115,11 @@ test("the two faces read lines, and name the one that is wrong", () => {
   const scrubbed = site.run(["scrub"], { input: '{"id":1,"text":"Add to cart"}\n\n{"id":2,"text":"anna.b@mail.example"}\n' });
   assert.deepEqual(scrubbed.out.trim().split("\n").map((text) => JSON.parse(text).withheld), [false, true]);
   for (const command of ["name", "scrub"]) {
-    const { code, err } = site.run([command], { input: `{"id":1,"text":"ok","descriptor":{}}\n{"id":2\n` });
+    const good = (id) => `{"id":${id},"text":"ok","descriptor":{}}\n`;
+    const { code, out, err } = site.run([command], { input: `${good(1)}{"id":2\n${good(3)}{"id":4,"descriptor":7,"text":{}}\n${good(5)}` });
     assert.equal(code, 1);
-    assert.match(err, /^error: standard input, line 2/);
+    assert.deepEqual(out.trim().split("\n").map((text) => JSON.parse(text).id), [1, 3, 5], "the others are answered");
+    assert.deepEqual(err.trim().split("\n").map((text) => /^error: standard input, line (\d)/.exec(text)?.[1]), ["2", "4"]);
   }
 });
 

@@ -38,10 +38,11 @@ struct Answer<'a> {
 impl Name {
     pub(crate) fn run(self) -> Result<()> {
         let mut registry = Registry::default();
+        let mut wrong = None;
         if let Some(path) = &self.known {
             let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let name = path.display().to_string();
-            for_each(BufReader::new(file), &name, |line: Line| {
+            wrong = for_each(BufReader::new(file), &name, |line: Line| {
                 let options = NameOptions { learn: true, keep: self.rank, rank: false };
                 name_descriptor(&mut registry, &text_of(&line.id), &line.page, &line.descriptor, options);
                 Ok(())
@@ -50,13 +51,13 @@ impl Name {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let learn = self.known.is_none();
         let options = NameOptions { learn, keep: learn && self.rank, rank: self.rank };
-        for_each(std::io::stdin().lock(), "standard input", |line: Line| {
+        let queries = for_each(std::io::stdin().lock(), "standard input", |line: Line| {
             let id = text_of(&line.id);
             let named = name_descriptor(&mut registry, &id, &line.page, &line.descriptor, options);
             serde_json::to_writer(&mut out, &Answer { id: &line.id, named })?;
             Ok(out.write_all(b"\n")?)
         })?;
-        Ok(out.flush()?)
+        done(out, [wrong, queries])
     }
 }
 
@@ -68,32 +69,51 @@ pub(crate) fn scrub() -> Result<()> {
         text: String,
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
-    for_each(std::io::stdin().lock(), "standard input", |line: Text| {
+    let wrong = for_each(std::io::stdin().lock(), "standard input", |line: Text| {
         let rules = scrub_text(&line.text);
         let answer = serde_json::json!({"id": line.id, "withheld": !rules.is_empty(), "rules": rules});
         serde_json::to_writer(&mut out, &answer)?;
         Ok(out.write_all(b"\n")?)
     })?;
-    Ok(out.flush()?)
+    done(out, [None, wrong])
 }
 
 fn text_of(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }
 
-/// Every line that is not empty; an error says which line.
+/// Every line that is not empty. What cannot be read is said with its line's number, and the others go on; the last such
+/// error is returned, so that the command fails.
 fn for_each<T: for<'de> Deserialize<'de>>(
     input: impl BufRead,
     name: &str,
     mut each: impl FnMut(T) -> Result<()>,
-) -> Result<()> {
-    for (index, line) in input.lines().enumerate() {
-        let line = line.with_context(|| format!("{name}, line {}: not UTF-8", index + 1))?;
-        if line.trim().is_empty() {
+) -> Result<Option<anyhow::Error>> {
+    let mut wrong: Option<anyhow::Error> = None;
+    for (index, line) in input.split(b'\n').enumerate() {
+        let line = line.with_context(|| format!("{name} cannot be read"))?;
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let parsed = serde_json::from_str(&line).with_context(|| format!("{name}, line {}", index + 1))?;
-        each(parsed)?;
+        match serde_json::from_slice(&line) {
+            Ok(parsed) => each(parsed)?,
+            Err(error) => {
+                let error = anyhow::Error::new(error).context(format!("{name}, line {}", index + 1));
+                if let Some(before) = wrong.replace(error) {
+                    super::fail(&before);
+                }
+            }
+        }
     }
-    Ok(())
+    Ok(wrong)
+}
+
+/// The last error, after all has been written.
+fn done(mut out: impl Write, wrong: [Option<anyhow::Error>; 2]) -> Result<()> {
+    out.flush()?;
+    let [first, second] = wrong;
+    if let (Some(before), true) = (&first, second.is_some()) {
+        super::fail(before);
+    }
+    second.or(first).map_or(Ok(()), Err)
 }
