@@ -96,7 +96,8 @@ const levelOf = (el: Element): Group | undefined => {
   if (!rich(el)) members = members.filter((other) => isNumber(other) === isNumber(el));
   if (el.parentElement) members = flatten(el, el.parentElement, members);
   const at = members.indexOf(el);
-  if (at < 0 || members.length < (few(el) || isNumber(el) ? 2 : 3)) return;
+  // Plain cells are parts of their row, as a cart's are.
+  if (at < 0 || (el.localName === "td" && !rich(el)) || members.length < (few(el) || isNumber(el) ? 2 : 3)) return;
   return { _members: members.map((member) => [member]), _position: at + 1, _level: el };
 };
 
@@ -107,10 +108,10 @@ const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
   if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length < 0.7 * cellsOf(row).length || !row.parentElement || !rich(el)) return members;
   const shape = shapeOf(el);
   const cells = [...row.parentElement.children]
+    .slice(0, SIBLINGS)
     .filter((other) => other.localName === row.localName && alike(shape, shapeOf(other.firstElementChild || other)))
-    .flatMap(cellsOf)
-    .slice(0, 200);
-  const out = cells.filter((cell) => cell.localName === el.localName && alike(shape, shapeOf(cell)));
+    .flatMap(cellsOf);
+  const out = kin(el, cells);
   return out.length > 0.7 * cells.length && out.includes(el) ? out : members;
 };
 

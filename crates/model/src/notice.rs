@@ -42,6 +42,8 @@ pub enum NoticeKind {
     Disk,
     /// The worker falls behind.
     Lag,
+    /// A place in a site says something new each time; its controls share one identity.
+    EndlessLabels,
 }
 
 impl NoticeKind {
@@ -54,6 +56,7 @@ impl NoticeKind {
             Self::DeadLetters => "dead_letters",
             Self::Disk => "disk",
             Self::Lag => "lag",
+            Self::EndlessLabels => "endless_labels",
         }
     }
 }

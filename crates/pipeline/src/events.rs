@@ -45,6 +45,12 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
             properties.insert(key.to_owned(), Value::String(text));
         }
     }
+    if let Some((descriptor, _)) =
+        wire.descriptor.as_ref().zip(resolved.as_ref()).filter(|(_, resolved)| resolved.varies)
+        && !descriptor.label.is_empty()
+    {
+        properties.entry("Text").or_insert_with(|| Value::String(descriptor.label.clone()));
+    }
     let control = wire.descriptor.as_ref().zip(resolved.as_ref());
     let coded = match wire.kind {
         // A name that was withheld leaves the coded event without one.
@@ -52,7 +58,10 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
         _ => None,
     };
     let name = name_of(registry, wire.kind, block, control, &properties, coded, received.received);
-    let (mut text, name_state) = registry.count_name(name, &received.visitor, received.received);
+    let id = name.id;
+    let (mut text, name_state) = registry
+        .count_name(id, &received.visitor, received.received)
+        .unwrap_or((name.text, convizit_model::NameState::Provisional));
     if text.chars().count() > NAME_CHARS {
         text = text.chars().take(NAME_CHARS).collect();
     }
@@ -86,7 +95,7 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
         location: received.location.clone(),
         withheld: wire.withheld,
     };
-    Named { event, name }
+    Named { event, name: id }
 }
 
 fn page_of(block: &PageBlock) -> event::Page {
@@ -278,7 +287,7 @@ mod tests {
                 name_events(received(n, &visitor, json!([click(n, &card_button("Trail shoe", 1))])), &mut registry);
             states.push(named[0].event.name_state);
         }
-        assert!(states[..9].iter().all(|state| *state == NameState::Provisional));
+        assert!(states[..9].iter().all(|state| *state == convizit_model::NameState::Provisional));
         assert!(states[9..].iter().all(|state| *state == NameState::Published));
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Resolved {
     pub(crate) group: Option<event::Group>,
     /// Whether the control is the group's item itself, so that its label is the item's own text.
     pub(crate) is_item: bool,
+    /// Whether its place says something new each time, so that its label is a property and no part of a name.
+    pub(crate) varies: bool,
 }
 
 /// Finds or makes the identities of a control and its group.
@@ -36,7 +38,8 @@ pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, page: &P
     let group = groups::resolve(registry, descriptor, &page.language, learn);
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
-    Resolved { element: identity::resolve(registry, descriptor, page, id, is_item, learn), group, is_item }
+    let (element, varies) = identity::resolve(registry, descriptor, page, id, is_item, learn);
+    Resolved { element, group, is_item, varies }
 }
 
 /// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the
@@ -83,13 +86,13 @@ fn title(properties: &Properties) -> Option<&str> {
 }
 
 /// Which name an event has, whether it was made before or not.
-struct Naming {
-    id: u64,
+pub(crate) struct Naming {
+    pub(crate) id: u64,
     owner: u64,
-    text: String,
+    pub(crate) text: String,
 }
 
-/// The name of an event, and its id; a name is made once and then stays.
+/// The name of an event, and its id; a name is made once and then stays, as long as there is room for it.
 pub(crate) fn name_of(
     registry: &mut Registry,
     kind: EventType,
@@ -98,12 +101,12 @@ pub(crate) fn name_of(
     properties: &Properties,
     coded: Option<&str>,
     now: Timestamp,
-) -> u64 {
+) -> Naming {
     let naming = find_name(registry, kind, page, control, properties, coded);
-    if registry.name(naming.id).is_none() {
-        registry.add_name(naming.id, naming.owner, naming.text, now);
+    if registry.name(naming.id).is_none() && registry.has_room_for_names() {
+        registry.add_name(naming.id, naming.owner, naming.text.clone(), now);
     }
-    naming.id
+    naming
 }
 
 fn find_name(

@@ -6,8 +6,15 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use convizit_model::{ElementId, GroupId, NameState, Properties, StateKind, StateRow, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::naming::Keys;
+
 /// Elements of a project at most; beyond it a new control shares the identity of its structural key.
 pub(crate) const ELEMENTS: usize = 20_000;
+/// Elements of one place that differ in nothing but what they say, at most; what says something new after that is no element of
+/// its own, or a page of endless labels would make endless elements and names.
+const FAMILY: u32 = 300;
+/// Names of a project at most; beyond it a name is made anew for each event and stays provisional.
+pub(crate) const NAMES: usize = 60_000;
 /// Keys of an element or group at most: one whose keys change with every visit must not grow without end.
 const KEYS: usize = 24;
 /// Sessions in memory; older ones are read from the store when they go on.
@@ -37,6 +44,10 @@ pub struct Registry {
     session_order: VecDeque<u64>,
     /// Structure (K3) → its only element, or 0 where several share it.
     pub(crate) structures: HashMap<u64, u64>,
+    /// Place (role, tag, landmark, path, group) → how many elements it has.
+    families: HashMap<u64, u32>,
+    /// Events on controls that share an identity because their place says something new each time, since the last look.
+    folded: u64,
     /// From what elements say to where they stand in `order`: made when an unknown control is compared, let go with the changes.
     traces: Option<HashMap<u32, Vec<u32>>>,
     /// The lines that `convizit name --known` registered; empty elsewhere.
@@ -61,6 +72,8 @@ pub(crate) struct Element {
     pub(crate) keys: Vec<u64>,
     #[serde(default)]
     structure: u64,
+    #[serde(default)]
+    family: u64,
     pub(crate) features: crate::naming::Features,
 }
 
@@ -212,8 +225,10 @@ impl Registry {
             }
         }
         self.made = self.made.max(element.made + 1);
+        let family = element.family;
         if self.elements.insert(id, element).is_none() {
             self.order.push(id);
+            *self.families.entry(family).or_default() += 1;
         }
     }
 
@@ -238,7 +253,7 @@ impl Registry {
     }
 
     /// A new element; its id is made of its first key, so that the same history gives the same ids.
-    pub(crate) fn add_element(&mut self, keys: crate::naming::Keys, features: crate::naming::Features) -> ElementId {
+    pub(crate) fn add_element(&mut self, keys: Keys, features: crate::naming::Features) -> ElementId {
         let mut id = hash_numbers("element", &keys.exact);
         while self.elements.contains_key(&id) {
             id = id.wrapping_add(1);
@@ -246,9 +261,25 @@ impl Registry {
         if let Some(traces) = &mut self.traces {
             trace(traces, self.order.len(), &features);
         }
-        self.put_element(id, Element { made: self.made, keys: keys.exact, structure: keys.structure, features });
+        let Keys { exact, structure, family } = keys;
+        self.put_element(id, Element { made: self.made, keys: exact, structure, family, features });
         self.change(StateKind::Element, id);
         ElementId(id)
+    }
+
+    /// Whether a place has so many elements that it says something new each time.
+    pub(crate) fn is_endless(&self, family: u64) -> bool {
+        self.families.get(&family).is_some_and(|count| *count >= FAMILY)
+    }
+
+    /// Counts an event on a control that is no element of its own.
+    pub(crate) fn fold(&mut self) {
+        self.folded += 1;
+    }
+
+    /// How many events were on such controls since the last call.
+    pub fn take_folded(&mut self) -> u64 {
+        std::mem::take(&mut self.folded)
     }
 
     /// Keeps a description by the id of its line.
@@ -343,11 +374,17 @@ impl Registry {
         self.change(StateKind::Name, id);
     }
 
-    /// Counts an event towards publishing; returns the name's text and state as of this event.
-    pub(crate) fn count_name(&mut self, id: u64, visitor: &str, now: Timestamp) -> (String, NameState) {
-        let Some(name) = self.names.get_mut(&id) else { return (String::new(), NameState::Provisional) };
+    /// Whether a further name is remembered.
+    pub(crate) fn has_room_for_names(&self) -> bool {
+        self.names.len() < NAMES
+    }
+
+    /// Counts an event towards publishing; returns the name's text and state as of this event, or nothing where it is not
+    /// remembered.
+    pub(crate) fn count_name(&mut self, id: u64, visitor: &str, now: Timestamp) -> Option<(String, NameState)> {
+        let name = self.names.get_mut(&id)?;
         if name.published {
-            return (name.text.clone(), NameState::Published);
+            return Some((name.text.clone(), NameState::Published));
         }
         name.events = name.events.saturating_add(1);
         // Folded: 32 bits of a hash tell three visitors apart.
@@ -363,7 +400,7 @@ impl Registry {
         let state = if name.published { NameState::Published } else { NameState::Provisional };
         let text = name.text.clone();
         self.change(StateKind::Name, id);
-        (text, state)
+        Some((text, state))
     }
 
     pub(crate) fn session(&self, key: u64) -> Option<&Session> {

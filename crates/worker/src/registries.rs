@@ -1,6 +1,6 @@
 //! Registries of projects in memory, the least used dropped; the store has what they learned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use convizit_model::{Project, ProjectId};
 use convizit_pipeline::Registry;
@@ -21,11 +21,20 @@ pub(crate) struct Registries {
     round: u64,
     projects: HashMap<i64, ProjectId>,
     version: Option<u64>,
+    /// Projects of which it was said that a place in them has endless labels.
+    endless: HashSet<i64>,
 }
 
 impl Registries {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, known: HashMap::new(), round: 0, projects: HashMap::new(), version: None }
+        Self {
+            store,
+            known: HashMap::new(),
+            round: 0,
+            projects: HashMap::new(),
+            version: None,
+            endless: HashSet::new(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -42,6 +51,11 @@ impl Registries {
             self.version = Some(version);
         }
         Ok(self.projects.get(&number) == Some(id))
+    }
+
+    /// The project's id, the first time that endless labels are met in it since the start.
+    pub(crate) fn first_endless(&mut self, number: i64) -> Option<&ProjectId> {
+        if self.endless.insert(number) { self.projects.get(&number) } else { None }
     }
 
     /// Takes a registry out, loading it when it is not in memory.

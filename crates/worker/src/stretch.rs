@@ -13,6 +13,10 @@ use convizit_store::{JournalBatch, Store};
 use crate::registries::Registries;
 use crate::{Failure, Naming};
 
+const ENDLESS: &str = "a place in the site says something new each time (more than 300 texts on controls that are alike in all \
+    else); further ones share one identity and name, and what they say is the property Text. Give such controls a data-testid, \
+    or exclude them.";
+
 /// A record with its place in the journal.
 pub(crate) struct Record {
     offset: u64,
@@ -83,7 +87,16 @@ pub(crate) async fn process(
         shares.push(Share { number, project, records, registry, seen: HashSet::new() });
     }
     look_up(store, &mut shares, uncommitted).await?;
-    let (mut works, back) = blocking(move || name_shares(shares, naming, alone)).await??;
+    let (mut works, mut back) = blocking(move || name_shares(shares, naming, alone)).await??;
+    for (number, registry) in &mut back {
+        let folded = registry.take_folded();
+        if folded > 0 {
+            metrics::counter!("convizit_endless_labels_total").increment(folded);
+            if let Some(project) = registries.first_endless(*number) {
+                store.raise(NoticeKind::EndlessLabels, Some(project), "elements", ENDLESS).await?;
+            }
+        }
+    }
     registries.put(back.into_iter());
     if !unreadable.is_empty() {
         works.push(unreadable_work(unreadable));

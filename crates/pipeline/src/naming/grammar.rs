@@ -97,7 +97,7 @@ fn label(kind: EventType, descriptor: &Descriptor, resolved: &Resolved, page: &P
     let own = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
     let template = set.as_ref().unwrap_or(own);
     let label = words::without_numbers(&without_item_texts(template, descriptor, page));
-    if label.chars().any(char::is_alphanumeric) && label.chars().count() <= 80 {
+    if !resolved.varies && label.chars().any(char::is_alphanumeric) && label.chars().count() <= 80 {
         return words::shorten(&label, 48);
     }
     if let Some(group) = &resolved.group

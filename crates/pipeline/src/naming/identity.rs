@@ -22,6 +22,8 @@ pub(crate) struct Keys {
     /// K3, free of language: role, address, stable attributes, landmark, path; 0 where a control has nothing of its own,
     /// since without text it would not be told from its neighbours.
     pub(crate) structure: u64,
+    /// The place alone: role, tag, landmark, path and group.
+    pub(crate) family: u64,
 }
 
 impl Keys {
@@ -69,7 +71,11 @@ impl Keys {
         }
         let own = !is_item && (name != 0 || href != 0 || icon != 0);
         let structure = [kind, author, name, href, landmark, icon, group, path];
-        Self { exact, structure: if own { hash_numbers("structure", &structure) } else { 0 } }
+        Self {
+            exact,
+            structure: if own { hash_numbers("structure", &structure) } else { 0 },
+            family: hash_numbers("family", &[kind, landmark, group, path]),
+        }
     }
 }
 
@@ -80,7 +86,7 @@ pub(crate) fn section(descriptor: &Descriptor, page: &PageBlock) -> String {
     names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
 }
 
-/// Finds or makes the identity of a control.
+/// Finds or makes the identity of a control; true where its place has so many that it shares one.
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
@@ -88,18 +94,24 @@ pub(crate) fn resolve(
     group: Option<GroupId>,
     is_item: bool,
     learn: bool,
-) -> ElementId {
+) -> (ElementId, bool) {
     let section = section(descriptor, page);
     let keys = Keys::of(descriptor, &section, group, is_item);
     if let Some(id) = keys.exact.iter().find_map(|key| registry.keys.get(key).copied()) {
         if learn {
             registry.add_keys(id, &keys.exact);
         }
-        return ElementId(id);
+        return (ElementId(id), false);
+    }
+    if registry.is_endless(keys.family) {
+        if learn {
+            registry.fold();
+        }
+        return (ElementId(hash_numbers("endless", &[keys.family])), true);
     }
     let features = Features::of(descriptor, &section, &page.language);
     let known = translated(registry, &keys, &features).or_else(|| best(registry, &features));
-    match known {
+    let id = match known {
         Some(id) => {
             if learn {
                 registry.add_keys(id, &keys.exact);
@@ -109,7 +121,8 @@ pub(crate) fn resolve(
         None if learn && registry.elements.len() < ELEMENTS => registry.add_element(keys, features),
         // Not remembered: the same control gets the same id from its own keys.
         None => ElementId(hash_numbers("element", &keys.exact)),
-    }
+    };
+    (id, false)
 }
 
 /// The one element of this structure, where the page speaks another language than when it was first seen.

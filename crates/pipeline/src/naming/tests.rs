@@ -189,3 +189,39 @@ fn ranking_lists_every_known_line_and_learns_nothing() {
     let unknown = named(&mut registry, json!({}), button("Something else"), rank);
     assert_eq!(named(&mut registry, json!({}), button("Something else"), rank), unknown);
 }
+
+#[test]
+fn endless_labels_are_a_bounded_number_of_elements_and_a_property() {
+    use convizit_model::Received;
+    let mut registry = Registry::default();
+    let received = |n: usize| -> Received {
+        let descriptor = json!({"role": "", "label": format!("{}{}", ["ba", "co", "du", "fe", "gi", "ho", "ju", "ka", "le", "mo"].iter().cycle().nth(n % 10).unwrap(),
+            (0..6).map(|at| char::from(b'a' + u8::try_from((n / 26_usize.pow(at)) % 26).unwrap())).collect::<String>()),
+            "labelSource": "content", "tag": "button", "path": "main>div>div>button", "context": [{"kind": "main", "name": ""}]});
+        serde_json::from_value(json!({
+            "project": "shop", "number": 1, "received": "2026-11-23T18:00:01.000Z", "clock": 0, "visitor": "v", "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{n}"), "sent": "2026-11-23T18:00:00.000Z",
+                "page": {"url": "https://shop.example/feed", "path": "/feed"},
+                "events": [{"id": format!("0193a1f0-0000-7000-8000-{n:012}"), "type": "click", "time": "2026-11-23T18:00:00.000Z", "descriptor": descriptor}]}
+        })).unwrap()
+    };
+    let mut rows = Vec::new();
+    let mut last = None;
+    for n in 0..1000 {
+        if n == 600 {
+            // As after a restart.
+            rows.extend(registry.take_changes());
+            registry = Registry::default();
+            registry.load(&rows).unwrap();
+        }
+        last = crate::name_events(received(n), &mut registry).pop();
+    }
+    assert!(registry.elements.len() <= 300, "{} elements", registry.elements.len());
+    assert!(registry.take_folded() >= 400, "what was folded is counted");
+    let last = last.unwrap().event;
+    assert_eq!(last.name, "Button click");
+    assert!(last.properties["Text"].as_str().unwrap().len() > 2);
+    // What was an element before stays one.
+    let first = crate::name_events(received(0), &mut registry).pop().unwrap().event;
+    assert_ne!(first.name, "Button click");
+}
