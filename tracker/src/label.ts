@@ -1,5 +1,5 @@
 // The accessible name in a few bytes: a subset of W3C accname 1.2, then fallbacks for controls that have none.
-import { attr, isField, mayRead, skips } from "./privacy";
+import { attr, EDITED, isField, mayRead, skips } from "./privacy";
 
 const LABEL = 120;
 
@@ -20,7 +20,7 @@ const added = (el: Element, pseudo: string) =>
 export const textOf = (root: Element, limit?: number): string => {
   let out = "";
   let left = limit || 200;
-  const shown = !limit && root.checkVisibility?.({ visibilityProperty: true });
+  const shown = !limit && root.checkVisibility?.({ visibilityProperty: true }) !== false;
   const walk = (el: Element) => {
     const style = limit ? undefined : getComputedStyle(el);
     if (--left < 0 || out.length > 600 || (el !== root && (skips(el) || (shown && style!.display === "none")))) return;
@@ -31,8 +31,8 @@ export const textOf = (root: Element, limit?: number): string => {
     else if (el.localName === "img") out += ` ${attr(el, "alt")} `;
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
     else {
-      // After that many nodes it is no longer a label.
-      const small = style && left > 160;
+      // After that many nodes it is no longer a label; around a field a style sheet may repeat what is typed, to give it its size.
+      const small = style && left > 160 && !el.querySelector("input," + EDITED);
       if (small) out += added(el, "::before");
       for (const child of (el.shadowRoot || el).childNodes) {
         if (child.nodeType === 1) walk(child as Element);

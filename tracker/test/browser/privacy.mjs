@@ -144,3 +144,9 @@ behaviour("fields whose names hide the form's own properties do not stop capture
   do: ({ page }) => page.click("#go"),
   expect: [{ type: "click", label: "Go" }, { type: "submit", role: "form" }],
 });
+
+behaviour("what a style sheet repeats of a field, to give it its size, is read no more than the field", {
+  page: "repeated.html",
+  do: ({ page }) => page.click("#write"),
+  expect: [{ type: "click", role: "button", label: "Write" }],
+});
