@@ -256,6 +256,11 @@ hashed_id!(
     GroupId,
     "gr_"
 );
+hashed_id!(
+    /// The permanent identity of a name: `na_` and 16 hexadecimal digits. The name's text may be changed by people.
+    NameId,
+    "na_"
+);
 
 #[cfg(test)]
 mod tests {

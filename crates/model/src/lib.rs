@@ -1,5 +1,6 @@
 //! The words that the stages share: ids, times, settings, descriptors, events, outcomes. No IO, no clock, no randomness.
 
+pub mod decision;
 pub mod descriptor;
 pub mod destination;
 pub mod event;
@@ -15,10 +16,11 @@ pub mod time;
 pub mod wire;
 pub mod work;
 
+pub use decision::{Change, Decision, DecisionId, Evidence};
 pub use descriptor::{ContextEntry, Descriptor, GroupSketch};
 pub use destination::{Destination, DestinationKind};
 pub use event::{Device, Event, Location, NameState, Properties, Receipt};
-pub use id::{BatchId, ElementId, EventId, GroupId, IdError, ProjectId, ProjectKey};
+pub use id::{BatchId, ElementId, EventId, GroupId, IdError, NameId, ProjectId, ProjectKey};
 pub use notice::{Notice, NoticeKind, NoticeState};
 pub use outcome::{Outcome, Refusal};
 pub use page::PageBlock;

@@ -44,6 +44,14 @@ pub enum NoticeKind {
     Lag,
     /// A place in a site says something new each time; its controls share one identity.
     EndlessLabels,
+    /// A name has no events though some were expected.
+    SilentName,
+    /// A project has no events at all though some were expected.
+    SilentProject,
+    /// Many controls are new or changed at once: the site was deployed.
+    SiteChanged,
+    /// Two controls may be one, and a person should say so.
+    MergeProposed,
 }
 
 impl NoticeKind {
@@ -57,6 +65,10 @@ impl NoticeKind {
             Self::Disk => "disk",
             Self::Lag => "lag",
             Self::EndlessLabels => "endless_labels",
+            Self::SilentName => "silent_name",
+            Self::SilentProject => "silent_project",
+            Self::SiteChanged => "site_changed",
+            Self::MergeProposed => "merge_proposed",
         }
     }
 }

@@ -74,6 +74,10 @@ pub enum StateKind {
     Template = 4,
     /// A session: start, campaign, landing page.
     Session = 5,
+    /// A decision about names, elements and groups. People's are written by whoever takes them down, not by the worker.
+    Decision = 6,
+    /// How often a class word outlived a deploy.
+    Class = 7,
 }
 
 impl StateKind {
@@ -86,6 +90,8 @@ impl StateKind {
             3 => Self::Name,
             4 => Self::Template,
             5 => Self::Session,
+            6 => Self::Decision,
+            7 => Self::Class,
             _ => return None,
         })
     }

@@ -17,22 +17,36 @@ pub struct Named {
     pub name: u64,
 }
 
-/// Names the events of a received batch, in order, learning as it goes.
+/// Names the events of a received batch, in order, learning as it goes. Those of controls that people want no events of are
+/// left out and counted (`Registry::take_excluded`).
 pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named> {
     let events = std::mem::take(&mut received.batch.events);
     let page = page_of(&received.batch.page);
-    events.into_iter().map(|event| name_event(event, &received, &page, registry)).collect()
+    let block = registry.page(&received.batch.page, true);
+    events.into_iter().filter_map(|event| name_event(event, &received, &page, &block, registry)).collect()
 }
 
-fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, registry: &mut Registry) -> Named {
-    let block = &received.batch.page;
+fn name_event(
+    mut wire: WireEvent,
+    received: &Received,
+    page: &event::Page,
+    block: &PageBlock,
+    registry: &mut Registry,
+) -> Option<Named> {
     // An event cannot be later than its arrival; far in the past is a queue that waited for a network.
     let time = wire.time.plus_millis(received.clock).min(received.received);
     let (session, campaign) = session::of_event(received, time, registry);
     if let Some(descriptor) = &mut wire.descriptor {
         naming::complete_role(descriptor);
     }
-    let resolved = wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, block, true));
+    let resolved =
+        wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, block, Some(received.received)));
+    if let Some(resolved) = &resolved
+        && registry.is_dropped(resolved.element.0, resolved.group.as_ref().map(|group| group.id.0))
+    {
+        registry.exclude();
+        return None;
+    }
     let mut properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
     if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved)
         && resolved.is_item
@@ -50,6 +64,10 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
         && !descriptor.label.is_empty()
     {
         properties.entry("Text").or_insert_with(|| Value::String(descriptor.label.clone()));
+    }
+    if let Some((descriptor, _)) = wire.descriptor.as_ref().zip(resolved.as_ref()).filter(|(_, known)| known.is_variant)
+    {
+        properties.entry("Variant text").or_insert_with(|| Value::String(descriptor.template.clone()));
     }
     let control = wire.descriptor.as_ref().zip(resolved.as_ref());
     let coded = match wire.kind {
@@ -95,7 +113,7 @@ fn name_event(mut wire: WireEvent, received: &Received, page: &event::Page, regi
         location: received.location.clone(),
         withheld: wire.withheld,
     };
-    Named { event, name: id }
+    Some(Named { event, name: id })
 }
 
 fn page_of(block: &PageBlock) -> event::Page {

@@ -18,5 +18,8 @@ pub use enrich::Tables;
 pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub use receive::{Compiled, Request, Taken, receive};
-pub use registry::Registry;
+pub use registry::{
+    Catalogue, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence, SiteChange,
+    SiteChangeKind,
+};
 pub use scrub::{RULES, scrub_text};

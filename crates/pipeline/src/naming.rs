@@ -11,17 +11,17 @@ mod role;
 mod tests;
 mod words;
 
-pub(crate) use evidence::Rarity;
-pub(crate) use features::Features;
+pub(crate) use evidence::{Rarity, probability};
+pub(crate) use features::{Features, short};
 pub(crate) use grammar::is_choice;
-pub(crate) use identity::Keys;
+pub(crate) use identity::{Keys, Likeness, likeness};
 pub use one::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub(crate) use role::complete as complete_role;
 
-use convizit_model::{Descriptor, ElementId, EventType, PageBlock, Properties, Timestamp, event};
+use convizit_model::{Descriptor, ElementId, EventType, GroupId, PageBlock, Properties, Timestamp, event};
 use serde_json::Value;
 
-use crate::registry::{Registry, hash, hash_numbers};
+use crate::registry::{Registry, hash, item_owner};
 
 /// What the registry says of a control.
 pub(crate) struct Resolved {
@@ -31,15 +31,32 @@ pub(crate) struct Resolved {
     pub(crate) is_item: bool,
     /// Whether its place says something new each time, so that its label is a property and no part of a name.
     pub(crate) varies: bool,
+    /// Whether it says something else than others see there.
+    pub(crate) is_variant: bool,
 }
 
-/// Finds or makes the identities of a control and its group.
-pub(crate) fn resolve(registry: &mut Registry, descriptor: &Descriptor, page: &PageBlock, learn: bool) -> Resolved {
-    let group = groups::resolve(registry, descriptor, &page.language, learn);
+/// Finds or makes the identities of a control and its group; learns nothing without a time.
+pub(crate) fn resolve(
+    registry: &mut Registry,
+    descriptor: &Descriptor,
+    page: &PageBlock,
+    learning: Option<Timestamp>,
+) -> Resolved {
+    let group = groups::resolve(registry, descriptor, &page.language, learning.is_some());
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
-    let (element, varies) = identity::resolve(registry, descriptor, page, id, is_item, learn);
-    Resolved { element, group, is_item, varies }
+    let identity = identity::resolve(registry, descriptor, page, id, is_item, learning);
+    // Where people made two groups one, that one is the event's.
+    let group = group.map(|group| match registry.canonical_group(group.id.0) {
+        into if into == group.id.0 => group,
+        into => event::Group {
+            id: GroupId(into),
+            name: registry.group_name(into).map_or(group.name, str::to_owned),
+            ..group
+        },
+    });
+    let identity::Identity { element, varies, is_variant } = identity;
+    Resolved { element, group, is_item, varies, is_variant }
 }
 
 /// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the
@@ -122,9 +139,15 @@ fn find_name(
         (Some(name), _) => hash(&["coded", name]),
         // One name for all items of a group, whatever their controls' identities are.
         (None, Some((_, resolved))) if resolved.is_item => {
-            resolved.group.as_ref().map_or(resolved.element.0, |group| hash_numbers("item", &[group.id.0]))
+            resolved.group.as_ref().map_or(resolved.element.0, |group| item_owner(group.id.0))
         }
         (None, Some((_, resolved))) => resolved.element.0,
+        // These are called the same on every page.
+        (None, None)
+            if matches!(kind, EventType::WebVital | EventType::Copy | EventType::Print | EventType::Identify) =>
+        {
+            hash(&["site"])
+        }
         (None, None) => hash(&["page", &page_name()]),
     };
     // What varies within a type and makes another name: a metric, a media action.
@@ -133,7 +156,7 @@ fn find_name(
     let variant = if matches!(kind, EventType::WebVital | EventType::Media | EventType::Dialog) { variant } else { "" };
     let id = hash(&["name", kind.as_str(), &format!("{owner:016x}"), variant]);
     if let Some(name) = registry.name(id) {
-        return Naming { id, owner, text: name.text.clone() };
+        return Naming { id, owner, text: name.to_owned() };
     }
     let text = match (coded, control) {
         (Some(name), _) => name.to_owned(),

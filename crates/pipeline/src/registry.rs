@@ -1,12 +1,24 @@
 //! What is known of one project: elements, groups, names, sessions. It learns from events in journal order and yields its
 //! own changes as rows, which the store keeps in the same transaction as the events.
 
+mod catalogue;
+mod decisions;
+mod elements;
+mod review;
+mod templates;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use convizit_model::{ElementId, GroupId, NameState, Properties, StateKind, StateRow, Timestamp};
+use convizit_model::{Decision, GroupId, NameState, Properties, StateKind, StateRow, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::naming::Keys;
+pub use catalogue::{Catalogue, ElementView, FormView, GroupView, NameChange, NameView};
+use decisions::Overlay;
+pub(crate) use decisions::item_owner;
+pub(crate) use elements::{Element, Form};
+pub use review::{Reviewed, Silence, SiteChange, SiteChangeKind};
+pub(crate) use templates::above;
+use templates::{Sibling, Template};
 
 /// Elements of a project at most; beyond it a new control shares the identity of its structural key.
 pub(crate) const ELEMENTS: usize = 20_000;
@@ -28,8 +40,8 @@ const PUBLISH_AFTER_MILLIS: i64 = 24 * 3_600_000;
 #[derive(Debug, Clone, Default)]
 pub struct Registry {
     pub(crate) elements: HashMap<u64, Element>,
-    /// Key of K1, K2 or K3 → element.
-    pub(crate) keys: HashMap<u64, u64>,
+    /// Key of K1, K2 or K3 → element, and which of its forms.
+    keys: HashMap<u64, (u64, u8)>,
     /// Elements in the order of their making, for scoring.
     pub(crate) order: Vec<u64>,
     /// Ordered, so that a search among them ends alike everywhere.
@@ -48,6 +60,20 @@ pub struct Registry {
     families: HashMap<u64, u32>,
     /// Events on controls that share an identity because their place says something new each time, since the last look.
     folded: u64,
+    /// Events on controls that people do not want captured, since the last look.
+    excluded: u64,
+    /// In the order of their numbers; what they make of elements, groups and names is in `overlay`.
+    decisions: BTreeMap<u64, Decision>,
+    overlay: Overlay,
+    /// Page templates, by the path above what varies.
+    templates: HashMap<u64, Template>,
+    /// Controls that differ in nothing but the page and the section that heads it.
+    siblings: HashMap<u64, Vec<Sibling>>,
+    /// How often a class word was still there, and how often not, when its element was seen on another day.
+    classes: HashMap<u32, (u32, u32)>,
+    /// Elements and forms made since the last review.
+    fresh: u32,
+    reviewed: u64,
     /// From what elements say to where they stand in `order`: made when an unknown control is compared, let go with the changes.
     traces: Option<HashMap<u32, Vec<u32>>>,
     /// The lines that `convizit name --known` registered; empty elsewhere.
@@ -61,19 +87,6 @@ pub struct Registry {
 pub(crate) struct Line {
     pub(crate) id: String,
     pub(crate) element: u64,
-    pub(crate) features: crate::naming::Features,
-}
-
-/// A control's permanent identity, and the features by which it is found again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Element {
-    #[serde(default)]
-    made: u64,
-    pub(crate) keys: Vec<u64>,
-    #[serde(default)]
-    structure: u64,
-    #[serde(default)]
-    family: u64,
     pub(crate) features: crate::naming::Features,
 }
 
@@ -138,14 +151,26 @@ impl Registry {
                 StateKind::Group => self.put_group(row.key, serde_json::from_slice(&row.body).map_err(read)?),
                 StateKind::Name => self.put_name(row.key, serde_json::from_slice(&row.body).map_err(read)?),
                 StateKind::Session => self.put_session(row.key, serde_json::from_slice(&row.body).map_err(read)?),
-                StateKind::Template => {}
+                StateKind::Template => self.put_template(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Decision => {
+                    self.decisions.insert(row.key, serde_json::from_slice(&row.body).map_err(read)?);
+                }
+                StateKind::Class => {
+                    if let Ok(word) = u32::try_from(row.key) {
+                        self.classes.insert(word, serde_json::from_slice(&row.body).map_err(read)?);
+                    }
+                }
             }
+        }
+        if rows.iter().any(|row| row.kind == StateKind::Decision) {
+            self.settle();
         }
         if rows.iter().any(|row| row.kind == StateKind::Element) {
             // Rows come in the order of their keys.
             let elements = &self.elements;
             self.order.sort_by_key(|id| (elements.get(id).map(|element| element.made), *id));
             self.traces = None;
+            self.find_siblings();
         }
         Ok(())
     }
@@ -161,7 +186,11 @@ impl Registry {
                 StateKind::Group => self.groups.get(&key).map(serde_json::to_vec),
                 StateKind::Name => self.names.get(&key).map(serde_json::to_vec),
                 StateKind::Session => self.sessions.get(&key).map(serde_json::to_vec),
-                StateKind::Template => None,
+                StateKind::Template => self.templates.get(&key).map(serde_json::to_vec),
+                StateKind::Decision => self.decisions.get(&key).map(serde_json::to_vec),
+                StateKind::Class => {
+                    u32::try_from(key).ok().and_then(|word| self.classes.get(&word)).map(serde_json::to_vec)
+                }
             };
             let expires_day = match kind {
                 StateKind::Session => self
@@ -195,7 +224,12 @@ impl Registry {
     /// About how many bytes of memory this takes: a bound for caches, not a measurement.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.elements.len() * 1_200 + self.groups.len() * 600 + self.names.len() * 350 + self.sessions.len() * 80
+        self.elements.len() * 1_500
+            + self.groups.len() * 600
+            + self.names.len() * 350
+            + self.sessions.len() * 80
+            + self.templates.len() * 300
+            + self.decisions.len() * 500
     }
 
     /// Lets go of all but the newest sessions, which the store has; one that goes on is read from it.
@@ -215,8 +249,10 @@ impl Registry {
     }
 
     fn put_element(&mut self, id: u64, element: Element) {
-        for key in &element.keys {
-            self.keys.entry(*key).or_insert(id);
+        for (form, keys) in (0..=u8::MAX).zip(element.forms.iter().map(|form| &form.keys)) {
+            for key in keys {
+                self.keys.entry(*key).or_insert((id, form));
+            }
         }
         if element.structure != 0 {
             let only = self.structures.entry(element.structure).or_insert(id);
@@ -250,21 +286,6 @@ impl Registry {
         if self.sessions.insert(key, session).is_none() {
             self.session_order.push_back(key);
         }
-    }
-
-    /// A new element; its id is made of its first key, so that the same history gives the same ids.
-    pub(crate) fn add_element(&mut self, keys: Keys, features: crate::naming::Features) -> ElementId {
-        let mut id = hash_numbers("element", &keys.exact);
-        while self.elements.contains_key(&id) {
-            id = id.wrapping_add(1);
-        }
-        if let Some(traces) = &mut self.traces {
-            trace(traces, self.order.len(), &features);
-        }
-        let Keys { exact, structure, family } = keys;
-        self.put_element(id, Element { made: self.made, keys: exact, structure, family, features });
-        self.change(StateKind::Element, id);
-        ElementId(id)
     }
 
     /// Whether a place has so many elements that it says something new each time.
@@ -321,22 +342,6 @@ impl Registry {
         out
     }
 
-    /// Remembers further keys of an element, so that the next look-up is exact.
-    pub(crate) fn add_keys(&mut self, id: u64, keys: &[u64]) {
-        let Some(element) = self.elements.get_mut(&id) else { return };
-        let mut grown = false;
-        for key in keys {
-            if element.keys.len() < KEYS && !element.keys.contains(key) && !self.keys.contains_key(key) {
-                element.keys.push(*key);
-                self.keys.insert(*key, id);
-                grown = true;
-            }
-        }
-        if grown {
-            self.change(StateKind::Element, id);
-        }
-    }
-
     pub(crate) fn add_group(&mut self, key: u64, group: Group) -> GroupId {
         let mut id = key;
         while self.groups.contains_key(&id) {
@@ -357,13 +362,17 @@ impl Registry {
         }
     }
 
-    pub(crate) fn name(&self, id: u64) -> Option<&Name> {
-        self.names.get(&id)
+    /// The text of a name: what people call it, else how it was made.
+    pub(crate) fn name(&self, id: u64) -> Option<&str> {
+        let made = self.names.get(&id)?;
+        Some(self.overlay.names.get(&id).unwrap_or(&made.text))
     }
 
-    /// Whether another identity has this name.
+    /// Whether another identity has this name, or has had it.
     pub(crate) fn is_taken(&self, text: &str, owner: u64) -> bool {
-        self.owners.get(&text.to_lowercase()).is_some_and(|(_, other)| *other != owner)
+        let text = text.to_lowercase();
+        let others = [self.owners.get(&text).map(|(_, other)| *other), self.overlay.texts.get(&text).copied()];
+        others.into_iter().flatten().any(|other| self.canonical(other) != owner)
     }
 
     pub(crate) fn add_name(&mut self, id: u64, owner: u64, text: String, now: Timestamp) {
@@ -382,6 +391,9 @@ impl Registry {
     /// Counts an event towards publishing; returns the name's text and state as of this event, or nothing where it is not
     /// remembered.
     pub(crate) fn count_name(&mut self, id: u64, visitor: &str, now: Timestamp) -> Option<(String, NameState)> {
+        if let Some(given) = self.overlay.names.get(&id).filter(|_| self.names.contains_key(&id)) {
+            return Some((given.clone(), NameState::Published));
+        }
         let name = self.names.get_mut(&id)?;
         if name.published {
             return Some((name.text.clone(), NameState::Published));
@@ -434,6 +446,11 @@ fn trace(traces: &mut HashMap<u32, Vec<u32>>, place: usize, features: &crate::na
 }
 
 impl crate::naming::Rarity for Registry {
+    fn of_class(&self, word: u32) -> f64 {
+        let (stayed, left) = self.classes.get(&word).copied().unwrap_or_default();
+        self.of(word) * (f64::from(stayed) + 1.0) / (f64::from(stayed) + f64::from(left) + 1.0)
+    }
+
     fn of(&self, word: u32) -> f64 {
         let with = self.traces.as_ref().and_then(|traces| traces.get(&word)).map_or(0, Vec::len);
         #[expect(clippy::cast_precision_loss, reason = "at most some ten thousand")]

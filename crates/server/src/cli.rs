@@ -3,6 +3,7 @@
 mod destination;
 mod doctor;
 mod faces;
+mod names;
 mod notices;
 mod project;
 mod settings;

@@ -198,7 +198,9 @@ fn lost_race(problem: &str) -> bool {
     problem.contains("(40001)")
         || problem.contains("(40P01)")
         || (problem.contains("(23505)")
-            && ["notices_pkey", "notices_unresolved", "pg_type_typname"].iter().any(|name| problem.contains(name)))
+            && ["notices_pkey", "notices_unresolved", "state_pkey", "pg_type_typname"]
+                .iter()
+                .any(|name| problem.contains(name)))
 }
 
 async fn queue<T, F>(writer: &mpsc::Sender<Write>, name: &'static str, work: F) -> Result<T, StoreError>

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 mod clock;
 mod database;
+mod decisions;
 mod destinations;
 mod error;
 mod frames;
@@ -28,11 +29,13 @@ mod notices;
 mod projects;
 mod samples;
 mod seen;
+mod silence;
 mod upkeep;
 mod work;
 
 pub use clock::SystemClock;
 pub use error::StoreError;
+pub use silence::SilentName;
 pub use work::PreparedWork;
 
 use database::Database;

@@ -68,6 +68,38 @@ impl Store {
             .await
     }
 
+    /// Resolves the notice of this kind, project and subject: what it was about is over.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn resolve_notice(
+        &self,
+        kind: NoticeKind,
+        project: Option<&ProjectId>,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "resolve notice";
+        let (project, subject) = (project.map(ToString::to_string).unwrap_or_default(), subject.to_owned());
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (project, subject) = (project.clone(), subject.clone());
+                Box::pin(async move {
+                    query(
+                        "UPDATE notices SET state = 'resolved' \
+                         WHERE kind = $1 AND project = $2 AND subject = $3 AND state <> 'resolved'",
+                    )
+                    .bind(kind.as_str())
+                    .bind(project)
+                    .bind(subject)
+                    .execute(connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+                })
+            })
+            .await
+    }
+
     /// Notices, newest first; all states with `resolved`.
     ///
     /// # Errors

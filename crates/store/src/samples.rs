@@ -39,6 +39,11 @@ impl Newest {
     }
 }
 
+/// The number that stands first in such a list.
+pub(crate) fn first_number(text: &str) -> Option<i64> {
+    Newest::numbers(text).next()
+}
+
 impl Store {
     /// The newest samples of a name, newest first, at most 20.
     ///

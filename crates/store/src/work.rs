@@ -246,7 +246,7 @@ fn number(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
-fn state_place(row: &StateRow) -> [u8; 16] {
+pub(crate) fn state_place(row: &StateRow) -> [u8; 16] {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&(row.kind as i64).to_be_bytes());
     place[8..].copy_from_slice(&row.key.to_be_bytes());

@@ -8,6 +8,7 @@ mod registries;
 mod stretch;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use convizit_store::{PreparedWork, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use registries::Registries;
+use watch::{Silences, Watch};
 
 /// Bytes of journal records of one stretch: about 1 500 events, whose transaction stays below 20 ms.
 const STRETCH_BYTES: usize = 768 * 1024;
@@ -46,7 +48,12 @@ pub(crate) type Naming = fn(convizit_model::Received, &mut Registry) -> Vec<Name
 /// # Errors
 /// Only what a restart cannot mend: a damaged journal, a state of a newer build. Everything else is tried again.
 pub async fn run(store: Store, stop: CancellationToken) -> Result<(), String> {
-    Worker::new(store, name_events).run(stop).await
+    let watch = Watch::default();
+    let worker = Worker::new(store.clone(), name_events, watch.silences.clone());
+    let watching = tokio::spawn(watch.run(store, stop.clone()));
+    let ended = worker.run(stop).await;
+    watching.abort();
+    ended
 }
 
 pub(crate) struct Worker {
@@ -71,9 +78,9 @@ enum Round {
 }
 
 impl Worker {
-    pub(crate) fn new(store: Store, naming: Naming) -> Self {
+    pub(crate) fn new(store: Store, naming: Naming, silences: Silences) -> Self {
         Self {
-            registries: Registries::new(store.clone()),
+            registries: Registries::new(store.clone(), silences),
             store,
             naming,
             stretch: STRETCH_BYTES,
@@ -183,7 +190,7 @@ impl Worker {
         let records = stretch::parse(batches).await?;
         let uncommitted = behind.map(|behind| &behind.ids);
         let projects =
-            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, alone).await?;
+            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, (to, alone)).await?;
         let ids = projects.iter().flat_map(|share| share.events.iter().map(|event| (share.number, event.id))).collect();
         let work = convizit_model::Work { from: after, to, projects };
         let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;

@@ -1,12 +1,14 @@
 //! Registries of projects in memory, the least used dropped; the store has what they learned.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use convizit_model::{Project, ProjectId};
-use convizit_pipeline::Registry;
+use convizit_pipeline::{Registry, Silence};
 use convizit_store::Store;
 
 use crate::Failure;
+use crate::watch::Silences;
 
 /// Bytes of the registries in memory, about; those of the last stretch stay in any case.
 const KEPT_BYTES: usize = 48 << 20;
@@ -23,10 +25,13 @@ pub(crate) struct Registries {
     version: Option<u64>,
     /// Projects of which it was said that a place in them has endless labels.
     endless: HashSet<i64>,
+    /// The version of the settings at which a project's decisions were looked for.
+    met: HashMap<i64, u64>,
+    silences: Silences,
 }
 
 impl Registries {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, silences: Silences) -> Self {
         Self {
             store,
             known: HashMap::new(),
@@ -34,6 +39,8 @@ impl Registries {
             projects: HashMap::new(),
             version: None,
             endless: HashSet::new(),
+            met: HashMap::new(),
+            silences,
         }
     }
 
@@ -58,14 +65,31 @@ impl Registries {
         if self.endless.insert(number) { self.projects.get(&number) } else { None }
     }
 
-    /// Takes a registry out, loading it when it is not in memory.
+    /// Takes a registry out, loading it when it is not in memory, with all that people decided up to now.
     pub(crate) async fn take(&mut self, project: i64) -> Result<Registry, Failure> {
-        if let Some((registry, _)) = self.known.remove(&project) {
-            return Ok(registry);
-        }
-        let mut registry = Registry::default();
-        registry.load(&self.store.load_state(project).await?).map_err(Failure::State)?;
+        let version = self.store.control_version();
+        let registry = match self.known.remove(&project) {
+            Some((mut registry, _)) => {
+                // Every decision raises the version.
+                if self.met.get(&project) != Some(&version) {
+                    let decisions = self.store.decisions_after(project, registry.last_decision()).await?;
+                    registry.load(&decisions).map_err(Failure::State)?;
+                }
+                registry
+            }
+            None => {
+                let mut registry = Registry::default();
+                registry.load(&self.store.load_state(project).await?).map_err(Failure::State)?;
+                registry
+            }
+        };
+        self.met.insert(project, version);
         Ok(registry)
+    }
+
+    /// The silent names of a project.
+    pub(crate) fn silences(&self, project: i64) -> (u64, Arc<Vec<Silence>>) {
+        self.silences.of(project)
     }
 
     /// Puts registries back, the changes of which are about to be committed.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
+use convizit_model::outcome::Filter;
 use convizit_model::{
     EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, StateRow, Timestamp,
 };
-use convizit_pipeline::Registry;
+use convizit_pipeline::{Registry, Reviewed};
 use convizit_store::{JournalBatch, Store};
 
 use crate::registries::Registries;
@@ -56,17 +57,18 @@ struct Share {
     records: Vec<Record>,
     registry: Registry,
     seen: HashSet<EventId>,
+    reviewed: Reviewed,
 }
 
 /// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
-/// `uncommitted` are events that the store is about to know.
+/// `uncommitted` are events that the store is about to know, `to` the offset that the stretch ends at.
 pub(crate) async fn process(
     store: &Store,
     registries: &mut Registries,
     naming: Naming,
     records: Vec<Record>,
     uncommitted: Option<&HashSet<(i64, EventId)>>,
-    alone: bool,
+    (to, alone): (u64, bool),
 ) -> Result<Vec<ProjectWork>, Failure> {
     let mut by_project: BTreeMap<(i64, ProjectId), Vec<Record>> = BTreeMap::new();
     let mut unreadable = Vec::new();
@@ -83,10 +85,20 @@ pub(crate) async fn process(
             tracing::info!(%project, records = records.len(), "records of a removed project were dropped");
             continue;
         }
-        let registry = registries.take(number).await?;
-        shares.push(Share { number, project, records, registry, seen: HashSet::new() });
+        let mut registry = registries.take(number).await?;
+        registry.meet_decisions(to);
+        let (state, silences) = registries.silences(number);
+        let reviewed = if registry.is_reviewed(state) {
+            Reviewed::default()
+        } else {
+            registry.review(&silences, store.clock().now())
+        };
+        shares.push(Share { number, project, records, registry, seen: HashSet::new(), reviewed });
     }
     look_up(store, &mut shares, uncommitted).await?;
+    for share in &shares {
+        tell(store, &share.project, share.reviewed).await?;
+    }
     let (mut works, mut back) = blocking(move || name_shares(shares, naming, alone)).await??;
     for (number, registry) in &mut back {
         let folded = registry.take_folded();
@@ -102,6 +114,23 @@ pub(crate) async fn process(
         works.push(unreadable_work(unreadable));
     }
     Ok(works)
+}
+
+/// Raises notices of what a review found.
+async fn tell(store: &Store, project: &ProjectId, reviewed: Reviewed) -> Result<(), Failure> {
+    let look = format!("See: convizit project changes {project}");
+    if reviewed.burst > 0 {
+        let text = format!("the site has {} controls that are new or changed. {look}", reviewed.burst);
+        store.raise(NoticeKind::SiteChanged, Some(project), "elements", &text).await?;
+    }
+    if reviewed.merged + reviewed.proposed > 0 {
+        let text = format!(
+            "{} controls that fell silent were found again as new ones and merged, {} may be: say so with convizit project merge. {look}",
+            reviewed.merged, reviewed.proposed
+        );
+        store.raise(NoticeKind::MergeProposed, Some(project), "elements", &text).await?;
+    }
+    Ok(())
 }
 
 /// Loads the sessions that go on and finds the repeats, of all projects at once.
@@ -202,7 +231,8 @@ impl Gathered {
         self.count(Outcome::Accepted, (self.events.len() - before) as u64);
     }
 
-    fn finish(self, number: i64, project: ProjectId, registry: &mut Registry) -> ProjectWork {
+    fn finish(mut self, number: i64, project: ProjectId, registry: &mut Registry) -> ProjectWork {
+        self.count(Outcome::Filtered(Filter::Excluded), registry.take_excluded());
         let mut outcomes: Vec<(Outcome, u64)> = self.outcomes.into_iter().collect();
         outcomes.sort_unstable();
         for (outcome, items) in &outcomes {

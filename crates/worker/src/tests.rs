@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use convizit_model::{EventId, Notice, Outcome, Project, ProjectSettings, Received};
+use convizit_model::outcome::Filter;
+use convizit_model::{
+    Change, Clock, Event, EventId, Notice, NoticeKind, Outcome, Project, ProjectSettings, Received, Timestamp,
+};
 use convizit_pipeline::{Named, Registry, name_events};
 use convizit_store::{Store, StoreConfig, SystemClock};
 use tokio_util::sync::CancellationToken;
 
+use crate::watch::{Silences, Watch};
 use crate::{Naming, Round, Worker};
 
 struct Place {
@@ -60,7 +64,7 @@ async fn work(store: &Store, naming: Naming) {
 
 /// A worker that takes a batch at a time and makes the next one while each is committed.
 fn ahead(store: &Store, naming: Naming) -> Worker {
-    let mut worker = Worker::new(store.clone(), naming);
+    let mut worker = Worker::new(store.clone(), naming, Silences::default());
     (worker.stretch, worker.large) = (1, 0);
     worker
 }
@@ -108,7 +112,7 @@ async fn a_repeat_is_found_in_the_stretch_that_is_not_committed_yet() {
     let place = Place::new();
     let store = place.open().await;
     let number = project(&store).await.number;
-    let mut worker = Worker::new(store.clone(), name_events);
+    let mut worker = Worker::new(store.clone(), name_events, Silences::default());
     store.journal_append(record(&[1, 2, 3])).await.unwrap();
     let first = worker.make(0, None, false).await.unwrap().unwrap();
     store.journal_append(record(&[2, 4, 3])).await.unwrap();
@@ -218,5 +222,123 @@ async fn records_of_a_removed_project_are_dropped_and_the_offset_moves_on() {
         [],
         "a later project of the same id gets nothing of the removed one"
     );
+    store.close().await;
+}
+
+/// A clock that a test sets.
+#[derive(Debug)]
+struct SetClock(std::sync::atomic::AtomicI64);
+
+impl SetClock {
+    fn set(&self, millis: i64) {
+        self.0.store(millis, std::sync::atomic::Ordering::Release);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(std::sync::atomic::Ordering::Acquire))
+    }
+}
+
+const NOON: i64 = 1_795_780_800_000;
+const HOUR: i64 = 3_600_000;
+
+/// Clicks on controls of these texts, received at a time; ids go on from `first`.
+fn clicks(time: i64, first: u64, labels: &[&str]) -> bytes::Bytes {
+    let at = Timestamp::from_millis(time).to_string();
+    let events: Vec<serde_json::Value> = (first..)
+        .zip(labels)
+        .map(|(n, label)| {
+            serde_json::json!({"id": id(n), "type": "click", "time": at,
+                "descriptor": {"role": "button", "label": label, "template": label, "tag": "button", "path": "main>button"}})
+        })
+        .collect();
+    let received = serde_json::json!({
+        "project": "shop", "number": 1, "received": at, "clock": 0, "visitor": "v", "device": {}, "location": {},
+        "batch": {"v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": at, "session": {"id": "s"}, "events": events}
+    });
+    received.to_string().into_bytes().into()
+}
+
+async fn named(store: &Store, project: i64, number: i64) -> Event {
+    let events = store.events_after(project, number - 1, 1, usize::MAX).await.unwrap();
+    serde_json::from_slice(&events[0].json).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_decide_holds_from_the_next_stretch_on() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    let mut worker = Worker::new(store.clone(), name_events, Silences::default());
+    let mut round = 0;
+    let mut next = async |labels: &[&str]| {
+        store.journal_append(clicks(NOON, 10 * (round + 1), labels)).await.unwrap();
+        worker.round(round, 0).await.unwrap();
+        round += 1;
+    };
+    next(&["Save", "Cancel"]).await;
+    let save = named(&store, shop.number, 1).await;
+    let mut registry = Registry::default();
+    registry.load(&store.load_state(shop.number).await.unwrap()).unwrap();
+    let name = registry.catalogue().names.iter().find(|name| name.text == save.name).unwrap().id;
+    // The registry is in the worker's memory: it looks for what was decided since.
+    store.decide(&shop, "ada", Change::Rename { name, text: "Keep it".to_owned() }).await.unwrap();
+    let cancel = named(&store, shop.number, 2).await.element.unwrap().id;
+    store.decide(&shop, "ada", Change::CaptureElement { element: cancel, captured: false }).await.unwrap();
+    next(&["Save", "Cancel", "Cancel"]).await;
+    let after = named(&store, shop.number, 3).await;
+    assert_eq!((after.name.as_str(), after.element.unwrap().id), ("Keep it", save.element.unwrap().id));
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 3, "what is not captured is not stored");
+    assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Excluded)).await, 2);
+    // A worker that starts anew has the decisions from the store, with the offset from which on they hold.
+    let mut registry = Registry::default();
+    registry.load(&store.load_state(shop.number).await.unwrap()).unwrap();
+    assert_eq!(registry.decisions().iter().map(|decision| decision.from).collect::<Vec<_>>(), [Some(2), Some(2)]);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_and_a_project_that_fall_silent_are_told_and_their_return_too() {
+    let place = Place::new();
+    let clock = Arc::new(SetClock(std::sync::atomic::AtomicI64::new(NOON)));
+    let config = StoreConfig::in_folder(&place.folder.path().join("data"));
+    let store = Store::open(config, place.keys.clone(), clock.clone()).await.unwrap();
+    let shop = project(&store).await;
+    let mut worker = Worker::new(store.clone(), name_events, Silences::default());
+    let mut watch = Watch::default();
+    let (mut round, mut first) = (0, 1_u64);
+    let mut next = async |time: i64, labels: &[&str]| {
+        clock.set(time);
+        store.journal_append(clicks(time, first, labels)).await.unwrap();
+        first += labels.len() as u64;
+        worker.round(round, 0).await.unwrap();
+        round += 1;
+    };
+    let both: Vec<&str> = (0..60).map(|n| if n % 3 == 0 { "Save" } else { "Cancel" }).collect();
+    // A day and a few hours, so that there is a day to compare with.
+    for hour in 0..30 {
+        next(NOON + hour * HOUR, &both).await;
+        watch.look(&store).await.unwrap();
+    }
+    assert!(store.notices(false).await.unwrap().is_empty());
+    next(NOON + 30 * HOUR, &["Cancel"; 60]).await;
+    watch.look(&store).await.unwrap();
+    let told = |notices: Vec<Notice>, kind: NoticeKind| notices.into_iter().find(|notice| notice.kind == kind);
+    let notice = told(store.notices(false).await.unwrap(), NoticeKind::SilentName).unwrap();
+    assert!(notice.text.contains("convizit project changes shop") && !notice.text.contains("Save"), "{}", notice.text);
+    assert_eq!(notice.subject, watch.silences.of(shop.number).1[0].name.to_string());
+    next(NOON + 30 * HOUR + 1, &["Save"]).await;
+    watch.look(&store).await.unwrap();
+    assert!(told(store.notices(false).await.unwrap(), NoticeKind::SilentName).is_none(), "it is over");
+    // Nothing at all: known within the hour.
+    clock.set(NOON + 30 * HOUR + 50 * 60_000);
+    watch.look(&store).await.unwrap();
+    let notice = told(store.notices(false).await.unwrap(), NoticeKind::SilentProject).unwrap();
+    assert_eq!(notice.project, Some(shop.id.clone()));
+    next(NOON + 31 * HOUR, &both).await;
+    watch.look(&store).await.unwrap();
+    assert!(told(store.notices(false).await.unwrap(), NoticeKind::SilentProject).is_none());
     store.close().await;
 }

@@ -22,7 +22,7 @@ after(async () => {
 /** The commands that a help text lists. */
 function listed(help) {
   const [, part = ""] = help.split(/^Commands:\n/m);
-  return part.split(/\n\n/)[0].split("\n").map((line) => /^ {2}([a-z]+)/.exec(line)?.[1]).filter((name) => name && name !== "help");
+  return part.split(/\n\n/)[0].split("\n").map((line) => /^ {2}([a-z-]+)/.exec(line)?.[1]).filter((name) => name && name !== "help");
 }
 
 test("every command, down to the last, has help with an example that names it", () => {
@@ -37,7 +37,7 @@ test("every command, down to the last, has help with an example that names it", 
     for (const name of listed(help)) walk([...words, name]);
   };
   walk([]);
-  for (const command of ["demo", "serve", "migrate", "doctor", "project add", "settings set", "destination add webhook", "destination add file", "notices resolve", "name", "scrub"]) {
+  for (const command of ["demo", "serve", "migrate", "doctor", "project add", "project not-captured", "project changes", "settings set", "destination add webhook", "destination add file", "notices resolve", "name", "scrub"]) {
     assert.ok(seen.includes(command), `${command} is not among ${seen.join(", ")}`);
   }
 });

@@ -46,6 +46,8 @@ const PRIOR: f64 = -6.6;
 pub(crate) trait Rarity {
     /// The logarithm of how rare it is, above zero.
     fn of(&self, word: u32) -> f64;
+    /// The same of a class word: less where such words do not outlast a build.
+    fn of_class(&self, word: u32) -> f64;
 }
 
 /// The logarithm of the odds that both are one control.
@@ -66,7 +68,7 @@ pub(crate) fn log_odds(a: &Features, b: &Features, rarity: &impl Rarity) -> f64 
         field(&Weight { both: 0.0, one: 0.0, ..LABEL }, a.label != 0, b.label != 0, likeness);
     } else {
         field(&LABEL, a.label != 0, b.label != 0, likeness);
-        field(&WORDS, !a.words.is_empty(), !b.words.is_empty(), contained(&a.words, &b.words, rarity));
+        field(&WORDS, !a.words.is_empty(), !b.words.is_empty(), contained(&a.words, &b.words, &|word| rarity.of(word)));
         field(
             &SECTION,
             a.section != 0,
@@ -81,8 +83,18 @@ pub(crate) fn log_odds(a: &Features, b: &Features, rarity: &impl Rarity) -> f64 
     field(&TITLES, has_title(a), has_title(b), if title { 1.0 } else { 0.0 });
     field(&NAME, a.name != 0, b.name != 0, named(a.name == b.name, &a.name_words, &b.name_words, 0.5));
     field(&ID, a.id != 0, b.id != 0, named(a.id == b.id, &a.id_words, &b.id_words, 1.0));
-    field(&CLASSES, !a.classes.is_empty(), !b.classes.is_empty(), shared(&a.classes, &b.classes, rarity));
-    field(&ADDRESS, !a.segments.is_empty(), !b.segments.is_empty(), shared(&a.segments, &b.segments, rarity));
+    field(
+        &CLASSES,
+        !a.classes.is_empty(),
+        !b.classes.is_empty(),
+        shared(&a.classes, &b.classes, &|word| rarity.of_class(word)),
+    );
+    field(
+        &ADDRESS,
+        !a.segments.is_empty(),
+        !b.segments.is_empty(),
+        shared(&a.segments, &b.segments, &|word| rarity.of(word)),
+    );
     field(&HOST, a.host != 0, b.host != 0, same(a.host, b.host));
     field(&DATA, !a.data.is_empty(), !b.data.is_empty(), data(&a.data, &b.data));
     field(&ICON, a.icon != 0, b.icon != 0, same(a.icon, b.icon));
@@ -148,25 +160,25 @@ fn named(equal: bool, a: &[u32], b: &[u32], part: f64) -> f64 {
     if equal { 1.0 } else { part * overlap(a, b) }
 }
 
-fn weigh(words: &[u32], rarity: &impl Rarity) -> f64 {
-    words.iter().map(|word| rarity.of(*word)).sum()
+fn weigh(words: &[u32], rarity: &impl Fn(u32) -> f64) -> f64 {
+    words.iter().map(|word| rarity(*word)).sum()
 }
 
-fn both(a: &[u32], b: &[u32], rarity: &impl Rarity) -> f64 {
+fn both(a: &[u32], b: &[u32], rarity: &impl Fn(u32) -> f64) -> f64 {
     let mut sum = 0.0;
-    common(a, b, |word| sum += rarity.of(word));
+    common(a, b, |word| sum += rarity(word));
     sum
 }
 
 /// Jaccard's share, rare words counting more.
-fn shared(a: &[u32], b: &[u32], rarity: &impl Rarity) -> f64 {
+fn shared(a: &[u32], b: &[u32], rarity: &impl Fn(u32) -> f64) -> f64 {
     let both = both(a, b, rarity);
     let all = weigh(a, rarity) + weigh(b, rarity) - both;
     if all > 0.0 { both / all } else { 0.0 }
 }
 
 /// How much of the side that says less is on the other one too.
-fn contained(a: &[u32], b: &[u32], rarity: &impl Rarity) -> f64 {
+fn contained(a: &[u32], b: &[u32], rarity: &impl Fn(u32) -> f64) -> f64 {
     let less = weigh(a, rarity).min(weigh(b, rarity));
     if less > 0.0 { both(a, b, rarity) / less } else { 0.0 }
 }

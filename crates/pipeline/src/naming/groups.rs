@@ -2,6 +2,7 @@
 
 use convizit_model::{Descriptor, GroupId, GroupSketch, event};
 
+use crate::naming::identity::landmark;
 use crate::naming::words;
 use crate::registry::{self, Registry, hash};
 
@@ -59,17 +60,8 @@ pub(crate) fn resolve(
     if learn {
         registry.add_group_key(id, exact);
     }
-    let name =
-        registry.groups.get(&id).map_or_else(|| name(descriptor, sketch, &container), |group| group.name.clone());
+    let name = registry.group_name(id).map_or_else(|| name(descriptor, sketch, &container), str::to_owned);
     Some(event::Group { id: GroupId(id), name, position: sketch.position, length: sketch.length })
-}
-
-fn landmark(descriptor: &Descriptor) -> &str {
-    let kinds = descriptor.context.iter().map(|entry| entry.kind.as_str());
-    kinds
-        .into_iter()
-        .find(|kind| matches!(*kind, "nav" | "header" | "footer" | "aside" | "dialog" | "main"))
-        .unwrap_or("")
 }
 
 /// The most alike group, unless two are equally so.

@@ -1,12 +1,12 @@
 //! Which control is it? Exact keys first, then the evidence, with threshold and margin: a wrong merge is worse than a split.
 
-use convizit_model::{Descriptor, ElementId, GroupId, PageBlock};
+use convizit_model::{Descriptor, ElementId, GroupId, PageBlock, Timestamp};
 use serde_json::Value;
 
-use crate::naming::evidence;
-use crate::naming::features::{Features, is_generated, key_label};
+use crate::naming::features::{Features, is_generated, key_label, short};
 use crate::naming::grammar::section_of;
-use crate::registry::{ELEMENTS, Registry, hash, hash_numbers};
+use crate::naming::{evidence, words};
+use crate::registry::{ELEMENTS, Form, Registry, above, hash, hash_numbers};
 
 /// Log-odds that a match needs (a probability of .88), …
 const THRESHOLD: f64 = 2.0;
@@ -24,10 +24,13 @@ pub(crate) struct Keys {
     pub(crate) structure: u64,
     /// The place alone: role, tag, landmark, path and group.
     pub(crate) family: u64,
+    /// All but the section, and the path above the page: by it the same control is found on other pages of a template; 0 where
+    /// no section heads it, and in groups.
+    pub(crate) sibling: u64,
 }
 
 impl Keys {
-    fn of(descriptor: &Descriptor, section: &str, group: Option<GroupId>, is_item: bool) -> Self {
+    fn of(descriptor: &Descriptor, page: &PageBlock, section: &str, group: Option<GroupId>, is_item: bool) -> Self {
         let attribute = |key: &str| descriptor.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         let stable = |key: &'static str| Some(attribute(key)).filter(|text| !text.is_empty() && !is_generated(text));
         let text = |purpose: &str, text: &str| if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) };
@@ -46,10 +49,7 @@ impl Keys {
             .iter()
             .find_map(|key| stable(key).map(|value| text(key, &own(value))))
             .unwrap_or(0);
-        let landmark = descriptor.context.iter().find(|entry| {
-            matches!(entry.kind.as_str(), "nav" | "header" | "footer" | "main" | "aside" | "dialog" | "search")
-        });
-        let landmark = landmark.map_or(0, |entry| text("landmark", &entry.kind));
+        let landmark = text("landmark", landmark(descriptor));
         // In a record the nearest heading is the record's own title, which says nothing about the control.
         let section = if group.is_none() { text("section", &section.to_lowercase()) } else { 0 };
         let href = if is_item { String::new() } else { crate::scrub::template(attribute("href"), &[]) };
@@ -71,10 +71,17 @@ impl Keys {
         }
         let own = !is_item && (name != 0 || href != 0 || icon != 0);
         let structure = [kind, author, name, href, landmark, icon, group, path];
+        let siblings = group == 0 && section != 0 && (label != 0 || name != 0 || href != 0 || icon != 0);
+        let above = hash(&["above", above(&page.path), kind_of_page(page)]);
         Self {
             exact,
             structure: if own { hash_numbers("structure", &structure) } else { 0 },
             family: hash_numbers("family", &[kind, landmark, group, path]),
+            sibling: if siblings {
+                hash_numbers("sibling", &[kind, author, label, name, href, landmark, icon, path, above])
+            } else {
+                0
+            },
         }
     }
 }
@@ -86,43 +93,157 @@ pub(crate) fn section(descriptor: &Descriptor, page: &PageBlock) -> String {
     names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
 }
 
-/// Finds or makes the identity of a control; true where its place has so many that it shares one.
+/// What the site itself calls this kind of page; empty where that says nothing.
+fn kind_of_page(page: &PageBlock) -> &str {
+    let kind = page.kind.rsplit(['/', '.', ':']).next().unwrap_or_default();
+    let says_nothing =
+        ["website", "webpage", "object", "page", "organization"].iter().any(|word| kind.eq_ignore_ascii_case(word));
+    if says_nothing { "" } else { kind }
+}
+
+/// Which element a control is.
+pub(crate) struct Identity {
+    pub(crate) element: ElementId,
+    /// Its place says something new each time, and all that stands there shares this identity.
+    pub(crate) varies: bool,
+    /// It says something else than it did at first, in the same language, while that is still said too: a test of two texts.
+    pub(crate) is_variant: bool,
+}
+
+/// Finds or makes the identity of a control; learns nothing without a time.
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
     page: &PageBlock,
     group: Option<GroupId>,
     is_item: bool,
-    learn: bool,
-) -> (ElementId, bool) {
+    learning: Option<Timestamp>,
+) -> Identity {
     let section = section(descriptor, page);
-    let keys = Keys::of(descriptor, &section, group, is_item);
-    if let Some(id) = keys.exact.iter().find_map(|key| registry.keys.get(key).copied()) {
-        if learn {
-            registry.add_keys(id, &keys.exact);
-        }
-        return (ElementId(id), false);
+    let keys = Keys::of(descriptor, page, &section, group, is_item);
+    let plain = |element: u64| Identity { element: ElementId(element), varies: false, is_variant: false };
+    let group_id = group.map_or(0, |group| group.0);
+    // A group that people made part of another one: what stands in it is what stands there.
+    let found = registry.find(&keys.exact).or_else(|| {
+        let into = group.map(|group| registry.canonical_group(group.0)).filter(|into| *into != group_id)?;
+        registry.find(&Keys::of(descriptor, page, &section, Some(GroupId(into)), is_item).exact)
+    });
+    if let Some((id, form)) = found {
+        let form = match learning {
+            Some(now) => {
+                let dress = dress(descriptor);
+                registry.saw(id, form, &keys.exact, now.day(), dress, || {
+                    let classes = Features::of(descriptor, &section, &page.language).classes;
+                    (form_of(descriptor, page, &section, is_item, now, None), classes)
+                })
+            }
+            None => form,
+        };
+        let is_variant = !is_item && registry.is_variant(id, form);
+        return Identity { is_variant, ..plain(registry.identity(id, form)) };
     }
     if registry.is_endless(keys.family) {
-        if learn {
+        if learning.is_some() {
             registry.fold();
         }
-        return (ElementId(hash_numbers("endless", &[keys.family])), true);
+        return Identity { varies: true, ..plain(hash_numbers("endless", &[keys.family])) };
     }
     let features = Features::of(descriptor, &section, &page.language);
-    let known = translated(registry, &keys, &features).or_else(|| best(registry, &features));
-    let id = match known {
-        Some(id) => {
-            if learn {
-                registry.add_keys(id, &keys.exact);
-            }
-            ElementId(id)
-        }
-        None if learn && registry.elements.len() < ELEMENTS => registry.add_element(keys, features),
-        // Not remembered: the same control gets the same id from its own keys.
-        None => ElementId(hash_numbers("element", &keys.exact)),
+    let joined = |registry: &mut Registry| {
+        let of_kind = !kind_of_page(page).is_empty();
+        registry.joined(keys.sibling, &page.path, &section, of_kind, learning?).map(|id| (id, None))
     };
-    (id, false)
+    let known = translated(registry, &keys, &features)
+        .map(|id| (id, None))
+        .or_else(|| best(registry, &features).map(|(id, odds)| (id, Some(evidence::probability(odds)))))
+        .or_else(|| joined(registry));
+    let Some(now) = learning else {
+        // Not remembered: the same control gets the same id from its own keys.
+        return plain(known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| registry.canonical(id)));
+    };
+    match known {
+        Some((id, probability)) => {
+            let form = registry.saw(id, u8::MAX, &keys.exact, now.day(), dress(descriptor), || {
+                (form_of(descriptor, page, &section, is_item, now, probability), features.classes)
+            });
+            let is_variant = !is_item && registry.is_variant(id, form);
+            Identity { is_variant, ..plain(registry.identity(id, form)) }
+        }
+        None if registry.elements.len() < ELEMENTS => {
+            let form = form_of(descriptor, page, &section, is_item, now, None);
+            plain(registry.add_element(keys, &descriptor.role, group_id, form, features).0)
+        }
+        None => plain(hash_numbers("element", &keys.exact)),
+    }
+}
+
+/// Characters of a label that a person is shown.
+const SHOWN: usize = 60;
+
+/// What a person is shown of a control, and by what its forms are told apart. An item's own text is no part of it.
+fn form_of(
+    descriptor: &Descriptor,
+    page: &PageBlock,
+    section: &str,
+    is_item: bool,
+    now: Timestamp,
+    probability: Option<f64>,
+) -> Form {
+    let label = if is_item { String::new() } else { words::shorten(&words::sentence(&key_label(descriptor)), SHOWN) };
+    Form {
+        keys: Vec::new(),
+        label,
+        section: section.to_owned(),
+        page: page.path.clone(),
+        language: page.language.clone(),
+        place: short(&format!("{} {}", landmark(descriptor), descriptor.path)),
+        since: now.as_millis(),
+        day: now.day(),
+        probability,
+        dress: dress(descriptor),
+    }
+}
+
+/// The classes as one number: whether they changed is asked often.
+fn dress(descriptor: &Descriptor) -> u32 {
+    short(descriptor.attributes.get("class").and_then(Value::as_str).unwrap_or_default())
+}
+
+/// The landmark around a control.
+pub(crate) fn landmark(descriptor: &Descriptor) -> &str {
+    let kinds = descriptor.context.iter().map(|entry| entry.kind.as_str());
+    kinds
+        .into_iter()
+        .find(|kind| matches!(*kind, "nav" | "header" | "footer" | "main" | "aside" | "dialog" | "search"))
+        .unwrap_or_default()
+}
+
+/// How alike two controls are, in words.
+pub(crate) struct Likeness {
+    /// The logarithm of the odds that both are one.
+    pub(crate) odds: f64,
+    pub(crate) contradict: bool,
+    pub(crate) agree: Vec<String>,
+    pub(crate) differ: Vec<String>,
+}
+
+pub(crate) fn likeness(a: &Features, b: &Features, registry: &Registry) -> Likeness {
+    let (mut agree, mut differ) = (Vec::new(), Vec::new());
+    let mut say = |what: &str, known: bool, same: bool| {
+        if known {
+            if same { &mut agree } else { &mut differ }.push(what.to_owned());
+        }
+    };
+    say("text", a.label != 0 || b.label != 0, a.label == b.label);
+    say("address", !a.segments.is_empty() || !b.segments.is_empty(), a.segments == b.segments);
+    say("name attribute", a.name != 0 || b.name != 0, a.name == b.name);
+    say("id", a.id != 0 || b.id != 0, a.id == b.id);
+    say("classes", !a.classes.is_empty() || !b.classes.is_empty(), a.classes == b.classes);
+    say("icon", a.icon != 0 || b.icon != 0, a.icon == b.icon);
+    say("section", a.section != 0 || b.section != 0, a.section == b.section);
+    say("landmark", a.landmark != 0 || b.landmark != 0, a.landmark == b.landmark);
+    say("place", true, a.path == b.path);
+    Likeness { odds: evidence::log_odds(a, b, registry), contradict: contradict(a, b), agree, differ }
 }
 
 /// The one element of this structure, where the page speaks another language than when it was first seen.
@@ -132,7 +253,7 @@ fn translated(registry: &Registry, keys: &Keys, features: &Features) -> Option<u
     (first.language != 0 && features.language != 0 && first.language != features.language).then_some(id)
 }
 
-fn best(registry: &mut Registry, features: &Features) -> Option<u64> {
+fn best(registry: &mut Registry, features: &Features) -> Option<(u64, f64)> {
     let candidates = registry.candidates(features, COMPARED);
     let mut ranked: Vec<(u64, f64)> = candidates
         .into_iter()
@@ -143,7 +264,7 @@ fn best(registry: &mut Registry, features: &Features) -> Option<u64> {
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let (id, odds) = *ranked.first()?;
     let second = ranked.get(1).map_or(f64::MIN, |(_, odds)| *odds);
-    (odds >= THRESHOLD && odds - second >= MARGIN).then_some(id)
+    (odds >= THRESHOLD && odds - second >= MARGIN).then_some((id, odds))
 }
 
 /// Likeness of two labels from which on they are one label, reworded.

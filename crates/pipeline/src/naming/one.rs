@@ -65,6 +65,7 @@ pub fn name_descriptor(
         let tail = crate::scrub::host_of(&page.url).map_or(page.url.as_str(), |(_, tail)| tail);
         page.path = crate::scrub::path_template(tail.split(['?', '#']).next().unwrap_or_default());
     }
+    let page = registry.page(&page, options.learn).into_owned();
     let features = (options.rank || options.keep)
         .then(|| Features::of(descriptor, &identity::section(descriptor, &page), &page.language));
     let candidates = features.as_ref().filter(|_| options.rank).map(|features| {
@@ -78,7 +79,7 @@ pub fn name_descriptor(
             })
             .collect()
     });
-    let resolved = resolve(registry, descriptor, &page, options.learn);
+    let resolved = resolve(registry, descriptor, &page, options.learn.then(|| Timestamp::from_millis(0)));
     if let Some(features) = features.filter(|_| options.keep) {
         registry.keep_line(id, resolved.element.0, features);
     }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
 
+use crate::cli::names::Naming;
 use crate::cli::{say, say_error, table};
 
 static SNIPPET: &str = include_str!("../../../../tracker/dist/snippet.html");
@@ -94,6 +95,8 @@ pub(crate) enum Project {
         #[arg(long)]
         yes: bool,
     },
+    #[command(flatten)]
+    Naming(Naming),
 }
 
 impl Project {
@@ -158,6 +161,7 @@ impl Project {
                 note_unreachable(public, &project.settings.origins);
                 say(snippet(public, project.key.as_str()))
             }
+            Self::Naming(naming) => naming.run(store).await,
             Self::Remove { id, yes } => {
                 store.project(&id).await?;
                 if !yes {

@@ -2,6 +2,7 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
+mod decisions;
 mod destinations;
 mod engines;
 mod failing_disk;
@@ -13,5 +14,6 @@ mod postgres;
 mod projects;
 mod schema;
 mod seen;
+mod silence;
 mod upkeep;
 mod work;

@@ -1,0 +1,351 @@
+//! What people decide about names, elements and groups: what it does to later events, that it can be undone, and that it holds
+//! across a restart.
+
+use std::collections::BTreeMap;
+
+use convizit_model::{
+    Change, Decision, DecisionId, ElementId, Event, NameId, NameState, Received, StateKind, StateRow, Timestamp,
+};
+use convizit_pipeline::{Registry, Silence, SiteChangeKind, name_events};
+use serde_json::{Value, json};
+
+const NOON: i64 = 1_795_780_800_000;
+const HOUR: i64 = 3_600_000;
+
+/// A project as the worker has it: a registry, and the rows that the store keeps.
+#[derive(Default)]
+struct Site {
+    registry: Registry,
+    rows: BTreeMap<(StateKind, u64), StateRow>,
+    clicks: u32,
+    decided: u64,
+    now: i64,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self { now: NOON, ..Self::default() }
+    }
+
+    fn keep(&mut self) {
+        for row in self.registry.take_changes() {
+            self.rows.insert((row.kind, row.key), row);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.registry = Registry::default();
+        self.registry.load(&self.rows.values().cloned().collect::<Vec<_>>()).unwrap();
+    }
+
+    fn click_on(&mut self, page: &Value, descriptor: Value) -> Option<Event> {
+        self.clicks += 1;
+        let received: Received = serde_json::from_value(json!({
+            "project": "shop", "number": 1, "received": Timestamp::from_millis(self.now).to_string(), "clock": 0,
+            "visitor": format!("v{}", self.clicks % 5), "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{}", self.clicks), "sent": "2026-11-26T12:00:00.000Z",
+                "session": {"id": "s"}, "page": page,
+                "events": [{"id": format!("0193a1f0-0000-7000-8000-{:012}", self.clicks), "type": "click",
+                    "time": "2026-11-26T12:00:00.000Z", "descriptor": descriptor}]}
+        }))
+        .unwrap();
+        let event = name_events(received, &mut self.registry).pop().map(|named| named.event);
+        self.keep();
+        event
+    }
+
+    fn click(&mut self, descriptor: Value) -> Event {
+        self.click_on(&json!({"url": "https://shop.example/", "path": "/", "language": "en"}), descriptor).unwrap()
+    }
+
+    /// As `Store::decide`: a row beside the registry's, which it meets with its next stretch.
+    fn decide(&mut self, what: Change) -> DecisionId {
+        self.registry.check(&what).unwrap();
+        self.decided += 1;
+        let id = DecisionId(self.decided);
+        let made = Timestamp::from_millis(self.now + i64::try_from(self.decided).unwrap());
+        let decision = Decision { id, made, by: "ada".to_owned(), what, from: None, proposed: false, evidence: None };
+        let row = StateRow {
+            kind: StateKind::Decision,
+            key: id.0,
+            expires_day: None,
+            body: serde_json::to_vec(&decision).unwrap(),
+        };
+        self.registry.load(&[row]).unwrap();
+        self.registry.meet_decisions(7);
+        self.keep();
+        id
+    }
+
+    fn name(&self, text: &str) -> NameId {
+        self.registry.catalogue().names.iter().find(|name| name.text == text).unwrap().id
+    }
+}
+
+fn button(label: &str) -> Value {
+    json!({"role": "button", "label": label, "template": label, "labelSource": "content", "tag": "button",
+        "path": "main>section>div>button", "attributes": {"class": "btn btn-primary"},
+        "context": [{"kind": "section", "name": "Tools"}, {"kind": "main", "name": ""}]})
+}
+
+fn card(member: &str, label: &str, position: u32) -> Value {
+    json!({"role": "link", "label": label, "template": label, "labelSource": "content", "tag": "a", "path": format!("main>ul>li>{member}>a"),
+        "properties": {"Item name": label}, "context": [{"kind": "main", "name": ""}],
+        "group": {"position": position, "length": 9, "signature": [1, 2, position.min(1)], "container": "", "member": member, "path": ""}})
+}
+
+fn id(event: &Event) -> ElementId {
+    event.element.as_ref().unwrap().id
+}
+
+#[test]
+fn a_renamed_event_has_its_new_name_and_its_old_identity_until_it_is_undone() {
+    let mut site = Site::new();
+    let before = site.click(button("Export report"));
+    let name = site.name(&before.name);
+    let rename = Change::Rename { name, text: "Download the report".to_owned() };
+    let shown = site.registry.preview(&rename).unwrap();
+    assert_eq!((shown.len(), shown[0].after.text.as_str()), (1, "Download the report"));
+    assert_eq!(site.click(button("Export report")).name, before.name, "a preview changes nothing");
+    let decision = site.decide(rename);
+    let after = site.click(button("Export report"));
+    assert_eq!((after.name.as_str(), after.name_state), ("Download the report", NameState::Published));
+    assert_eq!(id(&after), id(&before));
+    site.restart();
+    assert_eq!(site.click(button("Export report")).name, "Download the report");
+    assert!(
+        site.registry
+            .check(&Change::Rename { name, text: "mail ada@shop.example".to_owned() })
+            .unwrap_err()
+            .contains("private")
+    );
+    let undo = site.decide(Change::Undo { decision });
+    assert_eq!(site.click(button("Export report")).name, before.name);
+    site.decide(Change::Undo { decision: undo });
+    assert_eq!(site.click(button("Export report")).name, "Download the report");
+    assert!(site.registry.check(&Change::Undo { decision: undo }).unwrap_err().contains("undone already"));
+    assert_eq!(site.registry.decisions()[0].from, Some(7), "it is noted from where on it holds");
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let mut site = Site::new();
+    let save = site.click(button("Save")).name;
+    let cancel = site.click(button("Cancel")).name;
+    let refused =
+        site.registry.check(&Change::Rename { name: site.name(&save), text: cancel.to_uppercase() }).unwrap_err();
+    assert!(refused.contains("merge the two"), "{refused}");
+    site.decide(Change::Rename { name: site.name(&save), text: "Keep".to_owned() });
+    // What was given is taken for all that comes later, and so is what it was called before.
+    let other = |label: &str| {
+        let mut elsewhere = button(label);
+        elsewhere["context"] = json!([{"kind": "section", "name": "Billing"}]);
+        elsewhere
+    };
+    assert_eq!(site.click(other("Keep")).name, "Keep click");
+    assert_eq!(site.click(other("Save")).name, "Save in Billing");
+}
+
+#[test]
+fn merged_controls_are_one_and_can_be_parted_again() {
+    let mut site = Site::new();
+    let (buy, add) = (site.click(button("Buy")), site.click(button("Add to cart")));
+    assert_ne!(id(&buy), id(&add));
+    let merge = Change::Merge { element: id(&buy), into: id(&add) };
+    assert_eq!(site.registry.preview(&merge).unwrap()[0].after.element, Some(id(&add)));
+    let decision = site.decide(merge.clone());
+    let merged = site.click(button("Buy"));
+    assert_eq!((id(&merged), merged.name.as_str()), (id(&add), add.name.as_str()));
+    site.restart();
+    assert_eq!(id(&site.click(button("Buy"))), id(&add));
+    assert!(site.registry.check(&merge).unwrap_err().contains("one element already"));
+    let back = Change::Merge { element: id(&add), into: id(&buy) };
+    assert!(site.registry.check(&back).unwrap_err().contains("one element already"), "no circle");
+    site.decide(Change::Undo { decision });
+    let parted = site.click(button("Buy"));
+    assert_eq!((id(&parted), parted.name), (id(&buy), buy.name));
+}
+
+#[test]
+fn a_form_that_was_taken_for_an_element_becomes_one_of_its_own() {
+    let mut site = Site::new();
+    let mut first = button("Search");
+    first["attributes"]["data-testid"] = json!("find");
+    let mut second = button("Look up");
+    second["attributes"]["data-testid"] = json!("find");
+    let (one, other) = (site.click(first.clone()), site.click(second.clone()));
+    assert_eq!(id(&one), id(&other), "one id of the author's");
+    let forms = &site.registry.catalogue().elements[0].forms;
+    assert_eq!(forms.iter().map(|form| form.label.as_str()).collect::<Vec<_>>(), ["Search", "Look up"]);
+    assert!(site.registry.check(&Change::Split { element: id(&one), form: 2 }).unwrap_err().contains("forms 1 to 1"));
+    let decision = site.decide(Change::Split { element: id(&one), form: 1 });
+    let parted = site.click(second.clone());
+    assert_ne!(id(&parted), id(&one));
+    assert_eq!(parted.name, "Look up click");
+    assert_eq!(id(&site.click(first)), id(&one));
+    site.restart();
+    assert_eq!(id(&site.click(second.clone())), id(&parted));
+    assert!(site.registry.catalogue().elements.iter().any(|element| element.id == id(&parted)));
+    site.decide(Change::Undo { decision });
+    assert_eq!(id(&site.click(second)), id(&one));
+}
+
+#[test]
+fn groups_that_people_join_have_one_name() {
+    let mut site = Site::new();
+    let (tile, teaser) = (site.click(card("tile", "Boots", 1)), site.click(card("teaser", "Coats", 2)));
+    let (tiles, teasers) = (tile.group.clone().unwrap(), teaser.group.clone().unwrap());
+    assert_ne!(tiles.id, teasers.id);
+    let decision = site.decide(Change::Regroup { group: teasers.id, into: tiles.id });
+    let joined = site.click(card("teaser", "Coats", 2));
+    assert_eq!((joined.group.unwrap().id, joined.name.as_str()), (tiles.id, tile.name.as_str()));
+    site.decide(Change::RenameGroup { group: tiles.id, text: "Shoe".to_owned() });
+    let renamed = site.click(card("tile", "Boots", 1));
+    assert_eq!((renamed.group.unwrap().name.as_str(), renamed.name.as_str()), ("Shoe", "Shoe click"));
+    site.restart();
+    site.decide(Change::Undo { decision });
+    assert_eq!(site.click(card("teaser", "Coats", 2)).group.unwrap().id, teasers.id);
+}
+
+#[test]
+fn what_is_not_captured_makes_no_event_and_is_counted() {
+    let mut site = Site::new();
+    let page = json!({"url": "https://shop.example/", "path": "/", "language": "en"});
+    let (save, tile) = (site.click(button("Save")), site.click(card("tile", "Boots", 1)));
+    let element = site.decide(Change::CaptureElement { element: id(&save), captured: false });
+    site.decide(Change::CaptureGroup { group: tile.group.unwrap().id, captured: false });
+    assert!(site.click_on(&page, button("Save")).is_none());
+    assert!(site.click_on(&page, card("tile", "Coats", 4)).is_none());
+    assert!(site.click_on(&page, button("Cancel")).is_some());
+    assert_eq!(site.registry.take_excluded(), 2);
+    assert!(!site.registry.catalogue().names.iter().find(|name| name.text == save.name).unwrap().captured);
+    site.restart();
+    assert!(site.click_on(&page, button("Save")).is_none());
+    site.decide(Change::Undo { decision: element });
+    assert!(site.click_on(&page, button("Save")).is_some());
+}
+
+#[test]
+fn twelve_pages_of_one_template_have_one_button() {
+    // No markup and no telling title: only that the same button stands under another heading on each page.
+    let mut site = Site::new();
+    let names = ["Trail", "City", "Wool", "Rain", "Snow", "Sand", "Hill", "Lake", "Moor", "Reef", "Dune", "Cape"];
+    let ids: Vec<ElementId> = names
+        .iter()
+        .map(|name| {
+            let page = json!({"url": format!("https://shop.example/{name}"), "path": format!("/{name}"), "title": "Shop", "language": "en"});
+            let mut descriptor = button("Notify me");
+            descriptor["context"] = json!([{"kind": "section", "name": format!("{name}wear")}, {"kind": "main", "name": ""}]);
+            id(&site.click_on(&page, descriptor).unwrap())
+        })
+        .collect();
+    assert!(ids[2..].iter().all(|other| *other == ids[0]), "{ids:?}");
+    let elements = site.registry.catalogue().elements;
+    assert_eq!(elements.iter().filter(|element| element.part_of.is_none()).count(), 1);
+    // Reversible: the product's own decision can be undone as a person's can.
+    let own = site.registry.decisions()[0].id;
+    assert_eq!(own.to_string(), "auto-1");
+    site.decide(Change::Undo { decision: own });
+    assert_eq!(site.registry.catalogue().elements.iter().filter(|element| element.part_of.is_none()).count(), 2);
+    // On one page two sections do tell two buttons apart.
+    let mut site = Site::new();
+    let page = json!({"url": "https://shop.example/", "path": "/", "language": "en"});
+    let ids: std::collections::HashSet<ElementId> = ["Pricing", "Features", "Support", "Careers"]
+        .iter()
+        .map(|section| {
+            let mut descriptor = button("Learn more");
+            descriptor["context"] = json!([{"kind": "section", "name": section}, {"kind": "main", "name": ""}]);
+            id(&site.click_on(&page, descriptor).unwrap())
+        })
+        .collect();
+    assert_eq!(ids.len(), 4);
+}
+
+#[test]
+fn a_page_that_is_one_of_many_is_called_by_its_template() {
+    let mut site = Site::new();
+    let mut names = Vec::new();
+    for n in 0..40 {
+        let slug =
+            format!("how-to-lace-boots-part-{}", char::from(b'a' + n % 26).to_string().repeat(1 + usize::from(n / 26)));
+        let received: Received = serde_json::from_value(json!({
+            "project": "shop", "number": 1, "received": "2026-11-26T12:00:00.000Z", "clock": 0, "visitor": "v", "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{n}"), "sent": "2026-11-26T12:00:00.000Z", "session": {"id": "s"},
+                "page": {"url": format!("https://shop.example/guides/{slug}"), "path": format!("/guides/{slug}")},
+                "events": [{"id": format!("0193a1f0-0000-7000-8000-{n:012}"), "type": "page_view", "time": "2026-11-26T12:00:00.000Z"}]}
+        }))
+        .unwrap();
+        let event = name_events(received, &mut site.registry).pop().unwrap().event;
+        assert_eq!(event.page.path, format!("/guides/{slug}"), "the event keeps its own address");
+        names.push(event.name);
+    }
+    assert_eq!(names[39], "Guide detail page view");
+    site.keep();
+    site.restart();
+    // Words alone are sections, however many there are.
+    let mut site = Site::new();
+    for n in 0..60_u8 {
+        let page = format!("/{}", char::from(b'a' + n % 26).to_string().repeat(3 + usize::from(n / 26)));
+        site.click_on(&json!({"url": format!("https://shop.example{page}"), "path": page}), button("Save")).unwrap();
+    }
+    let view = site.click_on(&json!({"url": "https://shop.example/about", "path": "/about"}), button("Save")).unwrap();
+    assert_eq!(view.page.path, "/about");
+}
+
+#[test]
+fn a_lost_control_is_found_again_or_proposed_and_nobody_is_asked_twice() {
+    let shown = |site: &Site| site.registry.catalogue().elements.len();
+    let old = |label: &str, place: &str| {
+        json!({"role": "link", "label": label, "template": label, "labelSource": "content", "tag": "a", "path": "main>section>div>a",
+            "attributes": {"href": format!("/{place}"), "class": "cta"}, "context": [{"kind": "section", "name": "Offers"}, {"kind": "main", "name": ""}]})
+    };
+    let mut site = Site::new();
+    let lost = site.click(old("See the winter sale", "sale"));
+    let name = site.name(&lost.name);
+    // A deploy: other words in a section of another name, the same place and address.
+    site.now += 5 * HOUR;
+    let mut now = old("Winter deals", "sale");
+    now["context"] = json!([{"kind": "section", "name": "Season"}, {"kind": "main", "name": ""}]);
+    let new = site.click(now.clone());
+    assert_ne!(id(&new), id(&lost), "a wrong merge is worse than a split");
+    assert_eq!(shown(&site), 2);
+    site.now += HOUR;
+    let silences = [Silence { name, missing: 40 }];
+    let reviewed = site.registry.review(&silences, Timestamp::from_millis(site.now));
+    assert_eq!((reviewed.merged, reviewed.proposed), (0, 1), "its sections contradict: a person is asked");
+    let proposal = site.registry.decisions()[0].clone();
+    assert_eq!(proposal.what, Change::Merge { element: id(&new), into: id(&lost) });
+    let evidence = proposal.evidence.unwrap();
+    assert!(
+        evidence.agree.contains(&"address".to_owned()) && evidence.differ.contains(&"section".to_owned()),
+        "{evidence:?}"
+    );
+    assert_eq!(evidence.missing, 40);
+    assert_eq!(id(&site.click(now.clone())), id(&new), "a proposal does not hold");
+    assert_eq!(site.registry.review(&silences, Timestamp::from_millis(site.now)).proposed, 0);
+    let changes = site.registry.site_changes(Timestamp::from_millis(NOON + HOUR), &silences);
+    let kinds: Vec<SiteChangeKind> = changes.iter().map(|change| change.kind).collect();
+    assert!(kinds.contains(&SiteChangeKind::New) && kinds.contains(&SiteChangeKind::Lost), "{changes:?}");
+    site.decide(proposal.what);
+    assert_eq!(id(&site.click(now)), id(&lost));
+}
+
+#[test]
+fn what_says_something_else_on_the_same_id_is_renamed_or_a_variant() {
+    let mut site = Site::new();
+    let offer = |label: &str| {
+        let mut descriptor = button(label);
+        descriptor["attributes"]["data-testid"] = json!("offer");
+        descriptor
+    };
+    site.click(offer("Start free trial"));
+    let variant = site.click(offer("Try it for nothing"));
+    assert_eq!(variant.properties["Variant text"], "Try it for nothing");
+    assert!(!site.click(offer("Start free trial")).properties.contains_key("Variant text"));
+    // Days later the first is seen no more: it was renamed, and no test.
+    site.now += 3 * 24 * HOUR;
+    site.click(offer("Try it for nothing"));
+    assert!(!site.click(offer("Try it for nothing")).properties.contains_key("Variant text"));
+    let changes = site.registry.site_changes(Timestamp::from_millis(NOON), &[]);
+    assert!(changes.iter().any(|change| change.kind == SiteChangeKind::Renamed), "{changes:?}");
+}

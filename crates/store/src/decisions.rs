@@ -1,0 +1,84 @@
+//! Decisions of people about names, elements and groups: written beside the state that the worker keeps, and met by it with
+//! its next stretch.
+
+use convizit_keys::Place;
+use convizit_model::{Change, Decision, DecisionId, Project, StateKind, StateRow};
+use sqlx::{Row, query};
+
+use crate::Store;
+use crate::error::{During, StoreError};
+use crate::work::state_place;
+
+impl Store {
+    /// Takes down a person's decision; the worker meets it within two seconds, with the next events of the project.
+    /// Whether it can be made is asked before, of the registry.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn decide(&self, project: &Project, by: &str, what: Change) -> Result<Decision, StoreError> {
+        const NAME: &str = "take down decision";
+        let (keys, number) = (self.keys_shared(), project.number);
+        let decision = Decision {
+            id: DecisionId(0),
+            made: self.clock().now(),
+            by: by.to_owned(),
+            what,
+            from: None,
+            proposed: false,
+            evidence: None,
+        };
+        let written = self
+            .data()
+            .run_tx(NAME, move |connection| {
+                let (keys, mut decision) = (keys.clone(), decision.clone());
+                Box::pin(async move {
+                    let last: i64 = sqlx::query_scalar(
+                        "SELECT COALESCE(MAX(key), 0) FROM state WHERE project = $1 AND kind = $2 AND key < $3",
+                    )
+                    .bind(number)
+                    .bind(StateKind::Decision as i64)
+                    .bind(DecisionId::OWN.cast_signed())
+                    .fetch_one(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                    decision.id = DecisionId(last.cast_unsigned() + 1);
+                    let body = serde_json::to_vec(&decision).map_err(|error| StoreError::Invalid(error.to_string()))?;
+                    let row = StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
+                    let sealed =
+                        keys.seal(Place { table: "state", project: number, row: &state_place(&row) }, &row.body)?;
+                    query("INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)")
+                        .bind(number)
+                        .bind(row.kind as i64)
+                        .bind(row.key.cast_signed())
+                        .bind(sealed)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    Ok(decision)
+                })
+            })
+            .await?;
+        // After the row is there: whoever sees the new version finds it.
+        self.control().run_tx(NAME, |connection| Box::pin(crate::projects::touch(connection))).await?;
+        self.refresh().await?;
+        Ok(written)
+    }
+
+    /// People's decisions of a project after a number.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn decisions_after(&self, project: i64, number: u64) -> Result<Vec<StateRow>, StoreError> {
+        let rows = query(
+            "SELECT kind, key, expires, body FROM state WHERE project = $1 AND kind = $2 AND key > $3 AND key < $4 ORDER BY key",
+        )
+        .bind(project)
+        .bind(StateKind::Decision as i64)
+        .bind(number.cast_signed())
+        .bind(DecisionId::OWN.cast_signed())
+        .fetch_all(self.data().readers())
+        .await
+        .during("read decisions")?;
+        rows.iter().map(|row| self.open_state(project, row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+    }
+}
