@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use convizit_model::{EventType, Received, StateRow};
+use convizit_model::{EventType, Received, StateKind, StateRow};
 use convizit_pipeline::{Registry, name_events};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// Longest name that is made from a page.
 const NAME_CHARS: usize = 60;
+/// Longest name of all: one that the site's own code gave.
+const ANY_NAME_CHARS: usize = 255;
 
 const WORDS: &[&str] = &[
     "Add",
@@ -138,6 +140,56 @@ fn run(history: &[Received], restarts: &[usize]) -> Vec<String> {
     events
 }
 
+/// One event on one control, as the collector hands it on.
+fn one(descriptor: &str) -> Received {
+    let time = "2026-11-23T10:00:00.000Z";
+    let text = format!(
+        r#"{{"project": "shop", "number": 1, "received": "{time}", "clock": 0, "visitor": "v", "device": {{}}, "location": {{}},
+            "batch": {{"v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": "{time}",
+                "page": {{"url": "https://shop.example/shoes", "path": "/shoes", "language": "en"}},
+                "events": [{{"id": "0193a1f0-0000-7000-8000-000000000001", "type": "click", "time": "{time}",
+                    "descriptor": {descriptor}}}]}}}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Identity and name of a control.
+fn named(registry: &mut Registry, descriptor: &str) -> (Value, String) {
+    let event = name_events(one(descriptor), registry).remove(0).event;
+    (json!(event.element)["id"].clone(), event.name)
+}
+
+/// Elements that are stored anew or again.
+fn stored(registry: &mut Registry) -> Vec<StateRow> {
+    registry.take_changes().into_iter().filter(|row| row.kind == StateKind::Element).collect()
+}
+
+/// A control with many attributes and classes, and the same one with both in another order. As text: a map in memory may sort.
+fn in_two_orders() -> impl Strategy<Value = (String, String)> {
+    let values = prop::collection::btree_map(
+        prop::sample::select(&["id", "name", "href", "icon", "itemprop", "data-testid", "data-role", "data-kind"][..]),
+        words(),
+        0..8,
+    );
+    let classes = prop::collection::btree_set("[a-z]{2,8}(-[a-z]{2,5})?|css-[a-z0-9]{6}", 0..8);
+    (descriptor(), values, classes).prop_flat_map(|(mut descriptor, values, classes)| {
+        let attributes: Vec<(String, String)> =
+            values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let classes: Vec<String> = classes.into_iter().collect();
+        descriptor["attributes"] = json!("ATTRIBUTES");
+        let text = descriptor.to_string();
+        let written = move |mut attributes: Vec<(String, String)>, classes: Vec<String>, first: bool| {
+            attributes.insert(if first { 0 } else { attributes.len() }, ("class".to_owned(), classes.join(" ")));
+            let pairs: Vec<String> =
+                attributes.iter().map(|(key, value)| format!("{}: {}", json!(key), json!(value))).collect();
+            text.replace("\"ATTRIBUTES\"", &format!("{{{}}}", pairs.join(", ")))
+        };
+        let before = written(attributes.clone(), classes.clone(), true);
+        (Just(attributes).prop_shuffle(), Just(classes).prop_shuffle(), any::<bool>())
+            .prop_map(move |(attributes, classes, first)| (before.clone(), written(attributes, classes, first)))
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
@@ -158,6 +210,7 @@ proptest! {
             for (named, wire) in name_events(received, &mut registry).into_iter().zip(wire) {
                 let name = named.event.name;
                 prop_assert!(!name.trim().is_empty());
+                prop_assert!(name.chars().count() <= ANY_NAME_CHARS, "{} characters: {name}", name.chars().count());
                 if wire.kind == EventType::Coded {
                     continue;
                 }
@@ -170,6 +223,51 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_number_in_any_script_or_shape_is_in_no_name(label in "[A-Za-z]{0,9}[ #:/_.-]?\\d{1,12}[ ,.)%-]{0,2}\\d{0,6}[A-Za-z ]{0,9}", descriptor in descriptor()) {
+        let mut descriptor = descriptor;
+        descriptor["label"] = json!(label);
+        descriptor["template"] = json!(label);
+        let (_, name) = named(&mut Registry::default(), &descriptor.to_string());
+        let longest = name.split(|c: char| !c.is_numeric()).map(|run| run.chars().count()).max();
+        prop_assert!(longest < Some(4), "a number: {name}");
+        prop_assert!(name.chars().count() <= NAME_CHARS, "{} characters: {name}", name.chars().count());
+    }
+
+    #[test]
+    fn the_order_of_attributes_and_classes_is_no_identity((before, after) in in_two_orders(), others in prop::collection::vec(descriptor(), 0..4)) {
+        let mut registry = Registry::default();
+        for other in others {
+            named(&mut registry, &other.to_string());
+        }
+        let mut same = registry.clone();
+        prop_assert_eq!(named(&mut registry, &before), named(&mut same, &after), "from nothing: {} and {}", before, after);
+        prop_assert_eq!(named(&mut registry, &before), named(&mut registry, &after), "one after the other: {} and {}", before, after);
+    }
+
+    #[test]
+    fn the_same_control_again_is_no_new_element(controls in prop::collection::vec(descriptor(), 1..12)) {
+        let controls: Vec<String> = controls.iter().map(Value::to_string).collect();
+        let mut registry = Registry::default();
+        let first: Vec<_> = controls.iter().map(|control| named(&mut registry, control)).collect();
+        let mut rows: BTreeMap<_, StateRow> =
+            registry.clone().take_changes().into_iter().map(|row| ((row.kind, row.key), row)).collect();
+        let known: Vec<u64> = stored(&mut registry).iter().map(|row| row.key).collect();
+        let again: Vec<_> = controls.iter().map(|control| named(&mut registry, control)).collect();
+        prop_assert_eq!(&again, &first);
+        let changed = registry.take_changes();
+        for row in &changed {
+            prop_assert!(row.kind != StateKind::Element || known.contains(&row.key), "a new element: {:?}", row.key);
+        }
+        rows.extend(changed.into_iter().map(|row| ((row.kind, row.key), row)));
+        let mut reloaded = Registry::default();
+        reloaded.load(&rows.into_values().collect::<Vec<_>>()).unwrap();
+        let loaded: Vec<_> = controls.iter().map(|control| named(&mut reloaded, control)).collect();
+        prop_assert_eq!(&loaded, &first, "after the registry was loaded");
+        let fresh = stored(&mut reloaded).into_iter().find(|row| !known.contains(&row.key));
+        prop_assert!(fresh.is_none(), "a new element after the registry was loaded: {:?}", fresh);
     }
 }
 
