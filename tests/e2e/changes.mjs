@@ -29,8 +29,10 @@ export function changesOfPages() {
         return steps.join(">");
       };
       const path = pathOf(el);
-      const alike = all(CONTROLS, item).filter((other) => pathOf(other) === path);
-      return `${list}: ${path} ${alike.indexOf(el)}`;
+      const controls = all(CONTROLS, item);
+      // A picture and a title that lead to the same place are one way.
+      if (el.href) return `${list}: way ${[...new Set(controls.map((other) => other.href).filter(Boolean))].indexOf(el.href)}`;
+      return `${list}: ${path} ${controls.filter((other) => pathOf(other) === path).indexOf(el)}`;
     }
     const around = el.closest("form,section,dialog,[role=dialog],[role=tabpanel],footer,header");
     const href = el.getAttribute("href")?.replace(/[?#].*/, "");
@@ -49,6 +51,13 @@ export function changesOfPages() {
   const hashOf = (text) => {
     if (!hashes.has(text)) hashes.set(text, Array.from({ length: 6 }, () => pick(letters)).join(""));
     return hashes.get(text);
+  };
+  const templates = new Map();
+  /** A share of 0 to 1 that is the same for all that one template makes: a deploy changes every card, not the third. */
+  const dice = (el) => {
+    const key = [el, el.parentElement].map((at) => `${at.localName}.${at.className}`).join(" < ");
+    if (!templates.has(key)) templates.set(key, next());
+    return templates.get(key);
   };
   const texts = () => {
     const out = [];
@@ -96,7 +105,7 @@ export function changesOfPages() {
     },
     wrap() {
       for (const el of [...document.body.querySelectorAll("div,section,article,form,button,a")]) {
-        if (next() > 0.15) continue;
+        if (dice(el) > 0.2) continue;
         const around = document.createElement("div");
         around.className = "slot";
         el.replaceWith(around);
@@ -104,13 +113,13 @@ export function changesOfPages() {
       }
     },
     unwrap() {
-      for (const el of [...document.body.querySelectorAll("div:not([role])")]) if (next() < 0.3 && !el.matches(".product-card,.offer")) el.replaceWith(...el.childNodes);
+      for (const el of [...document.body.querySelectorAll("div:not([role])")]) if (dice(el) < 0.7 && (el.childElementCount === 1 || el.matches(":only-child"))) el.replaceWith(...el.childNodes);
     },
     banner() {
       document.body.insertAdjacentHTML("afterbegin", '<div class="notice"><p>We are closed on Monday.</p><a href="/news/monday">Read why</a><button type="button" aria-label="Dismiss">×</button></div>');
     },
     variant() {
-      const places = [...document.querySelectorAll("main > *, section > *")];
+      const places = [...document.querySelectorAll("main > *, main section > * + *")];
       pick(places).insertAdjacentHTML("beforebegin", '<section class="trial"><h2>Try it at home</h2><p>Thirty days, then decide.</p><a href="/trial">Start the trial</a><button type="button">Maybe another day</button></section>');
     },
     items() {
@@ -133,7 +142,7 @@ export function changesOfPages() {
       for (const data of document.querySelectorAll("[type='application/ld+json']")) data.textContent = data.textContent.replace(/("price":\s*")[^"]+/g, (_, key) => `${key}${1 + Math.floor(next() * 900)}.00`);
     },
     role() {
-      for (const el of all("button:not([role])")) become(el, ...pick([["div", { role: "button", tabindex: "0" }], ["a", { role: "button", href: "#" }]]));
+      for (const el of all("button:not([role])")) become(el, ...(dice(el) < 0.5 ? ["div", { role: "button", tabindex: "0" }] : ["a", { role: "button", href: "#" }]));
       for (const el of all(".cta,.button[href],.link-like[href]")) if (el.localName === "a") become(el, "button", { type: "button" });
     },
     minify() {
