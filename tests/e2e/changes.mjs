@@ -71,8 +71,8 @@ export function changesOfPages() {
   /** Lists: whose children are all of one kind. */
   const lists = () => [...document.body.querySelectorAll("ul,ol,tbody,.results,.cards,.thumbs")].filter((list) => list.childElementCount > 2 && new Set([...list.children].map((item) => item.localName)).size === 1);
   const accents = { a: "à", c: "ç", e: "é", i: "î", n: "ñ", o: "ö", s: "š", u: "û", y: "ý", A: "Å", C: "Č", E: "É", I: "Î", N: "Ñ", O: "Ø", S: "Š", U: "Û", Y: "Ý" };
-  /** Accents on the letters and a third more of them, as a pseudo-locale has. */
-  const pseudo = (text) => text.replace(/\S.*\S|\S/s, (said) => said.replace(/[a-z]/gi, (letter) => accents[letter] ?? letter) + " " + "ẋ".repeat(Math.ceil(said.length / 3)));
+  /** Accents on the letters and a third more of them, as a pseudo-locale has; what has no letters is the same in every language. */
+  const pseudo = (text) => text.replace(/\S.*\S|\S/s, (said) => /\p{L}/u.test(said) ? said.replace(/[a-z]/gi, (letter) => accents[letter] ?? letter) + " " + "ẋ".repeat(Math.ceil(said.length / 3)) : said);
   const become = (el, name, attributes) => {
     const other = document.createElement(name);
     for (const { name: key, value } of [...el.attributes]) if (!/^(href|type|role)$/.test(key)) other.setAttribute(key, value);

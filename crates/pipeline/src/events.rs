@@ -37,7 +37,7 @@ fn name_event(
     let time = wire.time.plus_millis(received.clock).min(received.received);
     let (session, campaign) = session::of_event(received, time, registry);
     if let Some(descriptor) = &mut wire.descriptor {
-        naming::complete_role(descriptor);
+        naming::complete(descriptor);
     }
     let resolved =
         wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, block, Some(received.received)));

@@ -16,7 +16,7 @@ pub(crate) use features::{Features, short};
 pub(crate) use grammar::is_choice;
 pub(crate) use identity::{Keys, Likeness, likeness};
 pub use one::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
-pub(crate) use role::complete as complete_role;
+pub(crate) use role::complete;
 
 use convizit_model::{Descriptor, ElementId, EventType, GroupId, PageBlock, Properties, Timestamp, event};
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(crate) fn resolve(
     page: &PageBlock,
     learning: Option<Timestamp>,
 ) -> Resolved {
-    let group = groups::resolve(registry, descriptor, &page.language, learning.is_some());
+    let group = groups::resolve(registry, descriptor, page, learning.is_some());
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
     let identity = identity::resolve(registry, descriptor, page, id, is_item, learning);

@@ -104,6 +104,9 @@ pub(crate) struct Group {
     /// Of the page where it was first seen.
     #[serde(default)]
     pub(crate) language: String,
+    /// That page's path, hashed.
+    #[serde(default)]
+    pub(crate) page: u32,
     pub(crate) signature: Vec<u32>,
     /// Further exact keys under which it was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -77,6 +77,27 @@ pub(crate) fn is_generated(text: &str) -> bool {
     text.contains(':') || (digits > 0 && letters >= 4 && vowels * 6 <= letters * 2 && digits * 2 >= vowels.max(1))
 }
 
+/// A class word without the hash that CSS modules add: `Card_title__x9f` → `Card_title`. `card__title` is no hash.
+pub(crate) fn without_hash(class: &str) -> &str {
+    match class.rsplit_once("__") {
+        Some((name, tail)) if !name.is_empty() && (is_generated(tail) || is_hash(tail)) => name,
+        _ => class,
+    }
+}
+
+/// Whether a build made this class word: by the mark of a tool that does, or a digit or an inner capital among few vowels, or
+/// hardly a vowel (naming reference, section 2).
+pub(crate) fn is_hash(word: &str) -> bool {
+    if ["css-", "sc-", "jsx-", "jss", "svelte-", "emotion-"].iter().any(|mark| word.starts_with(mark)) {
+        return true;
+    }
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    let vowels = word.chars().filter(|c| "aeiouyAEIOUY".contains(*c)).count();
+    let mixed = word.chars().skip(1).zip(word.chars()).any(|(c, before)| c.is_uppercase() && before.is_lowercase());
+    let apart = word.contains(['-', '_']) && !mixed;
+    word.is_ascii() && !apart && letters >= 4 && (vowels == 0 || (mixed && vowels * 6 <= letters * 2))
+}
+
 /// The words of an identifier: `searchBox_main-2` → `search`, `box`, `main`, `2`; none that a database made.
 fn identifier_words(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
@@ -105,6 +126,12 @@ fn spoken_words(text: &str) -> Vec<String> {
         .map(str::to_lowercase)
         .take(MOST)
         .collect()
+}
+
+/// The words that say something: two sections are not alike for an "us" or "the" in both.
+fn telling(words: Vec<String>) -> Vec<String> {
+    let long = |word: &String| word.chars().count() > 3 || !word.is_ascii();
+    if words.iter().any(long) { words.into_iter().filter(long).collect() } else { words }
 }
 
 fn shorts(words: &[String]) -> Vec<u32> {
@@ -145,10 +172,28 @@ fn step(text: &str) -> &str {
         .unwrap_or_else(|| text.split('[').next().unwrap_or_default())
 }
 
-/// The tag, or what it does where pages change one for another: links and buttons are pressed.
+/// Whether it is a link or a button: pages change one for another.
+pub(crate) fn is_pressed(descriptor: &Descriptor) -> bool {
+    matches!(descriptor.role.as_str(), "link" | "button")
+}
+
+/// The tag, or what it does where pages change one for another.
 fn kind_of_tag(descriptor: &Descriptor) -> String {
-    let pressed = matches!(descriptor.role.as_str(), "link" | "button");
-    if pressed { "press".to_owned() } else { descriptor.tag.to_lowercase() }
+    if is_pressed(descriptor) { "press".to_owned() } else { descriptor.tag.to_lowercase() }
+}
+
+/// Where a control stands in its record: without boxes, which say nothing and come and go, and without its own tag where that
+/// is one that pages change.
+pub(crate) fn path_in_record(descriptor: &Descriptor, path: &str) -> String {
+    let mut steps: Vec<&str> = path.split('>').filter(|step| !matches!(*step, "div" | "span" | "")).collect();
+    if is_pressed(descriptor) {
+        let own = path.rsplit('>').next().unwrap_or_default();
+        if steps.last() == Some(&own) {
+            steps.pop();
+        }
+        steps.push("press");
+    }
+    steps.join(">")
 }
 
 const LANDMARKS: [&str; 6] = ["dialog", "footer", "header", "aside", "nav", "main"];
@@ -166,6 +211,7 @@ impl Features {
         let id_words = identifier_words(attribute("id"));
         let classes: Vec<String> = attribute("class")
             .split_whitespace()
+            .map(without_hash)
             .filter(|class| !is_generated(class))
             .map(str::to_owned)
             .take(MOST)
@@ -218,11 +264,11 @@ impl Features {
             icon: short(attribute("icon")),
             kinds: kinds.iter().map(|kind| short(kind)).collect(),
             section: short(&section.join("_")),
-            section_words: shorts(&section),
+            section_words: shorts(&telling(section)),
             landmark: LANDMARKS.iter().find(|kind| holds(kind)).map_or(0, |kind| short(kind)),
             in_form: holds("form"),
             path: steps.iter().rev().take(MOST).map(|step| short(step)).collect(),
-            group: descriptor.group.as_ref().map(Place::of),
+            group: descriptor.group.as_ref().map(|sketch| Place::of(sketch, descriptor)),
             language: short(language.split(['-', '_']).next().unwrap_or_default().to_lowercase().as_str()),
         }
     }
@@ -255,11 +301,11 @@ fn letters(label: &str) -> Vec<u16> {
 }
 
 impl Place {
-    fn of(sketch: &GroupSketch) -> Self {
+    fn of(sketch: &GroupSketch, descriptor: &Descriptor) -> Self {
         let mut signature = sketch.signature.clone();
         signature.sort_unstable();
         signature.truncate(2 * MOST);
-        Self { position: sketch.position, path: short(&sketch.path), signature }
+        Self { position: sketch.position, path: short(&path_in_record(descriptor, &sketch.path)), signature }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Groups: elements that repeat get one identity and a name in the singular.
 
-use convizit_model::{Descriptor, GroupId, GroupSketch, event};
+use convizit_model::{Descriptor, GroupId, GroupSketch, PageBlock, event};
 
+use crate::naming::features::{is_hash, is_pressed, short, without_hash};
 use crate::naming::identity::landmark;
 use crate::naming::words;
 use crate::registry::{self, Registry, hash};
@@ -12,6 +13,8 @@ const GROUPS: usize = 5_000;
 const COMPARED: usize = 400;
 /// Share of equal hashes at which two signatures are those of one group.
 const SAME: f64 = 0.7;
+/// The share that suffices where all around the list is called and built as before: its items were rebuilt.
+const AT_ITS_PLACE: f64 = 0.2;
 /// The share that it takes where member or container are called otherwise.
 const ALIKE: f64 = 0.9;
 
@@ -20,9 +23,10 @@ const ALIKE: f64 = 0.9;
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
-    language: &str,
+    page: &PageBlock,
     learn: bool,
 ) -> Option<event::Group> {
+    let language = page.language.as_str();
     let sketch = descriptor.group.as_ref()?;
     if sketch.length < 2 || sketch.position == 0 {
         return None;
@@ -30,15 +34,16 @@ pub(crate) fn resolve(
     // Page numbers above and below a list are one group, whatever heads them and whichever is marked as the current one.
     let numbers = is_number(descriptor);
     let container = if numbers { "#".to_owned() } else { words::without_numbers(&sketch.container) };
-    let member = if numbers || is_hash(&sketch.member) { "" } else { sketch.member.as_str() };
+    let member = if numbers || is_hash(&sketch.member) { "" } else { without_hash(&sketch.member) };
     let landmark = if numbers { "" } else { landmark(descriptor) };
     let seen = registry::Group {
         name: String::new(),
         container: container.to_lowercase(),
         member: member.to_owned(),
         landmark: landmark.to_owned(),
-        place: hash(&["place", descriptor.path.strip_suffix(sketch.path.as_str()).unwrap_or(&descriptor.path)]),
+        place: hash(&["place", around(descriptor, sketch)]),
         language: language.split(['-', '_']).next().unwrap_or_default().to_lowercase(),
+        page: page_of(&page.path),
         signature: sketch.signature.clone(),
         keys: Vec::new(),
     };
@@ -64,6 +69,20 @@ pub(crate) fn resolve(
     Some(event::Group { id: GroupId(id), name, position: sketch.position, length: sketch.length })
 }
 
+/// The tags above the members.
+fn around<'a>(descriptor: &'a Descriptor, sketch: &GroupSketch) -> &'a str {
+    let member = descriptor.path.strip_suffix(sketch.path.as_str()).unwrap_or(&descriptor.path).trim_end_matches('>');
+    member.rsplit_once('>').map_or("", |(around, _)| around)
+}
+
+/// A page's path, without the language that sites put first: `/de/search` is `/search`.
+fn page_of(path: &str) -> u32 {
+    let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let language =
+        first.split(['-', '_']).all(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    short(if language { rest } else { path.trim_start_matches('/') })
+}
+
 /// The most alike group, unless two are equally so.
 fn similar(registry: &Registry, seen: &registry::Group) -> Option<u64> {
     let translated = |group: &registry::Group| {
@@ -82,10 +101,23 @@ fn similar(registry: &Registry, seen: &registry::Group) -> Option<u64> {
             continue;
         }
         let share = jaccard(&group.signature, &seen.signature);
-        if share < if same_member && group.container == seen.container { SAME } else { ALIKE } {
+        let same_container = group.container == seen.container;
+        let needed = match same_member && same_container {
+            true if !seen.container.is_empty() && group.place == seen.place => {
+                // A member that is a control and no more has nothing in common with itself as another tag.
+                if group.signature.len().min(seen.signature.len()) < 2 { 0.0 } else { AT_ITS_PLACE }
+            }
+            true => SAME,
+            false => ALIKE,
+        };
+        if share < needed {
             continue;
         }
-        let share = share + if same_member { 1.0 } else { 0.0 } + if group.place == seen.place { 0.5 } else { 0.0 };
+        let share = share
+            + if same_member { 1.0 } else { 0.0 }
+            + if group.place == seen.place { 0.5 } else { 0.0 }
+            // Of lists that are built alike and are called otherwise in another language.
+            + if group.page == seen.page { 0.25 } else { 0.0 };
         match best {
             Some((score, _)) if score > share => {}
             Some((score, _)) if score >= share => tied = true,
@@ -95,20 +127,11 @@ fn similar(registry: &Registry, seen: &registry::Group) -> Option<u64> {
     best.filter(|_| !tied).map(|(_, id)| id)
 }
 
-/// Whether a build made this class word: hardly a vowel, or an inner capital and few of them (naming reference, section 2).
-fn is_hash(word: &str) -> bool {
-    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
-    let vowels = word.chars().filter(|c| "aeiouyAEIOUY".contains(*c)).count();
-    let inner = word.chars().skip(1).zip(word.chars()).any(|(c, before)| c.is_uppercase() && before.is_lowercase());
-    let apart = word.contains(['-', '_']);
-    word.is_ascii() && !apart && letters >= 4 && (vowels == 0 || (inner && vowels * 6 <= letters * 2))
-}
-
 /// Whether the control is a number and nothing else, as those of a paginator are; days of a calendar stand in cells.
 fn is_number(descriptor: &Descriptor) -> bool {
     let label = descriptor.label.trim();
     let cell = descriptor.path.contains(">td>") || descriptor.role == "gridcell";
-    !label.is_empty() && label.chars().all(|c| c.is_ascii_digit()) && descriptor.role == "link" && !cell
+    !label.is_empty() && label.chars().all(|c| c.is_ascii_digit()) && is_pressed(descriptor) && !cell
 }
 
 fn jaccard(a: &[u32], b: &[u32]) -> f64 {
@@ -124,7 +147,7 @@ fn jaccard(a: &[u32], b: &[u32]) -> f64 {
 
 /// Group label, first that exists: schema type or readable member word, container in the singular, "List item".
 fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> String {
-    let member = if is_hash(&sketch.member) { String::new() } else { words::readable(&sketch.member) };
+    let member = if is_hash(&sketch.member) { String::new() } else { words::readable(without_hash(&sketch.member)) };
     let product =
         descriptor.properties.contains_key("Product price") || descriptor.properties.contains_key("Product name");
     let role = match descriptor.role.as_str() {

@@ -3,7 +3,7 @@
 use convizit_model::{Descriptor, ElementId, GroupId, PageBlock, Timestamp};
 use serde_json::Value;
 
-use crate::naming::features::{Features, is_generated, key_label, short};
+use crate::naming::features::{Features, is_generated, is_pressed, key_label, path_in_record, short, without_hash};
 use crate::naming::grammar::section_of;
 use crate::naming::{evidence, words};
 use crate::registry::{ELEMENTS, Form, Registry, above, hash, hash_numbers};
@@ -35,7 +35,12 @@ impl Keys {
         let stable = |key: &'static str| Some(attribute(key)).filter(|text| !text.is_empty() && !is_generated(text));
         let text = |purpose: &str, text: &str| if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) };
         let label = if is_item { 0 } else { text("label", &key_label(descriptor)) };
-        let kind = hash(&["kind", &descriptor.role, &descriptor.tag]);
+        // In a record, place and label say which control it is, whatever its tag; elsewhere a link and a button that say the same
+        // are often two.
+        let kind = match group.is_some() && is_pressed(descriptor) {
+            true => hash(&["kind", "press"]),
+            false => hash(&["kind", &descriptor.role, &descriptor.tag]),
+        };
         let name = stable("name").map_or(0, |name| text("name", name));
         // In a record an id is numbered on: `buy-1`, `buy-2` are one button.
         let own = |value: &str| {
@@ -56,8 +61,8 @@ impl Keys {
         let href = if href.starts_with("javascript") { 0 } else { text("href", &href) };
         let icon = text("icon", attribute("icon"));
         let group = group.map_or(0, |group| {
-            let path = descriptor.group.as_ref().map_or("", |sketch| sketch.path.as_str());
-            hash(&["in group", &group.to_string(), path, if is_item { "item" } else { "" }])
+            let path = descriptor.group.as_ref().map(|sketch| path_in_record(descriptor, &sketch.path));
+            hash(&["in group", &group.to_string(), &path.unwrap_or_default(), if is_item { "item" } else { "" }])
         });
         let path = text("path", &descriptor.path);
         let mut exact = Vec::with_capacity(3);
@@ -65,12 +70,20 @@ impl Keys {
             exact.push(hash_numbers("k1", &[kind, author, name]));
         }
         if label != 0 || group != 0 {
-            exact.push(hash_numbers("k2", &[kind, label, name, landmark, section, group]));
+            // Nameless controls of a record are told apart by their pictures.
+            let icon = if label == 0 { icon } else { 0 };
+            exact.push(hash_numbers("k2", &[kind, label, name, landmark, section, group, icon]));
         } else {
             exact.push(hash_numbers("k3", &[kind, name, href, landmark, section, icon, path]));
         }
-        let own = !is_item && (name != 0 || href != 0 || icon != 0);
-        let structure = [kind, author, name, href, landmark, icon, group, path];
+        // In a record the place says much; a dress of its own, or a field, says the rest.
+        let dressed = group != 0 && (!classes(descriptor).is_empty() || !is_pressed(descriptor));
+        let own = !is_item && (name != 0 || href != 0 || icon != 0 || dressed);
+        let (path_or_dress, place) = match group {
+            0 => (path, path),
+            _ => (text("dress", &classes(descriptor).join(" ")), group),
+        };
+        let structure = [kind, author, name, href, landmark, icon, place, path_or_dress];
         let siblings = group == 0 && section != 0 && (label != 0 || name != 0 || href != 0 || icon != 0);
         let above = hash(&["above", above(&page.path), kind_of_page(page)]);
         Self {
@@ -202,6 +215,14 @@ fn form_of(
         probability,
         dress: dress(descriptor),
     }
+}
+
+/// The class words that no build made, in order.
+fn classes(descriptor: &Descriptor) -> Vec<&str> {
+    let class = descriptor.attributes.get("class").and_then(Value::as_str).unwrap_or_default();
+    let mut words: Vec<&str> = class.split_whitespace().map(without_hash).filter(|word| !is_generated(word)).collect();
+    words.sort_unstable();
+    words
 }
 
 /// The classes as one number: whether they changed is asked often.

@@ -58,7 +58,7 @@ pub fn name_descriptor(
     options: NameOptions,
 ) -> NamedDescriptor {
     let mut descriptor = descriptor.clone();
-    crate::naming::complete_role(&mut descriptor);
+    crate::naming::complete(&mut descriptor);
     let descriptor = &descriptor;
     let mut page = page.clone();
     if page.path.is_empty() {

@@ -1,9 +1,15 @@
-//! Roles of native controls by their tag: the tracker sends only those that an author gave.
+//! Completes a descriptor: roles of native controls by their tag, of which the tracker sends only those that an author gave;
+//! and paragraphs of a text are no records, however alike they are.
 
 use convizit_model::Descriptor;
 
-/// Fills in the role of a control that has none of its own.
+/// Fills in the role of a control that has none of its own, and takes running text for no list.
 pub(crate) fn complete(descriptor: &mut Descriptor) {
+    let record = descriptor.group.as_ref().and_then(|group| descriptor.path.strip_suffix(group.path.as_str()));
+    // One that says nothing is told from others by its place alone.
+    if !descriptor.label.is_empty() && record.is_some_and(|path| path.trim_end_matches('>').ends_with(">p")) {
+        descriptor.group = None;
+    }
     if descriptor.role.is_empty() {
         native(&descriptor.tag).clone_into(&mut descriptor.role);
     }
