@@ -11,49 +11,45 @@ export interface Group {
   _level: Element;
 }
 
-/** How often each tag path occurs, by the path's hash, and how many elements were counted. */
-interface Shape {
-  _paths: Map<number, number>;
-  _size: number;
-}
-
 const SIBLINGS = 60;
-const NODES = 40;
+const NODES = 24;
 
-let shapes = new WeakMap<Element, Shape>();
+let shapes = new WeakMap<Element, number[]>();
 
 /** Shapes hold for one look: the page changes between two. */
 export const forgetShapes = () => {
   shapes = new WeakMap();
 };
 
-const shapeOf = (el: Element): Shape => {
+/** Hashes of the tag paths in an element, itself first. */
+const shapeOf = (el: Element): number[] => {
   let shape = shapes.get(el)!;
   if (shape) return shape;
-  const paths = new Map<number, number>();
-  shapes.set(el, (shape = { _paths: paths, _size: 0 }));
+  shapes.set(el, (shape = []));
   const walk = (at: Element, path: number, depth: number) => {
-    if (shape._size >= NODES) return;
-    shape._size++;
     // FNV-0 with the order of FNV-1a, 32 bits, going on from the path above: shapes are compared as sets, nothing depends on more.
-    for (const letter of at.localName) path = Math.imul(path ^ letter.charCodeAt(0), 0x01000193);
-    paths.set(path, (paths.get(path) || 0) + 1);
+    const tag = at.localName;
+    for (let letter = 0; letter < tag.length; letter++) path = Math.imul(path ^ tag.charCodeAt(letter), 0x01000193);
+    shape.push(path);
     // Siblings one by one: walking an HTMLCollection takes twice as long.
-    if (depth < 3) for (let child = at.firstElementChild; child; child = child.nextElementSibling) walk(child, path, depth + 1);
+    if (depth < 3) for (let child = at.firstElementChild; child && shape.length < NODES; child = child.nextElementSibling) walk(child, path, depth + 1);
   };
   walk(el, 0, 0);
   return shape;
 };
 
 /** More than a word in its tags. */
-const rich = (el: Element) => shapeOf(el)._size > 3;
+const rich = (el: Element) => shapeOf(el).length > 3;
 
-const alike = (a: Shape, b: Shape) => {
+const alike = (a: number[], b: number[]) => {
+  const rest = [...a];
   let both = 0;
-  a._paths.forEach((count, path) => {
-    both += Math.min(count, b._paths.get(path) || 0);
-  });
-  return (2 * both) / (a._size + b._size) >= 0.5;
+  // Of the same order, mostly: what is looked for is near the start.
+  for (const path of b) {
+    const at = rest.indexOf(path);
+    if (at >= 0) both++, (rest[at] = 0);
+  }
+  return 4 * both >= a.length + b.length;
 };
 
 const kin = (el: Element, among: Iterable<Element>) => {
@@ -131,7 +127,7 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
     if (performance.now() > until) break;
     const level = levelOf(at);
     if (level) {
-      const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part)._size, 0);
+      const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part).length, 0);
       const value = isNumber(at) ? 1e9 : Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
       if (value >= score && !(best && filled(best, at))) {
         score = value;
@@ -164,9 +160,8 @@ export const sketchOf = (group: Group, control: Element) => {
   const counts = new Map<number, number>();
   const sample = group._members.slice(0, 30);
   for (const record of sample) {
-    const paths = new Set<number>();
-    for (const part of record) shapeOf(part)._paths.forEach((_, path) => paths.add(path));
-    paths.forEach((path) => counts.set(path, (counts.get(path) || 0) + 1));
+    const paths = record.flatMap(shapeOf);
+    paths.forEach((path, at) => paths.indexOf(path) === at && counts.set(path, (counts.get(path) || 0) + 1));
   }
   const signature = [...counts].filter(([, count]) => count >= sample.length * 0.6).map(([path]) => path >>> 0);
   const steps: string[] = [];
