@@ -69,31 +69,35 @@ const few = (el: Element) =>
 /** Records made of several siblings: dt + dd, header row + body row. */
 const periodic = (el: Element, parent: Element): Element[][] | undefined => {
   if ((el.nextElementSibling || el.previousElementSibling)?.localName === el.localName) return;
-  const all = [...parent.children].slice(0, SIBLINGS);
+  const all = [...parent.children];
   const tags = all.map((child) => child.localName);
   for (const k of [2, 3]) {
     if (tags.length < 2 * k || tags.length % k || new Set(tags.slice(0, k)).size < 2 || !tags.every((tag, at) => tag === tags[at % k])) continue;
     const out: Element[][] = [];
     for (let at = 0; at < all.length; at += k) out.push(all.slice(at, at + k));
-    return out.some((record) => record.includes(el)) ? out : undefined;
+    return out;
   }
   return;
 };
 
 /** Numbers of pages are no more of one kind with "Next" than days are with the name of their month. */
-const isNumber = (el: Element) => !rich(el) && /^\s*\d+\s*$/.test(el.textContent!);
+const isNumber = (el: Element) => !rich(el) && /^\s*[([]?\d+([.,]\d{3})*[.…)\]]*\s*$/.test(el.textContent!);
 
 const levelOf = (el: Element): Group | undefined => {
-  const parent = el.parentElement || (el.getRootNode() as ShadowRoot).host?.shadowRoot;
+  const parent: ParentNode | null = el.parentNode;
   if (!parent || parent.childElementCount < 2) return;
-  const pairs = el.parentElement && periodic(el, el.parentElement);
-  if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
-  let members = kin(el, parent.children);
-  if (!rich(el)) members = members.filter((other) => isNumber(other) === isNumber(el));
-  if (el.parentElement) members = flatten(el, el.parentElement, members);
+  // The number of the page that is shown is often of another tag: it is no link.
+  const numbered = isNumber(el);
+  let members = numbered ? [...parent.children].filter(isNumber) : kin(el, parent.children);
+  if (!numbered) {
+    const pairs = el.parentElement && periodic(el, el.parentElement);
+    if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
+    if (!rich(el)) members = members.filter((other) => !isNumber(other));
+    else if (el.parentElement) members = flatten(el, el.parentElement, members);
+  }
   const at = members.indexOf(el);
   // Plain cells are parts of their row, as a cart's are.
-  if (at < 0 || (el.localName === "td" && !rich(el)) || members.length < (few(el) || isNumber(el) ? 2 : 3)) return;
+  if (at < 0 || (el.localName === "td" && !rich(el)) || members.length < (numbered || few(el) ? 2 : 3)) return;
   return { _members: members.map((member) => [member]), _position: at + 1, _level: el };
 };
 
@@ -101,9 +105,9 @@ const levelOf = (el: Element): Group | undefined => {
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
   // A cell of mere text is a filler beside rich ones.
   const cellsOf = (el: Element) => [...el.children].filter((cell) => cell.firstElementChild);
-  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length < 0.7 * cellsOf(row).length || !row.parentElement || !rich(el)) return members;
+  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length < 0.7 * cellsOf(row).length) return members;
   const shape = shapeOf(el);
-  const cells = [...row.parentElement.children]
+  const cells = [...row.parentNode!.children]
     .slice(0, SIBLINGS)
     .filter((other) => other.localName === row.localName && alike(shape, shapeOf(other.firstElementChild || other)))
     .flatMap(cellsOf);
