@@ -81,7 +81,7 @@ const periodic = (el: Element, parent: Element): Element[][] | undefined => {
 };
 
 /** Numbers of pages are no more of one kind with "Next" than days are with the name of their month. */
-const isNumber = (el: Element) => !rich(el) && /^\s*[([]?\d+([.,]\d{3})*[.…)\]]*\s*$/.test(el.textContent!);
+const isNumber = (el: Element) => !rich(el) && /^[\s([]*\d+([.,]\d{3})*[\s.…)\]]*$/.test(el.textContent!);
 
 const levelOf = (el: Element): Group | undefined => {
   const parent: ParentNode | null = el.parentNode;

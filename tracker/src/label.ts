@@ -4,7 +4,7 @@ import { attr, EDITED, isField, mayRead, skips } from "./privacy";
 const LABEL = 120;
 
 // So much of a text is more than any use of it keeps.
-export const fold = (text: string | null | undefined) => (text || "").slice(0, 1200).replace(/[\s\ue000-\uf8ff]+/g, " ").trim();
+export const fold = (text: string | null | undefined) => (text || "").slice(0, 999).replace(/[\s\ue000-\uf8ff]+/g, " ").trim();
 
 const said = (el: Element, name: string) => fold(attr(el, name));
 
