@@ -10,8 +10,9 @@ use convizit_pipeline::Silence;
 use convizit_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks. A silence is known four expected events before the twentieth, and within the hour in any case.
-const EVERY: Duration = Duration::from_mins(2);
+/// Between two looks. A silence is known four expected events before the twentieth: where twenty take an hour, that is twelve
+/// minutes before, and where they take less an hour is time enough.
+const EVERY: Duration = Duration::from_mins(10);
 /// Events that a whole project is expected to have from which on none is a silence.
 const EXPECTED: f64 = 20.0;
 /// How long nothing has come from a project before its silence is told.

@@ -100,17 +100,21 @@ impl Registry {
         describe: impl FnOnce() -> (Form, Vec<u32>),
     ) -> u8 {
         let Some(element) = self.elements.get_mut(&id) else { return form };
-        let unknown: Vec<u64> = keys.iter().filter(|key| !self.keys.contains_key(*key)).copied().collect();
+        let mut unknown: Vec<u64> = keys.iter().filter(|key| !self.keys.contains_key(*key)).copied().collect();
+        if !unknown.is_empty() {
+            let held: usize = element.forms.iter().map(|form| form.keys.len()).sum();
+            unknown.truncate(KEYS.saturating_sub(held));
+        }
         let mut form = form;
         let known = element.forms.get_mut(usize::from(form));
-        // Once a day is often enough, and a row that is written for each event is not.
-        let touched = known.as_ref().is_some_and(|known| known.day != today);
+        // Once a day is often enough: a row is not to be written for each event.
+        let touched = known.as_ref().is_some_and(|known| known.day < today);
         if unknown.is_empty() && !touched {
             return form;
         }
         let (seen, classes) = describe();
         if let Some(known) = known.filter(|_| touched) {
-            known.day = known.day.max(today);
+            known.day = today;
             if known.dress != dress {
                 known.dress = dress;
                 let before = std::mem::replace(&mut element.features.classes, classes);
@@ -118,11 +122,8 @@ impl Registry {
             }
         }
         let Some(element) = self.elements.get_mut(&id) else { return form };
-        let held: usize = element.forms.iter().map(|form| form.keys.len()).sum();
-        let room = KEYS.saturating_sub(held);
         let mut fresh = false;
-        if room > 0 && !unknown.is_empty() {
-            let keys: Vec<u64> = unknown.into_iter().take(room).collect();
+        if !unknown.is_empty() {
             let same =
                 |known: &Form| known.label == seen.label && known.section == seen.section && known.place == seen.place;
             let place = match element.forms.iter().position(same) {
@@ -136,9 +137,9 @@ impl Registry {
             };
             form = u8::try_from(place).unwrap_or(u8::MAX);
             if let Some(known) = element.forms.get_mut(place) {
-                known.keys.extend(&keys);
+                known.keys.extend(&unknown);
             }
-            for key in keys {
+            for key in unknown {
                 self.keys.insert(key, (id, form));
             }
         }

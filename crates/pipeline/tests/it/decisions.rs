@@ -349,3 +349,28 @@ fn what_says_something_else_on_the_same_id_is_renamed_or_a_variant() {
     let changes = site.registry.site_changes(Timestamp::from_millis(NOON), &[]);
     assert!(changes.iter().any(|change| change.kind == SiteChangeKind::Renamed), "{changes:?}");
 }
+
+#[test]
+fn a_control_that_is_never_the_same_twice_is_written_no_more_once_its_forms_are_full() {
+    let mut site = Site::new();
+    let page = json!({"url": "https://shop.example/", "path": "/", "language": "en"});
+    let words = [
+        "ash", "bay", "cove", "dune", "elm", "fern", "glen", "hill", "isle", "jetty", "kelp", "lake", "moor", "nook",
+        "oak", "pine",
+    ];
+    let click = |site: &mut Site, n: usize| {
+        let mut descriptor = button(&format!("{} {} offer", words[n % 16], words[n / 16 % 16]));
+        descriptor["attributes"]["data-testid"] = json!("offer");
+        site.click_on(&page, descriptor).unwrap()
+    };
+    let first = id(&click(&mut site, 0));
+    for n in 1..40 {
+        assert_eq!(id(&click(&mut site, n)), first);
+    }
+    let before = site.rows[&(StateKind::Element, first.0)].clone();
+    site.rows.remove(&(StateKind::Element, first.0));
+    assert_eq!(id(&click(&mut site, 77)), first);
+    assert!(!site.rows.contains_key(&(StateKind::Element, first.0)), "a row for each event is too many");
+    site.rows.insert((StateKind::Element, first.0), before);
+    assert_eq!(site.registry.catalogue().elements[0].forms.len(), 12);
+}
