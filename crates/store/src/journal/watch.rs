@@ -26,15 +26,16 @@ pub(super) fn start(state: Arc<State>) -> io::Result<Watch> {
     let (stop, stopped) = channel::<()>();
     measure(&state);
     let thread = std::thread::Builder::new().name("journal-watch".to_owned()).spawn(move || {
-        let mut marked = *state.newest.borrow();
+        // Not the newest of now: batches may have come before this thread did, and the mark knows none of them.
+        let mut marked = None;
         let mut mark_now = || {
             let newest = *state.newest.borrow();
-            if newest == marked || !state.owner.load(Ordering::Acquire) {
+            if marked == Some(newest) || !state.owner.load(Ordering::Acquire) {
                 return;
             }
             let failure = mark::write(&state.folder, &state.keys, newest).err();
             if failure.is_none() {
-                marked = newest;
+                marked = Some(newest);
             }
             let reason = failure.map(|error| format!("{} cannot be written: {error}", mark::NAME));
             if state.set_failing(Part::Mark, reason.clone()) {
