@@ -11,7 +11,7 @@ const check = process.argv.includes("--check");
 const limits = { "convizit.js": 10_240, "more.js": 5_120 };
 const parts = ["page", "vitals", "friction", "consent"];
 
-const bridge = { _bridge: "_", _emit: "A", _clicks: "B", _errors: "C", _signs: "D", _consent: "E", _page: "F", _onPage: "G", _on: "H", _moved: "I" };
+const bridge = { _bridge: "_", _emit: "A", _consent: "B", _page: "C", _onPage: "D", _on: "E", _fold: "F", _gate: "G", _mayRead: "H", _skips: "I", _price: "J", _cleanUrl: "K" };
 
 async function bundle(entry) {
   const { outputFiles } = await build({

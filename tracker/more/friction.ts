@@ -5,7 +5,11 @@ const bridge = (window as unknown as { convizit?: { _bridge?: Bridge } }).conviz
 
 if (bridge) {
   const on = bridge._on;
-  const clicks = bridge._clicks;
+  /** The last clicks: [time, x, y]. */
+  const clicks: [number, number, number][] = [];
+  let errors = 0;
+  /** How often the page changed or was scrolled. */
+  let changes = 0;
   const said = (el: Element | null) => (el && (el.getAttribute("aria-label") || el.textContent)) || "";
   // Made to be clicked often, or their effect is not in the page.
   const often = (el: Element) =>
@@ -16,10 +20,18 @@ if (bridge) {
     const selection = getSelection();
     return !!selection && !selection.isCollapsed;
   };
-  // What is loaded, and what changes inside a shadow root, is an effect too; what the tracker sends is none.
-  const moved = () => bridge._signs._moved++;
+  const moved = () => changes++;
   const seen = new WeakSet<Node>();
+  const watch = (root: Node) => {
+    if (seen.has(root)) return;
+    seen.add(root);
+    new MutationObserver(moved).observe(root, { childList: true, subtree: true, attributes: true, characterData: true });
+  };
+  watch(document);
+  on(window, "scroll", moved);
+  // What is loaded is an effect too; what the tracker sends is none.
   new PerformanceObserver((list) => list.getEntries().some((entry) => !entry.name.endsWith("/v1/collect")) && moved()).observe({ type: "resource" });
+  for (const name of ["error", "unhandledrejection"]) on(window, name, (event) => event.target === window && errors++);
   let raged = 0;
   on(window, "click", (event) => {
     const now = Date.now();
@@ -28,25 +40,30 @@ if (bridge) {
     const { clientX: x, clientY: y } = event as MouseEvent;
     // Keyboards and scripts click at no place.
     const placed = (event as MouseEvent).detail > 0;
-    const near = clicks.filter(([time, , cx, cy]) => now - time < 1000 && Math.hypot(cx - x, cy - y) < 30);
+    if (clicks.push([now, x, y]) > 50) clicks.shift();
+    const near = clicks.filter(([time, cx, cy]) => now - time < 1000 && Math.hypot(cx - x, cy - y) < 30);
     if (placed && near.length >= 3 && now - raged > 1000 && !often(el) && !selecting()) {
       raged = now;
       bridge._emit("rage_click", el, { Clicks: near.length });
     }
-    const errors = bridge._errors.length;
+    const failed = errors;
     const link = el.closest("a[href]");
     const control = el.closest("button,a,[role=button],[role=link],[role=menuitem],[onclick],summary");
     const leaves = link && !/^(#|javascript:)/.test(link.getAttribute("href") || "");
-    const before = bridge._signs._moved;
-    const root = el.getRootNode();
-    if (root !== document && !seen.has(root)) {
-      seen.add(root);
-      new MutationObserver(moved).observe(root, { childList: true, subtree: true, attributes: true, characterData: true });
+    const before = changes;
+    // An effect may lie in a shadow root or in a frame of this origin; another's throws.
+    watch(el.getRootNode());
+    for (const frame of [...document.querySelectorAll("iframe")].slice(0, 20)) {
+      try {
+        watch(frame.contentDocument!);
+      } catch {
+        /* another origin */
+      }
     }
     const address = location.href;
     setTimeout(() => {
       try {
-        if (bridge._errors.length > errors && control && el.isConnected) bridge._emit("error_click", el);
+        if (errors > failed && control && el.isConnected) bridge._emit("error_click", el);
       } catch {
         /* nothing */
       }
@@ -54,7 +71,7 @@ if (bridge) {
     if (!placed || leaves || !control || often(el) || control.closest("label,[download],[target=_blank],[aria-pressed],[aria-expanded],summary,[popovertarget],[type=submit],form")) return;
     const hadFocus = document.hasFocus();
     setTimeout(() => {
-      const still = bridge._signs._moved === before && location.href === address;
+      const still = changes === before && location.href === address;
       // Gone from the page, a file chooser or another window: something did happen.
       if (still && el.isConnected && !selecting() && document.visibilityState === "visible" && hadFocus === document.hasFocus()) bridge._emit("dead_click", el);
     }, 1200);

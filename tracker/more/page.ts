@@ -1,19 +1,21 @@
 // The page's own data, for the batches of this page.
 import type { Bridge } from "../src/index";
-import { setSettings, type Settings } from "../src/config";
-import { pageBlock } from "../src/page";
 import { richPage } from "../src/rich";
 
 const bridge = (window as unknown as { convizit?: { _bridge?: Bridge } }).convizit?._bridge;
-const read = () => {
-  try {
-    // This script has its own copy of what reads them.
-    setSettings((window as unknown as { convizitSettings: Settings }).convizitSettings);
-    bridge!._page({ title: pageBlock().title, ...richPage() });
-  } catch {
-    /* the core's block stands */
-  }
-};
+// A product page takes some milliseconds to read: they are taken when the page has nothing to do.
+const idle: (work: () => void, options: { timeout: number }) => void = window.requestIdleCallback || setTimeout;
+const read = () =>
+  idle(
+    () => {
+      try {
+        bridge!._page(richPage(bridge!));
+      } catch {
+        /* the core's block stands */
+      }
+    },
+    { timeout: 300 },
+  );
 bridge?._onPage((state) => {
   if (state) return;
   // From a cache this script comes before the page's own have written what it is about; a client-side route fills in later.

@@ -8,13 +8,6 @@ export type Emit = (type: string, described?: Described | null, properties?: Pro
 // Whatever is no page: an extension that no server makes pages with.
 const FILES = /\.(?!html?$|php|aspx?$|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
 
-/** The last clicks, for what the second script judges: [time, element, x, y, trusted]. */
-export const clicks: [number, Element, number, number][] = [];
-export const errors: number[] = [];
-/** How often the page changed or was scrolled. */
-export const signs = { _moved: 0 };
-const moved = () => signs._moved++;
-
 /** A listener that can never harm the page. */
 export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>
   target.addEventListener(type, (event) => quiet(() => run(event)), { capture: true, passive: true });
@@ -32,8 +25,6 @@ export const listen = (view: Window, emit: Emit) => {
   listened.add(Object);
   on(view, "click", (event) => {
     const el = startOf(event);
-    const { clientX, clientY } = event as MouseEvent;
-    if (clicks.push([Date.now(), el, clientX, clientY]) > 50) clicks.shift();
     // A label's click is followed by its control's own.
     const control = el.closest("label")?.control;
     if (control && !control.contains(el) && !el.closest("a[href],button")) return;
@@ -68,8 +59,6 @@ export const listen = (view: Window, emit: Emit) => {
   );
   on(view, "copy", () => emit("copy"));
   on(view, "beforeprint", () => emit("print"));
-  for (const name of ["error", "unhandledrejection"]) on(view, name, (event) => event.target === view && errors.length < 50 && errors.push(Date.now()));
-  on(view, "scroll", moved);
   // An error where the origin is another.
   const enter = (frame: Element) =>
     quiet(() => {
@@ -80,5 +69,4 @@ export const listen = (view: Window, emit: Emit) => {
   // Frames added later announce themselves by their load event, which a document sees and a window does not.
   on(document, "load", (event) => enter(event.target as Element));
   document.querySelectorAll("iframe").forEach(enter);
-  new MutationObserver(moved).observe(document, { childList: true, subtree: true, attributes: true, characterData: true });
 };

@@ -3,8 +3,10 @@ import { setSettings } from "./config";
 import defaults from "./defaults.json";
 import { describe, targetOf } from "./describe";
 import { forgetShapes, groupOf } from "./group";
-import { pageBlock } from "./page";
+import { fold } from "./label";
+import { cleanUrl, pageBlock } from "./page";
 import { priced } from "./price";
+import { gate, mayRead, PRICE, skips } from "./privacy";
 import type { Properties } from "./record";
 import { richPage } from "./rich";
 import { nativeRole } from "./role";
@@ -40,6 +42,6 @@ target.convizitGroup = (element: Element) => {
 };
 
 target.convizitPage = () => {
-  const page = { ...pageBlock(), ...richPage() };
+  const page = { ...pageBlock(), ...richPage({ _fold: fold, _gate: gate, _mayRead: mayRead, _skips: skips, _price: PRICE, _cleanUrl: cleanUrl }) };
   return page.product ? { ...page, product: priced(page.product as Properties) } : page;
 };

@@ -1,21 +1,20 @@
 // The tracker: one script with its settings before it. Every entry point is guarded; the page never notices.
-import { clicks, errors, listen, on, signs } from "./capture";
+import { listen, on } from "./capture";
 import { excludedPath, setSettings, settings, type Settings } from "./config";
 import { consentNow, mayTrack, refused, setConsent, setOut } from "./consent";
 import { describe, type Described } from "./describe";
 import { forget, identify, keep, quiet, uuid } from "./identity";
+import { fold } from "./label";
 import { cleanUrl, pageBlock, type Page } from "./page";
-import { gate, type Receipt } from "./privacy";
+import { gate, mayRead, PRICE, skips, type Receipt } from "./privacy";
 import { add, clear, restore, type WireEvent } from "./queue";
 import type { Properties } from "./record";
+import type { Reader } from "./rich";
 import { flush, hold, leave, origin, refresh, setOrigin, soon } from "./transport";
 
 /** What the second script finds of the first. */
-export interface Bridge {
+export interface Bridge extends Reader {
   _emit: (type: string, el?: Element | null, properties?: Properties) => void;
-  _clicks: typeof clicks;
-  _errors: typeof errors;
-  _signs: typeof signs;
   _consent: typeof setConsent;
   _page: (rich: Record<string, unknown>) => void;
   /** Calls at once and at each page view (0), when a route leaves the page (1), when the page goes (2) or is hidden (3). */
@@ -201,10 +200,7 @@ const start = (given: Settings, script: string) => {
   }
   convizit._bridge = {
     _emit: (type, el, properties) => emit(type, el && describe(el, type), properties),
-    _clicks: clicks,
-    _errors: errors,
-    _signs: signs,
-    _consent: (state) => api.consent!(state as never),
+    _consent: api.consent as Bridge["_consent"],
     _page: (rich) => {
       Object.assign(page, rich);
       hold(0);
@@ -215,6 +211,12 @@ const start = (given: Settings, script: string) => {
       run(0);
     },
     _on: on,
+    _fold: fold,
+    _gate: gate,
+    _mayRead: mayRead,
+    _skips: skips,
+    _price: PRICE,
+    _cleanUrl: cleanUrl,
   };
   // Consent and opt-out of the queue come before the first event.
   const early = /^(consent|opt|setP)/;

@@ -1,14 +1,23 @@
-// The page's own data: schema.org as JSON-LD, then microdata, then OpenGraph; canonical address, breadcrumb, viewport.
-import { fold, textOf } from "./label";
-import { cleanUrl } from "./page";
-import { gate, mayRead, type Receipt } from "./privacy";
+// The page's own data: schema.org as JSON-LD, then microdata, then OpenGraph, then what it shows; canonical address, breadcrumb, viewport.
+import type { fold } from "./label";
+import type { cleanUrl } from "./page";
+import type { gate, mayRead, PRICE, Receipt, skips } from "./privacy";
 import type { Properties } from "./record";
+import { shownOf, textWith } from "./shown";
+
+/** What the core has: the second script need not carry it again. */
+export interface Reader {
+  _fold: typeof fold;
+  _gate: typeof gate;
+  _mayRead: typeof mayRead;
+  _skips: typeof skips;
+  _price: typeof PRICE;
+  _cleanUrl: typeof cleanUrl;
+}
 
 type Json = Record<string, unknown>;
 
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : value === undefined || value === null ? [] : [value]);
-const text = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? fold(String(value)) : "");
-const nameOf = (value: unknown): string => text(value) || (value && typeof value === "object" ? text((value as Json).name) : "");
 
 /** Every object of the page's JSON-LD, at most 200. */
 const linked = (): Json[] => {
@@ -31,49 +40,54 @@ const linked = (): Json[] => {
   return out;
 };
 
-const meta = (name: string) =>
-  fold(document.querySelector(`meta[property="${name}"],meta[name="${name}"]`)?.getAttribute("content"));
-
-const micro = (name: string): string => {
-  const product = document.querySelector("[itemtype$='/Product']");
-  const el = product?.querySelector(`[itemprop=${name}]`);
-  return el && mayRead(el) ? fold(el.getAttribute("content") || el.getAttribute("href")) || textOf(el, 60) : "";
-};
-
-const typeOf = (item: Json) => list(item["@type"]).map(text);
-
-export const richPage = (receipts: Receipt[] = []): Record<string, unknown> => {
+export const richPage = (core: Reader, receipts: Receipt[] = []): Record<string, unknown> => {
+  const fold = core._fold;
+  const gate = (text: string, most: number, field: string) => core._gate(text.slice(0, most), "page." + field, receipts);
+  const text = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? fold(String(value)) : "");
+  const nameOf = (value: unknown): string => text(value) || (value && typeof value === "object" ? text((value as Json).name) : "");
+  const typeOf = (item: Json) => list(item["@type"]).map(text);
+  const metas = [...document.querySelectorAll("meta[content]")];
+  const meta = (name: string) => fold(metas.find((el) => [el.getAttribute("property"), el.getAttribute("name")].includes(name))?.getAttribute("content"));
+  const offered = (name: string) => meta("product:" + name) || meta("og:" + name);
+  const marked = document.querySelectorAll("[itemtype$='/Product']");
+  const textOf = textWith(core);
+  const micro = (name: string) => {
+    const el = marked[0]?.querySelector(`[itemprop=${name}]`);
+    return el && core._mayRead(el) ? fold(el.getAttribute("content") || el.getAttribute("href")) || textOf(el) : "";
+  };
   const items = linked();
-  const product = items.find((item) => typeOf(item).some((type) => /^(Product|ProductGroup|Vehicle|Book)$/.test(type)));
-  const offer = list(product?.offers).flatMap((entry) => [entry as Json, ...list((entry as Json)?.offers)]).find((entry) => entry && typeof entry === "object") as Json | undefined;
-  const values: [string, string][] = [
-    ["Product name", text(product?.name) || micro("name")],
-    ["Product price", text(offer?.price) || text(offer?.lowPrice) || micro("price") || meta("product:price:amount") || meta("og:price:amount")],
-    ["Currency", text(offer?.priceCurrency) || micro("priceCurrency") || meta("product:price:currency") || meta("og:price:currency")],
-    ["SKU", text(product?.sku) || micro("sku") || meta("product:retailer_item_id")],
-    ["Availability", (text(offer?.availability) || micro("availability") || meta("product:availability") || meta("og:availability")).split("/").pop()!],
-    ["Brand", nameOf(product?.brand) || micro("brand") || meta("product:brand") || meta("og:brand")],
-  ];
-  const found: Properties = {};
-  for (const [key, value] of values) {
-    const safe = key === "SKU" ? value.slice(0, 60) : gate(value.slice(0, 255), "page.product", receipts);
-    if (safe) found[key] = (key === "Product price" && +safe) || safe;
-  }
-  const og = meta("og:type");
-  const isProduct = !!product || !!document.querySelector("[itemtype$='/Product']") || /product/.test(og);
-  if (isProduct && !found["Product name"]) {
-    const title = gate(meta("og:title").slice(0, 255), "page.product", receipts);
-    if (title) found["Product name"] = title;
-  }
-  // A page that lists products is not one product's page.
-  const one = isProduct && (!!product || document.querySelectorAll("[itemtype$='/Product']").length < 2);
-  const kind = one ? "Product" : items.flatMap(typeOf).find((type) => /Page$|Article|Posting|Recipe|Event|Course/.test(type)) || (og === "website" ? "" : og);
-  const crumbs = items.find((item) => typeOf(item).includes("BreadcrumbList"));
+  const product = items.find((item) => typeOf(item).some((type) => /^(Product|ProductGroup|Vehicle|Book)$/i.test(type)));
+  const offers = list(product?.offers).flatMap((entry) => [entry, ...list((entry as Json)?.offers)]).filter((entry) => entry && typeof entry === "object") as Json[];
+  // One size may be sold out while the others are there.
+  const offer = offers.find((entry) => /InStock/.test(text(entry.availability))) || offers[0];
+  const cost = (list(offer?.priceSpecification)[0] || offer) as Json | undefined;
   const canonical = document.querySelector("link[rel=canonical]")?.getAttribute("href");
-  const out: Record<string, unknown> = { viewport: { width: innerWidth, height: innerHeight } };
-  if (kind) out.type = gate(kind.slice(0, 60), "page.type", receipts);
+  const address = (canonical || meta("og:url") || location.href).replace(/^\w+:\/\/[^/]*/, "");
+  const og = meta("og:type");
+  // A page that lists products is not one product's page.
+  const own = !!product || /product/.test(og) || marked.length === 1;
+  const shown = shownOf(core, textOf, address, own);
+  const found: Properties = {};
+  const put = (key: string, value: string) => {
+    const safe = key === "SKU" ? value.slice(0, 60) : gate(value, 255, "product");
+    if (safe) found[key] = (key === "Product price" && +safe) || safe;
+  };
+  put("Product name", nameOf(product) || micro("name"));
+  put("Product price", text(offer?.price) || text(offer?.lowPrice) || text(cost?.price) || micro("price") || meta("product:sale_price:amount") || offered("price:amount") || shown._price);
+  put("Currency", text(offer?.priceCurrency) || text(cost?.priceCurrency) || micro("priceCurrency") || offered("price:currency"));
+  // The number behind a label is the one that a person knows; the page's own data often has a variant's.
+  put("SKU", shown._number || text(product?.sku) || micro("sku") || meta("product:retailer_item_id") || (address.match(/[A-Z]*\d[A-Z\d]{4,}/g) || []).pop() || "");
+  put("Availability", (text(offer?.availability) || micro("availability") || offered("availability")).split("/").pop() || shown._stock);
+  put("Brand", nameOf(product?.brand) || micro("brand") || offered("brand"));
+  const other = items.flatMap(typeOf).find((type) => /Page$|Article|Posting|Recipe|Event|Course/.test(type)) || (og === "website" ? "" : og);
+  const one = own || (shown._sold && !/art|post|rec|event|cour|coll|sear/i.test(other));
+  if (one && !found["Product name"]) put("Product name", meta("og:title") || shown._name);
+  const kind = one ? "Product" : other;
+  const crumbs = items.find((item) => typeOf(item).includes("BreadcrumbList"));
+  const out: Record<string, unknown> = { title: gate(fold(document.title), 200, "title"), viewport: { width: innerWidth, height: innerHeight } };
+  if (kind) out.type = gate(kind, 60, "type");
   if (one && Object.keys(found).length) out.product = found;
-  if (canonical) out.canonical = cleanUrl(canonical);
-  if (crumbs) out.breadcrumb = list(crumbs.itemListElement).map((entry) => gate((nameOf(entry) || nameOf((entry as Json)?.item)).slice(0, 100), "page.breadcrumb", receipts)).filter(Boolean).slice(0, 10);
+  if (canonical) out.canonical = core._cleanUrl(canonical);
+  if (crumbs) out.breadcrumb = list(crumbs.itemListElement).map((entry) => gate(nameOf(entry) || nameOf((entry as Json)?.item), 100, "breadcrumb")).filter(Boolean).slice(0, 10);
   return out;
 };

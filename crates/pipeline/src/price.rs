@@ -1,6 +1,9 @@
-//! Prices as numbers and currencies as codes: the tracker sends both as the page says them.
+//! Prices as numbers, currencies and availability as codes: the tracker sends each as the page says it.
+
+use std::sync::LazyLock;
 
 use convizit_model::Properties;
+use regex::Regex;
 use serde_json::Value;
 
 /// Makes a number of `Product price` and an ISO 4217 code of `Currency`; what is no price is left out.
@@ -21,27 +24,90 @@ pub(crate) fn settle(properties: &mut Properties) {
     }
 }
 
-/// "1.299,00", "1,299.00" and "1'299" → 1299: a separator before three digits groups, another one begins the cents.
+/// Makes a code of `Availability`, whatever the page said; a text without a known word is dropped.
+pub(crate) fn settle_availability(properties: &mut Properties) {
+    let Some(said) = properties.remove("Availability") else { return };
+    if let Some(code) = said.as_str().and_then(availability) {
+        properties.insert("Availability".to_owned(), code.into());
+    }
+}
+
+/// The codes and words that the tracker's build has, too.
+struct Stock {
+    codes: Vec<String>,
+    sold_out: Regex,
+    in_stock: Regex,
+}
+
+static STOCK: LazyLock<Option<Stock>> = LazyLock::new(|| {
+    let words: Value = serde_json::from_str(include_str!("../../../tracker/src/words.json")).ok()?;
+    let word = |key: &str| words.get(key).and_then(Value::as_str);
+    Some(Stock {
+        codes: word("stockCodes")?.split('|').map(str::to_owned).collect(),
+        sold_out: Regex::new(word("soldOut")?).ok()?,
+        in_stock: Regex::new(word("inStock")?).ok()?,
+    })
+});
+
+/// A code of schema.org's `ItemAvailability`: `OutOfStock` for "Sold out", `out_of_stock` and the code itself.
+fn availability(text: &str) -> Option<&'static str> {
+    let stock = STOCK.as_ref()?;
+    let text =
+        ["https://schema.org/", "http://schema.org/"].iter().find_map(|head| text.strip_prefix(head)).unwrap_or(text);
+    let plain = text.to_lowercase();
+    let joined = plain.replace(['_', '-'], "");
+    if let Some(code) = stock.codes.iter().find(|code| code.eq_ignore_ascii_case(&joined)) {
+        return Some(code);
+    }
+    if stock.sold_out.is_match(&plain) {
+        return Some("OutOfStock");
+    }
+    stock.in_stock.is_match(&plain).then_some("InStock")
+}
+
+const fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\u{a0}' | '\u{202f}')
+}
+
+/// "1.299,00", "1,299.00" and "1'299" → 1299: a separator before three digits groups, another one begins the cents, and so
+/// does a blank before the last two ("12 99"). The tracker's `amount` is its twin; both read the same cases in their tests.
 fn amount(text: &str) -> Option<f64> {
-    let digits: Vec<char> = text.chars().filter(|c| c.is_ascii_digit() || matches!(c, '.' | ',')).collect();
-    let mut plain = String::new();
-    let mut cents = false;
-    for (at, c) in digits.iter().enumerate() {
-        if c.is_ascii_digit() {
-            plain.push(*c);
-            continue;
+    let mut chars: Vec<char> = text.chars().collect();
+    let digits_from = |chars: &[char], at: usize| chars.iter().skip(at).take_while(|c| c.is_ascii_digit()).count();
+    // The first blank behind a digit that does not group.
+    let end = (1..chars.len()).find(|&at| {
+        chars.get(at).copied().is_some_and(is_blank)
+            && chars.get(at - 1).is_some_and(char::is_ascii_digit)
+            && digits_from(&chars, at + 1) != 3
+    });
+    if let Some(at) = end {
+        let cents = digits_from(&chars, at + 1) == 2 && !chars.iter().take(at - 1).any(|c| matches!(c, '.' | ','));
+        if let Some(blank) = chars.get_mut(at) {
+            *blank = if cents { '.' } else { '|' };
         }
-        let following = digits.iter().skip(at + 1).take_while(|c| c.is_ascii_digit()).count();
-        if following == 0 || plain.is_empty() || (following == 3 && !cents) {
-            continue;
-        }
-        if cents {
+    }
+    let first = chars.iter().position(char::is_ascii_digit)?;
+    let mut number = Vec::new();
+    for (at, c) in chars.iter().enumerate().skip(first) {
+        let separates = matches!(c, '.' | ',' | '\'' | '’') || is_blank(*c);
+        if c.is_ascii_digit() || matches!(c, '.' | ',') && digits_from(&chars, at + 1) > 0 {
+            number.push(*c);
+        } else if !(separates && digits_from(&chars, at + 1) > 0) {
             break;
         }
-        plain.push('.');
-        cents = true;
     }
-    plain.parse().ok().filter(|_| !plain.is_empty())
+    let mut plain = String::new();
+    for (at, c) in number.iter().enumerate() {
+        if c.is_ascii_digit() {
+            plain.push(*c);
+        } else if digits_from(&number, at + 1) != 3 {
+            if plain.contains('.') {
+                break;
+            }
+            plain.push('.');
+        }
+    }
+    plain.parse().ok()
 }
 
 fn currency(text: &str) -> String {
@@ -61,20 +127,22 @@ fn currency(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// What the tracker's own test reads.
+    #[derive(serde::Deserialize)]
+    struct Cases {
+        amounts: Vec<(String, Option<f64>)>,
+        availability: Vec<(String, Option<String>)>,
+    }
+
     #[test]
     fn what_a_page_says_becomes_a_number_and_a_code() {
-        for (price, value) in [
-            ("$89.90", Some(89.9)),
-            ("89,90 €", Some(89.9)),
-            ("1.299,00 EUR", Some(1299.0)),
-            ("1,299.50", Some(1299.5)),
-            ("1'299.50", Some(1299.5)),
-            ("¥12,000", Some(12_000.0)),
-            ("2.499.000", Some(2_499_000.0)),
-            ("19.", Some(19.0)),
-            ("free", None),
-        ] {
-            assert_eq!(amount(price), value, "{price}");
+        let cases: Cases = serde_json::from_str(include_str!("../../../tracker/test/unit/prices.json")).unwrap();
+        assert!(cases.amounts.len() > 20 && cases.availability.len() > 10);
+        for (text, value) in cases.amounts {
+            assert_eq!(amount(&text), value, "{text}");
+        }
+        for (text, code) in cases.availability {
+            assert_eq!(availability(&text), code.as_deref(), "{text}");
         }
         for (text, code) in [("89,90 €", "EUR"), ("usd", "USD"), ("CHF 1'299.50", "CHF"), ("12", "")] {
             assert_eq!(currency(text), code, "{text}");

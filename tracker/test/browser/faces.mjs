@@ -30,6 +30,36 @@ face(() => {
 
 face(() => globalThis.convizitPage(), (found) => holds(found, { url: /product\.html$/, title: "Product", language: "en", type: "Product", product: { "Product name": "Trail shoe", "Product price": 89.9, Brand: "Summit" }, breadcrumb: ["Shoes", "Trail"] }, "page"), "product.html");
 
+// What a page without data of its own shows.
+face(() => {
+  const head = `<header><a href=/>Shop</a> <a href=/cart>Cart (2)</a> <b>$7.00</b></header>`;
+  const product = `<h1>Trail shoe</h1><p><s>$120.00</s> <span>$89.90</span></p><p>Item no.: <b>48-1213</b></p><p class=stock>Sold out<span hidden>In stock</span></p>`;
+  const related = `<section><h2>Others bought</h2><div><h3><a href=/p/hat>Wool hat</a></h3>$25.00 <button>Add to cart</button></div></section>`;
+  const bodies = {
+    product: `${product}<button>Add to cart</button>${related}`,
+    hidden: `<h1>Trail shoe</h1><p style="display:none">$1.00</p><p>49,90 €</p><p convizit-ignore>Item no. 991199</p><button>In den Warenkorb</button>`,
+    parts: `<h1>Trail shoe</h1><div class=price><sup>$</sup><span>12</span><sup>99</sup></div><button>Add to cart</button>`,
+    list: `<h1>Shoes</h1><ul><li><a href=/p/1><img alt="One"></a>$10.00<button>Add to cart</button></li><li><a href=/p/2><img alt="Two"></a>$20.00<button>Add to cart</button></li></ul>`,
+    article: `<h1>How we spent $500 on shoes</h1><p>The first pair was $200.00 and the second one, item no. 48-1213, was cheaper.</p><a href=/buy>Buy the book</a>`,
+    cart: `<h1>Your cart</h1><table><tr><td><a href=/p/1><img alt="One"></a></td><td>$10.00</td><td><button>Remove</button></td></tr></table><p>Total $10.00</p><button>Buy now</button>`,
+    plain: `<h1>About us</h1><p>Since 1998</p>`,
+  };
+  const out = {};
+  for (const [name, body] of Object.entries(bodies)) {
+    document.body.innerHTML = head + body;
+    out[name] = globalThis.convizitPage().product ?? null;
+  }
+  return out;
+}, (found) => assert.deepEqual(found, {
+  product: { "Product name": "Trail shoe", "Product price": 89.9, SKU: "48-1213", Availability: "OutOfStock" },
+  hidden: { "Product name": "Trail shoe", "Product price": 49.9, Availability: "InStock" },
+  parts: { "Product name": "Trail shoe", "Product price": 12.99, Availability: "InStock" },
+  list: null,
+  article: null,
+  cart: null,
+  plain: null,
+}), "plain.html");
+
 face(() => [globalThis.convizitDescribe(null), globalThis.convizitGroup(undefined)], (found) => assert.deepEqual(found, [null, null]));
 
 for (const javaScriptEnabled of [true, false]) {

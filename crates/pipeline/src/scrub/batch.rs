@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use crate::scrub::{RULES, first_rule, template};
 
 /// Properties that are numbers and codes of goods by definition; the site's structured data says so.
-const GOODS: &[&str] = &["SKU", "GTIN", "Product price", "Currency", "Availability"];
+const GOODS: &[&str] = &["SKU", "GTIN", "Product price", "Currency"];
 
 /// Scrubs in place; receipts of the page go to every event of the batch.
 pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
@@ -59,7 +59,7 @@ fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receip
             return false;
         }
         match rule_of(value) {
-            Some("digits" | "mixed_token" | "card") if GOODS.contains(&key.as_str()) => true,
+            Some("digits" | "mixed_token" | "card") if GOODS.contains(&key.as_str()) && !is_text(key, value) => true,
             Some(rule) => {
                 receipts.push(receipt(&format!("{field}.{key}"), rule));
                 false
@@ -67,6 +67,11 @@ fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receip
             None => true,
         }
     });
+}
+
+/// Whether a number of goods is written like a phone number, in blocks.
+fn is_text(key: &str, value: &Value) -> bool {
+    matches!(key, "SKU" | "GTIN") && value.as_str().is_some_and(|text| text.contains(char::is_whitespace))
 }
 
 fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Receipt>) {
@@ -84,6 +89,8 @@ fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Re
     gate("page.title", &mut page.title, receipts);
     gate("page.type", &mut page.kind, receipts);
     gate("page.language", &mut page.language, receipts);
+    // A page's own words about its stock may be any: only a code of them is kept.
+    crate::price::settle_availability(&mut page.product);
     gate_map("page.product", &mut page.product, receipts);
     page.viewport.retain(|key, value| {
         matches!(key.as_str(), "width" | "height") && value.is_number() && rule_of(value).is_none()
@@ -145,4 +152,29 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
                 value => rule_of(value).is_none(),
             }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_products_own_words_are_codes_and_numbers_or_nothing() {
+        for (key, said, kept) in [
+            ("SKU", "4006381333931", Some("4006381333931")),
+            ("SKU", "0151 234 567 89", None),
+            ("SKU", "anna@mail.example", None),
+            ("Product price", "1 234 567,00 kr", Some("1 234 567,00 kr")),
+            ("Availability", "https://schema.org/InStock", Some("InStock")),
+            ("Availability", "Ausverkauft", Some("OutOfStock")),
+            ("Availability", "In stock, ask Anna Smith on 0151 23456789", Some("InStock")),
+            ("Availability", "Ask Anna Smith on 0151 23456789", None),
+        ] {
+            let mut page =
+                PageBlock { product: json!({ key: said }).as_object().cloned().unwrap(), ..PageBlock::default() };
+            scrub_page(&mut page, &[], &mut Vec::new());
+            assert_eq!(page.product.get(key).and_then(Value::as_str), kept, "{key} {said}");
+        }
+    }
 }
