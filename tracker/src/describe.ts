@@ -1,5 +1,5 @@
 // A control as it is sent: what its handlers may change is read here, in bounded time.
-import { attributesOf, contextOf, controlOf, nameOfContainer, pathFrom, roleOf, tagOf, TOP } from "./element";
+import { attributesOf, contextOf, controlOf, nameOfContainer, pathFrom, roleOf, tagOf, TOP, firstIn } from "./element";
 import { forgetShapes, groupOf, sketchOf } from "./group";
 import { labelOf } from "./label";
 import { gate, isField, mayCapture, mayRead, type Receipt } from "./privacy";
@@ -79,7 +79,7 @@ export const describe = (start: Element, type: string): Described | null => {
       // The nearest surroundings in which something can be chosen.
       let at = el.parentElement;
       for (let climb = 0; at && climb < 6 && !at.matches(TOP); climb++, at = at.parentElement) {
-        if (at.querySelector(CHOICES)) {
+        if (firstIn(at, CHOICES)) {
           scope = [at];
           break;
         }

@@ -85,13 +85,19 @@ const KINDS: Record<string, string> = {
   contentinfo: "footer",
 };
 
+/** The first match inside; where thousands of elements are, one near the beginning: a search without a match would go through all of them. */
+export const firstIn = (el: Element, selector: string): Element | null | undefined => {
+  const all = el.getElementsByTagName("*");
+  return all[3000] ? [...Array(300)].map((_, at) => all[at]!).find((inner) => inner.matches(selector)) : el.querySelector(selector);
+};
+
 export const HEADING = "h1,h2,h3,h4,h5,h6,[role=heading]";
 
 /** The container's accessible name, legend, caption or first heading. */
 export const nameOfContainer = (el: Element): string => {
   const named = ariaName(el);
   if (named) return named;
-  const heading = el.querySelector(el.localName === "fieldset" ? "legend" : el.localName === "table" ? "caption" : HEADING);
+  const heading = firstIn(el, el.localName === "fieldset" ? "legend" : el.localName === "table" ? "caption" : HEADING);
   return heading && mayRead(heading) ? textOf(heading, 40).slice(0, 80) : "";
 };
 

@@ -52,7 +52,14 @@ const alike = (a: number[], b: number[]) => {
   return 4 * both >= a.length + b.length;
 };
 
-const kin = (el: Element, among: Iterable<Element>) => {
+/** One by one: an HTMLCollection takes twice as long. */
+const childrenOf = (parent: ParentNode) => {
+  const out: Element[] = [];
+  for (let child = parent.firstElementChild; child; child = child.nextElementSibling) out.push(child);
+  return out;
+};
+
+const kin = (el: Element, among: Element[]) => {
   const shape = shapeOf(el);
   const out: Element[] = [];
   let seen = 0;
@@ -69,7 +76,7 @@ const few = (el: Element) =>
 /** Records made of several siblings: dt + dd, header row + body row. */
 const periodic = (el: Element, parent: Element): Element[][] | undefined => {
   if ((el.nextElementSibling || el.previousElementSibling)?.localName === el.localName) return;
-  const all = [...parent.children];
+  const all = childrenOf(parent);
   const tags = all.map((child) => child.localName);
   for (const k of [2, 3]) {
     if (tags.length < 2 * k || tags.length % k || new Set(tags.slice(0, k)).size < 2 || !tags.every((tag, at) => tag === tags[at % k])) continue;
@@ -81,18 +88,18 @@ const periodic = (el: Element, parent: Element): Element[][] | undefined => {
 };
 
 /** Numbers of pages are no more of one kind with "Next" than days are with the name of their month. */
-const isNumber = (el: Element) => !rich(el) && /^[\s([]*\d+([.,]\d{3})*[\s.…)\]]*$/.test(el.textContent!);
+const isNumber = (el: Element) => !rich(el) && (el.firstChild?.nodeValue || "").length < 99 && /^[\s([]*\d+([.,]\d{3})*[\s.…)\]]*$/.test(el.textContent!);
 
 const levelOf = (el: Element): Group | undefined => {
   const parent: ParentNode | null = el.parentNode;
-  if (!parent || parent.childElementCount < 2) return;
+  if (!parent || !(el.nextElementSibling || el.previousElementSibling)) return;
   // The number of the page that is shown is often of another tag: it is no link.
   const numbered = isNumber(el);
-  let members = numbered ? [...parent.children].filter(isNumber) : kin(el, parent.children);
+  let members = numbered ? childrenOf(parent).filter(isNumber) : kin(el, childrenOf(parent));
   if (!numbered) {
     const pairs = el.parentElement && periodic(el, el.parentElement);
     if (pairs) return { _members: pairs, _position: pairs.findIndex((record) => record.includes(el)) + 1, _level: el };
-    if (!rich(el)) members = members.filter((other) => !isNumber(other));
+    if (!rich(el)) members = members.filter((other, at) => at > SIBLINGS || !isNumber(other));
     else if (el.parentElement) members = flatten(el, el.parentElement, members);
   }
   const at = members.indexOf(el);
@@ -105,7 +112,7 @@ const levelOf = (el: Element): Group | undefined => {
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
   // A cell of mere text is a filler beside rich ones.
   const cellsOf = (el: Element) => [...el.children].filter((cell) => cell.firstElementChild);
-  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length < 0.7 * cellsOf(row).length) return members;
+  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length > SIBLINGS || members.length < 0.7 * cellsOf(row).length) return members;
   const shape = shapeOf(el);
   const cells = [...row.parentNode!.children]
     .slice(0, SIBLINGS)

@@ -33,7 +33,7 @@ export const textOf = (root: Element, limit?: number): string => {
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
     else {
       // After that many nodes it is no longer a label; around a field a style sheet may repeat what is typed, to give it its size.
-      const small = style && left > 160 && !el.querySelector("input," + EDITED);
+      const small = style && left > 160 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
       if (small) out += added(el, "::before");
       for (const child of (el.shadowRoot || el).childNodes) {
         if (child.nodeType === 1) walk(child as Element);
