@@ -43,7 +43,7 @@ export const roleOf = (el: Element): string => {
 
 /** Class words that a person wrote; what a build hashed has digits. */
 export const classWords = (el: Element) =>
-  [...el.classList].map((name) => name.replace(/__?\w*\d\w*$/, "")).filter((name) => /^\D{2,40}$/.test(name)).slice(0, 6);
+  [...el.classList].map((name) => name.replace(/__?\w*\d\w*$/, "")).filter((name) => /^\D{2,60}$/.test(name)).slice(0, 6);
 
 /** The stable attributes: they only serve to find the control again. */
 export const attributesOf = (el: Element): Record<string, string> => {

@@ -1,4 +1,5 @@
 // The accessible name in a few bytes: a subset of W3C accname 1.2, then fallbacks for controls that have none.
+import { classWords } from "./element";
 import { attr, EDITED, isField, mayRead, skips } from "./privacy";
 
 const LABEL = 120;
@@ -110,7 +111,7 @@ const fallback = (el: Element): [string, string] => {
     slug(attr(image, "src")),
     slug(iconOf(image).replace(ICON, "")),
     slug(attr(el, "href")),
-    ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), ...(el.localName === "form" ? [] : [attr(image, "class"), attr(el, "class")])].map((text) =>
+    ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), ...(el.localName === "form" ? [] : [image, el].map((one) => classWords(one).join(" ")))].map((text) =>
       words(text.replace(ICON, "")),
     ),
   ];

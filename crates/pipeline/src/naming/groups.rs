@@ -208,25 +208,44 @@ fn name(descriptor: &Descriptor, sketch: &GroupSketch, container: &str) -> Strin
 
 /// Whether a member is called by nothing but its tag, or by a word that says no more.
 fn is_tag(word: &str) -> bool {
-    matches!(
-        word,
-        "" | "li"
-            | "div"
-            | "tr"
-            | "a"
-            | "article"
-            | "td"
-            | "option"
-            | "button"
-            | "span"
-            | "section"
-            | "item"
-            | "card"
-            | "dt"
-            | "dd"
-            | "label"
-            | "input"
-            | "p"
-            | "list item"
-    )
+    const TAGS: [&str; 37] = [
+        "",
+        "a",
+        "article",
+        "button",
+        "card",
+        "dd",
+        "details",
+        "div",
+        "dt",
+        "fieldset",
+        "figure",
+        "form",
+        "gridcell",
+        "group",
+        "img",
+        "input",
+        "item",
+        "label",
+        "li",
+        "link",
+        "list item",
+        "listitem",
+        "menuitem",
+        "option",
+        "p",
+        "picture",
+        "presentation",
+        "radio",
+        "row",
+        "section",
+        "span",
+        "svg",
+        "tab",
+        "tbody",
+        "td",
+        "tr",
+        "treeitem",
+    ];
+    TAGS.contains(&word)
 }
