@@ -109,8 +109,8 @@ const fallback = (el: Element): [string, string] => {
   const candidates = [
     said(image, "alt"),
     slug(attr(image, "src")),
-    slug(iconOf(image).replace(ICON, "")),
-    slug(attr(el, "href")),
+    slug(image === el ? "" : iconOf(image).replace(ICON, "")),
+    slug(attr(el, "href").replace(/^#|^(j\w+|(\w+)):(?!\/\/).*/s, "$2")),
     ...[attr(el, "data-testid"), attr(el, "id"), attr(el, "name"), ...(el.localName === "form" ? [] : [image, el].map((one) => classWords(one).join(" ")))].map((text) =>
       words(text.replace(ICON, "")),
     ),

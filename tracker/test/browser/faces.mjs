@@ -13,6 +13,27 @@ face(() => globalThis.convizitDescribe(document.querySelector("#save span")), (f
 
 face(() => globalThis.convizitDescribe(document.querySelector("#icon")), (found) => holds(found, { label: "Search", labelSource: "fallback" }, "descriptor"));
 
+// Controls that say nothing are called by what their author called them: no address of a script, no class of a build.
+face(() => {
+  const controls = {
+    "Share email": `<a href="javascript:void(0)" class="share-email x1y2z3"></a>`,
+    Tel: `<a href="tel:+43123456"></a>`,
+    Returns: `<a href="/help/returns?from=1"></a>`,
+    Pricing: `<a href="#pricing"></a>`,
+    "Navigation drawer category list mobile header btn": `<button class="navigation-drawer-category-list-mobile__header-btn"></button>`,
+    "Card button": `<button class="card-button_a8Xk2"></button>`,
+    "": `<button class="css-1x2y3z"></button>`,
+  };
+  return Object.entries(controls).map(([label, html]) => {
+    document.body.insertAdjacentHTML("beforeend", html);
+    const found = globalThis.convizitDescribe(document.body.lastElementChild);
+    document.body.lastElementChild.remove();
+    return [label, found];
+  });
+}, (found) => {
+  for (const [label, descriptor] of found) holds(descriptor, { label, labelSource: "fallback" }, `called ${label || "nothing"}`);
+});
+
 face(() => ["#size", "#gift", "#name", "#hidden"].map((selector) => ["click", "change"].map((type) => globalThis.convizitDescribe(document.querySelector(selector), type))), (found) => {
   const [size, gift, name, hidden] = found;
   for (const [click] of found) assert.equal(click, null);

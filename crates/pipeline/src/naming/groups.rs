@@ -34,7 +34,9 @@ pub(crate) fn resolve(
     // Page numbers above and below a list are one group, whatever heads them and whichever is marked as the current one.
     let numbers = is_number(descriptor);
     let container = if numbers { "#".to_owned() } else { words::without_numbers(&sketch.container) };
-    let member = if numbers || is_hash(&sketch.member) { "" } else { without_hash(&sketch.member) };
+    // A build's own class says as little as a bare box, which is all that is left where that class is gone.
+    let says_nothing = numbers || is_hash(&sketch.member) || matches!(sketch.member.as_str(), "div" | "span");
+    let member = if says_nothing { "" } else { without_hash(&sketch.member) };
     let landmark = if numbers { "" } else { landmark(descriptor) };
     let seen = registry::Group {
         name: String::new(),
@@ -127,11 +129,21 @@ fn similar(registry: &Registry, seen: &registry::Group) -> Option<u64> {
     best.filter(|_| !tied).map(|(_, id)| id)
 }
 
-/// Whether the control is a number and nothing else, as those of a paginator are; days of a calendar stand in cells.
+/// Whether the control is a number and nothing else, as those of a paginator are, its current page without a link included; days
+/// of a calendar stand in cells.
 fn is_number(descriptor: &Descriptor) -> bool {
-    let label = descriptor.label.trim();
+    let is_marked = matches!(descriptor.tag.as_str(), "span" | "b" | "strong" | "em")
+        && descriptor.group.as_ref().is_some_and(|sketch| sketch.path.is_empty());
     let cell = descriptor.path.contains(">td>") || descriptor.role == "gridcell";
-    !label.is_empty() && label.chars().all(|c| c.is_ascii_digit()) && is_pressed(descriptor) && !cell
+    (is_pressed(descriptor) || is_marked) && !cell && is_whole_number(descriptor.label.trim())
+}
+
+/// `12`, `1,097`, `1 097`.
+fn is_whole_number(text: &str) -> bool {
+    let mut parts = text.split([',', '.', ' ', '\u{a0}', '\u{202f}', '\'', '’']);
+    let first = parts.next().unwrap_or_default();
+    let is_digits = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    is_digits(first) && parts.all(|part| part.len() == 3 && is_digits(part))
 }
 
 fn jaccard(a: &[u32], b: &[u32]) -> f64 {

@@ -8,7 +8,7 @@ use crate::naming::grammar::section_of;
 use crate::naming::{evidence, words};
 use crate::registry::{ELEMENTS, Form, Registry, above, hash, hash_numbers};
 
-/// Log-odds that a match needs (a probability of .88), …
+/// Sum of the evidence that a match needs (a probability of .73), …
 const THRESHOLD: f64 = 2.0;
 /// … and by how much the second best must be behind.
 const MARGIN: f64 = 0.5;

@@ -127,8 +127,10 @@ fn page_numbers_above_and_below_are_one_group_without_next() {
     };
     let above = group_of("2", "", "li");
     let below = group_of("14", "Results for boots", "current");
+    let far = group_of("1,097", "", "li");
     let next = group_of("Next", "", "li");
     assert_eq!((above.id, above.name.as_str()), (below.id, "Page number"));
+    assert_eq!(far.id, above.id);
     assert_ne!(next.id, above.id);
 }
 

@@ -12,7 +12,7 @@ pub(super) const OWN: &str = "convizit";
 const HANDOVER: f64 = 2.0;
 /// How long after the last event of the one the other may begin, in milliseconds: silence is known after an hour or more.
 const HANDOVER_MILLIS: i64 = 48 * 3_600_000;
-/// From this logarithm of the odds on two controls are merged without asking (a probability of .997) …
+/// From this sum of the evidence on two controls are merged without asking (a probability of .95) …
 const MERGE: f64 = 6.0;
 /// … and from this on it is proposed (.5).
 const PROPOSE: f64 = 0.0;
