@@ -2,15 +2,19 @@
 //!
 //! Drop on suspicion: on a hit the whole text goes, its place in the structure stays, and a receipt says field and rule.
 
+mod announced;
 mod batch;
+mod normal;
 mod rules;
+mod secret;
+mod table;
 mod web_address;
 
 pub(crate) use batch::scrub_batch;
 pub(crate) use web_address::{host_of, path_template, query_of, template};
 
 /// Version of the rules; it stands in every receipt.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// What the text gate says of a text: the rules that would withhold it; empty when it may pass.
 #[must_use]
