@@ -62,7 +62,7 @@ export const richPage = (core: Reader, receipts: Receipt[] = []): Record<string,
   const offer = offers.find((entry) => /InStock/.test(text(entry.availability))) || offers[0];
   const cost = (list(offer?.priceSpecification)[0] || offer) as Json | undefined;
   const canonical = document.querySelector("link[rel=canonical]")?.getAttribute("href");
-  const address = (canonical || meta("og:url") || location.href).replace(/^\w+:\/\/[^/]*/, "");
+  const address = (canonical || meta("og:url") || location.pathname).replace(/^\w+:\/\/[^/]*|[?#].*/g, "");
   const og = meta("og:type");
   // A page that lists products is not one product's page.
   const own = !!product || /product/.test(og) || marked.length === 1;

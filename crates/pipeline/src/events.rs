@@ -4,7 +4,7 @@ use convizit_model::limits::{NAME_CHARS, PROPERTIES};
 use convizit_model::{Descriptor, Event, EventType, PageBlock, Properties, Received, WireEvent, event};
 use serde_json::Value;
 
-use crate::naming::{self, name_of, resolve};
+use crate::naming::{self, Pages, name_of, resolve};
 use crate::registry::Registry;
 use crate::session;
 
@@ -23,16 +23,18 @@ pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named
     let events = std::mem::take(&mut received.batch.events);
     let page = page_of(&received.batch.page);
     let block = registry.page(&received.batch.page, true);
-    events.into_iter().filter_map(|event| name_event(event, &received, &page, &block, registry)).collect()
+    let pages = Pages { own: &received.batch.page, template: &block };
+    events.into_iter().filter_map(|event| name_event(event, &received, &page, pages, registry)).collect()
 }
 
 fn name_event(
     mut wire: WireEvent,
     received: &Received,
     page: &event::Page,
-    block: &PageBlock,
+    pages: Pages<'_>,
     registry: &mut Registry,
 ) -> Option<Named> {
+    let block = pages.template;
     // An event cannot be later than its arrival; far in the past is a queue that waited for a network.
     let time = wire.time.plus_millis(received.clock).min(received.received);
     let (session, campaign) = session::of_event(received, time, registry);
@@ -40,7 +42,7 @@ fn name_event(
         naming::complete(descriptor);
     }
     let resolved =
-        wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, block, Some(received.received)));
+        wire.descriptor.as_ref().map(|descriptor| resolve(registry, descriptor, pages, Some(received.received)));
     if let Some(resolved) = &resolved
         && registry.is_dropped(resolved.element.0, resolved.group.as_ref().map(|group| group.id.0))
     {

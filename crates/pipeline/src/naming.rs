@@ -7,6 +7,7 @@ mod groups;
 mod identity;
 mod one;
 mod role;
+mod template;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -33,19 +34,29 @@ pub(crate) struct Resolved {
     pub(crate) varies: bool,
     /// Whether it says something else than others see there.
     pub(crate) is_variant: bool,
+    /// What the control says that it was made a part of.
+    pub(crate) said: Option<String>,
+}
+
+/// A page as it is and as its template: `/blog/how-to-lace` and `/blog/:id`. Identities never depend on the template, since it
+/// is learned later than they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages<'a> {
+    pub(crate) own: &'a PageBlock,
+    pub(crate) template: &'a PageBlock,
 }
 
 /// Finds or makes the identities of a control and its group; learns nothing without a time.
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
-    page: &PageBlock,
+    pages: Pages<'_>,
     learning: Option<Timestamp>,
 ) -> Resolved {
-    let group = groups::resolve(registry, descriptor, page, learning.is_some());
+    let group = groups::resolve(registry, descriptor, pages.own, learning.is_some());
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
-    let identity = identity::resolve(registry, descriptor, page, id, is_item, learning);
+    let identity = identity::resolve(registry, descriptor, pages, id, is_item, learning);
     // Where people made two groups one, that one is the event's.
     let group = group.map(|group| match registry.canonical_group(group.id.0) {
         into if into == group.id.0 => group,
@@ -55,8 +66,10 @@ pub(crate) fn resolve(
             ..group
         },
     });
-    let identity::Identity { element, varies, is_variant } = identity;
-    Resolved { element, group, is_item, varies, is_variant }
+    let identity::Identity { element, own, varies, is_variant } = identity;
+    // What is part of another control is called as that one is.
+    let said = (own != element).then(|| registry.first_label(element.0)).flatten();
+    Resolved { element, group, is_item, varies, is_variant, said }
 }
 
 /// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the
@@ -102,6 +115,16 @@ fn title(properties: &Properties) -> Option<&str> {
     ["Product name", "Item name"].iter().find_map(|key| properties.get(*key)).and_then(Value::as_str)
 }
 
+/// The id of the name of a page's own view.
+pub(crate) fn page_view(page: &PageBlock) -> u64 {
+    name_id(EventType::PageView, hash(&["page", &grammar::page(page)]), "")
+}
+
+/// The id of a name: of a type of event on what owns it, and of what varies within the type.
+pub(crate) fn name_id(kind: EventType, owner: u64, variant: &str) -> u64 {
+    hash(&["name", kind.as_str(), &format!("{owner:016x}"), variant])
+}
+
 /// Which name an event has, whether it was made before or not.
 pub(crate) struct Naming {
     pub(crate) id: u64,
@@ -121,7 +144,7 @@ pub(crate) fn name_of(
 ) -> Naming {
     let naming = find_name(registry, kind, page, control, properties, coded);
     if registry.name(naming.id).is_none() && registry.has_room_for_names() {
-        registry.add_name(naming.id, naming.owner, naming.text.clone(), now);
+        registry.add_name(naming.id, naming.owner, &naming.text, now);
     }
     naming
 }
@@ -154,13 +177,19 @@ fn find_name(
     let variant =
         ["Metric", "Action"].iter().find_map(|key| properties.get(*key)).and_then(Value::as_str).unwrap_or("");
     let variant = if matches!(kind, EventType::WebVital | EventType::Media | EventType::Dialog) { variant } else { "" };
-    let id = hash(&["name", kind.as_str(), &format!("{owner:016x}"), variant]);
+    let id = name_id(kind, owner, variant);
     if let Some(name) = registry.name(id) {
         return Naming { id, owner, text: name.to_owned() };
     }
     let text = match (coded, control) {
         (Some(name), _) => name.to_owned(),
         (None, Some((descriptor, resolved))) => {
+            let part = resolved.said.as_ref().filter(|_| !resolved.is_item).map(|said| Descriptor {
+                label: said.clone(),
+                template: said.clone(),
+                ..(*descriptor).clone()
+            });
+            let descriptor = part.as_ref().unwrap_or(descriptor);
             let base = grammar::control(kind, descriptor, resolved, page, variant);
             grammar::unique(base, grammar::contexts(descriptor, page), |text| registry.is_taken(text, owner))
         }

@@ -65,6 +65,8 @@ pub struct Registry {
     /// In the order of their numbers; what they make of elements, groups and names is in `overlay`.
     decisions: BTreeMap<u64, Decision>,
     overlay: Overlay,
+    /// The journal offset at which the stretch begins that is being named.
+    offset: u64,
     /// Page templates, by the path above what varies.
     templates: HashMap<u64, Template>,
     /// Controls that differ in nothing but the page and the section that heads it.
@@ -378,8 +380,16 @@ impl Registry {
         others.into_iter().flatten().any(|other| self.canonical(other) != owner)
     }
 
-    pub(crate) fn add_name(&mut self, id: u64, owner: u64, text: String, now: Timestamp) {
+    pub(crate) fn add_name(&mut self, id: u64, owner: u64, text: &str, now: Timestamp) {
         let made = self.made;
+        // What people call a group lies over its names and is not learned.
+        let text = match self.learned_text(owner, text) {
+            Some(learned) => {
+                self.overlay.names.insert(id, text.to_owned());
+                learned
+            }
+            None => text.to_owned(),
+        };
         let name =
             Name { made, text, owner, published: false, first: now.as_millis(), events: 0, visitors: Vec::new() };
         self.put_name(id, name);

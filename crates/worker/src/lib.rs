@@ -183,14 +183,16 @@ impl Worker {
         if alone {
             batches.truncate(1);
         }
-        let Some(last) = batches.last() else { return Ok(None) };
+        let Some((first, last)) = batches.first().zip(batches.last()) else { return Ok(None) };
+        let from = first.offset;
         let (to, started) = (last.offset, Instant::now());
         let count = batches.len();
         let bytes: usize = batches.iter().flat_map(|batch| &batch.records).map(bytes::Bytes::len).sum();
         let records = stretch::parse(batches).await?;
         let uncommitted = behind.map(|behind| &behind.ids);
         let projects =
-            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, (to, alone)).await?;
+            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, (from, alone))
+                .await?;
         let ids = projects.iter().flat_map(|share| share.events.iter().map(|event| (share.number, event.id))).collect();
         let work = convizit_model::Work { from: after, to, projects };
         let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;

@@ -88,6 +88,11 @@ impl Registries {
     }
 
     /// The silent names of a project.
+    /// Tells the watch of which names a decision says that no events come.
+    pub(crate) fn excuse(&self, project: i64, registry: &Registry) {
+        self.silences.excuse(project, registry);
+    }
+
     pub(crate) fn silences(&self, project: i64) -> (u64, Arc<Vec<Silence>>) {
         self.silences.of(project)
     }

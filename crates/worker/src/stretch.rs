@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use convizit_model::outcome::Filter;
 use convizit_model::{
     EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, StateRow, Timestamp,
 };
-use convizit_pipeline::{Registry, Reviewed};
+use convizit_pipeline::{Registry, Reviewed, Silence};
 use convizit_store::{JournalBatch, Store};
 
 use crate::registries::Registries;
@@ -57,18 +58,19 @@ struct Share {
     records: Vec<Record>,
     registry: Registry,
     seen: HashSet<EventId>,
-    reviewed: Reviewed,
+    /// Silent names that are to be looked at.
+    silences: Option<Arc<Vec<Silence>>>,
 }
 
 /// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
-/// `uncommitted` are events that the store is about to know, `to` the offset that the stretch ends at.
+/// `uncommitted` are events that the store is about to know, `from` the first offset of the stretch.
 pub(crate) async fn process(
     store: &Store,
     registries: &mut Registries,
     naming: Naming,
     records: Vec<Record>,
     uncommitted: Option<&HashSet<(i64, EventId)>>,
-    (to, alone): (u64, bool),
+    (from, alone): (u64, bool),
 ) -> Result<Vec<ProjectWork>, Failure> {
     let mut by_project: BTreeMap<(i64, ProjectId), Vec<Record>> = BTreeMap::new();
     let mut unreadable = Vec::new();
@@ -86,21 +88,20 @@ pub(crate) async fn process(
             continue;
         }
         let mut registry = registries.take(number).await?;
-        registry.meet_decisions(to);
+        registry.meet_decisions(from);
         let (state, silences) = registries.silences(number);
-        let reviewed = if registry.is_reviewed(state) {
-            Reviewed::default()
-        } else {
-            registry.review(&silences, store.clock().now())
-        };
-        shares.push(Share { number, project, records, registry, seen: HashSet::new(), reviewed });
+        let silences = (!registry.is_reviewed(state)).then_some(silences);
+        let share = Share { number, project, records, registry, seen: HashSet::new(), silences };
+        shares.push(share);
     }
     look_up(store, &mut shares, uncommitted).await?;
-    for share in &shares {
-        tell(store, &share.project, share.reviewed).await?;
+    let now = store.clock().now();
+    let (mut works, mut back, reviews) = blocking(move || name_shares(shares, (naming, now), alone)).await??;
+    for (project, reviewed) in reviews {
+        tell(store, &project, reviewed).await?;
     }
-    let (mut works, mut back) = blocking(move || name_shares(shares, naming, alone)).await??;
     for (number, registry) in &mut back {
+        registries.excuse(*number, registry);
         let folded = registry.take_folded();
         if folded > 0 {
             metrics::counter!("convizit_endless_labels_total").increment(folded);
@@ -169,12 +170,16 @@ async fn look_up(
     Ok(())
 }
 
-type Named = (Vec<ProjectWork>, Vec<(i64, Registry)>);
+type Named = (Vec<ProjectWork>, Vec<(i64, Registry)>, Vec<(ProjectId, Reviewed)>);
 
-fn name_shares(shares: Vec<Share>, naming: Naming, alone: bool) -> Result<Named, Failure> {
+fn name_shares(shares: Vec<Share>, (naming, now): (Naming, Timestamp), alone: bool) -> Result<Named, Failure> {
     let mut works = Vec::with_capacity(shares.len());
     let mut back = Vec::with_capacity(shares.len());
-    for share in shares {
+    let mut reviews = Vec::new();
+    for mut share in shares {
+        if let Some(silences) = share.silences.take() {
+            reviews.push((share.project.clone(), share.registry.review(&silences, now)));
+        }
         let (work, registry) = if alone {
             name_alone(share, naming)
         } else {
@@ -183,7 +188,7 @@ fn name_shares(shares: Vec<Share>, naming: Naming, alone: bool) -> Result<Named,
         back.push((work.number, registry));
         works.push(work);
     }
-    Ok((works, back))
+    Ok((works, back, reviews))
 }
 
 /// What is gathered of one project.

@@ -329,6 +329,8 @@ async fn a_name_and_a_project_that_fall_silent_are_told_and_their_return_too() {
     let notice = told(store.notices(false).await.unwrap(), NoticeKind::SilentName).unwrap();
     assert!(notice.text.contains("convizit project changes shop") && !notice.text.contains("Save"), "{}", notice.text);
     assert_eq!(notice.subject, watch.silences.of(shop.number).1[0].name.to_string());
+    // What was said before a restart is known after it.
+    watch = Watch::default();
     next(NOON + 30 * HOUR + 1, &["Save"]).await;
     watch.look(&store).await.unwrap();
     assert!(told(store.notices(false).await.unwrap(), NoticeKind::SilentName).is_none(), "it is over");
@@ -337,6 +339,7 @@ async fn a_name_and_a_project_that_fall_silent_are_told_and_their_return_too() {
     watch.look(&store).await.unwrap();
     let notice = told(store.notices(false).await.unwrap(), NoticeKind::SilentProject).unwrap();
     assert_eq!(notice.project, Some(shop.id.clone()));
+    watch = Watch::default();
     next(NOON + 31 * HOUR, &both).await;
     watch.look(&store).await.unwrap();
     assert!(told(store.notices(false).await.unwrap(), NoticeKind::SilentProject).is_none());

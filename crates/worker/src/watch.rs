@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use convizit_model::{NameId, NoticeKind, Project, Timestamp};
-use convizit_pipeline::Silence;
+use convizit_pipeline::{Registry, Silence};
 use convizit_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,9 @@ struct State {
     number: u64,
     hour: i64,
     silent: Arc<Vec<Silence>>,
+    /// How many decisions say so, and the names of which no event can come because of them.
+    settled: usize,
+    excused: Arc<HashSet<u64>>,
 }
 
 impl Silences {
@@ -37,6 +40,24 @@ impl Silences {
         all.get(&project).map(|state| (state.number, state.silent.clone())).unwrap_or_default()
     }
 
+    /// Takes the names of which no event can come, where the decisions changed.
+    pub(crate) fn excuse(&self, project: i64, registry: &Registry) {
+        let settled = registry.settled();
+        let known = |all: &HashMap<i64, State>| all.get(&project).map_or(0, |state| state.settled);
+        if known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) == settled {
+            return;
+        }
+        let excused = Arc::new(registry.excused());
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = all.entry(project).or_default();
+        (state.settled, state.excused) = (settled, excused);
+    }
+
+    fn excused(&self, project: i64) -> Arc<HashSet<u64>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&project).map(|state| state.excused.clone()).unwrap_or_default()
+    }
+
     fn set(&self, project: i64, silent: Vec<Silence>, hour: i64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let state = all.entry(project).or_default();
@@ -44,7 +65,7 @@ impl Silences {
         if state.hour != hour || names(&state.silent) != names(&silent) {
             state.number += 1;
         }
-        *state = State { number: state.number, hour, silent: Arc::new(silent) };
+        (state.hour, state.silent) = (hour, Arc::new(silent));
     }
 }
 
@@ -56,6 +77,8 @@ pub(crate) struct Watch {
     newest: HashMap<i64, (i64, Timestamp)>,
     /// Names and projects (as 0) of which it was said that they are silent.
     said: HashSet<(i64, u64)>,
+    /// Whether `said` holds what was said before the start.
+    recalled: bool,
 }
 
 impl Watch {
@@ -72,8 +95,32 @@ impl Watch {
         }
     }
 
+    /// What was said before a restart, and still stands.
+    async fn recall(&mut self, store: &Store) -> Result<(), StoreError> {
+        let numbers: HashMap<String, i64> =
+            store.projects().await?.into_iter().map(|project| (project.id.to_string(), project.number)).collect();
+        for notice in store.notices(false).await? {
+            let project = notice.project.as_ref().map(ToString::to_string).unwrap_or_default();
+            let Some(number) = numbers.get(&project) else { continue };
+            match notice.kind {
+                NoticeKind::SilentProject => drop(self.said.insert((*number, 0))),
+                NoticeKind::SilentName => {
+                    if let Ok(name) = notice.subject.parse::<NameId>() {
+                        self.said.insert((*number, name.0));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.recalled = true;
+        Ok(())
+    }
+
     /// One look at all projects.
     pub(crate) async fn look(&mut self, store: &Store) -> Result<(), StoreError> {
+        if !self.recalled {
+            self.recall(store).await?;
+        }
         let now = store.clock().now();
         let newest = store.all_last_events().await?;
         for project in store.projects().await? {
@@ -91,10 +138,12 @@ impl Watch {
     }
 
     async fn look_at_names(&mut self, store: &Store, project: &Project) -> Result<(), StoreError> {
+        let excused = self.silences.excused(project.number);
         let silent: Vec<Silence> = store
             .silent_names(project.number)
             .await?
             .into_iter()
+            .filter(|one| !excused.contains(&one.name))
             .map(|one| Silence { name: NameId(one.name), missing: one.missing })
             .collect();
         let names: HashSet<u64> = silent.iter().map(|one| one.name.0).collect();

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::naming::features::{Features, is_generated, is_pressed, key_label, path_in_record, short, without_hash};
 use crate::naming::grammar::section_of;
-use crate::naming::{evidence, words};
+use crate::naming::{Pages, evidence, words};
 use crate::registry::{ELEMENTS, Form, Registry, above, hash, hash_numbers};
 
 /// Sum of the evidence that a match needs (a probability of .73), …
@@ -19,6 +19,8 @@ const COMPARED: usize = 64;
 pub(crate) struct Keys {
     /// K1 and K2: the author's own id; role, label, surroundings and group.
     pub(crate) exact: Vec<u64>,
+    /// K2 without the section, on pages of a template that was learned; 0 elsewhere.
+    pub(crate) template: u64,
     /// K3, free of language: role, address, stable attributes, landmark, path; 0 where a control has nothing of its own,
     /// since without text it would not be told from its neighbours.
     pub(crate) structure: u64,
@@ -30,7 +32,8 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    fn of(descriptor: &Descriptor, page: &PageBlock, section: &str, group: Option<GroupId>, is_item: bool) -> Self {
+    fn of(descriptor: &Descriptor, pages: Pages<'_>, section: &str, group: Option<GroupId>, is_item: bool) -> Self {
+        let page = pages.own;
         let attribute = |key: &str| descriptor.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         let stable = |key: &'static str| Some(attribute(key)).filter(|text| !text.is_empty() && !is_generated(text));
         let text = |purpose: &str, text: &str| if text.is_empty() { 0 } else { hash(&[purpose, text]).max(1) };
@@ -84,17 +87,17 @@ impl Keys {
             _ => (text("dress", &classes(descriptor).join(" ")), group),
         };
         let structure = [kind, author, name, href, landmark, icon, place, path_or_dress];
-        let siblings = group == 0 && section != 0 && (label != 0 || name != 0 || href != 0 || icon != 0);
         let above = hash(&["above", above(&page.path), kind_of_page(page)]);
+        // On a page of a template the heading is the page's own: found once, the control is found on all of them.
+        let of_template = group == 0 && section != 0 && label != 0 && pages.template.path != page.path;
+        let siblings = group == 0 && section != 0 && (label != 0 || name != 0 || href != 0 || icon != 0);
+        let of_page = [kind, author, label, name, href, landmark, icon, path, above];
         Self {
             exact,
+            template: if of_template { hash_numbers("k2 of template", &of_page) } else { 0 },
             structure: if own { hash_numbers("structure", &structure) } else { 0 },
             family: hash_numbers("family", &[kind, landmark, group, path]),
-            sibling: if siblings {
-                hash_numbers("sibling", &[kind, author, label, name, href, landmark, icon, path, above])
-            } else {
-                0
-            },
+            sibling: if siblings { hash_numbers("sibling", &of_page) } else { 0 },
         }
     }
 }
@@ -117,6 +120,8 @@ fn kind_of_page(page: &PageBlock) -> &str {
 /// Which element a control is.
 pub(crate) struct Identity {
     pub(crate) element: ElementId,
+    /// The element that it is before all decisions.
+    pub(crate) own: ElementId,
     /// Its place says something new each time, and all that stands there shares this identity.
     pub(crate) varies: bool,
     /// It says something else than it did at first, in the same language, while that is still said too: a test of two texts.
@@ -127,24 +132,31 @@ pub(crate) struct Identity {
 pub(crate) fn resolve(
     registry: &mut Registry,
     descriptor: &Descriptor,
-    page: &PageBlock,
+    pages: Pages<'_>,
     group: Option<GroupId>,
     is_item: bool,
     learning: Option<Timestamp>,
 ) -> Identity {
+    let page = pages.own;
     let section = section(descriptor, page);
-    let keys = Keys::of(descriptor, page, &section, group, is_item);
-    let plain = |element: u64| Identity { element: ElementId(element), varies: false, is_variant: false };
+    let keys = Keys::of(descriptor, pages, &section, group, is_item);
+    let plain = |element: u64, own: u64| Identity {
+        element: ElementId(element),
+        own: ElementId(own),
+        varies: false,
+        is_variant: false,
+    };
     let group_id = group.map_or(0, |group| group.0);
     // A group that people made part of another one: what stands in it is what stands there.
-    let found = registry.find(&keys.exact).or_else(|| {
+    let found = registry.find(&keys.exact).or_else(|| registry.find(&[keys.template])).or_else(|| {
         let into = group.map(|group| registry.canonical_group(group.0)).filter(|into| *into != group_id)?;
-        registry.find(&Keys::of(descriptor, page, &section, Some(GroupId(into)), is_item).exact)
+        registry.find(&Keys::of(descriptor, pages, &section, Some(GroupId(into)), is_item).exact)
     });
     if let Some((id, form)) = found {
         let form = match learning {
             Some(now) => {
                 let dress = dress(descriptor);
+                registry.also(id, form, keys.template);
                 registry.saw(id, form, &keys.exact, now.day(), dress, || {
                     let classes = Features::of(descriptor, &section, &page.language).classes;
                     (form_of(descriptor, page, &section, is_item, now, None), classes)
@@ -153,13 +165,14 @@ pub(crate) fn resolve(
             None => form,
         };
         let is_variant = !is_item && registry.is_variant(id, form);
-        return Identity { is_variant, ..plain(registry.identity(id, form)) };
+        return Identity { is_variant, ..plain(registry.identity(id, form), id) };
     }
     if registry.is_endless(keys.family) {
         if learning.is_some() {
             registry.fold();
         }
-        return Identity { varies: true, ..plain(hash_numbers("endless", &[keys.family])) };
+        let endless = hash_numbers("endless", &[keys.family]);
+        return Identity { varies: true, ..plain(endless, endless) };
     }
     let features = Features::of(descriptor, &section, &page.language);
     let joined = |registry: &mut Registry| {
@@ -172,21 +185,29 @@ pub(crate) fn resolve(
         .or_else(|| joined(registry));
     let Some(now) = learning else {
         // Not remembered: the same control gets the same id from its own keys.
-        return plain(known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| registry.canonical(id)));
+        let own = known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| id);
+        return plain(registry.canonical(own), own);
     };
     match known {
         Some((id, probability)) => {
             let form = registry.saw(id, u8::MAX, &keys.exact, now.day(), dress(descriptor), || {
                 (form_of(descriptor, page, &section, is_item, now, probability), features.classes)
             });
+            registry.also(id, form, keys.template);
             let is_variant = !is_item && registry.is_variant(id, form);
-            Identity { is_variant, ..plain(registry.identity(id, form)) }
+            Identity { is_variant, ..plain(registry.identity(id, form), id) }
         }
         None if registry.elements.len() < ELEMENTS => {
             let form = form_of(descriptor, page, &section, is_item, now, None);
-            plain(registry.add_element(keys, &descriptor.role, group_id, form, features).0)
+            let id = registry.add_element(keys, &descriptor.role, group_id, form, features).0;
+            plain(id, id)
         }
-        None => plain(hash_numbers("element", &keys.exact)),
+        // No room for further ones: it shares the identity of its place, and what it says is a property.
+        None => {
+            registry.fold();
+            let shared = hash_numbers("endless", &[keys.family]);
+            Identity { varies: true, ..plain(shared, shared) }
+        }
     }
 }
 
@@ -284,7 +305,9 @@ fn best(registry: &mut Registry, features: &Features) -> Option<(u64, f64)> {
         .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
     let (id, odds) = *ranked.first()?;
-    let second = ranked.get(1).map_or(f64::MIN, |(_, odds)| *odds);
+    // What was merged into the best, or what that was merged into, is no rival.
+    let rival = ranked.iter().skip(1).find(|(other, _)| registry.canonical(*other) != registry.canonical(id));
+    let second = rival.map_or(f64::MIN, |(_, odds)| *odds);
     (odds >= THRESHOLD && odds - second >= MARGIN).then_some((id, odds))
 }
 

@@ -3,7 +3,7 @@
 use convizit_model::{Descriptor, EventType, PageBlock, Properties, Timestamp, event};
 
 use crate::events::merge_properties;
-use crate::naming::{Features, find_name, identity, resolve, words};
+use crate::naming::{Features, Pages, find_name, identity, resolve, words};
 use crate::registry::Registry;
 
 /// Candidates that `--rank` prints at most.
@@ -65,7 +65,8 @@ pub fn name_descriptor(
         let tail = crate::scrub::host_of(&page.url).map_or(page.url.as_str(), |(_, tail)| tail);
         page.path = crate::scrub::path_template(tail.split(['?', '#']).next().unwrap_or_default());
     }
-    let page = registry.page(&page, options.learn).into_owned();
+    let template = registry.page(&page, options.learn).into_owned();
+    let pages = Pages { own: &page, template: &template };
     let features = (options.rank || options.keep)
         .then(|| Features::of(descriptor, &identity::section(descriptor, &page), &page.language));
     let candidates = features.as_ref().filter(|_| options.rank).map(|features| {
@@ -79,11 +80,11 @@ pub fn name_descriptor(
             })
             .collect()
     });
-    let resolved = resolve(registry, descriptor, &page, options.learn.then(|| Timestamp::from_millis(0)));
+    let resolved = resolve(registry, descriptor, pages, options.learn.then(|| Timestamp::from_millis(0)));
     if let Some(features) = features.filter(|_| options.keep) {
         registry.keep_line(id, resolved.element.0, features);
     }
-    let properties = merge_properties(Some(descriptor), &page, &Properties::new());
+    let properties = merge_properties(Some(descriptor), &template, &Properties::new());
     // A click is what the face names; a control that only changes is named as a change.
     let kind = match descriptor.tag.as_str() {
         "select" | "textarea" | "input:checkbox" | "input:radio" | "input:text" => EventType::Change,
@@ -98,9 +99,9 @@ pub fn name_descriptor(
         _ => EventType::Click,
     };
     let control = Some((descriptor, &resolved));
-    let name = find_name(registry, kind, &page, control, &properties, None);
+    let name = find_name(registry, kind, &template, control, &properties, None);
     if options.learn && registry.name(name.id).is_none() {
-        registry.add_name(name.id, name.owner, name.text.clone(), Timestamp::from_millis(0));
+        registry.add_name(name.id, name.owner, &name.text, Timestamp::from_millis(0));
     }
     let name = name.text;
     let name_source = if resolved.is_item {

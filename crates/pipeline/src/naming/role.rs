@@ -1,7 +1,9 @@
-//! Completes a descriptor: roles of native controls by their tag, of which the tracker sends only those that an author gave;
-//! and paragraphs of a text are no records, however alike they are.
+//! Completes a descriptor: roles of native controls by their tag, of which the tracker sends only those that an author gave; the
+//! label's text without its numbers; and paragraphs of a text are no records, however alike they are.
 
 use convizit_model::Descriptor;
+
+use crate::naming::template::template_of;
 
 /// Fills in the role of a control that has none of its own, and takes running text for no list.
 pub(crate) fn complete(descriptor: &mut Descriptor) {
@@ -9,6 +11,13 @@ pub(crate) fn complete(descriptor: &mut Descriptor) {
     // One that says nothing is told from others by its place alone.
     if !descriptor.label.is_empty() && record.is_some_and(|path| path.trim_end_matches('>').ends_with(">p")) {
         descriptor.group = None;
+    }
+    if descriptor.template.is_empty() && !descriptor.label.is_empty() {
+        let (template, value) = template_of(&descriptor.label);
+        descriptor.template = template;
+        if descriptor.name_value.is_none() {
+            descriptor.name_value = value;
+        }
     }
     if descriptor.role.is_empty() {
         native(&descriptor.tag).clone_into(&mut descriptor.role);

@@ -114,6 +114,12 @@ fn view(form: &Form) -> FormView {
 }
 
 impl Registry {
+    /// What the product made of a name, whatever people call it.
+    #[must_use]
+    pub fn made_as(&self, id: NameId) -> Option<&str> {
+        self.names.get(&id.0).map(|name| name.text.as_str())
+    }
+
     /// Everything, the oldest first.
     #[must_use]
     pub fn catalogue(&self) -> Catalogue {

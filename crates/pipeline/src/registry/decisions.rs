@@ -3,14 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use convizit_model::decision::GIVEN_NAME_CHARS;
-use convizit_model::{Change, Decision, DecisionId, ElementId, GroupId, StateKind};
+use convizit_model::{Change, Decision, DecisionId, ElementId, GroupId, NameId, StateKind};
 
 use super::{Registry, hash_numbers};
 
 /// Decisions of a project at most.
 const DECISIONS: usize = 20_000;
-/// Steps from one identity to the one that it was merged into, at most.
-const STEPS: usize = 16;
 
 /// What the decisions that hold make of elements, groups and names.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +18,8 @@ pub(super) struct Overlay {
     /// Text in lower case that was given by people → the owner of its name.
     pub(super) texts: HashMap<String, u64>,
     groups: HashMap<u64, String>,
+    /// Owner of a group's names → what the group was called when it was found, and what people call it.
+    called: HashMap<u64, (String, String)>,
     /// Owner of names (element, items of a group) → the one that it is part of.
     merged: HashMap<u64, u64>,
     regrouped: HashMap<u64, u64>,
@@ -41,14 +41,21 @@ fn part(element: u64, form: u8) -> u64 {
     hash_numbers("part", &[element, u64::from(form)])
 }
 
+/// The end of a chain. There are no circles: what would close one is not taken.
 fn follow(map: &HashMap<u64, u64>, mut id: u64) -> u64 {
-    for _ in 0..STEPS {
-        match map.get(&id) {
-            Some(next) => id = *next,
-            None => break,
-        }
+    while let Some(next) = map.get(&id) {
+        id = *next;
     }
     id
+}
+
+/// Makes one a part of another; refuses where that other is a part of the first.
+fn join(map: &mut HashMap<u64, u64>, part: u64, into: u64) -> bool {
+    let fits = follow(map, into) != part && part != into;
+    if fits {
+        map.insert(part, into);
+    }
+    fits
 }
 
 impl Registry {
@@ -108,8 +115,38 @@ impl Registry {
         self.decisions.range(..DecisionId::OWN).next_back().map_or(0, |(number, _)| *number)
     }
 
+    /// Of a name that is made while people call its group otherwise: what it would be without them.
+    pub(super) fn learned_text(&self, owner: u64, text: &str) -> Option<String> {
+        let (learned, given) = self.overlay.called.get(&owner)?;
+        text.strip_prefix(given.as_str()).map(|rest| format!("{learned}{rest}"))
+    }
+
+    /// Whether no event of this name can come any more because of a decision: what it names is a part of something else, or is
+    /// not captured.
+    #[must_use]
+    pub fn is_excused(&self, name: NameId) -> bool {
+        let Some(owner) = self.names.get(&name.0).map(|name| name.owner) else { return false };
+        let group = self.elements.get(&owner).map(|element| element.group).filter(|group| *group != 0);
+        self.canonical(owner) != owner
+            || self.is_dropped(owner, group.map(|group| self.canonical_group(group)))
+            || self.overlay.dropped_groups.iter().any(|group| item_owner(*group) == owner)
+    }
+
+    /// How many decisions there are: none is ever taken out.
+    #[must_use]
+    pub fn settled(&self) -> usize {
+        self.decisions.len()
+    }
+
+    /// The names of which no event can come any more because of a decision.
+    #[must_use]
+    pub fn excused(&self) -> HashSet<u64> {
+        self.names.keys().filter(|id| self.is_excused(NameId(**id))).copied().collect()
+    }
+
     /// Notes from which journal offset on the decisions hold that the worker meets now.
     pub fn meet_decisions(&mut self, offset: u64) {
+        self.offset = offset;
         let met: Vec<u64> =
             self.decisions.values().filter(|decision| decision.from.is_none()).map(|decision| decision.id.0).collect();
         for id in met {
@@ -127,6 +164,7 @@ impl Registry {
         }
         let next = self.decisions.keys().next_back().map_or(0, |last| last + 1).max(DecisionId::OWN + 1);
         decision.id = DecisionId(next);
+        decision.from = Some(self.offset);
         self.decisions.insert(next, decision);
         self.change(StateKind::Decision, next);
         self.settle();
@@ -140,7 +178,8 @@ impl Registry {
 
     /// Makes the overlay anew: of two decisions on one thing the later holds.
     pub(super) fn settle(&mut self) {
-        let mut order: Vec<Decision> = self.decisions().into_iter().filter(|one| !one.proposed).cloned().collect();
+        let all: Vec<Decision> = self.decisions().into_iter().cloned().collect();
+        let mut order: Vec<Decision> = all.iter().filter(|one| !one.proposed).cloned().collect();
         let mut undone: HashSet<u64> = HashSet::new();
         for decision in order.iter().rev() {
             if let Change::Undo { decision: earlier } = decision.what
@@ -159,12 +198,22 @@ impl Registry {
                 Change::Rename { name, text } => drop(given.insert(name.0, text)),
                 Change::RenameGroup { group, text } => {
                     by_group.insert(item_owner(group.0), text.clone());
+                    if let Some(learned) = self.groups.get(&group.0) {
+                        overlay.called.insert(item_owner(group.0), (learned.name.clone(), text.clone()));
+                    }
                     overlay.groups.insert(group.0, text);
                 }
-                Change::Merge { element, into } => drop(overlay.merged.insert(element.0, into.0)),
+                Change::Merge { element, into } => {
+                    if !join(&mut overlay.merged, element.0, into.0) {
+                        overlay.holding.remove(&decision.id.0);
+                    }
+                }
                 Change::Regroup { group, into } => {
-                    overlay.regrouped.insert(group.0, into.0);
-                    overlay.merged.insert(item_owner(group.0), item_owner(into.0));
+                    if join(&mut overlay.regrouped, group.0, into.0) {
+                        join(&mut overlay.merged, item_owner(group.0), item_owner(into.0));
+                    } else {
+                        overlay.holding.remove(&decision.id.0);
+                    }
                 }
                 Change::Split { element, form } => {
                     let form = u8::try_from(form).unwrap_or(u8::MAX);
@@ -189,9 +238,13 @@ impl Registry {
             }
         }
         overlay.names.extend(given);
-        overlay.texts = overlay
-            .names
-            .iter()
+        // Texts that a name once had stay its own: events carry them.
+        let once = all.iter().filter_map(|decision| match &decision.what {
+            Change::Rename { name, text } => Some((&name.0, text)),
+            _ => None,
+        });
+        overlay.texts = once
+            .chain(&overlay.names)
             .filter_map(|(id, text)| self.names.get(id).map(|name| (text.to_lowercase(), name.owner)))
             .collect();
         self.overlay = overlay;
@@ -231,7 +284,8 @@ impl Registry {
             }
             Change::RenameGroup { group, text } => {
                 self.known_group(*group)?;
-                check_text(text)
+                check_text(text)?;
+                self.check_group_names(group.0, text)
             }
             Change::Merge { element, into } => {
                 self.known_element(*element)?;
@@ -243,6 +297,12 @@ impl Registry {
                     return Err(format!(
                         "{element} is part of {}: merge that one",
                         ElementId(self.canonical(element.0))
+                    ));
+                }
+                let is_dropped = |id: u64| self.overlay.dropped_elements.contains(&id);
+                if is_dropped(element.0) != is_dropped(self.canonical(into.0)) {
+                    return Err(format!(
+                        "one of {element} and {into} is captured and the other is not: make them alike first"
                     ));
                 }
                 Ok(())
@@ -271,23 +331,97 @@ impl Registry {
                 if self.canonical_group(group.0) != group.0 {
                     return Err(format!("{group} is part of {}: regroup that", GroupId(self.canonical_group(group.0))));
                 }
+                let is_dropped = |id: u64| self.overlay.dropped_groups.contains(&id);
+                if is_dropped(group.0) != is_dropped(self.canonical_group(into.0)) {
+                    return Err(format!(
+                        "one of {group} and {into} is captured and the other is not: make them alike first"
+                    ));
+                }
                 Ok(())
             }
             Change::CaptureElement { element, captured } => {
                 self.known_element(*element)?;
+                let whole = self.canonical(element.0);
+                if whole != element.0 {
+                    return Err(format!("{element} is part of {}: say it of that one", ElementId(whole)));
+                }
+                let group = self.elements.get(&element.0).map_or(0, |known| self.canonical_group(known.group));
+                if *captured
+                    && self.overlay.dropped_groups.contains(&group)
+                    && !self.overlay.dropped_elements.contains(&element.0)
+                {
+                    return Err(format!(
+                        "{element} is not captured because nothing in {0} is: say captured of {0}",
+                        GroupId(group)
+                    ));
+                }
                 already(&element, self.overlay.dropped_elements.contains(&element.0), *captured)
             }
             Change::CaptureGroup { group, captured } => {
                 self.known_group(*group)?;
+                let whole = self.canonical_group(group.0);
+                if whole != group.0 {
+                    return Err(format!("{group} is part of {}: say it of that one", GroupId(whole)));
+                }
                 already(&group, self.overlay.dropped_groups.contains(&group.0), *captured)
             }
             Change::Undo { decision } => match self.decisions.get(&decision.0) {
                 None => Err(format!("there is no decision {decision}")),
-                Some(known) if known.proposed => Err(format!("{decision} is a proposal that nobody took")),
+                Some(known) if known.proposed => match self.is_open(known) {
+                    true => Ok(()),
+                    false => Err(format!("{decision} is a proposal that was answered already")),
+                },
                 Some(_) if !self.holds(*decision) => Err(format!("decision {decision} is undone already")),
-                Some(_) => Ok(()),
+                Some(known) => self.check_redo(&known.what),
             },
         }
+    }
+
+    /// Whether a merge or regroup that an undo took back can hold again.
+    fn check_redo(&self, what: &Change) -> Result<(), String> {
+        let Change::Undo { decision } = what else { return Ok(()) };
+        let stands_against = match self.decisions.get(&decision.0).map(|earlier| &earlier.what) {
+            Some(Change::Merge { element, into }) => self.canonical(into.0) == element.0,
+            Some(Change::Regroup { group, into }) => self.canonical_group(into.0) == group.0,
+            _ => false,
+        };
+        if stands_against {
+            return Err(format!(
+                "decision {decision} cannot hold again: a later one makes the second a part of the first"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A group's names with its new text must be nobody else's.
+    fn check_group_names(&self, group: u64, text: &str) -> Result<(), String> {
+        let owner = item_owner(group);
+        let learned = self.groups.get(&group).map_or("", |group| &group.name);
+        let made = self.names.values().filter(|name| name.owner == owner);
+        for rest in made.filter_map(|name| name.text.strip_prefix(learned)) {
+            let name = format!("{text}{rest}");
+            if self.is_taken(&name, self.canonical(owner)) {
+                return Err(format!(
+                    "{name:?} is or was the name of something else: choose another text, or regroup the two"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a proposal waits for an answer.
+    #[must_use]
+    pub fn is_open(&self, decision: &Decision) -> bool {
+        let Change::Merge { element, into } = &decision.what else { return false };
+        let refused = self
+            .decisions
+            .values()
+            .any(|other| matches!(other.what, Change::Undo { decision: earlier } if earlier == decision.id));
+        decision.proposed
+            && !refused
+            && self.canonical(element.0) == element.0
+            && self.canonical(into.0) != element.0
+            && !self.is_dropped(element.0, None)
     }
 
     fn known_element(&self, element: ElementId) -> Result<(), String> {

@@ -8,6 +8,8 @@ use crate::naming::{Features, Keys};
 
 /// Forms of an element at most; what it is seen as after that adds keys to the last one.
 const FORMS: usize = 12;
+/// Keys of page templates that an element has beyond its own, at most.
+const TEMPLATE_KEYS: usize = 8;
 /// Class words of a project of which it is known how long they last, at most.
 const CLASSES: usize = 4_096;
 
@@ -70,7 +72,10 @@ impl Registry {
         if let Some(traces) = &mut self.traces {
             trace(traces, self.order.len(), &features);
         }
-        let Keys { exact, structure, family, sibling } = keys;
+        let Keys { mut exact, template, structure, family, sibling } = keys;
+        if template != 0 {
+            exact.push(template);
+        }
         let role = role.to_owned();
         let forms = vec![Form { keys: exact, ..form }];
         let element = Element { made: self.made, role, forms, structure, family, group, sibling, features };
@@ -146,6 +151,29 @@ impl Registry {
         self.fresh = self.fresh.saturating_add(u32::from(fresh));
         self.change(StateKind::Element, id);
         form
+    }
+
+    /// Remembers the key by which an element is found on all pages of a template.
+    pub(crate) fn also(&mut self, id: u64, form: u8, key: u64) {
+        if key == 0 || self.keys.contains_key(&key) {
+            return;
+        }
+        let Some(element) = self.elements.get_mut(&id) else { return };
+        let held: usize = element.forms.iter().map(|form| form.keys.len()).sum();
+        // Beyond what keys of single pages may fill: one key serves them all.
+        if held < KEYS + TEMPLATE_KEYS
+            && let Some(known) = element.forms.get_mut(usize::from(form))
+        {
+            known.keys.push(key);
+            self.keys.insert(key, (id, form));
+            self.change(StateKind::Element, id);
+        }
+    }
+
+    /// What an element was first seen to say, as names take it.
+    pub(crate) fn first_label(&self, id: u64) -> Option<String> {
+        let label = &self.elements.get(&id)?.forms.first()?.label;
+        (!label.is_empty()).then(|| label.clone())
     }
 
     /// Whether an element says something else in this form than in its first, in the same language, and both were seen within

@@ -1,5 +1,7 @@
 //! After a deploy: what is new, moved, renamed and lost, and which new control may be which lost one.
 
+use std::collections::HashMap;
+
 use convizit_model::{Change, Decision, DecisionId, ElementId, Evidence, NameId, Timestamp};
 use serde::Serialize;
 
@@ -21,6 +23,8 @@ const MARGIN: f64 = 1.0;
 const DAY_MILLIS: i64 = 24 * 3_600_000;
 /// Controls that are compared with one lost one at most.
 const COMPARED: usize = 256;
+/// Silent names that one review looks at, at most.
+const REVIEWED: usize = 100;
 /// Elements and forms made between two reviews that are a deploy's, and no slow discovery of a site …
 const BURST: u32 = 5;
 /// … where at least so many were known a day before.
@@ -104,16 +108,19 @@ impl Registry {
             found.burst = self.fresh;
         }
         self.fresh = 0;
-        for silence in silences {
+        // So many at a time, others the next time.
+        let start = usize::try_from(self.reviewed).unwrap_or(0).wrapping_mul(REVIEWED) % silences.len().max(1);
+        for silence in silences.iter().cycle().skip(start).take(REVIEWED.min(silences.len())) {
             let Some(owner) = self.names.get(&silence.name.0).map(|name| name.owner) else { continue };
-            let Some(lost) = self.elements.get(&owner).filter(|_| self.canonical(owner) == owner).cloned() else {
+            let kept = !self.is_excused(silence.name);
+            let Some(lost) = self.elements.get(&owner).filter(|_| kept).cloned() else {
                 continue;
             };
             let last_day = lost.forms.iter().map(|form| form.day).max().unwrap_or(0);
             let mut ranked: Vec<(u64, Likeness)> = self
                 .candidates(&lost.features, COMPARED)
                 .into_iter()
-                .filter(|id| *id != owner && self.canonical(*id) == *id)
+                .filter(|id| *id != owner && self.canonical(*id) == *id && !self.is_unwanted(*id))
                 .filter_map(|id| {
                     let other = self.elements.get(&id)?;
                     let began = other.forms.first()?.since;
@@ -131,7 +138,7 @@ impl Registry {
             if odds < PROPOSE || odds - second < MARGIN || self.is_decided(id, owner) {
                 continue;
             }
-            let published = self.names.values().any(|name| name.owner == id && name.published);
+            let published = self.is_published(id);
             let by_itself = odds >= MERGE && !best.contradict && !published;
             let evidence = Evidence {
                 probability: naming::probability(odds),
@@ -157,8 +164,15 @@ impl Registry {
         found
     }
 
+    /// Whether people want none of its events.
+    fn is_unwanted(&self, element: u64) -> bool {
+        let group =
+            self.elements.get(&element).map(|known| self.canonical_group(known.group)).filter(|group| *group != 0);
+        self.is_dropped(element, group)
+    }
+
     /// Whether these two were merged, proposed or separated before: nobody is asked twice.
-    fn is_decided(&self, element: u64, into: u64) -> bool {
+    pub(super) fn is_decided(&self, element: u64, into: u64) -> bool {
         self.decisions.values().any(|decision| {
             matches!(&decision.what, Change::Merge { element: a, into: b }
                 if (a.0, b.0) == (element, into) || (a.0, b.0) == (into, element))
@@ -168,13 +182,13 @@ impl Registry {
     /// What changed on the site since a time, newest first.
     #[must_use]
     pub fn site_changes(&self, since: Timestamp, silences: &[Silence]) -> Vec<SiteChange> {
+        let mut by_owner: HashMap<u64, Vec<&str>> = HashMap::new();
+        for (id, name) in &self.names {
+            by_owner.entry(self.canonical(name.owner)).or_default().extend(self.name(*id));
+        }
         let names = |owner: u64| -> Vec<String> {
-            let mut names: Vec<String> = self
-                .names
-                .iter()
-                .filter(|(_, name)| self.canonical(name.owner) == owner)
-                .filter_map(|(id, _)| self.name(*id).map(str::to_owned))
-                .collect();
+            let mut names: Vec<String> =
+                by_owner.get(&owner).into_iter().flatten().map(|text| (*text).to_owned()).collect();
             // What is called by its group has no name of its own.
             if names.is_empty()
                 && let Some(group) = self.elements.get(&owner).and_then(|element| self.group_name(element.group))
@@ -215,7 +229,7 @@ impl Registry {
         }
         for silence in silences {
             let Some(owner) = self.names.get(&silence.name.0).map(|name| name.owner) else { continue };
-            if self.canonical(owner) != owner {
+            if self.is_excused(silence.name) {
                 continue;
             }
             let last = self.elements.get(&owner).and_then(|element| element.forms.iter().max_by_key(|form| form.day));

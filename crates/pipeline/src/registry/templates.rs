@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use convizit_model::{Change, Decision, DecisionId, ElementId, Evidence, PageBlock, StateKind, Timestamp};
+use convizit_model::{Change, Decision, DecisionId, ElementId, EventType, Evidence, PageBlock, StateKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Element, Registry, hash};
@@ -36,7 +36,12 @@ pub(crate) struct Template {
     steps: Vec<u32>,
     /// How many of them are words or numbers put together.
     slugs: usize,
+    /// Steps of one word, hashed: those of sections, which stay pages of their own.
+    words: Vec<u32>,
 }
+
+/// Sections beside many items below one path, at most.
+const WORDS: usize = 100;
 
 impl Template {
     fn varies(&self) -> bool {
@@ -89,16 +94,38 @@ impl Registry {
         if learn {
             self.count_step(key, above, step);
         }
-        if !self.templates.get(&key).is_some_and(Template::varies) {
+        let Some(known) = self.templates.get(&key).filter(|known| known.varies()) else { return Cow::Borrowed(page) };
+        // A section among items (`/pricing` beside a blog's articles), and a page whose name is published, stay as they are.
+        if (!is_slug(step) && (known.words.contains(&short(step)) || known.words.len() < WORDS)) || self.is_named(page)
+        {
             return Cow::Borrowed(page);
         }
         Cow::Owned(PageBlock { path: format!("{above}:id"), ..page.clone() })
+    }
+
+    /// Whether this page's own name is published: it never changes.
+    fn is_named(&self, page: &PageBlock) -> bool {
+        let id = crate::naming::page_view(page);
+        self.names.get(&id).is_some_and(|name| name.published)
+    }
+
+    /// Whether an element has a published name.
+    pub(super) fn is_published(&self, element: u64) -> bool {
+        let kinds = [EventType::Click, EventType::Change, EventType::Submit];
+        let mut ids = kinds.iter().map(|kind| crate::naming::name_id(*kind, element, ""));
+        ids.any(|id| self.names.get(&id).is_some_and(|name| name.published))
     }
 
     fn count_step(&mut self, key: u64, above: &str, step: &str) {
         let hashed = short(step);
         let full = self.templates.len() >= TEMPLATES;
         match self.templates.get_mut(&key) {
+            Some(known) if !is_slug(step) && !known.words.contains(&hashed) && known.words.len() < WORDS => {
+                known.words.push(hashed);
+                if known.steps.len() < MANY && !known.steps.contains(&hashed) {
+                    known.steps.push(hashed);
+                }
+            }
             Some(known) if known.steps.len() >= MANY || known.steps.contains(&hashed) => return,
             Some(known) => {
                 known.steps.push(hashed);
@@ -106,7 +133,10 @@ impl Registry {
             }
             None if full => return,
             None => {
-                let first = Template { path: above.to_owned(), steps: vec![hashed], slugs: usize::from(is_slug(step)) };
+                let is_slug = is_slug(step);
+                let words = if is_slug { Vec::new() } else { vec![hashed] };
+                let slugs = usize::from(is_slug);
+                let first = Template { path: above.to_owned(), steps: vec![hashed], slugs, words };
                 self.templates.insert(key, first);
             }
         }
@@ -154,9 +184,14 @@ impl Registry {
         if pages.len() != known.len() || sections.len() != known.len() || pages.len() + 1 < needed {
             return None;
         }
-        let oldest = known.first()?.element;
+        let oldest = self.canonical(known.first()?.element);
         for other in known.iter().skip(1) {
-            if other.element == oldest || self.canonical(other.element) != other.element {
+            let is_part = self.canonical(other.element) != other.element || other.element == oldest;
+            // What people said of the two stays, and so does a name that was published.
+            let is_settled = self.is_decided(other.element, oldest)
+                || self.is_published(other.element)
+                || self.is_dropped(other.element, None) != self.is_dropped(oldest, None);
+            if is_part || is_settled {
                 continue;
             }
             let evidence = Evidence {
@@ -175,6 +210,6 @@ impl Registry {
                 evidence: Some(evidence),
             });
         }
-        Some(oldest)
+        known.first().map(|one| one.element)
     }
 }

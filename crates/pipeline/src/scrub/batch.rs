@@ -69,9 +69,30 @@ fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receip
     });
 }
 
-/// Whether a number of goods is written like a phone number, in blocks.
+/// Whether a number of goods is written like a telephone number: in blocks, or ten digits and more without the check digit of a GTIN.
 fn is_text(key: &str, value: &Value) -> bool {
-    matches!(key, "SKU" | "GTIN") && value.as_str().is_some_and(|text| text.contains(char::is_whitespace))
+    let Some(text) = value.as_str().filter(|_| matches!(key, "SKU" | "GTIN")) else { return false };
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(10)).collect();
+    let is_number = digits.len() == text.chars().count() && digits.len() >= 10;
+    text.contains(char::is_whitespace) || (is_number && !is_gtin(&digits))
+}
+
+/// GTIN-8, -12, -13 and -14 by their check digit (GS1 General Specifications, 7.9), and ISBN-10 by its own.
+fn is_gtin(digits: &[u32]) -> bool {
+    let weighed = |weights: [u32; 2]| -> u32 {
+        digits
+            .iter()
+            .rev()
+            .enumerate()
+            .map(|(at, digit)| digit * if at % 2 == 0 { weights[0] } else { weights[1] })
+            .sum()
+    };
+    let isbn = || (1..).zip(digits.iter().rev()).map(|(weight, digit)| weight * digit).sum::<u32>().is_multiple_of(11);
+    match digits.len() {
+        8 | 12 | 13 | 14 => weighed([1, 3]).is_multiple_of(10),
+        10 => isbn(),
+        _ => false,
+    }
 }
 
 fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Receipt>) {
@@ -164,6 +185,10 @@ mod tests {
         for (key, said, kept) in [
             ("SKU", "4006381333931", Some("4006381333931")),
             ("SKU", "0151 234 567 89", None),
+            ("SKU", "436641234567", None),
+            ("SKU", "49170123456", None),
+            ("SKU", "0306406152", Some("0306406152")),
+            ("SKU", "482113", Some("482113")),
             ("SKU", "anna@mail.example", None),
             ("Product price", "1 234 567,00 kr", Some("1 234 567,00 kr")),
             ("Availability", "https://schema.org/InStock", Some("InStock")),

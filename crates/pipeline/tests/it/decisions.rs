@@ -374,3 +374,217 @@ fn a_control_that_is_never_the_same_twice_is_written_no_more_once_its_forms_are_
     site.rows.insert((StateKind::Element, first.0), before);
     assert_eq!(site.registry.catalogue().elements[0].forms.len(), 12);
 }
+
+/// A button under a heading of the page's own, on a page of a blog.
+fn on_page(site: &mut Site, slug: &str, heading: &str, label: &str) -> Event {
+    let page = json!({"url": format!("https://shop.example/guides/{slug}"), "path": format!("/guides/{slug}"),
+        "title": format!("{heading}, a guide"), "language": "en"});
+    let mut descriptor = button(label);
+    descriptor["context"] = json!([{"kind": "section", "name": heading}, {"kind": "main", "name": ""}]);
+    site.click_on(&page, descriptor).unwrap()
+}
+
+/// `abc`, another for each number.
+fn word(n: u8) -> String {
+    (0..3).map(|step| char::from(b'a' + (n / 5_u8.pow(step)) % 5 * 5 + u8::try_from(step).unwrap())).collect()
+}
+
+#[test]
+fn a_learned_template_changes_neither_identities_nor_published_names() {
+    let mut site = Site::new();
+    let first = on_page(&mut site, "all-about-larch", "Larchwood", "Remember");
+    for _ in 0..30 {
+        on_page(&mut site, "all-about-larch", "Larchwood", "Remember");
+    }
+    let published = on_page(&mut site, "all-about-larch", "Larchwood", "Remember");
+    assert_eq!(published.name_state, NameState::Published);
+    for n in 0..60 {
+        let word = word(n);
+        let event = on_page(&mut site, &format!("all-about-{word}"), &format!("{word}wood"), "Remember");
+        assert!(n < 2 || id(&event) == id(&first), "page {n}");
+        if n % 20 == 19 {
+            site.restart();
+        }
+    }
+    let after = on_page(&mut site, "all-about-larch", "Larchwood", "Remember");
+    assert_eq!((id(&after), after.name), (id(&first), published.name));
+}
+
+#[test]
+fn sections_beside_many_articles_stay_pages_of_their_own() {
+    let mut site = Site::new();
+    let view = |site: &mut Site, path: &str| {
+        site.clicks += 1;
+        let received: Received = serde_json::from_value(json!({
+            "project": "shop", "number": 1, "received": Timestamp::from_millis(site.now).to_string(), "clock": 0,
+            "visitor": format!("v{}", site.clicks % 5), "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{}", site.clicks), "sent": "2026-11-26T12:00:00.000Z",
+                "session": {"id": "s"}, "page": {"url": format!("https://shop.example{path}"), "path": path},
+                "events": [{"id": format!("0193a1f0-0000-7000-8000-{:012}", site.clicks), "type": "page_view", "time": "2026-11-26T12:00:00.000Z"}]}
+        }))
+        .unwrap();
+        name_events(received, &mut site.registry).pop().unwrap().event.name
+    };
+    let sections = ["/pricing", "/contact", "/checkout", "/how-we-work-here"];
+    let names: Vec<String> =
+        sections.iter().map(|path| (0..40).map(|_| view(&mut site, path)).last().unwrap()).collect();
+    for n in 0..60 {
+        view(&mut site, &format!("/why-we-love-{}", word(n)));
+    }
+    let after: Vec<String> = sections.iter().map(|path| view(&mut site, path)).collect();
+    assert_eq!(after, names, "a published name never changes by itself");
+    assert_eq!(view(&mut site, "/careers"), "Careers page view", "a section that is found later is one too");
+    assert_eq!(view(&mut site, "/why-we-love-oak-trees"), "Detail page view");
+}
+
+#[test]
+fn the_product_does_not_undo_what_people_said() {
+    let mut site = Site::new();
+    let open =
+        |site: &Site| site.registry.catalogue().elements.iter().filter(|element| element.part_of.is_none()).count();
+    let (a, b) = (on_page(&mut site, "a", "Axwood", "Notify me"), on_page(&mut site, "b", "Bowood", "Notify me"));
+    // Merged the other way round than the product would: that holds, and nothing is decided again.
+    site.decide(Change::Merge { element: id(&a), into: id(&b) });
+    for n in 0..30 {
+        let event = on_page(&mut site, &word(n), &format!("{}wood", word(n)), "Notify me");
+        assert_eq!(id(&event), id(&b), "page {n}");
+    }
+    assert_eq!((site.registry.decisions().len(), open(&site)), (1, 1));
+    // What a person parted stays parted.
+    let mut site = Site::new();
+    for heading in ["Axwood", "Bowood", "Cowood"] {
+        on_page(&mut site, heading, heading, "Notify me");
+    }
+    let own = site.registry.decisions()[0].id;
+    site.decide(Change::Undo { decision: own });
+    on_page(&mut site, "Dewood", "Dewood", "Notify me");
+    assert_eq!(open(&site), 2);
+    // What is not captured is not captured as a part of something else.
+    let mut site = Site::new();
+    on_page(&mut site, "Axwood", "Axwood", "Notify me");
+    let b = on_page(&mut site, "Bowood", "Bowood", "Notify me");
+    site.decide(Change::CaptureElement { element: id(&b), captured: false });
+    on_page(&mut site, "Cowood", "Cowood", "Notify me");
+    let page = json!({"url": "https://shop.example/guides/Bowood", "path": "/guides/Bowood", "title": "Bowood, a guide", "language": "en"});
+    let mut descriptor = button("Notify me");
+    descriptor["context"] = json!([{"kind": "section", "name": "Bowood"}, {"kind": "main", "name": ""}]);
+    assert!(site.click_on(&page, descriptor).is_none());
+}
+
+#[test]
+fn merges_make_no_circle() {
+    let mut site = Site::new();
+    let [a, b, c] = ["Alpha", "Beta", "Gamma"].map(|label| id(&site.click(button(label))));
+    let merge = |element, into| Change::Merge { element, into };
+    let first = site.decide(merge(a, b));
+    let undo = site.decide(Change::Undo { decision: first });
+    site.decide(merge(b, c));
+    let last = site.decide(merge(c, a));
+    assert!(site.registry.check(&Change::Undo { decision: undo }).unwrap_err().contains("cannot hold again"));
+    // Two who decide at once are not checked against each other: the later one does not hold.
+    let row = Decision {
+        id: DecisionId(99),
+        made: Timestamp::from_millis(site.now + 99),
+        by: "bob".to_owned(),
+        what: merge(a, b),
+        from: None,
+        proposed: false,
+        evidence: None,
+    };
+    let row =
+        StateRow { kind: StateKind::Decision, key: 99, expires_day: None, body: serde_json::to_vec(&row).unwrap() };
+    site.registry.load(&[row]).unwrap();
+    assert!(site.registry.holds(last) && !site.registry.holds(DecisionId(99)));
+    assert_eq!(["Alpha", "Beta", "Gamma"].map(|label| id(&site.click(button(label)))), [a, a, a]);
+}
+
+#[test]
+fn what_is_a_part_is_decided_with_its_whole() {
+    let mut site = Site::new();
+    let (a, b) = (id(&site.click(button("Alpha"))), id(&site.click(button("Beta"))));
+    let tile = site.click(card("tile", "Boots", 1));
+    site.decide(Change::Merge { element: a, into: b });
+    let refused = site.registry.check(&Change::CaptureElement { element: a, captured: false }).unwrap_err();
+    assert!(refused.contains("is part of"), "{refused}");
+    let group = tile.group.as_ref().unwrap().id;
+    site.decide(Change::CaptureGroup { group, captured: false });
+    let refused = site.registry.check(&Change::CaptureElement { element: id(&tile), captured: true }).unwrap_err();
+    assert!(refused.contains("say captured of gr_"), "{refused}");
+    let (c, name) = (site.click(button("Gamma")), site.name("Beta click"));
+    site.decide(Change::CaptureElement { element: b, captured: false });
+    let refused = site.registry.check(&Change::Merge { element: id(&c), into: b }).unwrap_err();
+    assert!(refused.contains("make them alike first"), "{refused}");
+    assert!(site.registry.is_excused(name) && !site.registry.is_excused(site.name("Gamma click")));
+    let silent = [Silence { name, missing: 40 }];
+    site.now += 24 * HOUR;
+    assert_eq!(site.registry.review(&silent, Timestamp::from_millis(site.now)).proposed, 0);
+    let changes = site.registry.site_changes(Timestamp::from_millis(0), &silent);
+    assert!(changes.iter().all(|change| change.kind != SiteChangeKind::Lost), "what people wanted is not lost");
+}
+
+#[test]
+fn an_undo_leaves_no_name_behind() {
+    let mut site = Site::new();
+    let dead = |site: &mut Site, descriptor: Value| {
+        site.clicks += 1;
+        let received: Received = serde_json::from_value(json!({
+            "project": "shop", "number": 1, "received": Timestamp::from_millis(site.now).to_string(), "clock": 0, "visitor": "v",
+            "device": {}, "location": {},
+            "batch": {"v": 1, "key": "pk_12345678", "batch": format!("tab.{}", site.clicks), "sent": "2026-11-26T12:00:00.000Z",
+                "session": {"id": "s"}, "page": {"url": "https://shop.example/", "path": "/", "language": "en"},
+                "events": [{"id": format!("0193a1f0-0000-7000-8000-{:012}", site.clicks), "type": "dead_click",
+                    "time": "2026-11-26T12:00:00.000Z", "descriptor": descriptor}]}
+        }))
+        .unwrap();
+        name_events(received, &mut site.registry).pop().unwrap().event.name
+    };
+    let tile = site.click(card("tile", "Boots", 1)).group.unwrap();
+    let rename = site.decide(Change::RenameGroup { group: tile.id, text: "Shoe tile".to_owned() });
+    assert_eq!(dead(&mut site, card("tile", "Boots", 1)), "Shoe tile dead click");
+    site.decide(Change::Undo { decision: rename });
+    assert_eq!(dead(&mut site, card("tile", "Boots", 1)), format!("{} dead click", tile.name));
+    let again = Change::RenameGroup { group: tile.id, text: "Boot tile".to_owned() };
+    site.decide(again);
+    assert_eq!(dead(&mut site, card("tile", "Boots", 1)), "Boot tile dead click", "a later name reaches it too");
+    let (delta, sigma) = (id(&site.click(button("Delta"))), id(&site.click(button("Sigma"))));
+    let merge = site.decide(Change::Merge { element: delta, into: sigma });
+    assert_eq!(dead(&mut site, button("Delta")), "Sigma dead click");
+    site.decide(Change::Undo { decision: merge });
+    assert_eq!(
+        [dead(&mut site, button("Sigma")), dead(&mut site, button("Delta"))],
+        ["Sigma dead click", "Delta dead click"]
+    );
+}
+
+#[test]
+fn a_name_that_something_once_had_is_given_to_nothing_else() {
+    let mut site = Site::new();
+    let (alpha, omega) = (site.click(button("Alpha")), site.click(button("Omega")));
+    let (alpha, omega) = (site.name(&alpha.name), site.name(&omega.name));
+    for text in ["Middle", "Last"] {
+        site.decide(Change::Rename { name: alpha, text: text.to_owned() });
+    }
+    for text in ["Middle", "last", "Alpha click"] {
+        let refused = site.registry.check(&Change::Rename { name: omega, text: text.to_owned() }).unwrap_err();
+        assert!(refused.contains("is or was the name"), "{text}");
+    }
+    let tile = site.click(card("tile", "Boots", 1)).group.unwrap();
+    let mut other = card("teaser", "Coats", 1);
+    other["group"]["signature"] = json!([7, 8, 9]);
+    other["context"] = json!([{"kind": "aside", "name": ""}]);
+    let teaser = site.click(other).group.unwrap();
+    assert_ne!(tile.id, teaser.id);
+    site.decide(Change::RenameGroup { group: tile.id, text: "Shoe tile".to_owned() });
+    let refused =
+        site.registry.check(&Change::RenameGroup { group: teaser.id, text: "Shoe tile".to_owned() }).unwrap_err();
+    assert!(refused.contains("is or was the name"), "{refused}");
+}
+
+#[test]
+fn what_the_tracker_sends_has_its_number_as_a_property() {
+    let mut site = Site::new();
+    let mut cart = button("Cart (3)");
+    cart.as_object_mut().unwrap().remove("template");
+    let event = site.click(cart);
+    assert_eq!((event.name.as_str(), event.properties["Value"].as_u64()), ("Cart click", Some(3)));
+}

@@ -466,7 +466,7 @@ fn forms(element: &ElementView) -> Result<()> {
 
 /// A decision in one line.
 fn told(known: &Known, what: &Change) -> String {
-    let name = |id: NameId| known.name(id).map_or_else(|_| id.to_string(), |name| name.made_as.unwrap_or(name.text));
+    let name = |id: NameId| known.registry.made_as(id).map_or_else(|| id.to_string(), str::to_owned);
     match what {
         Change::Rename { name: id, text } => format!("name {:?} becomes {text:?}", name(*id)),
         Change::RenameGroup { group, text } => format!("group {group} becomes {text:?}"),
@@ -485,7 +485,8 @@ const fn kept(captured: bool) -> &'static str {
 
 fn state(known: &Known, decision: &Decision) -> &'static str {
     match (decision.proposed, known.registry.holds(decision.id)) {
-        (true, _) => "proposed",
+        (true, _) if known.registry.is_open(decision) => "proposed",
+        (true, _) => "answered",
         (false, true) => "holds",
         (false, false) => "undone",
     }
@@ -531,7 +532,8 @@ async fn changes(store: &Store, known: &Known, days: u32, json: bool) -> Result<
         .map(|one| Silence { name: NameId(one.name), missing: one.missing })
         .collect();
     let changes = known.registry.site_changes(since, &silences);
-    let proposed: Vec<&Decision> = known.registry.decisions().into_iter().filter(|one| one.proposed).collect();
+    let proposed: Vec<&Decision> =
+        known.registry.decisions().into_iter().filter(|one| known.registry.is_open(one)).collect();
     if json {
         return say(serde_json::json!({"changes": changes, "proposed": proposed}).to_string());
     }
@@ -570,12 +572,13 @@ async fn changes(store: &Store, known: &Known, days: u32, json: bool) -> Result<
         let Change::Merge { element, into } = &decision.what else { continue };
         let evidence = decision.evidence.clone().unwrap_or_default();
         say(format!(
-            "\nMay {element} be {into}? {:.0} % sure; same {}; other {}; {} events of it are missing.\n  yes: convizit project merge {} {element} {into}",
+            "\nMay {element} be {into}? {0:.0} % sure; same {1}; other {2}; {3} events of it are missing.\n  yes: convizit project merge {4} {element} {into}\n  no:  convizit project undo {4} {5}",
             evidence.probability * 100.0,
             or_none(&evidence.agree),
             or_none(&evidence.differ),
             evidence.missing,
-            known.project.id
+            known.project.id,
+            decision.id
         ))?;
     }
     Ok(())
