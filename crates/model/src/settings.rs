@@ -197,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_stands_in_the_documents_with_its_default() {
+        let page = include_str!("../../../docs/settings.md");
+        let defaults = serde_json::to_value(ProjectSettings::default()).unwrap();
+        for (field, default) in defaults.as_object().unwrap() {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{field}` |")));
+            let row = row.unwrap_or_else(|| panic!("{field} is missing in docs/settings.md"));
+            let shown = match default {
+                serde_json::Value::Array(list) => if list.is_empty() { "none" } else { "all" }.to_owned(),
+                serde_json::Value::String(text) => format!("`{text}`"),
+                other => other.to_string(),
+            };
+            assert!(row.contains(&format!("| {shown} |")), "{row} should have the default {shown}");
+        }
+    }
+
+    #[test]
     fn defaults_are_valid() {
         assert_eq!(ProjectSettings::default().validate(), Ok(()));
     }

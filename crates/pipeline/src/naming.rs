@@ -24,6 +24,9 @@ use serde_json::Value;
 
 use crate::registry::{Registry, hash, item_owner};
 
+/// Buttons beside each other at most that are no list.
+const FEW_BUTTONS: u32 = 12;
+
 /// What the registry says of a control.
 pub(crate) struct Resolved {
     pub(crate) element: ElementId,
@@ -84,11 +87,12 @@ fn is_item(descriptor: &Descriptor) -> bool {
         return false;
     }
     let Some(title) = title(&descriptor.properties) else {
-        // A control that is the whole record has no other text than its own.
-        return group.path.is_empty();
+        // A control that is the whole record has no other text than its own; but neighbouring buttons that do something, or that
+        // their author told apart, are no list.
+        return group.path.is_empty() && !is_own_button(descriptor);
     };
     if title.eq_ignore_ascii_case(label) || title == descriptor.template {
-        return true;
+        return !is_own_button(descriptor);
     }
     match label.find(title) {
         Some(at) if title.chars().count() > 2 => {
@@ -100,6 +104,21 @@ fn is_item(descriptor: &Descriptor) -> bool {
         // So much text is that of a whole card.
         _ => descriptor.role == "link" && label.split_whitespace().count() > 8,
     }
+}
+
+/// "Save", "Print", "Delete" side by side: buttons of their own, by what they say or because their author calls them so
+/// (`data-testid="account-menu"` on "Account").
+pub(crate) fn is_own_button(descriptor: &Descriptor) -> bool {
+    let Some(group) = descriptor.group.as_ref().filter(|group| group.path.is_empty()) else { return false };
+    let said = descriptor.label.to_lowercase();
+    let author = || {
+        ["data-testid", "data-qa", "data-cy", "data-test", "id"].iter().any(|key| {
+            let value = descriptor.attributes.get(*key).and_then(Value::as_str).unwrap_or_default();
+            let words = words::readable(value).to_lowercase();
+            words.split(' ').any(|word| word.chars().count() > 2 && said.contains(word))
+        })
+    };
+    descriptor.role == "button" && group.length <= FEW_BUTTONS && (words::is_action(&descriptor.label) || author())
 }
 
 /// What a radio button is one of: it is the set that changes, and its option is a property.

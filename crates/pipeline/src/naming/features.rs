@@ -204,6 +204,9 @@ impl Features {
         let stable = |key: &str| Some(attribute(key)).filter(|text| !is_generated(text)).unwrap_or_default();
         let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
         let mut label: String = spoken_words(template).join("_");
+        if label.is_empty() {
+            label = words::direction(descriptor).map_or_else(String::new, |told| told.to_lowercase().replace(' ', "_"));
+        }
         if let Some((at, _)) = label.char_indices().nth(LABEL) {
             label.truncate(at);
         }
@@ -243,7 +246,9 @@ impl Features {
             .attributes
             .iter()
             .filter(|(key, _)| key.starts_with("data-"))
-            .filter_map(|(key, value)| value.as_str().map(|value| (short(key), short(value))))
+            .filter_map(|(key, value)| {
+                value.as_str().filter(|value| !value.is_empty()).map(|value| (short(key), short(value)))
+            })
             .take(MOST)
             .collect();
         data.sort_unstable();
@@ -314,11 +319,15 @@ pub(crate) fn key_label(descriptor: &Descriptor) -> String {
     if let Some(set) = super::set_name(descriptor) {
         return words::without_numbers(&set).to_lowercase();
     }
-    if descriptor.label_source == "fallback" {
-        return String::new();
+    let direction = words::direction(descriptor);
+    if descriptor.label_source == "fallback" || !descriptor.label.chars().any(char::is_alphanumeric) {
+        // "‹" and "›" say more than that they say nothing.
+        return direction.map_or_else(String::new, str::to_lowercase);
     }
     let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
-    let title = super::title(&descriptor.properties).filter(|title| title.len() > 2);
+    // What leads on is no item, though nothing but it stands in its record; nor is a button of its own.
+    let is_own = direction.is_some() || super::is_own_button(descriptor);
+    let title = super::title(&descriptor.properties).filter(|title| title.len() > 2 && !is_own);
     let text = title.map_or_else(|| template.clone(), |title| template.replace(title, " "));
     words::without_numbers(&text).to_lowercase()
 }

@@ -136,7 +136,14 @@ fn without_item_texts(label: &str, descriptor: &Descriptor, page: &PageBlock) ->
             && text.len() > item.len()
             && let Some(at) = text.find(item)
         {
-            text.replace_range(at..at + item.len(), " ");
+            // A title that was cut ends within a word: what is left of that is none.
+            let rest = text.get(at + item.len()..).unwrap_or_default();
+            let cut = if item.chars().count() > 20 {
+                rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len())
+            } else {
+                0
+            };
+            text.replace_range(at..at + item.len() + cut, " ");
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -224,7 +231,9 @@ pub(crate) fn page(page: &PageBlock) -> String {
     let word = word.into_iter().find(|word| word.chars().count() > 1).unwrap_or_default();
     match (word.as_str(), ends_in_item) {
         ("", true) => "Detail".to_owned(),
-        ("" | "Index", _) => "Home".to_owned(),
+        ("Index", _) => "Home".to_owned(),
+        // `/a`, `/b`: no words to call it by.
+        ("", false) => "Other".to_owned(),
         (_, true) => words::shorten(&format!("{} detail", words::singular(&word)), 40),
         _ => words::shorten(&word, 40),
     }
@@ -250,7 +259,9 @@ fn ends_in_item(page: &PageBlock) -> bool {
 /// The words of a path's step, without a file's extension.
 fn segment_words(segment: &str) -> String {
     let stem = segment.rsplit_once('.').filter(|(_, extension)| extension.len() <= 5).map_or(segment, |(stem, _)| stem);
-    words::readable(stem)
+    let word = words::readable(stem);
+    // `catalog1`: the word without its number.
+    if word.is_empty() { words::readable(stem.trim_end_matches(|c: char| c.is_ascii_digit())) } else { word }
 }
 
 #[cfg(test)]
@@ -293,6 +304,8 @@ mod tests {
             ("/help", "Help", "", "Help"),
             ("/", "Shop", "", "Home"),
             ("/index.html", "Shop", "", "Home"),
+            ("/a/b", "Shop", "", "Other"),
+            ("/catalog1", "Shop", "", "Catalog"),
         ] {
             assert_eq!(page_name(path, title, kind), expected, "{path}");
         }

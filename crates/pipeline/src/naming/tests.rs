@@ -227,3 +227,58 @@ fn endless_labels_are_a_bounded_number_of_elements_and_a_property() {
     let first = crate::name_events(received(0), &mut registry).pop().unwrap().event;
     assert_ne!(first.name, "Button click");
 }
+
+#[test]
+fn next_and_previous_beside_each_other_are_two() {
+    let mut registry = Registry::default();
+    let mut of = |label: &str, source: &str, position: u32, own: &serde_json::Value| {
+        let mut descriptor = json!({"role": "link", "label": label, "labelSource": source, "tag": "a", "path": "nav>ul>li>a",
+            "attributes": {"href": "", "class": "page-link"}, "properties": own,
+            "group": {"position": position, "length": 2, "signature": [3, 4], "container": "", "member": "page-item", "path": "a"}});
+        descriptor["context"] = json!([{"kind": "nav", "name": "Page navigation"}]);
+        let named = click(&mut registry, descriptor);
+        (named.name, named.element)
+    };
+    for (previous, next, source) in
+        [("Previous", "Next", "content"), ("‹", "›", "content"), ("Zurück", "Weiter", "aria-label")]
+    {
+        let (first, second) = (
+            of(previous, source, 1, &json!({"Item name": previous})),
+            of(next, source, 2, &json!({"Item name": next})),
+        );
+        assert_ne!(first, second, "{previous} {next}");
+        assert_ne!(first.0, second.0, "{previous} {next}");
+        assert_eq!(of(next, source, 2, &json!({"Item name": next})), second);
+    }
+}
+
+#[test]
+fn neighbouring_buttons_are_no_list_where_each_is_its_own() {
+    let mut registry = Registry::default();
+    let mut of = |label: &str, source: &str, id: &str, position: u32| {
+        let descriptor = json!({"role": "button", "label": label, "labelSource": source, "tag": "button", "path": "main>div>button",
+            "attributes": {"data-testid": id}, "properties": {"Item name": label},
+            "group": {"position": position, "length": 3, "signature": [3], "container": "", "member": "button", "path": ""}});
+        click(&mut registry, descriptor)
+    };
+    let tools =
+        [of("Save changes", "content", "", 1), of("Print page", "content", "", 2), of("Delete item", "content", "", 3)];
+    assert_eq!(tools.each_ref().map(|tool| tool.name.as_str()), ["Save changes", "Print page", "Delete item"]);
+    let icons = [
+        of("Search", "aria-label", "search", 1),
+        of("Account", "aria-label", "account", 2),
+        of("Cart", "aria-label", "cart", 3),
+    ];
+    assert_eq!(icons.each_ref().map(|icon| icon.name.as_str()), ["Search", "Account click", "Cart click"]);
+    // Sizes are one choice.
+    let sizes = [of("S", "content", "", 1), of("M", "content", "", 2), of("L", "content", "", 3)];
+    assert_eq!(sizes[0].element, sizes[2].element);
+}
+
+#[test]
+fn a_cut_title_takes_no_part_of_a_word_away() {
+    let label = "Show all results for the wonderful long summer campaign of the shop";
+    let descriptor = json!({"role": "button", "label": label, "labelSource": "content", "tag": "button", "path": "main>div>button",
+        "properties": {"Item name": "Show all results for the wonderful long summer campaig"}});
+    assert_eq!(click(&mut Registry::default(), descriptor).name, "Of the shop click");
+}

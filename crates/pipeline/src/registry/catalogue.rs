@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use convizit_model::{Change, Decision, DecisionId, ElementId, GroupId, NameId, Timestamp};
+use convizit_model::{Change, Decision, DecisionId, ElementId, EventType, GroupId, NameId, Timestamp};
 use serde::Serialize;
 
 use super::{Form, Registry, item_owner};
@@ -108,7 +108,7 @@ fn view(form: &Form) -> FormView {
         page: form.page.clone(),
         language: form.language.clone(),
         since: Timestamp::from_millis(form.since),
-        last: Timestamp::from_millis(form.day * 86_400_000),
+        last: Timestamp::from_millis((form.day * 86_400_000).max(form.since)),
         probability: form.probability,
     }
 }
@@ -151,6 +151,21 @@ impl Registry {
         let mut names: Vec<NameView> = self.names.keys().filter_map(|id| self.name_view(*id, &items, &parts)).collect();
         names.sort_by_key(|name| (name.since, name.id));
         Catalogue { elements, groups, names }
+    }
+
+    /// Of a name whose owner was merged into another: what the same event is called there.
+    fn name_of_whole(&self, id: NameId) -> Option<&str> {
+        let owner = self.names.get(&id.0)?.owner;
+        let whole = self.canonical(owner);
+        let of = |owner: u64, kind: &EventType| crate::naming::name_id(*kind, owner, "");
+        let kind = EventType::ALL.iter().find(|kind| whole != owner && of(owner, kind) == id.0)?;
+        self.name(of(whole, kind))
+    }
+
+    /// The element that a form of another one is or would be by a split.
+    #[must_use]
+    pub fn part_of(&self, element: ElementId, form: usize) -> ElementId {
+        ElementId(super::decisions::part(element.0, u8::try_from(form).unwrap_or(u8::MAX)))
     }
 
     fn element_view(&self, id: u64, element: &super::Element, forms: Vec<FormView>) -> ElementView {
@@ -208,7 +223,12 @@ impl Registry {
         Ok(before
             .into_iter()
             .filter_map(|before| {
-                let after = now.get(&before.id)?.clone();
+                let mut after_view = now.get(&before.id)?.clone();
+                // Events of what becomes a part are called as those of the whole are.
+                if let Some(text) = after.name_of_whole(before.id) {
+                    text.clone_into(&mut after_view.text);
+                }
+                let after = after_view;
                 let same = (&after.text, after.element, after.group, after.captured)
                     == (&before.text, before.element, before.group, before.captured);
                 (!same).then_some(NameChange { id: before.id, before, after })

@@ -37,7 +37,7 @@ pub(crate) fn item_owner(group: u64) -> u64 {
     hash_numbers("item", &[group])
 }
 
-fn part(element: u64, form: u8) -> u64 {
+pub(super) fn part(element: u64, form: u8) -> u64 {
     hash_numbers("part", &[element, u64::from(form)])
 }
 
@@ -264,6 +264,9 @@ impl Registry {
                     return Err(format!("there is no name {name}"));
                 };
                 check_text(text)?;
+                if self.name(name.0) == Some(text) {
+                    return Err(format!("{text:?} is its name already"));
+                }
                 if self.is_taken(text, self.canonical(known.owner)) {
                     return Err(format!(
                         "{text:?} is or was the name of something else: choose another name, or merge the two"
@@ -285,6 +288,9 @@ impl Registry {
             Change::RenameGroup { group, text } => {
                 self.known_group(*group)?;
                 check_text(text)?;
+                if self.group_name(group.0) == Some(text) {
+                    return Err(format!("{text:?} is its name already"));
+                }
                 self.check_group_names(group.0, text)
             }
             Change::Merge { element, into } => {
@@ -433,6 +439,12 @@ impl Registry {
 
     fn known_group(&self, group: GroupId) -> Result<(), String> {
         if self.groups.contains_key(&group.0) { Ok(()) } else { Err(format!("there is no group {group}")) }
+    }
+
+    /// Whether a form is an element of its own.
+    #[must_use]
+    pub fn is_split(&self, element: ElementId, form: usize) -> bool {
+        u8::try_from(form).is_ok_and(|form| self.overlay.split.contains_key(&(element.0, form)))
     }
 
     /// Forms that people made elements of their own, with their identity.

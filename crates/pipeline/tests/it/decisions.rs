@@ -503,7 +503,10 @@ fn what_is_a_part_is_decided_with_its_whole() {
     let mut site = Site::new();
     let (a, b) = (id(&site.click(button("Alpha"))), id(&site.click(button("Beta"))));
     let tile = site.click(card("tile", "Boots", 1));
-    site.decide(Change::Merge { element: a, into: b });
+    let merge = Change::Merge { element: a, into: b };
+    let shown = site.registry.preview(&merge).unwrap();
+    assert_eq!((shown[0].before.text.as_str(), shown[0].after.text.as_str()), ("Alpha click", "Beta click"));
+    site.decide(merge);
     let refused = site.registry.check(&Change::CaptureElement { element: a, captured: false }).unwrap_err();
     assert!(refused.contains("is part of"), "{refused}");
     let group = tile.group.as_ref().unwrap().id;

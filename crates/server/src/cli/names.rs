@@ -324,6 +324,10 @@ async fn decide(store: &Store, known: &Known, change: Change, way: &Way) -> Resu
         table(&["events", "before", "after"], &rows)?;
         say("")?;
     }
+    if let Change::Split { element, form } = &change {
+        let part = known.registry.part_of(*element, *form);
+        say(format!("Form {form} of {element} becomes {part}: its names are made with its next events."))?;
+    }
     match decision {
         None => say("Nothing is changed yet: this was a preview."),
         Some(decision) => say(format!(
@@ -407,7 +411,7 @@ fn look(known: &Known, what: &str) -> Result<()> {
             say(line)?;
         }
         say("")?;
-        return forms(element);
+        return forms(known, element);
     }
     let id = group.ok_or_else(|| anyhow!("{what:?} is the name of no control"))?;
     let found = catalogue.groups.iter().find(|group| group.id == id);
@@ -438,13 +442,16 @@ fn look(known: &Known, what: &str) -> Result<()> {
     table(&["element", "role", "text"], &rows)
 }
 
-fn forms(element: &ElementView) -> Result<()> {
+fn forms(known: &Known, element: &ElementView) -> Result<()> {
     let rows: Vec<Vec<String>> = element
         .forms
         .iter()
         .enumerate()
         .map(|(at, form)| {
             let sure = match (at, form.probability) {
+                _ if known.registry.is_split(element.id, at) => {
+                    format!("is {}", known.registry.part_of(element.id, at))
+                }
                 (0, _) => "first".to_owned(),
                 (_, Some(sure)) => format!("{:.1} %", sure * 100.0),
                 (_, None) => "by key".to_owned(),
