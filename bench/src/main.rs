@@ -10,6 +10,7 @@ mod deliver;
 mod load;
 mod machine;
 mod pipeline;
+mod scrub;
 mod server;
 mod start;
 mod stored;
@@ -37,6 +38,8 @@ enum Measurement {
     Start(start::Start),
     /// Minutes of a clean release build.
     Build(start::Build),
+    /// What the text gate withholds, what it lets pass, and how fast it reads.
+    Scrub(scrub::Scrub),
     /// What the collector is compared with; started by `collect`.
     #[command(hide = true)]
     BodyReader(body_reader::BodyReader),
@@ -59,6 +62,7 @@ fn main() -> Result<()> {
             Measurement::Stored(stored) => stored.run().await,
             Measurement::Start(start) => start.run().await,
             Measurement::Build(build) => build.run(),
+            Measurement::Scrub(scrub) => scrub.run(),
             Measurement::BodyReader(reader) => reader.run().await,
         }
     })

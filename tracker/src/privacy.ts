@@ -72,31 +72,27 @@ export const inPrivateForm = (el: Element): boolean => {
   );
 };
 
-const SIGN = "(?:[$€£¥₹]|\\b(?:usd|eur|gbp|chf)\\b)";
-const AMOUNT = "\\d[\\d.,'\\u00a0\\u202f]*";
-const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "(?:" + SIGN + "|\\s" + SIGN + "(?!\\d))";
+const SIGN = /(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf)\b)/.source;
+const AMOUNT = /\d[\d.,'\u00a0\u202f]*/.source;
+const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "\\s?" + SIGN + "(?!\\d)";
 /** A price with its currency. */
 export const PRICE = new RegExp(MONEY, "i");
-// Known benign numbers, masked before digits are counted: money, grouped numbers (no part of an IP address), dates.
-const BENIGN = new RegExp(MONEY + "|(?:^|[^\\d.+])[1-9]\\d{0,2}(?:[.,'\\u00a0\\u202f]\\d{3})+(?!\\.?\\d)|\\b(?:19|20)\\d\\d[-/.]\\d\\d?[-/.]\\d\\d?\\b|\\b\\d\\d?[-/.]\\d\\d?[-/.](?:19|20)\\d\\d\\b", "gi");
+// Known benign numbers, masked before digits are counted: money, grouped numbers (no part of an IP address), dates, counts.
+const BENIGN = new RegExp(MONEY + /|(?:^|[^\d.+-])[1-9]\d{0,2}(?:[.,'\u00a0\u202f]\d{3})+(?!\.?\d)|(?:^|[^\d.+-])(?:[12]\d\d\d|\d\d?)([-/.]) ?\d\d?\1 ?(?:[12]\d\d\d|\d\d?)(?!\1?\d)|\b\d{1,5}(?:\s[-/–]\s|–)\d{1,5}(?!\d)|\(\d+ /.source, "gi");
 const RULES: [string, RegExp][] = [
-  ["email", /[^\s@](?:@|%40)[^\s@]+\.[^\s@]{2,}/i],
+  ["email", /[^\s@]@[^\s@]+\.\p{L}{2}/u],
   ["ip", /(?:^|[^\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)/],
   ["digits", /\d(?:[\s().\-–/_]{0,3}\d){6,}|\+\d(?:[\s().\-–/]{0,3}\d){5,}/],
-  ["mixed_token", /(?=[\w-]*[a-z])(?:[a-z_-]*\d){5}/i],
+  ["mixed_token", /\b(?=[\w-]*[a-z])(?=[\w-]{7})(?:[a-z_-]*\d){5}/i],
   ["secret", /\beyJ[\w-]{8,}\.|(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
 ];
 
 /** The rule that withholds a text, or nothing. */
 export const ruleOf = (text: string): string | undefined => {
   // Thousands are grouped by spaces that NFKC would make plain ones. Which digit it is matters to no rule.
-  let plain = text.replace(BENIGN, " ").normalize("NFKC").replace(/[\u200b-\u200f\u2060\ufeff]/g, "").replace(/[^\P{Nd}\d]/gu, "1");
-  if (!/[\d@%]/.test(plain)) return;
-  try {
-    plain = decodeURIComponent(plain);
-  } catch {
-    /* a bare % */
-  }
+  // Decoded twice, as addresses hide in addresses; unlike decodeURIComponent unescape takes a bare %. What is looked for is ASCII.
+  const plain = unescape(unescape(text.replace(/[\u200b-\u200f\u2060\ufeff]/g, "").replace(/[^\P{Nd}\d]/gu, "1").replace(BENIGN, " | ").normalize("NFKC")));
+  if (!/[\d@]/.test(plain)) return;
   return RULES.find(([, pattern]) => pattern.test(plain))?.[0];
 };
 
@@ -105,7 +101,7 @@ export const gate = (text: string, field: string, receipts: Receipt[]): string =
   const rule = text && ruleOf(text);
   if (!rule) return text;
   if (!receipts.some((receipt) => receipt.field === field && receipt.rule === rule)) {
-    receipts.push({ field, rule, by: "browser", rules: 1 });
+    receipts.push({ field, rule, by: "browser", rules: 2 });
   }
   return "";
 };

@@ -22,4 +22,4 @@ pub use registry::{
     Catalogue, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence, SiteChange,
     SiteChangeKind,
 };
-pub use scrub::{RULES, scrub_text};
+pub use scrub::{RULES, first_rule, scrub_text};

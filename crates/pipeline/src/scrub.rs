@@ -22,7 +22,8 @@ pub fn scrub_text(text: &str) -> Vec<&'static str> {
     rules::all(text)
 }
 
-/// The first rule that withholds this text.
-pub(crate) fn first_rule(text: &str) -> Option<&'static str> {
+/// The first rule that withholds this text; none when it may pass.
+#[must_use]
+pub fn first_rule(text: &str) -> Option<&'static str> {
     rules::first(text)
 }

@@ -82,5 +82,5 @@ test("a page's title and referrer pass the gate", async () => {
   document.documentElement.lang = "de";
   const receipts = [];
   assert.deepEqual(pageBlock(receipts), { url: "https://shop.example/list?page=2", title: "", language: "de", referrer: "https://mail.example/inbox?token" });
-  assert.deepEqual(receipts, [{ field: "page.title", rule: "email", by: "browser", rules: 1 }]);
+  assert.deepEqual(receipts, [{ field: "page.title", rule: "email", by: "browser", rules: 2 }]);
 });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use crate::scrub::table::words;
 
@@ -61,6 +61,8 @@ static ANNOUNCEMENTS: LazyLock<Announcements> = LazyLock::new(|| {
     Announcements {
         automaton: AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
+            // Ten megabytes for twice the speed.
+            .kind(Some(AhoCorasickKind::DFA))
             .build(list.keys().map(|(word, _)| *word))
             .expect("the words are short"),
         kinds: list.into_iter().map(|((_, kind), languages)| (kind, languages)).collect(),

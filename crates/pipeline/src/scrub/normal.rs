@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Thousands grouped by spaces that NFKC would make plain become commas; NFKC; no invisible characters; ASCII digits; percent signs
+/// Thousands grouped by spaces that NFKC would make plain get apostrophes; NFKC; no invisible characters; ASCII digits; percent signs
 /// decoded twice; HTML entities decoded; each run of white space one space.
 pub(super) fn normalise(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_control() && byte != b'%' && byte != b'&';
@@ -49,9 +49,16 @@ fn visible(text: &str) -> String {
     let mut grouped = String::with_capacity(text.len());
     for (at, &c) in chars.iter().enumerate() {
         let digit = |at: usize| chars.get(at).is_some_and(char::is_ascii_digit);
-        let groups =
-            is_group_space(c) && at > 0 && digit(at - 1) && (1..=3).all(|step| digit(at + step)) && !digit(at + 4);
-        grouped.push(if groups { ',' } else { c });
+        // Three digits behind it, and one to three before it.
+        let follow = (1..=3).all(|step| digit(at + step)) && !digit(at + 4);
+        let lead = at > 0 && digit(at - 1) && !(at >= 4 && (2..=4).all(|step| digit(at - step)));
+        let groups = is_group_space(c) && follow && lead;
+        // "₅" is read as a number, but no amount or date is written so.
+        let odd = !c.is_ascii() && c.is_numeric() && digit_of(c).is_none() && !('\u{ff10}'..='\u{ff19}').contains(&c);
+        if odd {
+            grouped.push('_');
+        }
+        grouped.push(if groups { '\'' } else { c });
     }
     grouped.nfkc().filter(|c| !is_invisible(*c)).map(|c| digit_of(c).unwrap_or(c)).collect()
 }
@@ -122,11 +129,16 @@ fn entities_decoded(text: &str) -> String {
                     Some(hex) => u32::from_str_radix(hex, 16).ok()?,
                     None => digits.parse().ok()?,
                 };
-                char::from_u32(code)
+                // Of other characters only that they are there: no sign makes a number an amount.
+                char::from_u32(code).map(|c| if c.is_alphanumeric() || ".@+-_".contains(c) { c } else { '|' })
             }
         });
         match (decoded, end) {
             (Some(c), Some(end)) => {
+                // A digit that is hidden is part of no amount.
+                if c.is_ascii_digit() {
+                    out.push('_');
+                }
                 out.push(c);
                 rest = tail.get(end + 1..).unwrap_or_default();
             }
@@ -153,7 +165,7 @@ mod tests {
             ("ａｎｎａ＠mail.example", "anna@mail.example"),
             ("an\u{200b}na\u{ad}", "anna"),
             ("٠١٥١ ۹۹ ९९", "0151 99 99"),
-            ("1\u{a0}299\u{202f}000 €", "1,299,000 €"),
+            ("1\u{a0}299\u{202f}000 €", "1'299'000 €"),
             ("0151\u{a0}2345\u{a0}6789", "0151 2345 6789"),
             ("a\t\n  b", "a b"),
             ("100 % & more", "100 % & more"),

