@@ -76,15 +76,15 @@ const SIGN = /(?:[$€£¥₹]|\b(?:usd|eur|gbp|chf)\b)/.source;
 const AMOUNT = /\d[\d.,'\u00a0\u202f]*/.source;
 const MONEY = SIGN + "\\s?" + AMOUNT + "|" + AMOUNT + "\\s?" + SIGN + "(?!\\d)";
 /** A price with its currency. */
-export const PRICE = new RegExp(MONEY, "i");
+export const PRICE = new RegExp(AMOUNT + SIGN + "|" + MONEY, "i");
 // Known benign numbers, masked before digits are counted: money, grouped numbers (no part of an IP address), dates, counts.
 const BENIGN = new RegExp(MONEY + /|(?:^|[^\d.+-])[1-9]\d{0,2}(?:[.,'\u00a0\u202f]\d{3})+(?!\.?\d)|(?:^|[^\d.+-])(?:[12]\d\d\d|\d\d?)([-/.]) ?\d\d?\1 ?(?:[12]\d\d\d|\d\d?)(?!\1?\d)|\b\d{1,5}(?:\s[-/–]\s|–)\d{1,5}(?!\d)|\(\d+ /.source, "gi");
 const RULES: [string, RegExp][] = [
-  ["email", /[^\s@]@[^\s@]+\.\p{L}{2}/u],
+  ["email", /@[^\s@]+\.\p{L}{2}/u],
   ["ip", /(?:^|[^\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.]\d)/],
-  ["digits", /\d(?:[\s().\-–/_]{0,3}\d){6,}|\+\d(?:[\s().\-–/]{0,3}\d){5,}/],
+  ["digits", /\d(?:[\s().\-–/_]{0,3}\d){6}|\+\d(?:[\s().\-–/_]{0,3}\d){5}/],
   ["mixed_token", /\b(?=[\w-]*[a-z])(?=[\w-]{7})(?:[a-z_-]*\d){5}/i],
-  ["secret", /\beyJ[\w-]{8,}\.|(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
+  ["secret", /\beyJ[\w-]{9}|(?:\d[a-z]+[A-Z]|[A-Z]\d+[a-z]|[a-z][A-Z]+\d)[\w+/=-]{9,}/],
 ];
 
 /** The rule that withholds a text, or nothing. */
