@@ -5,6 +5,10 @@ use crate::scrub::first_rule;
 /// Query parameters whose values are kept in every project.
 const KEPT: &[&str] = &["page", "p", "sort", "order", "lang", "locale", "view", "tab"];
 
+/// Steps of a path behind which somebody's name stands; `settings` and the like stay (`rules/rules.json`).
+const OWNERS: &[&str] =
+    &["u", "user", "users", "profile", "profiles", "member", "members", "people", "author", "authors"];
+
 /// Click ids of advertisers: random texts that identify a click, not a person; they become the campaign and leave the address.
 const CLICK_IDS: &[&str] = &["gclid", "fbclid", "msclkid", "ttclid", "dclid", "gbraid", "wbraid"];
 
@@ -60,13 +64,19 @@ pub(crate) fn path_template(path: &str) -> String {
         return "/".to_owned();
     }
     let mut out = String::with_capacity(path.len());
+    let mut before = "";
     for segment in path.split('/').skip(usize::from(path.starts_with('/'))).take(16) {
         out.push('/');
-        if looks_like_id(segment) || first_rule(segment).is_some() {
+        // "/users/anna": whose page it is, though the step alone says nothing.
+        let is_owner = !segment.is_empty()
+            && OWNERS.contains(&before)
+            && first_rule(&format!("/{before}/{segment}")) == Some("username");
+        if is_owner || looks_like_id(segment) || first_rule(segment).is_some() {
             out.push_str(":id");
         } else {
             out.push_str(segment);
         }
+        before = segment;
     }
     out
 }
@@ -110,6 +120,10 @@ mod tests {
             ("/top-10", "/top-10"),
             ("/t/deadbeef99", "/t/:id"),
             ("/blog/2026/11", "/blog/:id/:id"),
+            ("/users/anna/profile", "/users/:id/profile"),
+            ("/u/annab", "/u/:id"),
+            ("/users/settings", "/users/settings"),
+            ("/users/", "/users/"),
         ] {
             assert_eq!(path_template(path), expected, "{path}");
         }
