@@ -79,9 +79,11 @@ enum Command {
     /// Names descriptors: JSON lines {"id","page","descriptor"} in, {"id","name","element","group","properties","name_source"} out.
     #[command(after_help = "Example: convizit name --known old.jsonl --rank < new.jsonl")]
     Name(faces::Name),
-    /// Says which texts would be withheld: JSON lines {"id","text"} in, {"id","withheld","rules"} out.
-    #[command(after_help = "Example: echo '{\"id\":1,\"text\":\"Add to cart\"}' | convizit scrub")]
-    Scrub,
+    /// Says which texts would be withheld, and why: texts, a file, or JSON lines {"id","text"} in, {"id","withheld","rules"} out.
+    #[command(
+        after_help = "Example: convizit scrub --explain 'Welcome back, Anna'\n         echo '{\"id\":1,\"text\":\"Add to cart\"}' | convizit scrub"
+    )]
+    Scrub(faces::Scrub),
 }
 
 pub(crate) fn parse() -> Arguments {
@@ -176,6 +178,6 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
         }
         Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
-        Command::Scrub => faces::scrub(),
+        Command::Scrub(scrub) => scrub.run(),
     }
 }

@@ -61,8 +61,76 @@ impl Name {
     }
 }
 
-/// `convizit scrub`.
-pub(crate) fn scrub() -> Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct Scrub {
+    /// Texts; without any, lines are read.
+    texts: Vec<String>,
+    /// Reads the lines of this text file, not JSON from standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "texts")]
+    file: Option<PathBuf>,
+    /// Says what each rule stands for.
+    #[arg(long)]
+    explain: bool,
+}
+
+impl Scrub {
+    pub(crate) fn run(self) -> Result<()> {
+        let mut out = BufWriter::new(std::io::stdout().lock());
+        if let Some(path) = &self.file {
+            let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            for line in BufReader::new(file).split(b'\n') {
+                let line = line.with_context(|| format!("{} cannot be read", path.display()))?;
+                say_of(&mut out, String::from_utf8_lossy(&line).trim_end(), self.explain)?;
+            }
+        } else if self.texts.is_empty() {
+            return lines(self.explain);
+        }
+        for text in &self.texts {
+            say_of(&mut out, text, self.explain)?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// One line for people: the verdict, the rules, the text.
+fn say_of(out: &mut impl Write, text: &str, explain: bool) -> Result<()> {
+    let rules = scrub_text(text);
+    let verdict = if rules.is_empty() { "may pass".to_owned() } else { format!("withheld by {}", rules.join(", ")) };
+    writeln!(out, "{verdict:<28} {text}")?;
+    for rule in rules.iter().filter(|_| explain) {
+        writeln!(out, "  {rule}: {}", meaning(rule))?;
+    }
+    Ok(())
+}
+
+/// What a rule stands for.
+fn meaning(rule: &str) -> &'static str {
+    match rule {
+        "email" => "an e-mail address, in plain or hidden spelling",
+        "handle" => "somebody's @name",
+        "digits" => {
+            "seven digits and more that are no amount, date, time, range or rating: a telephone, account or order number"
+        }
+        "card" => "a number with the check digit of a payment card",
+        "mixed_token" => "letters mixed with five digits and more: an order number, a licence key",
+        "secret" => {
+            "a key, token or password: by its prefix, by the parameter it stands in, or because nobody writes so"
+        }
+        "ip" | "mac" => "the address of a device",
+        "coords" => "a place on the map",
+        "crypto" => "the address of a wallet",
+        "iban" => "a bank account",
+        "national_id" => "the form of a national or tax id",
+        "labelled_number" => "a number behind a label such as passport, date of birth, account, telephone",
+        "address" => "a postal address, or what is announced as one",
+        "person" => "a name behind a greeting, a title or a label, or with a courtesy behind it",
+        "username" => "a user name, in a text or an address",
+        _ => "looks private",
+    }
+}
+
+/// JSON lines in, JSON lines out.
+fn lines(explain: bool) -> Result<()> {
     #[derive(Deserialize)]
     struct Text {
         id: Value,
@@ -71,7 +139,10 @@ pub(crate) fn scrub() -> Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let wrong = for_each(std::io::stdin().lock(), "standard input", |line: Text| {
         let rules = scrub_text(&line.text);
-        let answer = serde_json::json!({"id": line.id, "withheld": !rules.is_empty(), "rules": rules});
+        let mut answer = serde_json::json!({"id": line.id, "withheld": !rules.is_empty(), "rules": rules});
+        if explain {
+            answer["why"] = rules.iter().map(|rule| meaning(rule)).collect();
+        }
         serde_json::to_writer(&mut out, &answer)?;
         Ok(out.write_all(b"\n")?)
     })?;

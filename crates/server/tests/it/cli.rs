@@ -131,6 +131,16 @@ fn the_faces_take_lines_and_name_the_one_that_is_wrong() {
         text,
         "{\"id\":1,\"withheld\":false,\"rules\":[]}\n{\"id\":\"b\",\"withheld\":true,\"rules\":[\"email\"]}\n"
     );
+    // For people: texts, or the lines of a file.
+    let output = convizit(at, &["scrub", "--explain", "Add to cart", "Welcome back, Anna"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let expected = "may pass                     Add to cart\nwithheld by person           Welcome back, Anna\n  person: a name behind";
+    assert!(text.starts_with(expected), "{text}");
+    std::fs::write(at.join("texts.txt"), "Size chart\ncall 0151-59998877\n").unwrap();
+    let output = convizit(at, &["scrub", "--file", "texts.txt"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().map(|line| line.starts_with("withheld")).collect::<Vec<_>>(), [false, true], "{text}");
+    assert!(fails(at, &["scrub", "--file", "missing.txt"]).contains("missing.txt cannot be read"));
     let line = r#"{"id":"q1","page":{"url":"https://shop.example/"},"descriptor":{"role":"button","label":"Add to cart","template":"Add to cart","tag":"button"}}"#;
     std::fs::write(at.join("known.jsonl"), line).unwrap();
     let output = convizit(at, &["name", "--known", "known.jsonl", "--rank"], line);
