@@ -33,7 +33,8 @@ const taken = (site) => until("batches are taken again", async () => (await site
 /** What was answered stands in the file of a destination, once. */
 async function holds(file, ledger, running) {
   const ids = await until("everything answered is delivered", () => {
-    const found = readFileSync(file, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line).id);
+    // A line without its end is being written.
+    const found = readFileSync(file, "utf8").split("\n").slice(0, -1).filter(Boolean).map((line) => JSON.parse(line).id);
     const have = new Set(found);
     return ledger.every((id) => have.has(id)) && found;
   }, 30).catch((error) => { throw new Error(`${error.message}: ${running.log.slice(-2000)}`); });
