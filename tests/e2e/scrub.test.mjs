@@ -1,4 +1,5 @@
-// One table of rules, two engines: what the browser withholds the server withholds too, and what both should have both have.
+// The tracker's few rules against the server's table: what the browser withholds the server withholds too, and what the vectors
+// say that the browser has it has.
 // TEXTS=1000000 for the full size.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -37,8 +37,8 @@ pub(crate) struct Resolved {
     pub(crate) varies: bool,
     /// Whether it says something else than others see there.
     pub(crate) is_variant: bool,
-    /// What the control says that it was made a part of.
-    pub(crate) said: Option<String>,
+    /// The element that it is before all decisions.
+    own: ElementId,
 }
 
 /// A page as it is and as its template: `/blog/how-to-lace` and `/blog/:id`. Identities never depend on the template, since it
@@ -70,9 +70,7 @@ pub(crate) fn resolve(
         },
     });
     let identity::Identity { element, own, varies, is_variant } = identity;
-    // What is part of another control is called as that one is.
-    let said = (own != element).then(|| registry.first_label(element.0)).flatten();
-    Resolved { element, group, is_item, varies, is_variant, said }
+    Resolved { element, group, is_item, varies, is_variant, own }
 }
 
 /// Whether the control's label is the text of its record: a card's link, a menu item, a page link. A label that holds the
@@ -203,9 +201,11 @@ fn find_name(
     let text = match (coded, control) {
         (Some(name), _) => name.to_owned(),
         (None, Some((descriptor, resolved))) => {
-            let part = resolved.said.as_ref().filter(|_| !resolved.is_item).map(|said| Descriptor {
-                label: said.clone(),
-                template: said.clone(),
+            // What is part of another control is called as that one is.
+            let is_part = resolved.own != resolved.element && !resolved.is_item;
+            let part = registry.first_label(resolved.element.0).filter(|_| is_part).map(|said| Descriptor {
+                label: said.to_owned(),
+                template: said.to_owned(),
                 ..(*descriptor).clone()
             });
             let descriptor = part.as_ref().unwrap_or(descriptor);

@@ -171,9 +171,8 @@ impl Registry {
     }
 
     /// What an element was first seen to say, as names take it.
-    pub(crate) fn first_label(&self, id: u64) -> Option<String> {
-        let label = &self.elements.get(&id)?.forms.first()?.label;
-        (!label.is_empty()).then(|| label.clone())
+    pub(crate) fn first_label(&self, id: u64) -> Option<&str> {
+        self.elements.get(&id)?.forms.first().map(|form| form.label.as_str()).filter(|label| !label.is_empty())
     }
 
     /// Whether an element says something else in this form than in its first, in the same language, and both were seen within

@@ -186,12 +186,13 @@ impl Registry {
         }
         let oldest = self.canonical(known.first()?.element);
         for other in known.iter().skip(1) {
-            let is_part = self.canonical(other.element) != other.element || other.element == oldest;
-            // What people said of the two stays, and so does a name that was published.
-            let is_settled = self.is_decided(other.element, oldest)
+            // A part already; or what people said of the two stays, and so does a name that was published.
+            if other.element == oldest
+                || self.canonical(other.element) != other.element
                 || self.is_published(other.element)
-                || self.is_dropped(other.element, None) != self.is_dropped(oldest, None);
-            if is_part || is_settled {
+                || self.is_dropped(other.element, None) != self.is_dropped(oldest, None)
+                || self.is_decided(other.element, oldest)
+            {
                 continue;
             }
             let evidence = Evidence {

@@ -105,11 +105,15 @@ pub(super) fn announced(text: &str, low: &str, has_digit: bool, hit: &mut dyn Fn
         if !stands_alone(head, word, rest) {
             continue;
         }
+        let as_written = |end: &str| written(text, end, text.len() == low.len());
         let rule = match kind {
-            Kind::Number => is_number(text, word, rest).then_some("labelled_number"),
+            Kind::Number => is_number(as_written(low.get(found.start()..).unwrap_or_default()), word, rest)
+                .then_some("labelled_number"),
             Kind::Ship | Kind::Place => is_place(kind, rest).then_some("address"),
-            Kind::Greet | Kind::Honorific | Kind::Signed => is_person(known, text, (kind, languages), word, rest)
-                .then_some(if kind == Kind::Signed && is_account(word) { "username" } else { "person" }),
+            Kind::Greet | Kind::Honorific | Kind::Signed => {
+                is_person(known, &as_written, (kind, languages), word, rest)
+                    .then_some(if kind == Kind::Signed && is_account(word) { "username" } else { "person" })
+            }
         };
         if let Some(rule) = rule
             && hit(rule)
@@ -148,7 +152,13 @@ fn courtesy(text: &str) -> bool {
 }
 
 /// A name follows the word.
-fn is_person(known: &Announcements, text: &str, (kind, languages): (Kind, &[&str]), word: &str, rest: &str) -> bool {
+fn is_person<'a>(
+    known: &Announcements,
+    as_written: &dyn Fn(&str) -> &'a str,
+    (kind, languages): (Kind, &[&str]),
+    word: &str,
+    rest: &str,
+) -> bool {
     let is_word = |word: &str| {
         let mut lists = languages.iter().chain(&["en"]).filter_map(|language| known.no_name.get(language));
         lists.any(|list| list.contains(word))
@@ -157,7 +167,7 @@ fn is_person(known: &Announcements, text: &str, (kind, languages): (Kind, &[&str
     let marks = rest.trim_start_matches(' ');
     // "Name: Anna" and no "Name and address"; "Message Anna Smith" says it with two capitals.
     if kind == Kind::Signed && !marks.starts_with(':') && (single || word.chars().any(joins)) {
-        return word == "message" && capitals(text, rest) >= 2 && !is_word(first_word(marks));
+        return word == "message" && capitals(as_written(rest)) >= 2 && !is_word(first_word(marks));
     }
     let name = rest.trim_start_matches([
         ' ', ',', ':', ';', '-', '–', '—', '،', '、', '"', '\'', '“', '„', '«', '(', '(', '?', '*', '_',
@@ -172,7 +182,7 @@ fn is_person(known: &Announcements, text: &str, (kind, languages): (Kind, &[&str
         return false;
     }
     // Names are written with a capital where the script has one; user names, and what stands behind a label, are not always.
-    capitals(text, name) >= 1 || (kind == Kind::Signed && (marks.starts_with(':') || first == name.trim_end()))
+    capitals(as_written(name)) >= 1 || (kind == Kind::Signed && (marks.starts_with(':') || first == name.trim_end()))
 }
 
 fn first_word(name: &str) -> &str {
@@ -187,12 +197,20 @@ const fn is_mark(c: char) -> bool {
     matches!(c, '\u{591}'..='\u{5c7}' | '\u{610}'..='\u{65f}' | '\u{900}'..='\u{903}' | '\u{93a}'..='\u{94f}' | '\u{981}'..='\u{983}' | '\u{9bc}'..='\u{9cd}' | '\u{e31}'..='\u{e4e}')
 }
 
-/// How many words at the start of `rest` (the lower-cased end of the text) are written with a capital, or in a script without.
-fn capitals(text: &str, rest: &str) -> usize {
-    // Counted from the end, in characters: some letters change their length with their case.
-    let skip = text.chars().count().saturating_sub(rest.chars().count());
-    let original: String = text.chars().skip(skip).take(80).collect();
-    let words = original.split([' ', ',']).filter(|word| !word.is_empty());
+/// The end of the text as it was written, of which `end` is the lower-cased form.
+fn written<'a>(text: &'a str, end: &str, is_even: bool) -> &'a str {
+    if is_even {
+        return text.get(text.len().saturating_sub(end.len())..).unwrap_or_default();
+    }
+    // Some letters change their length with their case: counted in characters then.
+    let skip = text.chars().count().saturating_sub(end.chars().count());
+    text.char_indices().nth(skip).and_then(|(at, _)| text.get(at..)).unwrap_or_default()
+}
+
+/// How many words at the start of a text as it was written begin with a capital, or are of a script without.
+fn capitals(written: &str) -> usize {
+    let end = written.char_indices().nth(80).map_or(written.len(), |(at, _)| at);
+    let words = written.get(..end).unwrap_or_default().split([' ', ',']).filter(|word| !word.is_empty());
     words.take_while(|word| word.chars().find(|c| c.is_alphabetic()).is_some_and(|c| !c.is_lowercase())).count()
 }
 
@@ -240,7 +258,7 @@ fn is_place(kind: Kind, rest: &str) -> bool {
 }
 
 /// At least three digits begin within 12 characters after the label.
-fn is_number(text: &str, word: &str, rest: &str) -> bool {
+fn is_number(written: &str, word: &str, rest: &str) -> bool {
     let after: String = rest.chars().take(24).collect();
     let start = after.chars().position(|c| c.is_ascii_digit());
     let digits = after.chars().filter(char::is_ascii_digit).count();
@@ -251,5 +269,5 @@ fn is_number(text: &str, word: &str, rest: &str) -> bool {
     let short = word.len() <= 3 && word.is_ascii();
     let marked = after.trim_start_matches(' ').starts_with([':', '#', '.', '='])
         || after.trim_start_matches(' ').starts_with("no");
-    !short || marked || text.contains(&word.to_ascii_uppercase())
+    !short || marked || written.starts_with(&word.to_ascii_uppercase())
 }

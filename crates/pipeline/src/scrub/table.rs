@@ -1,4 +1,5 @@
-//! The rule table (`rules/rules.json`, `rules/words.json`) compiled once: the tracker is built from the same two files.
+//! The rule table (`rules/rules.json`, `rules/words.json`) compiled once. The tracker has a few rules of its own
+//! (`tracker/src/privacy.ts`); `tests/e2e/scrub.test.mjs` holds them against these.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -36,9 +37,6 @@ struct Table {
 struct Row {
     id: String,
     needs: Needs,
-    /// The tracker has it too.
-    #[serde(default, rename = "browser")]
-    _browser: bool,
     /// Tried on the text as it is, not in lower case.
     #[serde(default)]
     as_is: bool,
