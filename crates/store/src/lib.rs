@@ -35,7 +35,7 @@ mod work;
 
 pub use clock::SystemClock;
 pub use error::StoreError;
-pub use silence::SilentName;
+pub use silence::{Expected, SilentName};
 pub use work::PreparedWork;
 
 use database::Database;

@@ -13,12 +13,17 @@ use crate::samples::first_number;
 const LEARNED_HOURS: i64 = 14 * 24;
 /// Expected events from which on none is a silence. Of events that come at random, 16 stay away once in nine million times,
 /// and from 16 on there is time to say so before 20 are missing.
-const EXPECTED: f64 = 16.0;
-/// Events and hours with events that a name had before it can fall silent.
+const MISSING: f64 = 16.0;
+const NAME: &str = "look for silent names";
+/// Events that a name had before it can fall silent, in two hours or more; in its first hour, when it may still be one person's
+/// that comes and goes, more.
 const EVENTS: i64 = 40;
-const HOURS: i64 = 2;
+const EVENTS_OF_ONE_HOUR: i64 = 200;
 /// How much longer than any pause before a silence is, for what comes only at certain times.
 const LONGER: f64 = 1.5;
+/// Names of a project that are looked at again without learning anew: the most frequent, since twenty events of any other take
+/// longer than it takes until the next learning.
+const FREQUENT: usize = 500;
 
 /// A name that fell silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +34,33 @@ pub struct SilentName {
     pub missing: u64,
 }
 
+/// What is expected of a project's names: its most frequent ones, and those that are silent.
+#[derive(Debug, Clone, Default)]
+pub struct Expected(Vec<ExpectedName>);
+
+#[derive(Debug, Clone)]
+struct ExpectedName {
+    name: i64,
+    /// Its share of the project's events up to its last one.
+    share: f64,
+    /// Number of its newest event.
+    newest: i64,
+    /// The longest pause that it made, once it was asked for.
+    pause: Option<i64>,
+}
+
+impl ExpectedName {
+    fn missing(&self, last: i64) -> f64 {
+        self.share * ratio(last - self.newest, 1)
+    }
+}
+
 impl Store {
-    /// Names of a project that are silent now.
+    /// Learns from the last two weeks what is expected of a project's names.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn silent_names(&self, project: i64) -> Result<Vec<SilentName>, StoreError> {
-        const NAME: &str = "look for silent names";
+    pub async fn expect_names(&self, project: i64) -> Result<Expected, StoreError> {
         let from = self.clock().now().hour() - LEARNED_HOURS;
         let last = self.last_event(project).await?;
         let rows = query(
@@ -49,23 +74,59 @@ impl Store {
         .during(NAME)?;
         let total: i64 = rows.iter().map(|row| row.get::<i64, _>(1)).sum();
         let before = last - total;
-        let mut silent = Vec::new();
-        let mut by_hour: Option<HashMap<i64, i64>> = None;
+        let mut names = Vec::new();
         for row in rows {
             let (name, events, hours): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-            let newest = first_number(row.get(3)).unwrap_or(0);
-            let since = last - newest;
-            // Its share of the events up to its last one.
-            let share = ratio(events, newest - before);
-            if events < EVENTS || hours < HOURS || share * ratio(since, 1) < EXPECTED {
+            if events < if hours > 1 { EVENTS } else { EVENTS_OF_ONE_HOUR } {
                 continue;
             }
-            let by_hour = match &mut by_hour {
-                Some(by_hour) => by_hour,
-                none => none.insert(self.events_by_hour(project).await?),
+            let newest = first_number(row.get(3)).unwrap_or(0);
+            names.push(ExpectedName { name, share: ratio(events, newest - before), newest, pause: None });
+        }
+        names.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.name.cmp(&b.name)));
+        let mut at = 0;
+        names.retain(|name| {
+            at += 1;
+            at <= FREQUENT || name.missing(last) >= MISSING
+        });
+        Ok(Expected(names))
+    }
+
+    /// Names of a project that are silent now, of those of which something is expected. Reads only what is known of names whose
+    /// last known event is long ago, so that it can be asked often.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn silent_names(&self, project: i64, expected: &mut Expected) -> Result<Vec<SilentName>, StoreError> {
+        let last = self.last_event(project).await?;
+        let from = self.clock().now().hour() - LEARNED_HOURS;
+        let mut silent = Vec::new();
+        let mut by_hour: Option<HashMap<i64, i64>> = None;
+        for known in expected.0.iter_mut().filter(|known| known.missing(last) >= MISSING) {
+            let newest: Option<String> = sqlx::query_scalar(
+                "SELECT MAX(substr(newest, 1, 12)) FROM counts WHERE project = $1 AND name = $2 AND hour >= $3",
+            )
+            .bind(project)
+            .bind(known.name)
+            .bind(from)
+            .fetch_one(self.data().readers())
+            .await
+            .during(NAME)?;
+            known.newest = newest.and_then(|newest| first_number(&newest)).unwrap_or(known.newest);
+            let missing = known.missing(last);
+            if missing < MISSING {
+                continue;
+            }
+            let pause = if let Some(pause) = known.pause {
+                pause
+            } else {
+                let by_hour = match &mut by_hour {
+                    Some(by_hour) => by_hour,
+                    none => none.insert(self.events_by_hour(project).await?),
+                };
+                *known.pause.insert(self.longest_pause(project, known.name, from, by_hour).await?)
             };
-            let pause = self.longest_pause(project, name, from, by_hour).await?;
-            if ratio(since, 1) < ratio(pause, 1) * LONGER {
+            if ratio(last - known.newest, 1) < ratio(pause, 1) * LONGER {
                 continue;
             }
             #[expect(
@@ -73,8 +134,7 @@ impl Store {
                 clippy::cast_sign_loss,
                 reason = "above 16 and below the events of a project"
             )]
-            let missing = (share * ratio(since, 1)) as u64;
-            silent.push(SilentName { name: name.cast_unsigned(), missing });
+            silent.push(SilentName { name: known.name.cast_unsigned(), missing: missing as u64 });
         }
         silent.sort_unstable_by_key(|one| one.name);
         Ok(silent)
@@ -96,7 +156,7 @@ impl Store {
                 .bind(from)
                 .fetch_all(self.data().readers())
                 .await
-                .during("look for silent names")?;
+                .during(NAME)?;
         let pauses = hours.windows(2).filter_map(|pair| match pair {
             [before, after] => Some((before + 1..*after).filter_map(|hour| by_hour.get(&hour)).sum()),
             _ => None,

@@ -1,18 +1,21 @@
 //! Watches that what came goes on coming: a name or a project that falls silent raises a notice, and its silence is what the
 //! registries look at for controls that were replaced.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use convizit_model::{NameId, NoticeKind, Project, Timestamp};
 use convizit_pipeline::{Registry, Silence};
-use convizit_store::{Store, StoreError};
+use convizit_store::{Expected, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-/// Between two looks. A silence is known four expected events before the twentieth: where twenty take an hour, that is twelve
-/// minutes before, and where they take less an hour is time enough.
-const EVERY: Duration = Duration::from_mins(10);
+/// Between two looks. A silence is known at 16 expected events, so that it is told before the twentieth where four take longer
+/// than this; where they take less, within a minute and a quarter of it.
+const EVERY: Duration = Duration::from_mins(1);
+/// After how long it is learned anew what is expected of names: that reads all counts of a project.
+const LEARN_MILLIS: i64 = 600_000;
 /// Events that a whole project is expected to have from which on none is a silence.
 const EXPECTED: f64 = 20.0;
 /// How long nothing has come from a project before its silence is told.
@@ -75,6 +78,8 @@ pub(crate) struct Watch {
     pub(crate) silences: Silences,
     /// Number of the newest event of a project, and when the watch first saw it.
     newest: HashMap<i64, (i64, Timestamp)>,
+    /// What is expected of a project's names, and when that was learned.
+    expected: HashMap<i64, (Timestamp, Expected)>,
     /// Names and projects (as 0) of which it was said that they are silent.
     said: HashSet<(i64, u64)>,
     /// Whether `said` holds what was said before the start.
@@ -123,6 +128,9 @@ impl Watch {
         }
         let now = store.clock().now();
         let newest = store.all_last_events().await?;
+        // Of projects that are gone nothing is kept.
+        self.newest.retain(|number, _| newest.contains_key(number));
+        self.expected.retain(|number, _| newest.contains_key(number));
         for project in store.projects().await? {
             let Some(&last) = newest.get(&project.number) else { continue };
             let (known, since) = self.newest.get(&project.number).copied().unwrap_or((0, now));
@@ -139,8 +147,13 @@ impl Watch {
 
     async fn look_at_names(&mut self, store: &Store, project: &Project) -> Result<(), StoreError> {
         let excused = self.silences.excused(project.number);
+        let now = store.clock().now();
+        let expected = match self.expected.entry(project.number) {
+            Entry::Occupied(known) if now.since(known.get().0) < LEARN_MILLIS => known.into_mut(),
+            other => other.insert_entry((now, store.expect_names(project.number).await?)).into_mut(),
+        };
         let silent: Vec<Silence> = store
-            .silent_names(project.number)
+            .silent_names(project.number, &mut expected.1)
             .await?
             .into_iter()
             .filter(|one| !excused.contains(&one.name))

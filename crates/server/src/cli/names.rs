@@ -532,8 +532,9 @@ fn history(known: &Known, json: bool) -> Result<()> {
 
 async fn changes(store: &Store, known: &Known, days: u32, json: bool) -> Result<()> {
     let since = store.clock().now().plus_millis(-i64::from(days) * DAY_MILLIS);
+    let mut expected = store.expect_names(known.project.number).await?;
     let silences: Vec<Silence> = store
-        .silent_names(known.project.number)
+        .silent_names(known.project.number, &mut expected)
         .await?
         .into_iter()
         .map(|one| Silence { name: NameId(one.name), missing: one.missing })
