@@ -204,8 +204,8 @@ impl Features {
         let stable = |key: &str| Some(attribute(key)).filter(|text| !is_generated(text)).unwrap_or_default();
         let template = if descriptor.template.is_empty() { &descriptor.label } else { &descriptor.template };
         let mut label: String = spoken_words(template).join("_");
-        if label.is_empty() {
-            label = words::direction(descriptor).map_or_else(String::new, |told| told.to_lowercase().replace(' ', "_"));
+        if label.is_empty() || descriptor.label_source == "fallback" {
+            label = words::direction(descriptor).map_or(label, |told| told.to_lowercase().replace(' ', "_"));
         }
         if let Some((at, _)) = label.char_indices().nth(LABEL) {
             label.truncate(at);

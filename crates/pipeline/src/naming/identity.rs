@@ -24,6 +24,8 @@ pub(crate) struct Keys {
     /// K3, free of language: role, address, stable attributes, landmark, path; 0 where a control has nothing of its own,
     /// since without text it would not be told from its neighbours.
     pub(crate) structure: u64,
+    /// Whether it has nothing at all of its own, not even a class: a build may have taken them away.
+    pub(crate) is_undressed: bool,
     /// The place alone: role, tag, landmark, path and group.
     pub(crate) family: u64,
     /// All but the section, and the path above the page: by it the same control is found on other pages of a template; 0 where
@@ -68,6 +70,10 @@ impl Keys {
             hash(&["in group", &group.to_string(), &path.unwrap_or_default(), if is_item { "item" } else { "" }])
         });
         let path = text("path", &descriptor.path);
+        let worn = text("dress", &classes(descriptor).join(" "));
+        // What has neither words nor anything else of its own is told from its neighbours by its classes.
+        let is_bare = label == 0 && group == 0 && author == 0 && name == 0 && href == 0 && icon == 0;
+        let dress = if is_bare { worn } else { 0 };
         let mut exact = Vec::with_capacity(3);
         if author != 0 {
             exact.push(hash_numbers("k1", &[kind, author, name]));
@@ -77,14 +83,14 @@ impl Keys {
             let icon = if label == 0 { icon } else { 0 };
             exact.push(hash_numbers("k2", &[kind, label, name, landmark, section, group, icon]));
         } else {
-            exact.push(hash_numbers("k3", &[kind, name, href, landmark, section, icon, path]));
+            exact.push(hash_numbers("k3", &[kind, name, href, landmark, section, icon, path, dress]));
         }
         // In a record the place says much; a dress of its own, or a field, says the rest.
         let dressed = group != 0 && (!classes(descriptor).is_empty() || !is_pressed(descriptor));
         let own = !is_item && (name != 0 || href != 0 || icon != 0 || dressed);
         let (path_or_dress, place) = match group {
             0 => (path, path),
-            _ => (text("dress", &classes(descriptor).join(" ")), group),
+            _ => (worn, group),
         };
         let structure = [kind, author, name, href, landmark, icon, place, path_or_dress];
         let above = hash(&["above", above(&page.path), kind_of_page(page)]);
@@ -95,7 +101,12 @@ impl Keys {
         Self {
             exact,
             template: if of_template { hash_numbers("k2 of template", &of_page) } else { 0 },
-            structure: if own { hash_numbers("structure", &structure) } else { 0 },
+            structure: match (own, is_bare) {
+                (true, _) => hash_numbers("structure", &structure),
+                (false, true) => hash_numbers("bare", &[kind, landmark, section, path]),
+                (false, false) => 0,
+            },
+            is_undressed: is_bare && worn == 0,
             family: hash_numbers("family", &[kind, landmark, group, path]),
             sibling: if siblings { hash_numbers("sibling", &of_page) } else { 0 },
         }
@@ -186,6 +197,7 @@ pub(crate) fn resolve(
     let Some(now) = learning else {
         // Not remembered: the same control gets the same id from its own keys.
         let own = known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| id);
+        .or_else(|| undressed(registry, &keys))
         return plain(registry.canonical(own), own);
     };
     match known {
@@ -299,6 +311,12 @@ fn best(registry: &mut Registry, features: &Features) -> Option<(u64, f64)> {
     let candidates = registry.candidates(features, COMPARED);
     let mut ranked: Vec<(u64, f64)> = candidates
         .into_iter()
+/// The only control of its place, where it lost the classes that it had.
+fn undressed(registry: &Registry, keys: &Keys) -> Option<u64> {
+    let only = registry.structures.get(&keys.structure).copied().filter(|_| keys.is_undressed)?;
+    (only != 0).then_some(only)
+}
+
         .filter_map(|id| registry.elements.get(&id).map(|element| (id, &element.features)))
         .filter(|(_, known)| !contradict(features, known))
         .map(|(id, known)| (id, evidence::log_odds(features, known, &*registry)))

@@ -72,7 +72,7 @@ impl Registry {
         if let Some(traces) = &mut self.traces {
             trace(traces, self.order.len(), &features);
         }
-        let Keys { mut exact, template, structure, family, sibling } = keys;
+        let Keys { mut exact, template, structure, family, sibling, is_undressed: _ } = keys;
         if template != 0 {
             exact.push(template);
         }
