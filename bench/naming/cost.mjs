@@ -21,23 +21,21 @@ const at = (list, share) => [...list].sort((a, b) => a - b)[Math.min(list.length
 export async function m9({ root, browser, binary, each, fails, quick }) {
   const largest = pages(root).filter(({ set }) => set !== "readability").map((page) => ({ ...page, size: page.file.endsWith(".gz") ? bytes(page.file).length : statSync(page.file).size })).sort((a, b) => b.size - a.size).slice(0, quick ? 3 : 10);
   const [times, sizes] = [[], []];
-  await each("M9", largest, async ({ file }) => {
-    const page = await browser.open(bytes(file));
-    try {
+  await each("M9", largest, ({ file }) =>
+    browser.on(bytes(file), async (page) => {
       const session = await page.context().newCDPSession(page);
       await page.evaluate(timed);
       await session.send("Emulation.setCPUThrottlingRate", { rate: 4 });
-      return await page.evaluate(timed);
-    } finally {
-      await page.close();
-    }
-  }, ({ id }, found) => {
+      const found = await page.evaluate(timed);
+      await session.detach();
+      return found;
+    }), ({ id }, found) => {
     for (const { ms, bytes, html } of found) {
       times.push(ms);
       if (bytes) sizes.push(bytes);
       if (ms > 4) fails("M9", { page: id, html, expected: "4 ms", got: `${ms.toFixed(1)} ms` });
     }
-  }, { fresh: true });
+  }, { fresh: true, alone: true });
   // 10 000 different elements; one query in 20 is known by nothing exact.
   const next = random(9);
   const word = () => Array.from({ length: 5 }, () => "abcdefghijklmnopqrstuvwxyz"[Math.floor(next() * 26)]).join("");
@@ -49,15 +47,15 @@ export async function m9({ root, browser, binary, each, fails, quick }) {
     const { descriptor } = known[Math.floor(next() * known.length)];
     return { id, descriptor: id % 20 ? descriptor : { ...descriptor, label: `${descriptor.label} now`, template: `${descriptor.label} now`, path: "main>div>div>button" } };
   });
-  name(binary, queries.slice(0, 1), { known });
-  const clock = (queries) => {
+  await name(binary, queries.slice(0, 1), { known });
+  const clock = async (queries) => {
     const start = process.hrtime.bigint();
-    name(binary, queries, { known });
+    await name(binary, queries, { known });
     return Number(process.hrtime.bigint() - start) / 1e9;
   };
   // What starting and learning take is subtracted.
-  const rest = clock(queries.slice(0, 1));
-  const rate = (queries.length - 1) / (clock(queries) - rest);
+  const rest = await clock(queries.slice(0, 1));
+  const rate = (queries.length - 1) / ((await clock(queries)) - rest);
   console.log(`  browser p50 ${at(times, 0.5).toFixed(2)} ms, p95 ${at(times, 0.95).toFixed(2)} ms, most ${Math.max(...times).toFixed(1)} ms; descriptor p50 ${at(sizes, 0.5)} bytes`);
   return [
     { metric: "M9 browser p95 at 4× throttle, ms", value: at(times, 0.95), count: times.length, baseline: "–", goal: 4, most: true, plain: true },

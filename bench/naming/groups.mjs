@@ -81,12 +81,7 @@ export async function m2({ root, browser, each, fails, quick }) {
     list,
     async (row) => {
       const rows = csv(decoded(readFileSync(path.join(root, row.csv)))).filter((fields) => fields.some(Boolean));
-      const page = await browser.open(bytes(path.join(root, row.html)));
-      try {
-        return await page.evaluate(judged, rows);
-      } finally {
-        await page.close();
-      }
+      return browser.on(bytes(path.join(root, row.html)), (page) => page.evaluate(judged, rows));
     },
     (row, found) => {
       if (!found.usable) return;
@@ -149,20 +144,16 @@ export async function m2b({ root, browser, each, fails, binary, quick }) {
   await each(
     "M2b",
     list,
-    async (row) => {
-      const page = await browser.open(bytes(path.join(root, "autopager/html", row["File Name"] + ".html")), { type: `text/html; charset=${row.Encoding}` });
-      try {
-        return await page.evaluate(paged, { PREV: row.PREV, PAGE: row.PAGE, NEXT: row.NEXT });
-      } finally {
-        await page.close();
-      }
+    (row) => {
+      const { PREV, PAGE, NEXT } = row;
+      return browser.on(bytes(path.join(root, "autopager/html", row["File Name"] + ".html")), (page) => page.evaluate(paged, { PREV, PAGE, NEXT }), { type: `text/html; charset=${row.Encoding}` });
     },
-    (row, found) => {
+    async (row, found) => {
       if (row.PAGE && found.links.length) {
         total.pages++;
         // Above and below a list stand two paginators: it is the product's group that has to be one.
         const all = [...found.links, ...found.others].map((descriptor, id) => ({ id, descriptor: descriptor ?? {} }));
-        const groups = name(binary, all).map(({ group }) => group?.id);
+        const groups = (await name(binary, all)).map(({ group }) => group?.id);
         const pages = new Set(groups.slice(0, found.links.length));
         const together = pages.size === 1 && groups[0] !== undefined;
         const right = together && groups.slice(found.links.length).every((id) => !pages.has(id));
@@ -171,7 +162,7 @@ export async function m2b({ root, browser, each, fails, binary, quick }) {
       }
       for (const { html, descriptor } of [...found.next, ...found.prev]) {
         total.links++;
-        const [named] = descriptor ? name(binary, [{ id: 1, descriptor }]) : [];
+        const [named] = descriptor ? await name(binary, [{ id: 1, descriptor }]) : [];
         const right = !!named && WORD.test(named.name);
         total.named += right;
         if (!right) fails("M2b name", { page: row.id, html, expected: "a word for next or previous", got: named?.name ?? "null" });

@@ -55,14 +55,14 @@ export async function m3({ root, binary, fails, each }) {
   const apps = readFileSync(path.join(root, "similo.jsonl"), "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line));
   const closed = { right: 0, ties: 0, count: 0 };
   const [queries, loose] = [[], []];
-  await each("M3", apps.map((app) => ({ id: app.app, app })), ({ app }) => {
+  await each("M3", apps.map((app) => ({ id: app.app, app })), async ({ app }) => {
     const unique = new Map();
     app.candidates.forEach((element) => unique.has(element.xpath) || unique.set(element.xpath, element));
     const candidates = shuffled([...unique.values()], 7);
     const known = candidates.map((element) => ({ id: element.xpath, descriptor: descriptorOf(element) }));
     const old = app.targets.map(({ old, gold }, at) => ({ id: String(at), gold: app.candidates[gold].xpath, descriptor: descriptorOf(old) }));
-    const ranked = name(binary, old, { known, rank: true }).map(({ candidates }, at) => ({ gold: old[at].gold, descriptor: old[at].descriptor, top: candidates.slice(0, 3) }));
-    const open = name(binary, known, { known: old, rank: true }).map(({ id, candidates }) => ({ id, top: candidates.slice(0, 3) }));
+    const ranked = (await name(binary, old, { known, rank: true })).map(({ candidates }, at) => ({ gold: old[at].gold, descriptor: old[at].descriptor, top: candidates.slice(0, 3) }));
+    const open = (await name(binary, known, { known: old, rank: true })).map(({ id, candidates }) => ({ id, top: candidates.slice(0, 3) }));
     return { ranked, open, gold: old.map(({ gold }) => gold) };
   }, ({ id, app }, { ranked, open, gold }) => {
     for (const { gold, top, descriptor } of ranked) {
@@ -119,20 +119,13 @@ const generated = (id) => /\d{3}|[0-9a-f]{12}|^(yui|ext-|ctl|gwt|ember|react|ui-
 
 /** Finds elements of page a on page b; `pairs` are ids that both have. */
 async function across({ browser, binary, a, b, pairs }) {
-  const read = async (html) => {
-    const page = await browser.open(html);
-    try {
-      return await page.evaluate(withoutIds, pairs);
-    } finally {
-      await page.close();
-    }
-  };
+  const read = (html) => browser.on(html, (page) => page.evaluate(withoutIds, pairs));
   const [from, to] = [await read(a), await read(b)];
   const queries = from.filter(({ id }) => id && to.some((other) => other.id === id));
   if (!queries.length) return [];
   const known = to.map(({ at, id, descriptor }) => ({ id: id ? `id ${id}` : String(at), descriptor }));
   const lines = queries.map(({ id, descriptor }) => ({ id, descriptor }));
-  return name(binary, lines, { known, rank: true }).map(({ id, candidates }, at) => ({
+  return (await name(binary, lines, { known, rank: true })).map(({ id, candidates }, at) => ({
     id,
     role: queries[at].descriptor.role || queries[at].descriptor.tag,
     control: queries[at].control,

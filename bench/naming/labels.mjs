@@ -34,20 +34,17 @@ async function accessible(page) {
   await session.send("DOM.enable");
   const order = await ids(session);
   const { nodes } = await session.send("Accessibility.getFullAXTree");
+  await session.detach();
   const names = new Map(nodes.filter((node) => !node.ignored).map((node) => [node.backendDOMNodeId, node.name?.value ?? ""]));
   return order.map((id) => names.get(id));
 }
 
-async function one(browser, { file }) {
-  const page = await browser.open(bytes(file));
-  try {
+const one = (browser, { file }) =>
+  browser.on(bytes(file), async (page) => {
     const truth = await accessible(page);
     const found = await page.evaluate(described, CONTROLS);
     return found.filter(({ at }) => truth[at] !== undefined).map(({ at, html, found }) => ({ html, found, truth: fold(truth[at]) }));
-  } finally {
-    await page.close();
-  }
-}
+  });
 
 const cut = (text) => fold(fold(text).slice(0, 120));
 
@@ -102,17 +99,12 @@ export async function m1b({ root, browser, each, fails }) {
     wanted.map((file) => ({ id: file, file })),
     async ({ file }) => {
       const html = bytes(place(file)).toString("utf8").replace(/<script\b[^]*?<\/script>/gi, "");
-      const page = await browser.open(html, { type: "text/html; charset=utf-8" });
-      try {
-        return await page.evaluate(() =>
-          [...document.querySelectorAll("[data-expectedlabel]")].map((el) => {
-            const found = convizitDescribe(el, el.matches("input,select,textarea") ? "change" : "click");
-            return { html: el.outerHTML.slice(0, 400), expected: el.dataset.expectedlabel, got: found && found.labelSource !== "fallback" ? found.label : "" };
-          }),
-        );
-      } finally {
-        await page.close();
-      }
+      const cases = () =>
+        [...document.querySelectorAll("[data-expectedlabel]")].map((el) => {
+          const found = convizitDescribe(el, el.matches("input,select,textarea") ? "change" : "click");
+          return { html: el.outerHTML.slice(0, 400), expected: el.dataset.expectedlabel, got: found && found.labelSource !== "fallback" ? found.label : "" };
+        });
+      return browser.on(html, (page) => page.evaluate(cases), { type: "text/html; charset=utf-8" });
     },
     ({ file }, found) => {
       for (const { html, expected, got } of found) {

@@ -100,45 +100,45 @@ const GOALS = { classes: 0.99, shuffle: 0.99, wrap: 0.99, prices: 0.99, pseudo: 
 export async function m6({ root, browser, binary, each, fails, quick }) {
   const list = [...articles(root).filter((_, at) => at % (quick ? 40 : 4) === 0), ...pages(root).filter(({ set }) => set === "product").filter((_, at) => at % (quick ? 48 : 8) === 0)];
   const total = {};
-  let [merged, told] = [0, 0];
+  let [merged, alike, told] = [0, 0, 0];
   await each("M6", list, async ({ file, id }) => {
     const html = bytes(file);
-    const read = async (kinds, seed) => {
-      const page = await browser.open(html);
-      try {
+    const read = (kinds, seed) =>
+      browser.on(html, async (page) => {
         // Stamped before it is changed.
         await page.evaluate(mutated, { kinds: [], seed });
-        return await page.evaluate(mutated, { kinds, seed });
-      } finally {
-        await page.close();
-      }
-    };
+        return page.evaluate(mutated, { kinds, seed });
+      });
     const before = await read([], 1);
     const known = before.map(({ at, page, descriptor }) => ({ id: at, page, descriptor }));
-    if (!known.length) return { rows: [], merged: 0, told: 0 };
-    const first = new Map(name(binary, known).map((answer) => [answer.id, answer]));
+    if (!known.length) return { rows: [], merged: 0, alike: 0, told: 0 };
+    const first = new Map((await name(binary, known)).map((answer) => [answer.id, answer]));
     let seed = [...id].reduce((sum, c) => (Math.imul(sum, 31) + c.charCodeAt(0)) >>> 0, 7);
     const pick = () => KINDS[(seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) % KINDS.length];
     const runs = [...KINDS.map((kind) => [kind, [kind]]), ["triples", [pick(), pick(), pick()]], ["triples", [pick(), pick(), pick()]]];
     const rows = [];
     for (const [kind, kinds] of runs) {
       const after = await read(kinds, seed);
-      const answers = after.length ? name(binary, after.map(({ at, page, descriptor }) => ({ id: at, page, descriptor })), { known }) : [];
+      const answers = after.length ? await name(binary, after.map(({ at, page, descriptor }) => ({ id: at, page, descriptor })), { known }) : [];
       const wrong = answers.filter((answer) => first.get(answer.id) && first.get(answer.id).element !== answer.element);
       const shown = wrong.slice(0, 2).map(({ id }) => ({ before: before.find(({ at }) => at === id).descriptor, after: after.find(({ at }) => at === id).descriptor }));
       rows.push({ kind, kinds, all: answers.length, same: answers.length - wrong.length, named: answers.filter((answer) => first.get(answer.id)?.name === answer.name).length, shown });
     }
-    // Two controls outside of groups that go elsewhere and say something else must not be one.
+    // Two controls outside of groups that say something else must not be one; those that lead to the same place are shown apart.
     const alone = known.filter(({ descriptor }) => !descriptor.group && descriptor.label);
     const by = new Map();
     for (const { id, descriptor } of alone) {
       const element = first.get(id).element;
       by.set(element, [...(by.get(element) ?? []), descriptor]);
     }
-    const distinct = [...by.values()].filter((list) => new Set(list.map(({ label, attributes }) => `${label} ${attributes.href ?? ""}`)).size > 1);
-    return { rows, merged: distinct.reduce((sum, list) => sum + list.length - 1, 0), told: alone.length, distinct: distinct.slice(0, 2) };
+    const say = ({ label }) => label.toLowerCase().trim();
+    const others = [...by.values()].map((list) => list.filter((one, at) => list.findIndex((other) => say(other) === say(one)) === at)).filter((list) => list.length > 1);
+    const isOne = (list) => new Set(list.map(({ attributes }) => attributes.href ?? Symbol())).size === 1;
+    const count = (lists) => lists.reduce((sum, list) => sum + list.length - 1, 0);
+    return { rows, merged: count(others.filter((list) => !isOne(list))), alike: count(others.filter(isOne)), told: alone.length, distinct: others.slice(0, 2) };
   }, ({ id }, found) => {
     merged += found.merged;
+    alike += found.alike;
     told += found.told;
     for (const pair of found.distinct ?? []) fails("M6 merged", { page: id, html: JSON.stringify(pair[0]), expected: "two identities", got: JSON.stringify(pair[1]) });
     for (const { kind, kinds, all, same, shown } of found.rows) {
@@ -151,5 +151,6 @@ export async function m6({ root, browser, binary, each, fails, quick }) {
   return [
     ...Object.entries(total).map(([kind, { all, same }]) => ({ metric: `M6 same identity: ${kind}`, value: share(same, all), count: all, baseline: "–", goal: GOALS[kind] })),
     { metric: "M6 false merges", value: share(merged, told), count: told, baseline: "–", goal: 0.005, most: true },
+    { metric: "M6 merged, with one address and other words", value: share(alike, told), count: told, baseline: "–" },
   ];
 }

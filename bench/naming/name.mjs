@@ -1,5 +1,5 @@
 // `convizit name` over lines; and the small statistics that the metrics share.
-import { spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -7,7 +7,7 @@ import path from "node:path";
 const lines = (items) => items.map((item) => JSON.stringify(item)).join("\n") + "\n";
 
 /** Answers for queries `{ id, page?, descriptor }`; with `known`, these are registered first and nothing is learned. */
-export function name(binary, queries, { known, rank = false } = {}) {
+export async function name(binary, queries, { known, rank = false } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "convizit-naming-"));
   try {
     const args = ["name"];
@@ -16,9 +16,11 @@ export function name(binary, queries, { known, rank = false } = {}) {
       args.push("--known", path.join(folder, "known"));
     }
     if (rank) args.push("--rank");
-    const done = spawnSync(binary, args, { input: lines(queries), encoding: "utf8", maxBuffer: 1 << 30 });
-    if (done.status !== 0) throw new Error(`convizit name: ${done.stderr}`);
-    return done.stdout.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+    const answers = await new Promise((done, failed) => {
+      const child = execFile(binary, args, { maxBuffer: 1 << 30 }, (error, out, said) => (error ? failed(new Error(`convizit name: ${said || error.message}`)) : done(out)));
+      child.stdin.end(lines(queries));
+    });
+    return answers.split("\n").filter(Boolean).map((line) => JSON.parse(line));
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -22,13 +22,9 @@ export async function m7({ root, browser, binary, each, fails, quick }) {
   const total = { names: 0, equal: 0, identities: 0, short: 0, bad: 0, generic: 0, changed: 0 };
   await each("M7", list, async ({ file }) => {
     const read = async (viewport) => {
-      const page = await browser.open(bytes(file), { viewport });
-      try {
-        const found = await page.evaluate(controls);
-        return name(binary, found.controls.map((line) => ({ ...line, page: { ...found.page, viewport: undefined } }))).map((answer, at) => ({ ...answer, label: found.controls[at].descriptor.label, role: found.controls[at].descriptor.role, tag: found.controls[at].descriptor.tag }));
-      } finally {
-        await page.close();
-      }
+      const found = await browser.on(bytes(file), (page) => page.evaluate(controls), { viewport });
+      const answers = await name(binary, found.controls.map((line) => ({ ...line, page: { ...found.page, viewport: undefined } })));
+      return answers.map((answer, at) => ({ ...answer, label: found.controls[at].descriptor.label, role: found.controls[at].descriptor.role, tag: found.controls[at].descriptor.tag }));
     };
     const first = await read({ width: 1280, height: 800 });
     const second = await read({ width: 390, height: 800 });

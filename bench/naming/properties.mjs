@@ -12,14 +12,7 @@ export async function m8({ root, browser, each, fails, quick }) {
   const truth = JSON.parse(readFileSync(path.join(root, "product-extraction/ground-truth.json"), "utf8"));
   const list = Object.keys(truth).sort().map((id) => ({ id })).filter((_, at) => !quick || at % 8 === 0);
   const total = Object.fromEntries(Object.keys(ATTRIBUTES).map((key) => [key, { right: 0, wrong: 0, missing: 0 }]));
-  await each("M8", list, async ({ id }) => {
-    const page = await browser.open(bytes(path.join(root, `product-extraction/html/${id}.html.gz`)));
-    try {
-      return await page.evaluate(() => convizitPage());
-    } finally {
-      await page.close();
-    }
-  }, ({ id }, found) => {
+  await each("M8", list, ({ id }) => browser.on(bytes(path.join(root, `product-extraction/html/${id}.html.gz`)), (page) => page.evaluate(() => convizitPage())), ({ id }, found) => {
     for (const [key, [property]] of Object.entries(ATTRIBUTES)) {
       const accepted = truth[id][key] ?? [];
       const said = found.product?.[property];

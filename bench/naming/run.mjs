@@ -1,6 +1,7 @@
 // Measures naming on the data sets: M1 to M9 of the metrics that README.md explains. Started by ./run, which builds first.
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { Browser } from "./browser.mjs";
@@ -47,32 +48,43 @@ const code = hash(describe, readFileSync(values.binary), ...readdirSync(here).fi
 const cache = path.join(values.out, "pages", code);
 mkdirSync(cache, { recursive: true });
 
+const TABS = Math.max(2, Math.min(4, availableParallelism()));
 const failures = [];
 const fails = (kind, failure) => failures.push({ kind, ...failure });
 
-/** Does `work` for each item, drawing a bar; what a stopped run has done for the same code and item is read again. */
-async function each(metric, items, work, take, { fresh = values.fresh } = {}) {
+/**
+ * Does `work` for each item, several at once but `alone`, and gives what it found to `take` in order, drawing a bar; what a
+ * stopped run has done for the same code and item is read again.
+ */
+async function each(metric, items, work, take, { fresh = values.fresh, alone = false } = {}) {
   const start = Date.now();
-  for (const [at, item] of items.entries()) {
-    if (process.stderr.isTTY) process.stderr.write(`\r${metric} ${"█".repeat(Math.round((30 * at) / items.length)).padEnd(30, "░")} ${at}/${items.length}`);
+  const does = async (item) => {
     const file = path.join(cache, `${hash(metric, root, item.id)}.json`);
-    let found;
-    if (!fresh && existsSync(file)) found = JSON.parse(readFileSync(file, "utf8"));
-    else {
-      try {
-        found = await work(item);
-      } catch (error) {
-        throw new Error(`${metric}, ${item.id}: ${error.message}`, { cause: error });
-      }
+    if (!fresh && existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
+    try {
+      const found = await work(item);
       writeFileSync(file, JSON.stringify(found));
+      return found;
+    } catch (error) {
+      throw new Error(`${metric}, ${item.id}: ${error.message}`, { cause: error });
     }
-    await take(item, found);
+  };
+  const ahead = [];
+  for (const [at, item] of items.entries()) {
+    while (ahead.length < (alone ? 1 : 2 * TABS) && at + ahead.length < items.length) {
+      const found = does(items[at + ahead.length]);
+      // It is told when its turn comes.
+      found.catch(() => {});
+      ahead.push(found);
+    }
+    if (process.stderr.isTTY) process.stderr.write(`\r${metric} ${"█".repeat(Math.round((30 * at) / items.length)).padEnd(30, "░")} ${at}/${items.length}`);
+    await take(item, await ahead.shift());
   }
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[K");
   console.log(`${metric}: ${items.length} pages, ${((Date.now() - start) / 1000).toFixed(0)} s`);
 }
 
-const browser = await Browser.start(describe);
+const browser = await Browser.start(describe, TABS);
 const rows = [];
 try {
   for (const metric of wanted) rows.push(...(await all[metric]({ root, browser, each, fails, binary: values.binary, quick: values.quick })));
