@@ -31,7 +31,7 @@ async function bundle(entry) {
   const { code } = await minify(outputFiles[0].text, {
     ecma: 2020,
     // The last two and the quotes only make the text more alike, which gzip rewards.
-    compress: { passes: 3, unsafe_arrows: true, pure_getters: true, keep_fargs: false, hoist_funs: true, if_return: false, lhs_constants: false },
+    compress: { passes: 3, unsafe_arrows: true, pure_getters: true, keep_fargs: false, hoist_funs: true, reduce_funcs: false, if_return: false, lhs_constants: false },
     format: { quote_style: 1 },
   });
   return code + "\n";

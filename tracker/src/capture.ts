@@ -6,7 +6,7 @@ import type { Properties } from "./record";
 export type Emit = (type: string, described?: Described | null, properties?: Properties, time?: number) => unknown;
 
 // Whatever is no page: an extension that no server makes pages with.
-const FILES = /\.(?!html?$|php|aspx?$|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
+const FILES = /\.(?!html?$|php|asp|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
 
 /** A listener that can never harm the page. */
 export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>

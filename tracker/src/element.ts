@@ -72,19 +72,6 @@ export const pathFrom = (el: Element): string => {
   return out.join(">");
 };
 
-/** Kinds of context by role, where they differ from it; by tag they are the tag. */
-const KINDS: Record<string, string> = {
-  alertdialog: "dialog",
-  region: "section",
-  group: "fieldset",
-  radiogroup: "fieldset",
-  grid: "table",
-  navigation: "nav",
-  banner: "header",
-  complementary: "aside",
-  contentinfo: "footer",
-};
-
 /** The first match inside; where thousands of elements are, one near the beginning: a search without a match would go through all of them. */
 export const firstIn = (el: Element, selector: string): Element | null | undefined => {
   const all = el.getElementsByTagName("*");
@@ -101,14 +88,13 @@ export const nameOfContainer = (el: Element): string => {
   return heading && mayRead(heading) ? textOf(heading, 40).slice(0, 80) : "";
 };
 
-/** Where the control stands, inner to outer. */
+/** Where the control stands, inner to outer, by role or tag: the server knows which are the same. */
 export const contextOf = (el: Element): { kind: string; name: string }[] => {
   const out: { kind: string; name: string }[] = [];
   for (let at = parentOf(el), climb = 0; at && climb < 40 && out.length < 6; at = parentOf(at), climb++) {
-    const role = attr(at, "role") || at.localName;
-    const kind = KINDS[role] || role;
-    if (!/^(dialog|form|section|article|fieldset|table|tabpanel|nav|header|main|aside|footer|search)$/.test(kind)) continue;
-    const wide = /^(main|header|footer)$/.test(kind);
+    const kind = attr(at, "role") || at.localName;
+    if (!/^((alert)?dialog|form|section|region|article|fieldset|(radio)?group|table|grid|tabpanel|nav|navigation|header|banner|main|aside|complementary|footer|contentinfo|search)$/.test(kind)) continue;
+    const wide = /^(main|header|banner|footer|contentinfo)$/.test(kind);
     out.push({ kind, name: wide ? ariaName(at) : nameOfContainer(at) || (kind === "form" ? words(attr(at, "id") || attr(at, "name")) : "") });
   }
   return out;

@@ -11,6 +11,7 @@ export interface Group {
   _level: Element;
 }
 
+const MENU = "nav,[role^=nav],[role^=menu]";
 const SIBLINGS = 60;
 const NODES = 24;
 
@@ -133,6 +134,8 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
   let best: Group | undefined;
   let outer: Group | undefined;
   let score = 0;
+  // Within a menu the nearest list is meant, however much those around it hold.
+  const menu = el.closest(MENU);
   let at: Element | null = el;
   for (let climb = 0; at && climb < 12 && !at.matches(TOP); climb++) {
     if (performance.now() > until) break;
@@ -140,7 +143,7 @@ export const groupOf = (el: Element, until = Infinity): [Group | undefined, Grou
     if (level) {
       const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part).length, 0);
       const value = isNumber(at) ? 1e9 : Math.min(level._members.length, 30) * Math.min(size, 40) ** 0.7;
-      if (value >= score && !(best && filled(best, at))) {
+      if (value >= score && !(best && value < 1e9 && (menu || filled(best, at)))) {
         score = value;
         best = level;
         outer = undefined;

@@ -55,7 +55,7 @@ let domain: string | undefined;
 
 const save = (state: State) => {
   saved = state.last;
-  const value = [state.visitor, state.session, state.start, state.last].join(".");
+  const value = Object.values(state).join(".");
   const seconds = Math.min(settings.cookieDays, 400) * 86_400;
   if (settings.identity === "cookie+storage") {
     quiet(() => {

@@ -32,7 +32,7 @@ export const textOf = (root: Element, limit?: number): string => {
     if (label) out += label;
     else if (el.localName === "img") out += ` ${attr(el, "alt")} `;
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
-    else {
+    else if (limit || !el.matches("article,figure")) {
       // After that many nodes it is no longer a label; around a field a style sheet may repeat what is typed, to give it its size.
       const small = style && left > 160 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
       if (small) out += added(el, "::before");
@@ -91,11 +91,12 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   if (labels) add(fold([...labels].filter(mayRead).map((label) => textOf(label)).join(" ")), "label");
   if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[type] || "", "value");
   add(said(el, "alt"), "alt");
-  if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
+  const content = !field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag);
+  if (content) add(textOf(el), "content");
   add(said(el, "title"), "title");
   // In a filled field it may say what was typed.
   if (el.matches(":placeholder-shown")) add(said(el, "placeholder"), "placeholder");
-  const [text, source] = found.find(([label]) => label) || fallback(el);
+  const [text, source] = found.find(([label]) => label) || fallback(el, content ? textOf(el, 40) : "");
   return [text.slice(0, LABEL), source];
 };
 
@@ -104,9 +105,10 @@ const ICON = /\b(fa\w?|icons?|svg|glyphicon|material)\b/g;
 /** The name of an icon in a sprite. */
 export const iconOf = (use: Element) => (attr(use, "href") || attr(use, "xlink:href")).replace(/^.*#/, "");
 
-const fallback = (el: Element): [string, string] => {
+const fallback = (el: Element, text: string): [string, string] => {
   const image = el.querySelector("img,use") || el.querySelector("svg,i") || el;
   const candidates = [
+    text,
     said(image, "alt"),
     slug(attr(image, "src")),
     slug(image === el ? "" : iconOf(image).replace(ICON, "")),
@@ -115,6 +117,6 @@ const fallback = (el: Element): [string, string] => {
       words(text.replace(ICON, "")),
     ),
   ];
-  const text = candidates.find((candidate) => candidate.length > 1) || "";
-  return [text && text[0]!.toUpperCase() + text.slice(1), "fallback"];
+  const found = candidates.find((candidate) => candidate.length > 1) || "";
+  return [found && found[0]!.toUpperCase() + found.slice(1), "fallback"];
 };

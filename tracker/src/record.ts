@@ -34,10 +34,10 @@ export const recordProperties = (scope: Element[], receipts: Receipt[]): Propert
     }
   }
   // A record of few words is its own title.
-  title = title || attr(first(scope, "img[alt]") || scope[0]!, "alt") || textOf(scope[0]!, 20).slice(0, 60);
+  title = title || attr(first(scope, "img[alt]") || scope[0]!, "alt") || textOf(first(scope, "td,th") || scope[0]!, 20).slice(0, 60);
   // As the page says them: the server makes a number and a code of them.
   const data = first(scope, "[data-price]");
-  let price = said(first(scope, "[itemprop=price]")) || (data && attr(data, "data-price")) || "";
+  let price = said(first(scope, "[itemprop=price]")) || data?.getAttribute("data-price") || "";
   let currency = said(first(scope, "[itemprop=priceCurrency]"));
   if (!price || !currency) {
     const struck = first(scope, "del,s,strike");

@@ -55,6 +55,24 @@ behaviour("a button in a table row has its row", {
   expect: [{ type: "click", label: "Return", descriptor: { group: { position: 2, length: 3 }, context: [{ kind: "table", name: "Orders" }, { kind: "main" }] } }],
 });
 
+behaviour("a row of cells is called by its first, not by all of them", {
+  page: "table.html",
+  do: ({ page }) => page.click("#hat"),
+  expect: [{ type: "click", label: "Return", descriptor: { properties: { "Product name": "Hat", "Product price": 20 } } }],
+});
+
+behaviour("an entry of a menu within a menu has its place in the inner one, and the outer one's", {
+  page: "menu.html",
+  do: async ({ page }) => {
+    for (const id of ["dresses", "jeans", "men"]) await page.click("#" + id);
+  },
+  expect: [
+    { type: "click", label: "Dresses", descriptor: { group: { position: 1, length: 3 }, outer: { position: 1, length: 3, container: "Main" } } },
+    { type: "click", label: "Jeans", descriptor: { group: { position: 2, length: 3 }, outer: { position: 2, length: 3, container: "Main" } } },
+    { type: "click", label: "Men", descriptor: { group: { position: 2, length: 3, container: "Main" }, outer: undefined } },
+  ],
+});
+
 behaviour("the number before a price is none", {
   page: "table.html",
   do: async ({ page }) => {

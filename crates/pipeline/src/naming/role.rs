@@ -1,5 +1,5 @@
 //! Completes a descriptor: roles of native controls by their tag, of which the tracker sends only those that an author gave; the
-//! label's text without its numbers; and paragraphs of a text are no records, however alike they are.
+//! surroundings by what they are, whether a tag or a role says so; the label's text without its numbers; and paragraphs of a text are no records, however alike they are.
 
 use convizit_model::Descriptor;
 
@@ -22,6 +22,26 @@ pub(crate) fn complete(descriptor: &mut Descriptor) {
     if descriptor.role.is_empty() {
         native(&descriptor.tag).clone_into(&mut descriptor.role);
     }
+    for entry in &mut descriptor.context {
+        if let Some(kind) = surroundings(&entry.kind) {
+            kind.clone_into(&mut entry.kind);
+        }
+    }
+}
+
+/// What surroundings of this role are called by their tag, where that differs. Source: HTML-AAM 1.0.
+fn surroundings(role: &str) -> Option<&'static str> {
+    Some(match role {
+        "alertdialog" => "dialog",
+        "region" => "section",
+        "group" | "radiogroup" => "fieldset",
+        "grid" => "table",
+        "navigation" => "nav",
+        "banner" => "header",
+        "complementary" => "aside",
+        "contentinfo" => "footer",
+        _ => return None,
+    })
 }
 
 /// The role of a tag as the tracker sends it, inputs with their type: `input:range` → `slider`. Source: HTML-AAM 1.0.
