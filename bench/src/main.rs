@@ -7,6 +7,7 @@ mod cluster;
 mod collect;
 mod corpus;
 mod deliver;
+mod lexicon;
 mod load;
 mod machine;
 mod pipeline;
@@ -40,6 +41,9 @@ enum Measurement {
     Build(start::Build),
     /// What the text gate withholds, what it lets pass, and how fast it reads.
     Scrub(scrub::Scrub),
+    /// Packs the list of words that data/words.py makes.
+    #[command(hide = true)]
+    Lexicon(lexicon::Lexicon),
     /// What the collector is compared with; started by `collect`.
     #[command(hide = true)]
     BodyReader(body_reader::BodyReader),
@@ -58,6 +62,7 @@ fn main() -> Result<()> {
             Measurement::Collect(collect) => collect.run().await,
             Measurement::Pipeline(pipeline) => pipeline.run().await,
             Measurement::Deliver(deliver) => deliver.run().await,
+            Measurement::Lexicon(_) => lexicon::Lexicon::run(),
             Measurement::Backlog(backlog) => backlog.run().await,
             Measurement::Stored(stored) => stored.run().await,
             Measurement::Start(start) => start.run().await,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use convizit_keys::{KeyRing, Place};
 use convizit_model::{Project, ProjectKey, Received, Timestamp};
-use convizit_pipeline::{Compiled, Registry, Request, Tables, decode, name_events, receive};
+use convizit_pipeline::{Compiled, Registry, Request, Tables, Witness, decode, name_events, receive};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +83,7 @@ impl Reception {
             hints: &[],
             received: Timestamp::from_millis(now),
             derived_visitor: "",
+            witness: Witness::blind(),
         };
         let taken = receive(batch, compiled, &self.tables, &request);
         stages.decode += decoded - start;

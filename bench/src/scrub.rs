@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use convizit_pipeline::first_rule;
+use convizit_pipeline::{first_rule, looks_like_name};
 use serde_json::Value;
 
 use crate::table::{Table, count};
@@ -41,6 +41,7 @@ impl Scrub {
         let path = self.file.clone().unwrap_or_else(|| self.data.join("pii/dev.jsonl"));
         let rows = read(&path)?;
         quality(&rows);
+        crowd(&rows);
         self.speed(&rows)
     }
 
@@ -155,6 +156,24 @@ fn quality(rows: &[Row]) {
     show("hard numbers", "", &|row| row.kind == "neg_hard_number");
     show("bare names (for the crowd rule)", "", &|row| row.kind == "pos_person_bare");
     table.print("Texts that are withheld");
+}
+
+/// What may be shown only once a crowd has shown it; the rest of what looks like a name is withheld by a rule.
+fn crowd(rows: &[Row]) {
+    let mut table = Table::new(&["", "wait or are withheld", "of", "goal"]);
+    for (name, kind, goal) in [
+        ("bare names", "pos_person_bare", "all"),
+        ("interface texts", "neg_ui", "≤ 5 %"),
+        ("interface texts with numbers", "neg_ui_filled", "≤ 5 %"),
+        ("catalogue texts", "neg_catalog", ""),
+        ("titles like names", "neg_hard_namelike", ""),
+    ] {
+        let part: Vec<&Row> = rows.iter().filter(|row| row.kind == kind).collect();
+        let held = |row: &&&Row| looks_like_name(&row.text) || first_rule(&row.text).is_some();
+        let waits = part.iter().filter(held).count();
+        table.row(vec![name.to_owned(), waits.to_string(), part.len().to_string(), goal.to_owned()]);
+    }
+    table.print("Texts at their first visit");
 }
 
 /// Wilson's interval of a share.

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use convizit_model::limits::BATCH_BYTES;
 use convizit_model::{Outcome, Project, Refusal};
-use convizit_pipeline::{Request as Asked, decode, receive};
+use convizit_pipeline::{Request as Asked, Witness, decode, receive};
 use http_body_util::{BodyExt, Limited};
 
 use crate::answer::{SETTINGS, allow_origin, later, problem};
@@ -120,8 +120,17 @@ async fn take(
         Some(_) if compiled.keeps_visitors() => String::new(),
         _ => state.store.derived_visitor(project.number, &address.to_string(), user_agent, received),
     };
-    let asked = Asked { address, user_agent, hints: &hints, received, derived_visitor: &derived };
-    let taken = receive(batch, &compiled, &state.tables, &asked);
+    let taken = {
+        let rulings = state.store.rulings(project.number);
+        let witness = Witness {
+            most: project.settings.crowd,
+            network: state.store.network_hash(project.number, address, received),
+            hash: &|text| state.store.text_hash(project.number, text),
+            ruling: &|key| rulings.of(key),
+        };
+        let asked = Asked { address, user_agent, hints: &hints, received, derived_visitor: &derived, witness };
+        receive(batch, &compiled, &state.tables, &asked)
+    };
     if let Some(received) = taken.received {
         let record = match serde_json::to_vec(&received) {
             Ok(record) => Bytes::from(record),

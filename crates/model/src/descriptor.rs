@@ -1,5 +1,6 @@
 //! What the tracker says of a control. Never a final name, never a value that somebody typed.
 
+use crate::crowd::Fate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -40,6 +41,9 @@ pub struct Descriptor {
     /// Nothing actionable was found: a click on dead text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inert: bool,
+    /// What became of the label at the collector: told beside the descriptor, never by the tracker.
+    #[serde(skip)]
+    pub fate: Option<Fate>,
     /// The time bound was reached: what is here is right, the rest is missing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,

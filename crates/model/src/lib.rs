@@ -1,5 +1,6 @@
 //! The words that the stages share: ids, times, settings, descriptors, events, outcomes. No IO, no clock, no randomness.
 
+pub mod crowd;
 pub mod decision;
 pub mod descriptor;
 pub mod destination;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod wire;
 pub mod work;
 
+pub use crowd::{Crowd, Fate, Ruling, Shown, ShownField};
 pub use decision::{Change, Decision, DecisionId, Evidence};
 pub use descriptor::{ContextEntry, Descriptor, GroupSketch};
 pub use destination::{Destination, DestinationKind};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::crowd::Crowd;
 use crate::event::{Device, Location};
 use crate::id::ProjectId;
 use crate::time::Timestamp;
@@ -24,6 +25,9 @@ pub struct Received {
     pub device: Device,
     /// Country of the address.
     pub location: Location,
+    /// Its texts, for counting who else showed the same.
+    #[serde(default, skip_serializing_if = "Crowd::is_empty")]
+    pub crowd: Crowd,
     /// The scrubbed batch.
     pub batch: Batch,
 }

@@ -47,6 +47,9 @@ pub struct ProjectSettings {
     pub consent_required: bool,
     /// Whether Global Privacy Control and Do Not Track stop capture.
     pub honour_gpc: bool,
+    /// Distinct visitors that must have shown a text that looks like a name, or that varies between visitors, before it is
+    /// captured, 2 to 100.
+    pub crowd: u32,
     /// Whether known bots are filtered.
     pub filter_bots: bool,
     /// Days that events are kept, 1 to 3650.
@@ -66,6 +69,7 @@ impl Default for ProjectSettings {
             keep_query: Vec::new(),
             consent_required: false,
             honour_gpc: true,
+            crowd: 5,
             filter_bots: true,
             retention_days: 60,
         }
@@ -143,6 +147,9 @@ impl ProjectSettings {
         }
         if !(1..=3650).contains(&self.retention_days) {
             return fail("retention_days".to_owned(), "1 to 3650");
+        }
+        if !(2..=100).contains(&self.crowd) {
+            return fail("crowd".to_owned(), "2 to 100 visitors");
         }
         Ok(())
     }

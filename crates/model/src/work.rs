@@ -1,5 +1,6 @@
 //! What one stretch of the journal became: everything that the worker's one transaction writes.
 
+use crate::crowd::Ruling;
 use crate::id::{EventId, ProjectId};
 use crate::notice::NoticeKind;
 use crate::outcome::Outcome;
@@ -28,6 +29,8 @@ pub struct ProjectWork {
     pub rows: Vec<StateRow>,
     /// Outcomes of the items processed.
     pub outcomes: Vec<(Outcome, u64)>,
+    /// What was decided of texts and places, for the collectors.
+    pub rulings: Vec<(u64, Ruling)>,
     /// Items that could not be processed.
     pub quarantined: Vec<Quarantined>,
 }
@@ -78,6 +81,10 @@ pub enum StateKind {
     Decision = 6,
     /// How often a class word outlived a deploy.
     Class = 7,
+    /// Whose texts vary: what the first visitors of a window saw at a place.
+    Place = 8,
+    /// A text that waits, and who has shown it.
+    Waiting = 9,
 }
 
 impl StateKind {
@@ -92,6 +99,8 @@ impl StateKind {
             5 => Self::Session,
             6 => Self::Decision,
             7 => Self::Class,
+            8 => Self::Place,
+            9 => Self::Waiting,
             _ => return None,
         })
     }

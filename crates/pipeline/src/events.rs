@@ -1,7 +1,9 @@
 //! In the worker: a received batch becomes named events, in order, learning as it goes.
 
 use convizit_model::limits::{NAME_CHARS, PROPERTIES};
-use convizit_model::{Descriptor, Event, EventType, PageBlock, Properties, Received, WireEvent, event};
+use convizit_model::{
+    Descriptor, Event, EventType, PageBlock, Properties, Received, Shown, ShownField, WireEvent, event,
+};
 use serde_json::Value;
 
 use crate::naming::{self, Pages, name_of, resolve};
@@ -21,10 +23,23 @@ pub struct Named {
 /// left out and counted (`Registry::take_excluded`).
 pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named> {
     let events = std::mem::take(&mut received.batch.events);
+    let day = received.received.day();
+    // A repeat was counted when it came first.
+    received.crowd.shown.retain(|shown| events.iter().any(|event| event.id == shown.event));
+    registry.see(&received.crowd, &received.visitor, received.batch.user.as_deref(), day);
     let page = page_of(&received.batch.page);
     let block = registry.page(&received.batch.page, true);
     let pages = Pages { own: &received.batch.page, template: &block };
-    events.into_iter().filter_map(|event| name_event(event, &received, &page, pages, registry)).collect()
+    let mut named = Vec::with_capacity(events.len());
+    for mut event in events {
+        let id = event.id;
+        let of_label = |shown: &&Shown| shown.event == id && shown.field == ShownField::Label;
+        if let Some(descriptor) = &mut event.descriptor {
+            descriptor.fate = received.crowd.shown.iter().find(of_label).map(|shown| shown.fate);
+        }
+        named.extend(name_event(event, &received, &page, pages, registry));
+    }
+    named
 }
 
 fn name_event(

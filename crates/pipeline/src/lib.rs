@@ -19,7 +19,7 @@ pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub use receive::{Compiled, Request, Taken, receive};
 pub use registry::{
-    Catalogue, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence, SiteChange,
-    SiteChangeKind,
+    Catalogue, CrowdCounts, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence,
+    SiteChange, SiteChangeKind,
 };
-pub use scrub::{RULES, first_rule, scrub_text};
+pub use scrub::{RULES, Witness, first_rule, looks_like_name, scrub_text};

@@ -18,8 +18,9 @@ pub(crate) use grammar::is_choice;
 pub(crate) use identity::{Keys, Likeness, likeness};
 pub use one::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub(crate) use role::complete;
+pub(crate) use template::template_of;
 
-use convizit_model::{Descriptor, ElementId, EventType, GroupId, PageBlock, Properties, Timestamp, event};
+use convizit_model::{Descriptor, ElementId, EventType, Fate, GroupId, PageBlock, Properties, Timestamp, event};
 use serde_json::Value;
 
 use crate::registry::{Registry, hash, item_owner};
@@ -160,8 +161,16 @@ pub(crate) fn name_of(
     now: Timestamp,
 ) -> Naming {
     let naming = find_name(registry, kind, page, control, properties, coded);
-    if registry.name(naming.id).is_none() && registry.has_room_for_names() {
-        registry.add_name(naming.id, naming.owner, &naming.text, now);
+    let fate = control.and_then(|(descriptor, _)| descriptor.fate);
+    if registry.name(naming.id).is_none() {
+        if registry.has_room_for_names() {
+            registry.add_name(naming.id, naming.owner, &naming.text, now);
+            if fate == Some(Fate::Waits) {
+                registry.await_text(naming.id);
+            }
+        }
+    } else if fate == Some(Fate::Released) && registry.awaits_text(naming.id) {
+        registry.give_text(naming.id, &naming.text);
     }
     naming
 }
@@ -195,7 +204,8 @@ fn find_name(
         ["Metric", "Action"].iter().find_map(|key| properties.get(*key)).and_then(Value::as_str).unwrap_or("");
     let variant = if matches!(kind, EventType::WebVital | EventType::Media | EventType::Dialog) { variant } else { "" };
     let id = name_id(kind, owner, variant);
-    if let Some(name) = registry.name(id) {
+    let comes = control.is_some_and(|(descriptor, _)| descriptor.fate == Some(Fate::Released));
+    if let Some(name) = registry.name(id).filter(|_| !(comes && registry.awaits_text(id))) {
         return Naming { id, owner, text: name.to_owned() };
     }
     let text = match (coded, control) {

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use convizit_model::limits::CLOCK_TOLERANCE_MILLIS;
 use convizit_model::outcome::Filter;
 use convizit_model::settings::Identity;
-use convizit_model::{Batch, EventType, Outcome, Project, ProjectId, Received, Timestamp, WireEvent};
+use convizit_model::{Batch, Crowd, EventType, Outcome, Project, ProjectId, Received, Timestamp, WireEvent};
 
 use crate::enrich::Tables;
-use crate::scrub::scrub_batch;
+use crate::scrub::{Witness, hold_texts, scrub_batch};
 
 /// A project's settings, ready for use.
 pub struct Compiled {
@@ -67,6 +67,8 @@ pub struct Request<'a> {
     pub received: Timestamp,
     /// The visitor for identity mode `none`.
     pub derived_visitor: &'a str,
+    /// What is known of the crowd.
+    pub witness: Witness<'a>,
 }
 
 /// What `receive` made of a batch.
@@ -117,6 +119,7 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         return Taken { received: None, outcomes };
     }
     scrub_batch(&mut batch, &project.keep_query);
+    let shown = hold_texts(&mut batch, &request.witness);
     let clock = request.received.since(batch.sent);
     let visitor = batch.visitor.take().filter(|_| project.keeps_visitors);
     if visitor.is_none() {
@@ -130,6 +133,7 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         visitor: visitor.unwrap_or_else(|| request.derived_visitor.to_owned()),
         device: client.device.clone(),
         location: tables.locate(request.address),
+        crowd: Crowd { most: request.witness.most, network: request.witness.network, shown },
         batch,
     };
     Taken { received: Some(received), outcomes }
@@ -204,6 +208,7 @@ mod tests {
             hints: &[],
             received: "2026-11-23T18:00:10.000Z".parse().unwrap(),
             derived_visitor: "derived",
+            witness: Witness::blind(),
         };
         receive(batch, &project(settings), &TABLES, &request)
     }

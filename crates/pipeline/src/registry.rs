@@ -2,6 +2,7 @@
 //! own changes as rows, which the store keeps in the same transaction as the events.
 
 mod catalogue;
+mod crowd;
 mod decisions;
 mod elements;
 mod review;
@@ -9,10 +10,12 @@ mod templates;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use convizit_model::{Decision, GroupId, NameState, Properties, StateKind, StateRow, Timestamp};
+use convizit_model::{Decision, GroupId, NameState, Properties, Ruling, StateKind, StateRow, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use catalogue::{Catalogue, ElementView, FormView, GroupView, NameChange, NameView};
+pub use crowd::CrowdCounts;
+use crowd::{Place, Waiting};
 use decisions::Overlay;
 pub(crate) use decisions::item_owner;
 pub(crate) use elements::{Element, Form};
@@ -35,6 +38,8 @@ const SESSIONS: usize = 32_768;
 const PUBLISH_EVENTS: u32 = 10;
 const PUBLISH_VISITORS: usize = 3;
 const PUBLISH_AFTER_MILLIS: i64 = 24 * 3_600_000;
+/// How long a name waits for the text that is missing.
+const WAIT_MILLIS: i64 = 30 * PUBLISH_AFTER_MILLIS;
 
 /// What is known of one project: elements, groups, names, page templates, sessions. Yields its own changes.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +78,11 @@ pub struct Registry {
     siblings: HashMap<u64, Vec<Sibling>>,
     /// How often a class word was still there, and how often not, when its element was seen on another day.
     classes: HashMap<u32, (u32, u32)>,
+    /// What visitors saw where, and who has shown the texts that wait.
+    places: HashMap<u64, Place>,
+    waiting: HashMap<u64, Waiting>,
+    rulings: Vec<(u64, Ruling)>,
+    crowd: CrowdCounts,
     /// Elements and forms made since the last review.
     fresh: u32,
     reviewed: u64,
@@ -123,6 +133,9 @@ pub(crate) struct Name {
     pub(crate) text: String,
     owner: u64,
     published: bool,
+    /// Made while its text waited: it is made anew when the text comes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    waits: bool,
     first: i64,
     events: u32,
     /// Hashes of the first distinct visitors; dropped when the name is published.
@@ -157,6 +170,12 @@ impl Registry {
                 StateKind::Name => self.put_name(row.key, serde_json::from_slice(&row.body).map_err(read)?),
                 StateKind::Session => self.put_session(row.key, serde_json::from_slice(&row.body).map_err(read)?),
                 StateKind::Template => self.put_template(row.key, serde_json::from_slice(&row.body).map_err(read)?),
+                StateKind::Place => {
+                    self.places.insert(row.key, serde_json::from_slice(&row.body).map_err(read)?);
+                }
+                StateKind::Waiting => {
+                    self.waiting.insert(row.key, serde_json::from_slice(&row.body).map_err(read)?);
+                }
                 StateKind::Decision => {
                     self.decisions.insert(row.key, serde_json::from_slice(&row.body).map_err(read)?);
                 }
@@ -193,6 +212,8 @@ impl Registry {
                 StateKind::Session => self.sessions.get(&key).map(serde_json::to_vec),
                 StateKind::Template => self.templates.get(&key).map(serde_json::to_vec),
                 StateKind::Decision => self.decisions.get(&key).map(serde_json::to_vec),
+                StateKind::Place => self.places.get(&key).map(serde_json::to_vec),
+                StateKind::Waiting => self.waiting.get(&key).map(serde_json::to_vec),
                 StateKind::Class => {
                     u32::try_from(key).ok().and_then(|word| self.classes.get(&word)).map(serde_json::to_vec)
                 }
@@ -204,6 +225,8 @@ impl Registry {
                     // A session goes on for 30 minutes after its last event, and a late batch may come days after: the
                     // tracker keeps what it could not send.
                     .map(|session| Timestamp::from_millis(session.last.unwrap_or(session.start)).day() + 8),
+                // The visitors of one day count.
+                StateKind::Waiting => self.waiting.get(&key).map(|waiting| waiting.day + 2),
                 _ => None,
             };
             // Rows are plain maps and texts: they always serialise.
@@ -235,6 +258,8 @@ impl Registry {
             + self.sessions.len() * 80
             + self.templates.len() * 300
             + self.decisions.len() * 500
+            + self.places.len() * 200
+            + self.waiting.len() * 120
     }
 
     /// Lets go of all but the newest sessions, which the store has; one that goes on is read from it.
@@ -390,10 +415,41 @@ impl Registry {
             }
             None => text.to_owned(),
         };
-        let name =
-            Name { made, text, owner, published: false, first: now.as_millis(), events: 0, visitors: Vec::new() };
+        let name = Name {
+            made,
+            text,
+            owner,
+            published: false,
+            waits: false,
+            first: now.as_millis(),
+            events: 0,
+            visitors: Vec::new(),
+        };
         self.put_name(id, name);
         self.change(StateKind::Name, id);
+    }
+
+    /// Says that a name was made without the text of its control, which waits for a crowd.
+    pub(crate) fn await_text(&mut self, id: u64) {
+        if let Some(name) = self.names.get_mut(&id).filter(|name| !name.waits && !name.published) {
+            name.waits = true;
+            self.change(StateKind::Name, id);
+        }
+    }
+
+    /// Whether a name waits for the text of its control.
+    pub(crate) fn awaits_text(&self, id: u64) -> bool {
+        self.names.get(&id).is_some_and(|name| name.waits && !name.published)
+    }
+
+    /// Gives a name that waited the text that was made of what its control says.
+    pub(crate) fn give_text(&mut self, id: u64, text: &str) {
+        if let Some(mut name) = self.names.remove(&id) {
+            text.clone_into(&mut name.text);
+            name.waits = false;
+            self.put_name(id, name);
+            self.change(StateKind::Name, id);
+        }
     }
 
     /// Whether a further name is remembered.
@@ -419,6 +475,7 @@ impl Registry {
         }
         name.published = (name.events >= PUBLISH_EVENTS && name.visitors.len() >= PUBLISH_VISITORS)
             || now.as_millis() - name.first >= PUBLISH_AFTER_MILLIS;
+        name.published &= !name.waits || now.as_millis() - name.first >= WAIT_MILLIS;
         if name.published {
             name.visitors = Vec::new();
         }

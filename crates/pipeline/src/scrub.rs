@@ -4,13 +4,18 @@
 
 mod announced;
 mod batch;
+mod crowd;
 mod normal;
+mod person;
 mod rules;
 mod secret;
 mod table;
 mod web_address;
 
 pub(crate) use batch::scrub_batch;
+pub use crowd::Witness;
+pub(crate) use crowd::{hold_texts, text_key};
+pub use person::looks_like_name;
 pub(crate) use web_address::{host_of, path_template, query_of, template};
 
 /// Version of the rules; it stands in every receipt.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod clock;
+mod crowd;
 mod database;
 mod decisions;
 mod destinations;
@@ -34,6 +35,8 @@ mod upkeep;
 mod work;
 
 pub use clock::SystemClock;
+pub use crowd::ProjectRulings;
+use crowd::Rulings;
 pub use error::StoreError;
 pub use silence::{Expected, SilentName};
 pub use work::PreparedWork;
@@ -168,6 +171,7 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
+    rulings: Rulings,
     /// Number of the newest event of each project: what this process stored at once, of others within a second.
     newest: watch::Sender<HashMap<i64, i64>>,
     stop: CancellationToken,
@@ -215,15 +219,17 @@ impl Store {
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
             counters: Mutex::default(),
+            rulings: Rulings::default(),
             newest: watch::Sender::default(),
             stop: CancellationToken::new(),
         }));
         store.refresh().await?;
+        store.look_for_rulings().await?;
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
-            let (seen, saved, events) =
-                (store.refresh().await, store.save_counters().await, store.look_for_events().await);
-            seen.and(saved).and(events)
+            let (seen, saved) = (store.refresh().await, store.save_counters().await);
+            let (events, ruled) = (store.look_for_events().await, store.look_for_rulings().await);
+            seen.and(saved).and(events).and(ruled)
         }));
         // Apart, since upkeep may have much to do.
         tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
@@ -245,6 +251,10 @@ impl Store {
         self.0.journal.close().await;
         self.0.data.close().await;
         self.0.control.close().await;
+    }
+
+    pub(crate) fn all_rulings(&self) -> &Rulings {
+        &self.0.rulings
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {

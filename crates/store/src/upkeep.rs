@@ -203,6 +203,7 @@ impl Store {
                 "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
                 "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
+                "DELETE FROM rulings WHERE project = $1 AND key IN (SELECT key FROM rulings WHERE project = $1 LIMIT $2)",
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use convizit_keys::{KeyRing, Place};
-use convizit_model::{NoticeKind, Outcome, ProjectWork, StateRow, Timestamp, Work};
+use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Work};
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
-use crate::{Store, frames, notices, samples, seen};
+use crate::{Store, crowd, frames, notices, samples, seen};
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
@@ -23,6 +23,7 @@ struct Prepared {
     rows: Vec<(i64, StateRow, Vec<u8>)>,
     counts: Vec<Count>,
     outcomes: Vec<(i64, Outcome, u64)>,
+    rulings: Vec<(i64, u64, Ruling)>,
     quarantined: Vec<Unprocessed>,
     seen: BTreeMap<i64, Vec<[u8; seen::KEY]>>,
 }
@@ -115,6 +116,7 @@ impl Store {
             .await?;
         let to = u64::try_from(to).unwrap_or(0);
         self.journal().forget_through(to);
+        self.ruled(&prepared.rulings);
         self.stored(to, prepared.progress.iter().map(|project| (project.project, project.after)));
         Ok(())
     }
@@ -233,6 +235,7 @@ fn prepare_project(
         let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
         into.rows.push((project, row, sealed));
     }
+    into.rulings.extend(work.rulings.into_iter().map(|(key, ruling)| (project, key, ruling)));
     into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
     for item in work.quarantined {
         let place = Place { table: "quarantine", project, row: item.subject.as_bytes() };
@@ -273,6 +276,7 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
     }
     write_rows(connection, engine, work).await?;
     add_outcomes(connection, engine, &work.outcomes).await?;
+    crowd::write(connection, engine, &work.rulings, work.to).await?;
     for item in &work.quarantined {
         query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET day = excluded.day, body = excluded.body")
             .bind(item.project)

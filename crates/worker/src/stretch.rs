@@ -102,6 +102,17 @@ pub(crate) async fn process(
     }
     for (number, registry) in &mut back {
         registries.excuse(*number, registry);
+        let crowd = registry.take_crowd_counts();
+        for (what, texts) in [
+            ("waiting", crowd.waiting),
+            ("released", crowd.released),
+            ("dynamic", crowd.dynamic),
+            ("uncounted", crowd.uncounted),
+        ] {
+            if texts > 0 {
+                metrics::counter!("convizit_crowd_texts_total", "what" => what).increment(texts);
+            }
+        }
         let folded = registry.take_folded();
         if folded > 0 {
             metrics::counter!("convizit_endless_labels_total").increment(folded);
@@ -249,6 +260,7 @@ impl Gathered {
             events: self.events,
             rows: registry.take_changes(),
             outcomes,
+            rulings: registry.take_rulings(),
             quarantined: self.quarantined,
         }
     }
@@ -328,6 +340,7 @@ fn unreadable_work(records: Vec<Record>) -> ProjectWork {
         events: Vec::new(),
         rows: Vec::new(),
         outcomes: vec![(Outcome::Refused(Refusal::Internal), items)],
+        rulings: Vec::new(),
         quarantined,
     }
 }

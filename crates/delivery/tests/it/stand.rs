@@ -80,6 +80,7 @@ impl Stand {
             events,
             rows: Vec::new(),
             outcomes: Vec::new(),
+            rulings: Vec::new(),
             quarantined: Vec::new(),
         };
         self.store.commit_work(Work { from, to: from + 1, projects: vec![project] }).await.unwrap();

@@ -1,6 +1,6 @@
 //! Which control is it? Exact keys first, then the evidence, with threshold and margin: a wrong merge is worse than a split.
 
-use convizit_model::{Descriptor, ElementId, GroupId, PageBlock, Timestamp};
+use convizit_model::{Descriptor, ElementId, Fate, GroupId, PageBlock, Timestamp};
 use serde_json::Value;
 
 use crate::naming::features::{Features, is_generated, is_pressed, key_label, path_in_record, short, without_hash};
@@ -163,6 +163,12 @@ pub(crate) fn resolve(
         let into = group.map(|group| registry.canonical_group(group.0)).filter(|into| *into != group_id)?;
         registry.find(&Keys::of(descriptor, pages, &section, Some(GroupId(into)), is_item).exact)
     });
+    // What a crowd has released is the control that waited without it.
+    let found = found.or_else(|| {
+        let waited = (descriptor.fate == Some(Fate::Released)).then(|| without_label(descriptor))?;
+        let (id, _) = registry.find(&Keys::of(&waited, pages, &section, group, is_item).exact)?;
+        Some((id, u8::MAX))
+    });
     if let Some((id, form)) = found {
         let form = match learning {
             Some(now) => {
@@ -191,13 +197,13 @@ pub(crate) fn resolve(
         registry.joined(keys.sibling, &page.path, &section, of_kind, learning?).map(|id| (id, None))
     };
     let known = translated(registry, &keys, &features)
+        .or_else(|| undressed(registry, &keys))
         .map(|id| (id, None))
         .or_else(|| best(registry, &features).map(|(id, odds)| (id, Some(evidence::probability(odds)))))
         .or_else(|| joined(registry));
     let Some(now) = learning else {
         // Not remembered: the same control gets the same id from its own keys.
         let own = known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| id);
-        .or_else(|| undressed(registry, &keys))
         return plain(registry.canonical(own), own);
     };
     match known {
@@ -221,6 +227,11 @@ pub(crate) fn resolve(
             Identity { varies: true, ..plain(shared, shared) }
         }
     }
+}
+
+/// A control as it was before its text was released.
+fn without_label(descriptor: &Descriptor) -> Descriptor {
+    Descriptor { label: String::new(), template: String::new(), name_value: None, ..descriptor.clone() }
 }
 
 /// Characters of a label that a person is shown.
@@ -300,6 +311,12 @@ pub(crate) fn likeness(a: &Features, b: &Features, registry: &Registry) -> Liken
     Likeness { odds: evidence::log_odds(a, b, registry), contradict: contradict(a, b), agree, differ }
 }
 
+/// The only control of its place, where it lost the classes that it had.
+fn undressed(registry: &Registry, keys: &Keys) -> Option<u64> {
+    let only = registry.structures.get(&keys.structure).copied().filter(|_| keys.is_undressed)?;
+    (only != 0).then_some(only)
+}
+
 /// The one element of this structure, where the page speaks another language than when it was first seen.
 fn translated(registry: &Registry, keys: &Keys, features: &Features) -> Option<u64> {
     let id = *registry.structures.get(&keys.structure).filter(|id| **id != 0)?;
@@ -311,12 +328,6 @@ fn best(registry: &mut Registry, features: &Features) -> Option<(u64, f64)> {
     let candidates = registry.candidates(features, COMPARED);
     let mut ranked: Vec<(u64, f64)> = candidates
         .into_iter()
-/// The only control of its place, where it lost the classes that it had.
-fn undressed(registry: &Registry, keys: &Keys) -> Option<u64> {
-    let only = registry.structures.get(&keys.structure).copied().filter(|_| keys.is_undressed)?;
-    (only != 0).then_some(only)
-}
-
         .filter_map(|id| registry.elements.get(&id).map(|element| (id, &element.features)))
         .filter(|(_, known)| !contradict(features, known))
         .map(|(id, known)| (id, evidence::log_odds(features, known, &*registry)))

@@ -71,6 +71,38 @@ static ANNOUNCEMENTS: LazyLock<Announcements> = LazyLock::new(|| {
     }
 });
 
+/// Titles that stand with names and in no list of words before them.
+const TITLES: [&str; 18] = [
+    "phd",
+    "md",
+    "dds",
+    "mba",
+    "bsc",
+    "msc",
+    "ing",
+    "dipl",
+    "univ",
+    "jr",
+    "sig",
+    "dra",
+    "sra",
+    "المهندس",
+    "الآنسة",
+    "الدكتورة",
+    "الأستاذة",
+    "mag",
+];
+
+/// Whether a word in lower case is "mrs" or the like, in any language.
+pub(super) fn is_honorific(word: &str) -> bool {
+    static HONORIFICS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        let known =
+            words().get("honorific").into_iter().flatten().flat_map(|(_, words)| words.iter().map(String::as_str));
+        known.chain(TITLES).collect()
+    });
+    HONORIFICS.contains(word)
+}
+
 /// Characters of scripts that write words without spaces between them.
 pub(super) const fn joins(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'

@@ -8,6 +8,9 @@ use crate::scrub::{RULES, first_rule, template};
 /// Properties that are numbers and codes of goods by definition; the site's structured data says so.
 const GOODS: &[&str] = &["SKU", "GTIN", "Product price", "Currency"];
 
+/// Receipts of an event at most.
+pub(super) const RECEIPTS: usize = 20;
+
 /// Scrubs in place; receipts of the page go to every event of the batch.
 pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
     let mut of_page = Vec::new();
@@ -23,7 +26,7 @@ pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
         scrub_event(event);
         event.withheld.extend(of_page.iter().cloned());
         event.withheld.dedup();
-        event.withheld.truncate(20);
+        event.withheld.truncate(RECEIPTS);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Batches to begin with: one with every field filled, and one of its fields changed.
 
 use convizit_model::{Project, ProjectSettings, Received, Timestamp};
-use convizit_pipeline::{Compiled, Request, Tables, decode, receive};
+use convizit_pipeline::{Compiled, Request, Tables, Witness, decode, receive};
 use serde_json::{Value, json};
 
 /// A batch with harmless text in every field that holds text.
@@ -50,6 +50,7 @@ pub(crate) fn taken(batch: &Value) -> Option<Received> {
         hints: &[],
         received: "2026-11-23T18:00:01.000Z".parse().unwrap(),
         derived_visitor: "derived",
+        witness: Witness::blind(),
     };
     let batch = decode(batch.to_string().as_bytes()).unwrap();
     receive(batch, &Compiled::new(&project).unwrap(), &TABLES, &request).received

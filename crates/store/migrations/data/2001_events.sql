@@ -53,6 +53,17 @@ CREATE TABLE counts (
     PRIMARY KEY (project, name, hour)
 );
 
+-- What was decided of texts that wait for a crowd: hashes only.
+CREATE TABLE rulings (
+    project BIGINT NOT NULL,
+    key BIGINT NOT NULL,
+    ruling BIGINT NOT NULL,
+    -- From which on it holds.
+    journal_offset BIGINT NOT NULL,
+    PRIMARY KEY (project, key)
+);
+CREATE INDEX rulings_by_offset ON rulings (journal_offset);
+
 CREATE TABLE outcomes (
     project BIGINT NOT NULL,
     outcome TEXT NOT NULL,
