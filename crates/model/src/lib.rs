@@ -15,6 +15,7 @@ pub mod selector;
 pub mod settings;
 pub mod time;
 pub mod wire;
+pub mod withheld;
 pub mod work;
 
 pub use crowd::{Crowd, Fate, Ruling, Shown, ShownField};
@@ -30,4 +31,5 @@ pub use received::Received;
 pub use settings::{Project, ProjectSettings, SettingsError};
 pub use time::{Clock, Timestamp};
 pub use wire::{Batch, EventType, WireEvent};
+pub use withheld::Withheld;
 pub use work::{NewEvent, ProjectWork, Quarantined, StateKind, StateRow, Work};

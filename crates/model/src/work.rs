@@ -4,6 +4,7 @@ use crate::crowd::Ruling;
 use crate::id::{EventId, ProjectId};
 use crate::notice::NoticeKind;
 use crate::outcome::Outcome;
+use crate::withheld::Withheld;
 
 /// The result of processing the journal batches `from + 1 ..= to`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +30,8 @@ pub struct ProjectWork {
     pub rows: Vec<StateRow>,
     /// Outcomes of the items processed.
     pub outcomes: Vec<(Outcome, u64)>,
+    /// What was withheld of the events, for the privacy report.
+    pub withheld: Vec<(Withheld, u64)>,
     /// What was decided of texts and places, for the collectors.
     pub rulings: Vec<(u64, Ruling)>,
     /// Items that could not be processed.

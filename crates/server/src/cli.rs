@@ -5,6 +5,7 @@ mod doctor;
 mod faces;
 mod names;
 mod notices;
+mod privacy;
 mod project;
 mod settings;
 
@@ -73,6 +74,9 @@ enum Command {
         after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit"
     )]
     Destination(destination::Destination),
+    /// What was withheld, without any of the texts.
+    #[command(subcommand, after_help = "Example: convizit privacy report shop")]
+    Privacy(privacy::Privacy),
     /// What a person must see.
     #[command(subcommand, after_help = "Example: convizit notices list")]
     Notices(notices::Notices),
@@ -176,6 +180,7 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
             let config = load()?;
             with_store(&config, async |store| command.run(store, &config.delivery()).await).await
         }
+        Command::Privacy(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
         Command::Scrub(scrub) => scrub.run(),

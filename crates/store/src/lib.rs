@@ -32,6 +32,7 @@ mod samples;
 mod seen;
 mod silence;
 mod upkeep;
+mod withheld;
 mod work;
 
 pub use clock::SystemClock;
@@ -39,6 +40,7 @@ pub use crowd::ProjectRulings;
 use crowd::Rulings;
 pub use error::StoreError;
 pub use silence::{Expected, SilentName};
+pub use withheld::WithheldCount;
 pub use work::PreparedWork;
 
 use database::Database;

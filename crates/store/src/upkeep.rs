@@ -9,6 +9,8 @@ use crate::Store;
 use crate::error::{During, StoreError};
 use crate::work::add_outcomes;
 
+/// Weeks that the privacy report reaches back.
+const REPORTED_WEEKS: i64 = 104;
 /// Rows deleted in one step.
 const STEP: i64 = 200;
 /// Passes of merging in one round at most.
@@ -137,6 +139,12 @@ impl Store {
             &[today],
         )
         .await?;
+        self.steps(
+            "DELETE FROM withheld WHERE (project, week, field, rule, side) IN \
+             (SELECT project, week, field, rule, side FROM withheld WHERE week < $1 LIMIT $2)",
+            &[convizit_model::withheld::week_of(today) - REPORTED_WEEKS],
+        )
+        .await?;
         if longest == 0 {
             return Ok(());
         }
@@ -203,6 +211,8 @@ impl Store {
                 "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
                 "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
+                "DELETE FROM withheld WHERE project = $1 AND (week, field, rule, side) IN \
+                 (SELECT week, field, rule, side FROM withheld WHERE project = $1 LIMIT $2)",
                 "DELETE FROM rulings WHERE project = $1 AND key IN (SELECT key FROM rulings WHERE project = $1 LIMIT $2)",
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \

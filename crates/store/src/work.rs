@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use convizit_keys::{KeyRing, Place};
-use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Work};
+use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Withheld, Work};
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
-use crate::{Store, crowd, frames, notices, samples, seen};
+use crate::{Store, crowd, frames, notices, samples, seen, withheld};
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
@@ -24,6 +24,7 @@ struct Prepared {
     counts: Vec<Count>,
     outcomes: Vec<(i64, Outcome, u64)>,
     rulings: Vec<(i64, u64, Ruling)>,
+    withheld: Vec<(i64, Withheld, u64)>,
     quarantined: Vec<Unprocessed>,
     seen: BTreeMap<i64, Vec<[u8; seen::KEY]>>,
 }
@@ -235,6 +236,7 @@ fn prepare_project(
         let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
         into.rows.push((project, row, sealed));
     }
+    into.withheld.extend(work.withheld.into_iter().map(|(what, items)| (project, what, items)));
     into.rulings.extend(work.rulings.into_iter().map(|(key, ruling)| (project, key, ruling)));
     into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
     for item in work.quarantined {
@@ -276,6 +278,7 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
     }
     write_rows(connection, engine, work).await?;
     add_outcomes(connection, engine, &work.outcomes).await?;
+    withheld::add(connection, engine, &work.withheld).await?;
     crowd::write(connection, engine, &work.rulings, work.to).await?;
     for item in &work.quarantined {
         query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET day = excluded.day, body = excluded.body")

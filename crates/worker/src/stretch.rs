@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use convizit_model::outcome::Filter;
 use convizit_model::{
-    EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, StateRow, Timestamp,
+    EventId, NewEvent, NoticeKind, Outcome, ProjectId, ProjectWork, Quarantined, Received, Refusal, StateRow,
+    Timestamp, Withheld,
 };
 use convizit_pipeline::{Registry, Reviewed, Silence};
 use convizit_store::{JournalBatch, Store};
@@ -207,13 +208,14 @@ struct Gathered {
     events: Vec<NewEvent>,
     outcomes: HashMap<Outcome, u64>,
     quarantined: Vec<Quarantined>,
+    withheld: HashMap<Withheld, u64>,
     /// Ids of this stretch and of the store.
     seen: HashSet<EventId>,
 }
 
 impl Gathered {
     fn new(seen: HashSet<EventId>) -> Self {
-        Self { events: Vec::new(), outcomes: HashMap::new(), quarantined: Vec::new(), seen }
+        Self { events: Vec::new(), outcomes: HashMap::new(), quarantined: Vec::new(), withheld: HashMap::new(), seen }
     }
 
     fn count(&mut self, outcome: Outcome, items: u64) {
@@ -233,6 +235,9 @@ impl Gathered {
     fn take(&mut self, received: Timestamp, named: Vec<convizit_pipeline::Named>) {
         let before = self.events.len();
         for named in named {
+            for receipt in &named.event.withheld {
+                *self.withheld.entry(Withheld::of(receipt, received.day())).or_default() += 1;
+            }
             // An event is texts, numbers and maps with text keys: it always serialises.
             if let Ok(json) = serde_json::to_vec(&named.event) {
                 self.events.push(NewEvent {
@@ -254,12 +259,15 @@ impl Gathered {
         for (outcome, items) in &outcomes {
             metrics::counter!("convizit_outcomes_total", "outcome" => outcome.as_str()).increment(*items);
         }
+        let mut withheld: Vec<(Withheld, u64)> = self.withheld.into_iter().collect();
+        withheld.sort_unstable();
         ProjectWork {
             number,
             project,
             events: self.events,
             rows: registry.take_changes(),
             outcomes,
+            withheld,
             rulings: registry.take_rulings(),
             quarantined: self.quarantined,
         }
@@ -340,6 +348,7 @@ fn unreadable_work(records: Vec<Record>) -> ProjectWork {
         events: Vec::new(),
         rows: Vec::new(),
         outcomes: vec![(Outcome::Refused(Refusal::Internal), items)],
+        withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined,
     }

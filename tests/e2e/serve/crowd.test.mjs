@@ -82,6 +82,19 @@ test("names in properties wait too", async () => {
   assert.deepEqual(receipts(event), ["properties.Item name waits server"]);
 });
 
+test("the privacy report says what was withheld, and none of the texts", async () => {
+  const report = JSON.parse(site.ok("privacy", "report", "shop", "--json"));
+  const items = (field, rule) => report.find((line) => line.field === field && line.rule === rule && line.by === "server")?.items;
+  const told = events().flatMap((event) => event.withheld ?? []);
+  for (const [field, rule] of [["element.label", "waits"], ["element.label", "private_place"], ["element.label", "varies"]]) {
+    assert.equal(items(field, rule), told.filter((receipt) => receipt.field === field && receipt.rule === rule).length, `${field} ${rule}`);
+  }
+  assert.equal(items("properties", "waits"), 1);
+  const text = site.ok("privacy", "report", "shop");
+  assert.match(text, /^week of +field +rule +by +texts\n\d{4}-\d\d-\d\d +element\.label +waits +server +\d+$/m);
+  assert.doesNotMatch(text, /Rosa|Maria|Jonas/);
+});
+
 test("it is counted, and holds after a restart", async () => {
   const metrics = await running.metrics();
   const count = (what) => metrics.get(`convizit_crowd_texts_total{what="${what}"}`);

@@ -80,6 +80,7 @@ impl Stand {
             events,
             rows: Vec::new(),
             outcomes: Vec::new(),
+            withheld: Vec::new(),
             rulings: Vec::new(),
             quarantined: Vec::new(),
         };

@@ -64,6 +64,17 @@ CREATE TABLE rulings (
 );
 CREATE INDEX rulings_by_offset ON rulings (journal_offset);
 
+-- The privacy report.
+CREATE TABLE withheld (
+    project BIGINT NOT NULL,
+    week BIGINT NOT NULL,
+    field TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    side TEXT NOT NULL,
+    items BIGINT NOT NULL,
+    PRIMARY KEY (project, week, field, rule, side)
+);
+
 CREATE TABLE outcomes (
     project BIGINT NOT NULL,
     outcome TEXT NOT NULL,

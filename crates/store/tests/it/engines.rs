@@ -170,6 +170,7 @@ pub(crate) fn work(from: u64, project: &Project, events: Vec<NewEvent>) -> Work 
         events,
         rows: Vec::new(),
         outcomes: Vec::new(),
+        withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
     };
