@@ -11,6 +11,7 @@ mod lexicon;
 mod load;
 mod machine;
 mod pipeline;
+mod replay;
 mod scrub;
 mod server;
 mod start;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use convizit_pipeline::{first_rule, looks_like_name};
+use convizit_pipeline::{first_rule, judge, looks_like_name};
 use serde_json::Value;
 
+use crate::replay::{Replay, Visit};
 use crate::table::{Table, count};
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,7 @@ impl Scrub {
         let rows = read(&path)?;
         quality(&rows);
         crowd(&rows);
+        visits(&rows)?;
         self.speed(&rows)
     }
 
@@ -64,12 +66,12 @@ impl Scrub {
         let interface: Vec<&str> =
             rows.iter().filter(|row| row.kind == "neg_ui").map(|row| row.text.as_str()).collect();
         let mix: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-        let mut table = Table::new(&["texts", "the gate", "goal", "12 plain patterns", "ratio"]);
+        let mut table = Table::new(&["texts", "the gate", "goal", "texts not seen before", "12 plain patterns"]);
         for (name, texts, goal) in [("interface texts", &interface, 1_000_000), ("all texts", &mix, 400_000)] {
             let gate = self.rate(texts, |text| first_rule(text).is_some());
+            let fresh = self.rate(texts, |text| judge(text).is_some());
             let set = self.rate(texts, |text| plain.is_match(text));
-            let ratio = format!("{:.1}", gate / set);
-            table.row(vec![name.to_owned(), count(gate), count(f64::from(goal)), count(set), ratio]);
+            table.row(vec![name.to_owned(), count(gate), count(f64::from(goal)), count(fresh), count(set)]);
         }
         table.print("Texts a second on one core");
         Ok(())
@@ -174,6 +176,49 @@ fn crowd(rows: &[Row]) {
         table.row(vec![name.to_owned(), waits.to_string(), part.len().to_string(), goal.to_owned()]);
     }
     table.print("Texts at their first visit");
+}
+
+/// Visits, and what became of their texts: names of many at one control, one person for sixty days, static labels.
+fn visits(rows: &[Row]) -> Result<()> {
+    let of = |kind: &'static str| rows.iter().filter(move |row| row.kind == kind).map(|row| row.text.as_str());
+    let names: Vec<&str> = of("pos_person_bare").collect();
+    let mut table = Table::new(&["visits", "texts shown", "of", "goal"]);
+    let mut row = |name: &str, shown: usize, all: usize, goal: &str| {
+        table.row(vec![name.to_owned(), shown.to_string(), all.to_string(), goal.to_owned()]);
+    };
+    // The first names are shown by up to a dozen visitors each, in an order that only looks random.
+    let mut order: Vec<&str> = names.iter().enumerate().flat_map(|(at, name)| vec![*name; 1 + 60 / (5 + at)]).collect();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for at in (1..order.len()).rev() {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        order.swap(at, usize::try_from(random >> 33)? % (at + 1));
+    }
+    let mut replay = Replay::new()?;
+    let mut shown = 0;
+    for (at, text) in order.iter().enumerate() {
+        let visit = Visit { text, at: 0, visitor: at, network: u32::try_from(at)?, day: 0 };
+        shown += usize::from(!replay.visit(&visit)?.is_empty());
+    }
+    row("bare names at one control, up to 13 visitors each", shown, order.len(), "0");
+    let mut replay = Replay::new()?;
+    let mut shown = 0;
+    for day in 0..60_u32 {
+        for (at, text) in names.iter().take(5).enumerate() {
+            let visitor = usize::try_from(day)?;
+            let visit = Visit { text, at, visitor, network: 1, day: day.into() };
+            shown += usize::from(!replay.visit(&visit)?.is_empty());
+        }
+    }
+    row("one person, 60 days, cookies cleared daily", shown, 300, "0");
+    let mut replay = Replay::new()?;
+    let (mut shown, mut all) = (0, 0);
+    for (at, text) in of("neg_ui").enumerate() {
+        all += 1;
+        shown += usize::from(!replay.visit(&Visit { text, at, visitor: at, network: 1, day: 0 })?.is_empty());
+    }
+    row("static labels at their first visit", shown, all, "≥ 95 %");
+    table.print("Visits");
+    Ok(())
 }
 
 /// Wilson's interval of a share.

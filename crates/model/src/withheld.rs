@@ -59,12 +59,12 @@ impl Withheld {
     /// What a receipt counts as on a day (days since 1970).
     #[must_use]
     pub fn of(receipt: &Receipt, day: i64) -> Self {
-        let field = |known: &&str| {
+        let field = |known: &&'static str| {
             receipt.field.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         Self {
             week: week_of(day),
-            field: FIELDS.iter().copied().find(|known| field(&known)).unwrap_or("other"),
+            field: FIELDS.iter().copied().find(field).unwrap_or("other"),
             rule: RULES.iter().copied().find(|known| *known == receipt.rule).unwrap_or("other"),
             in_browser: receipt.by == "browser",
         }

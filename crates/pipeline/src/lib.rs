@@ -22,4 +22,4 @@ pub use registry::{
     Catalogue, CrowdCounts, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence,
     SiteChange, SiteChangeKind,
 };
-pub use scrub::{RULES, Witness, first_rule, looks_like_name, scrub_text};
+pub use scrub::{RULES, Witness, first_rule, judge, looks_like_name, scrub_text};

@@ -4,6 +4,7 @@
 
 mod announced;
 mod batch;
+mod clean;
 mod crowd;
 mod normal;
 mod person;
@@ -30,5 +31,11 @@ pub fn scrub_text(text: &str) -> Vec<&'static str> {
 /// The first rule that withholds this text; none when it may pass.
 #[must_use]
 pub fn first_rule(text: &str) -> Option<&'static str> {
+    clean::remembered(text, rules::first)
+}
+
+/// As `first_rule`, whether the text was seen before or not: for measurements.
+#[must_use]
+pub fn judge(text: &str) -> Option<&'static str> {
     rules::first(text)
 }

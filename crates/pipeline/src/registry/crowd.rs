@@ -164,6 +164,29 @@ impl Registry {
         self.change(StateKind::Waiting, key);
     }
 
+    /// Says that a name was made without the text of its control, which waits for a crowd.
+    pub(crate) fn await_text(&mut self, id: u64) {
+        if let Some(name) = self.names.get_mut(&id).filter(|name| !name.waits && !name.published) {
+            name.waits = true;
+            self.change(StateKind::Name, id);
+        }
+    }
+
+    /// Whether a name waits for the text of its control.
+    pub(crate) fn awaits_text(&self, id: u64) -> bool {
+        self.names.get(&id).is_some_and(|name| name.waits && !name.published)
+    }
+
+    /// Gives a name that waited the text that was made of what its control says.
+    pub(crate) fn give_text(&mut self, id: u64, text: &str) {
+        if let Some(mut name) = self.names.remove(&id) {
+            text.clone_into(&mut name.text);
+            name.waits = false;
+            self.put_name(id, name);
+            self.change(StateKind::Name, id);
+        }
+    }
+
     /// What was decided since the last call, for the collectors.
     pub fn take_rulings(&mut self) -> Vec<(u64, Ruling)> {
         std::mem::take(&mut self.rulings)
