@@ -86,7 +86,7 @@ pub(crate) fn hold_texts(batch: &mut Batch, witness: &Witness<'_>) -> Vec<Shown>
     let path = hash(&["page", &batch.page.path, &batch.page.language]);
     let mut of_page = Vec::new();
     let Some(first) = batch.events.first().map(|event| event.id) else { return shown };
-    let mut hold = Hold { witness, event: first, shown: &mut shown, receipts: &mut of_page };
+    let mut hold = Hold { witness, event: first, shown: &mut shown, receipts: &mut of_page, label: String::new() };
     let mut at_page = |field: &str, text: &mut String| {
         let place = hash(&["page text", field, &path.to_string()]);
         hold.text(field, ShownField::Page, Where { element: place, place, private: false }, text);
@@ -103,7 +103,13 @@ pub(crate) fn hold_texts(batch: &mut Batch, witness: &Witness<'_>) -> Vec<Shown>
     }
     batch.page.breadcrumb.retain(|name| !name.is_empty());
     for wire in &mut batch.events {
-        let mut hold = Hold { witness, event: wire.id, shown: &mut shown, receipts: &mut wire.withheld };
+        let mut hold = Hold {
+            witness,
+            event: wire.id,
+            shown: &mut shown,
+            receipts: &mut wire.withheld,
+            label: String::new(),
+        };
         if let Some(descriptor) = &mut wire.descriptor {
             hold.descriptor(descriptor, path, wire.properties.get_mut("Option"));
             wire.properties.retain(|_, value| value.as_str() != Some(""));
@@ -128,6 +134,8 @@ struct Hold<'a> {
     event: EventId,
     shown: &'a mut Vec<Shown>,
     receipts: &'a mut Vec<Receipt>,
+    /// The label that was held back, in lower case: what repeats it is held back with it.
+    label: String,
 }
 
 impl Hold<'_> {
@@ -158,7 +166,9 @@ impl Hold<'_> {
         // They only help to recognise a control.
         descriptor.attributes.retain(|key, value| {
             matches!(key.as_str(), "class" | "type" | "icon" | "itemprop")
-                || !value.as_str().is_some_and(|text| text.contains(['-', '_', '.', ' ', '/']) && looks_like_name(text))
+                || !value.as_str().is_some_and(|text| {
+                    self.repeats_label(text) || (text.contains(['-', '_', '.', ' ', '/']) && looks_like_name(text))
+                })
         });
     }
 
@@ -183,6 +193,7 @@ impl Hold<'_> {
         let fate = self.fate("element.label", ShownField::Label, at, &said, name, name || varies);
         descriptor.fate = Some(fate);
         if matches!(fate, Fate::Waits | Fate::Private) {
+            self.label = said.to_lowercase();
             descriptor.label.clear();
             descriptor.template.clear();
             descriptor.name_value = None;
@@ -191,12 +202,25 @@ impl Hold<'_> {
 
     /// Any other text: only what looks like a name waits.
     fn text(&mut self, field: &str, kind: ShownField, at: Where, text: &mut String) {
+        if self.repeats_label(text) {
+            text.clear();
+            let rule = "waits".to_owned();
+            self.receipts.push(Receipt { field: field.to_owned(), rule, by: "server".to_owned(), rules: RULES });
+            return;
+        }
         if text.is_empty() || !looks_like_name(text) {
             return;
         }
         if matches!(self.fate(field, kind, at, text, true, true), Fate::Waits | Fate::Private) {
             text.clear();
         }
+    }
+
+    /// Whether a text says what the label said that was held back.
+    fn repeats_label(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        let (label, text) = (self.label.trim(), text.trim());
+        label.chars().count() > 2 && text.chars().count() > 2 && (text.contains(label) || label.contains(text))
     }
 
     fn fate(&mut self, field: &str, kind: ShownField, at: Where, said: &str, name: bool, held: bool) -> Fate {
