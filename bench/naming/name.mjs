@@ -18,6 +18,8 @@ export async function name(binary, queries, { known, rank = false } = {}) {
     if (rank) args.push("--rank");
     const answers = await new Promise((done, failed) => {
       const child = execFile(binary, args, { maxBuffer: 1 << 30 }, (error, out, said) => (error ? failed(new Error(`convizit name: ${said || error.message}`)) : done(out)));
+      // Where it ends early, its own message says why.
+      child.stdin.on("error", () => {});
       child.stdin.end(lines(queries));
     });
     return answers.split("\n").filter(Boolean).map((line) => JSON.parse(line));

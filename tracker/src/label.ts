@@ -91,12 +91,11 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   if (labels) add(fold([...labels].filter(mayRead).map((label) => textOf(label)).join(" ")), "label");
   if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[type] || "", "value");
   add(said(el, "alt"), "alt");
-  const content = !field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag);
-  if (content) add(textOf(el), "content");
+  if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
   add(said(el, "title"), "title");
   // In a filled field it may say what was typed.
   if (el.matches(":placeholder-shown")) add(said(el, "placeholder"), "placeholder");
-  const [text, source] = found.find(([label]) => label) || fallback(el, content ? textOf(el, 40) : "");
+  const [text, source] = found.find(([label]) => label) || fallback(el);
   return [text.slice(0, LABEL), source];
 };
 
@@ -105,10 +104,9 @@ const ICON = /\b(fa\w?|icons?|svg|glyphicon|material)\b/g;
 /** The name of an icon in a sprite. */
 export const iconOf = (use: Element) => (attr(use, "href") || attr(use, "xlink:href")).replace(/^.*#/, "");
 
-const fallback = (el: Element, text: string): [string, string] => {
+const fallback = (el: Element): [string, string] => {
   const image = el.querySelector("img,use") || el.querySelector("svg,i") || el;
   const candidates = [
-    text,
     said(image, "alt"),
     slug(attr(image, "src")),
     slug(image === el ? "" : iconOf(image).replace(ICON, "")),

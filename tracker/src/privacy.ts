@@ -53,7 +53,7 @@ export const mayRead = (el: Element): boolean => mayCapture(el) && !isField(el);
 
 /** Whether the walker of texts passes by. */
 export const skips = (el: Element): boolean =>
-  el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],[style*='display:none'],[style*='display: none'],${excluded()}`);
+  el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],[style*='display:none'],[style*='display: none'],[style*='y: hidden'],${excluded()}`);
 
 /** Whether the form around a control asks for an address, a name, a birth date or a payment: choices in it are personal. */
 export const inPrivateForm = (el: Element): boolean => {

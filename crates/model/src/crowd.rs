@@ -90,6 +90,9 @@ pub struct Crowd {
     pub most: u32,
     /// The network that the batch came from, hashed under a key of its day.
     pub network: u32,
+    /// The user whom the site identified, as a keyed hash: also where the id itself was withheld.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u64>,
     /// Texts of the batch.
     pub shown: Vec<Shown>,
 }

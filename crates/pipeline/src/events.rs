@@ -26,7 +26,7 @@ pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named
     let day = received.received.day();
     // A repeat was counted when it came first.
     received.crowd.shown.retain(|shown| events.iter().any(|event| event.id == shown.event));
-    registry.see(&received.crowd, &received.visitor, received.batch.user.as_deref(), day);
+    registry.see(&received.crowd, &received.visitor, day);
     let page = page_of(&received.batch.page);
     let block = registry.page(&received.batch.page, true);
     let pages = Pages { own: &received.batch.page, template: &block };

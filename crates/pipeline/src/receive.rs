@@ -8,7 +8,7 @@ use convizit_model::settings::Identity;
 use convizit_model::{Batch, Crowd, EventType, Outcome, Project, ProjectId, Received, Timestamp, WireEvent};
 
 use crate::enrich::Tables;
-use crate::scrub::{Witness, hold_texts, scrub_batch};
+use crate::scrub::{Places, Witness, hold_texts, scrub_batch};
 
 /// A project's settings, ready for use.
 pub struct Compiled {
@@ -118,8 +118,12 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     if batch.events.is_empty() {
         return Taken { received: None, outcomes };
     }
+    // Both before the rules take away what tells them.
+    let places = Places::of(&batch);
+    let user = batch.user.as_deref().map(|user| (request.witness.hash)(user));
     scrub_batch(&mut batch, &project.keep_query);
-    let shown = hold_texts(&mut batch, &request.witness);
+    let anonymous = batch.visitor.is_none() || !project.keeps_visitors;
+    let shown = hold_texts(&mut batch, &places, anonymous, &request.witness);
     let clock = request.received.since(batch.sent);
     let visitor = batch.visitor.take().filter(|_| project.keeps_visitors);
     if visitor.is_none() {
@@ -133,7 +137,7 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         visitor: visitor.unwrap_or_else(|| request.derived_visitor.to_owned()),
         device: client.device.clone(),
         location: tables.locate(request.address),
-        crowd: Crowd { most: request.witness.most, network: request.witness.network, shown },
+        crowd: Crowd { most: request.witness.most, network: request.witness.network, user, shown },
         batch,
     };
     Taken { received: Some(received), outcomes }

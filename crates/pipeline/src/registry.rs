@@ -136,6 +136,9 @@ pub(crate) struct Name {
     /// Made while its text waited: it is made anew when the text comes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     waits: bool,
+    /// What it was called while it waited.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    former: String,
     first: i64,
     events: u32,
     /// Hashes of the first distinct visitors; dropped when the name is published.
@@ -225,6 +228,7 @@ impl Registry {
                     // A session goes on for 30 minutes after its last event, and a late batch may come days after: the
                     // tracker keeps what it could not send.
                     .map(|session| Timestamp::from_millis(session.last.unwrap_or(session.start)).day() + 8),
+                StateKind::Place => self.places.get(&key).map(|place| place.day + crowd::KEPT_DAYS + 1),
                 // The visitors of one day count.
                 StateKind::Waiting => self.waiting.get(&key).map(|waiting| waiting.day + 2),
                 _ => None,
@@ -307,8 +311,10 @@ impl Registry {
 
     fn put_name(&mut self, id: u64, name: Name) {
         self.made = self.made.max(name.made + 1);
-        let first = self.owners.entry(name.text.to_lowercase()).or_insert((name.made, name.owner));
-        *first = (*first).min((name.made, name.owner));
+        for text in [&name.text, &name.former].into_iter().filter(|text| !text.is_empty()) {
+            let first = self.owners.entry(text.to_lowercase()).or_insert((name.made, name.owner));
+            *first = (*first).min((name.made, name.owner));
+        }
         self.names.insert(id, name);
     }
 
@@ -421,6 +427,7 @@ impl Registry {
             owner,
             published: false,
             waits: false,
+            former: String::new(),
             first: now.as_millis(),
             events: 0,
             visitors: Vec::new(),

@@ -15,7 +15,7 @@ mod web_address;
 
 pub(crate) use batch::scrub_batch;
 pub use crowd::Witness;
-pub(crate) use crowd::{hold_texts, text_key};
+pub(crate) use crowd::{Places, hold_texts, text_key};
 pub use person::looks_like_name;
 pub(crate) use web_address::{host_of, path_template, query_of, template};
 

@@ -10,6 +10,9 @@ use crate::Store;
 use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
 
+/// Rulings of a project in memory: beyond it further texts go on waiting.
+const RULINGS: usize = 200_000;
+
 /// Rulings of a project by key; shared, since a collector asks for each text.
 type OfProject = Arc<RwLock<HashMap<u64, Ruling>>>;
 
@@ -39,6 +42,12 @@ impl Rulings {
                 projects.entry(project).or_default().clone()
             };
             let mut of_project = of_project.write().unwrap_or_else(PoisonError::into_inner);
+            // What was looked for may be older than what this process has just stored.
+            if of_project.get(&key) == Some(&Ruling::Dynamic)
+                || (of_project.len() >= RULINGS && ruling == Ruling::Released)
+            {
+                continue;
+            }
             match ruling {
                 Ruling::Calm => drop(of_project.remove(&key)),
                 ruling => drop(of_project.insert(key, ruling)),

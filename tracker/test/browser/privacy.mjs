@@ -23,6 +23,19 @@ behaviour("nothing inside an ignored part is captured, across shadow roots too",
   then: nowhere(/Secret|Call us/),
 });
 
+behaviour("what mirrors a field to give it its size is read in no way", {
+  page: "plain.html",
+  do: async ({ page }) => {
+    await page.evaluate(() => {
+      document.body.insertAdjacentHTML("beforeend", `<ul>${[1, 2, 3].map((at) => `<li><h3>Row ${"ABC"[at - 1]}</h3><div class="box" id="box${at}" tabindex="0"><div style="visibility: hidden; position: absolute">canary typed</div><input size="3"></div></li>`).join("")}</ul>`);
+      document.querySelector("#box2").style.padding = "20px";
+    });
+    await page.click("#box2", { position: { x: 4, y: 4 } });
+  },
+  expect: [{ type: "click", label: (label) => !/canary/i.test(label) }],
+  then: nowhere(/canary/i),
+});
+
 behaviour("neighbours that are ignored are not read", {
   page: "ignored.html",
   do: async ({ page }) => {

@@ -166,8 +166,9 @@ pub(crate) fn resolve(
     // What a crowd has released is the control that waited without it.
     let found = found.or_else(|| {
         let waited = (descriptor.fate == Some(Fate::Released)).then(|| without_label(descriptor))?;
-        let (id, _) = registry.find(&Keys::of(&waited, pages, &section, group, is_item).exact)?;
-        Some((id, u8::MAX))
+        let (id, _) = registry.find(&Keys::of(&waited, pages, &section, group, false).exact)?;
+        // One that has words already is another control of the same form.
+        registry.elements.get(&id)?.forms.iter().all(|form| form.label.is_empty()).then_some((id, u8::MAX))
     });
     if let Some((id, form)) = found {
         let form = match learning {

@@ -13,6 +13,8 @@ use crate::scrub::text_key;
 /// Places and waiting texts of a project at most: beyond it a text goes on waiting and is not counted.
 const PLACES: usize = 50_000;
 const WAITING: usize = 50_000;
+/// Days that a place is remembered after its last change.
+pub(super) const KEPT_DAYS: i64 = 30;
 /// Visitors whose first text at a place is looked at together.
 const WINDOW: usize = 32;
 /// Different texts of a window from which on a place may vary, and of which it has none any more.
@@ -25,6 +27,8 @@ const NAMES: usize = 3;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Place {
+    /// When it last changed, in days since 1970.
+    pub(super) day: i64,
     visitors: Vec<u32>,
     texts: Vec<u64>,
     /// Those of the texts that look like names.
@@ -44,6 +48,8 @@ pub(crate) struct Waiting {
     networks: Vec<u32>,
     users: Vec<u32>,
     released: bool,
+    /// It stood where another name was shown: not today.
+    refused: bool,
 }
 
 /// What the crowd rule has done since the last look.
@@ -65,18 +71,22 @@ fn short(purpose: &str, text: &str) -> u32 {
 
 impl Registry {
     /// Counts the texts of a batch; what it decides is in `take_rulings`.
-    pub(crate) fn see(&mut self, crowd: &Crowd, visitor: &str, user: Option<&str>, day: i64) {
+    pub(crate) fn see(&mut self, crowd: &Crowd, visitor: &str, day: i64) {
         let visitor = short("crowd visitor", visitor);
-        let user = user.map(|user| short("crowd user", user));
+        let user = crowd.user.map(|user| u32::try_from(user >> 32).unwrap_or_default());
         for shown in &crowd.shown {
-            self.see_at_place(shown, visitor);
+            self.see_at_place(shown, visitor, day);
             if shown.fate == Fate::Waits {
                 self.see_waiting(shown, crowd, (visitor, user), day);
             }
         }
     }
 
-    fn see_at_place(&mut self, shown: &Shown, visitor: u32) {
+    fn see_at_place(&mut self, shown: &Shown, visitor: u32, day: i64) {
+        if self.places.len() >= PLACES && !self.places.contains_key(&shown.place) {
+            // Those of today stay; of the others the collectors know what was ruled.
+            self.places.retain(|_, place| place.day >= day);
+        }
         let room = self.places.len() < PLACES;
         let place = match self.places.get_mut(&shown.place) {
             Some(place) => place,
@@ -86,9 +96,13 @@ impl Registry {
                 return;
             }
         };
+        if place.day + KEPT_DAYS < day {
+            *place = Place { dynamic: place.dynamic, ..Place::default() };
+        }
         if place.dynamic || (place.calm && place.texts.contains(&shown.text)) || place.visitors.contains(&visitor) {
             return;
         }
+        place.day = day;
         place.calm = false;
         place.visitors.push(visitor);
         for (texts, most, counts) in [(&mut place.texts, DYNAMIC, true), (&mut place.names, NAMES, shown.name)] {
@@ -99,8 +113,10 @@ impl Registry {
         let (visitors, texts) = (place.visitors.len(), place.texts.len());
         let much = texts * 4 > visitors;
         let mut ruling = None;
-        if place.names.len() >= NAMES || (texts >= DYNAMIC && texts * 2 >= visitors) {
-            *place = Place { dynamic: true, ..Place::default() };
+        // In a list the texts of a position change with its order: they wait, each for its crowd.
+        let in_list = shown.place != shown.element;
+        if place.names.len() >= NAMES || (!in_list && texts >= DYNAMIC && texts * 2 >= visitors) {
+            *place = Place { day, dynamic: true, ..Place::default() };
             ruling = Some(Ruling::Dynamic);
         } else if texts >= VARIES && much && !place.varies {
             place.varies = true;
@@ -143,6 +159,7 @@ impl Registry {
         if waiting.day != day {
             *waiting = Waiting { day, ..Waiting::default() };
         }
+        waiting.refused |= shown.name && !alone;
         if waiting.visitors.contains(&visitor)
             || waiting.networks.contains(&crowd.network)
             || user.is_some_and(|user| waiting.users.contains(&user))
@@ -156,7 +173,7 @@ impl Registry {
             waiting.networks.push(crowd.network);
             waiting.users.extend(user);
         }
-        if waiting.visitors.len() >= most && (alone || !shown.name) {
+        if waiting.visitors.len() >= most && !waiting.refused {
             *waiting = Waiting { day, released: true, ..Waiting::default() };
             self.rulings.push((key, Ruling::Released));
             self.crowd.released += 1;
@@ -180,7 +197,12 @@ impl Registry {
     /// Gives a name that waited the text that was made of what its control says.
     pub(crate) fn give_text(&mut self, id: u64, text: &str) {
         if let Some(mut name) = self.names.remove(&id) {
-            text.clone_into(&mut name.text);
+            let learned = self.learned_text(name.owner, text);
+            if learned.is_some() {
+                self.overlay.names.insert(id, text.to_owned());
+            }
+            // It stays this identity's: nothing else is called so later.
+            name.former = std::mem::replace(&mut name.text, learned.unwrap_or_else(|| text.to_owned()));
             name.waits = false;
             self.put_name(id, name);
             self.change(StateKind::Name, id);
@@ -209,10 +231,10 @@ mod tests {
         for (day, visitor, network, user, text) in visits {
             let id = "0193a1f0-0000-7000-8000-000000000001".parse().unwrap();
             let shown =
-                Shown { event: id, field: ShownField::Label, element: 1, place: 2, text, name, fate: Fate::Waits };
-            let crowd = Crowd { most: 5, network, shown: vec![shown] };
-            let user = user.map(|user| user.to_string());
-            registry.see(&crowd, &visitor.to_string(), user.as_deref(), day);
+                Shown { event: id, field: ShownField::Label, element: 1, place: 1, text, name, fate: Fate::Waits };
+            let user = user.map(|user| u64::from(user) << 32);
+            let crowd = Crowd { most: 5, network, user, shown: vec![shown] };
+            registry.see(&crowd, &visitor.to_string(), day);
         }
         registry.take_rulings().into_iter().map(|(_, ruling)| ruling).collect()
     }

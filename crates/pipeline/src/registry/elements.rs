@@ -182,7 +182,11 @@ impl Registry {
         let (Some(first), Some(now)) = (element.forms.first(), element.forms.get(usize::from(form))) else {
             return false;
         };
-        form > 0 && first.label != now.label && first.language == now.language && now.day - first.day <= 1
+        form > 0
+            && !first.label.is_empty()
+            && first.label != now.label
+            && first.language == now.language
+            && now.day - first.day <= 1
     }
 
     /// Counts which class words of an element are still there on another day: a build's hashes go with it.

@@ -43,6 +43,11 @@ fn known(word: &str) -> Known {
     }
 }
 
+/// Whether a word is among the most frequent of a language, and nobody's name.
+pub(super) fn is_ordinary(word: &str) -> bool {
+    known(&word.to_lowercase()) == Known::Ordinary
+}
+
 /// A word of a text, in lower case, and whether it was written with a capital; `None` where its script has none.
 struct Word {
     folded: String,

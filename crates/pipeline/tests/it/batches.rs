@@ -35,6 +35,11 @@ pub(crate) fn full() -> Value {
 
 /// What the collector makes of a batch; `None` when nothing is left of it.
 pub(crate) fn taken(batch: &Value) -> Option<Received> {
+    taken_by(batch, Witness::blind())
+}
+
+/// As `taken`, by a collector that knows of a crowd.
+pub(crate) fn taken_by(batch: &Value, witness: Witness<'_>) -> Option<Received> {
     static TABLES: std::sync::LazyLock<Tables> = std::sync::LazyLock::new(|| Tables::vendored().unwrap());
     let project = Project {
         id: "shop".parse().unwrap(),
@@ -50,7 +55,7 @@ pub(crate) fn taken(batch: &Value) -> Option<Received> {
         hints: &[],
         received: "2026-11-23T18:00:01.000Z".parse().unwrap(),
         derived_visitor: "derived",
-        witness: Witness::blind(),
+        witness,
     };
     let batch = decode(batch.to_string().as_bytes()).unwrap();
     receive(batch, &Compiled::new(&project).unwrap(), &TABLES, &request).received
