@@ -75,7 +75,7 @@ export const pathFrom = (el: Element): string => {
 /** The first match inside; where thousands of elements are, one near the beginning: a search without a match would go through all of them. */
 export const firstIn = (el: Element, selector: string): Element | null | undefined => {
   const all = el.getElementsByTagName("*");
-  return all[3000] ? [...Array(300)].map((_, at) => all[at]!).find((inner) => inner.matches(selector)) : el.querySelector(selector);
+  return all[3000] ? [...Array(99)].map((_, at) => all[at]!).find((inner) => inner.matches(selector)) : el.querySelector(selector);
 };
 
 export const HEADING = "h1,h2,h3,h4,h5,h6,[role=heading]";

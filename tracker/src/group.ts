@@ -63,10 +63,11 @@ const childrenOf = (parent: ParentNode) => {
 const kin = (el: Element, among: Element[]) => {
   const shape = shapeOf(el);
   const out: Element[] = [];
+  const tag = el.localName;
   let seen = 0;
   for (const other of among) {
-    // Of a very long list the rest is taken for what its beginning is.
-    if (other.localName === el.localName && (other === el || ++seen > SIBLINGS || alike(shape, shapeOf(other)))) out.push(other);
+    // Of a very long list the rest is taken for what its beginning is, without a look at each.
+    if (other === el || seen > SIBLINGS || (other.localName === tag && (++seen, alike(shape, shapeOf(other))))) out.push(other);
   }
   return out;
 };

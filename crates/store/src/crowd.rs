@@ -1,6 +1,6 @@
 //! What was decided of texts that wait for a crowd: written by the worker with its events, read by the collectors from memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use convizit_model::{Ruling, Timestamp};
@@ -98,6 +98,13 @@ impl Store {
             .await
             .during("look for rulings")?;
         let newest = rows.last().map_or(known, |row| row.get(3));
+        // Of projects that are gone nothing is kept.
+        let alive: HashSet<i64> = self.keys_in_memory().values().map(|project| project.number).collect();
+        self.all_rulings()
+            .projects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|number, _| alive.contains(number));
         self.all_rulings().take(rows.iter().filter_map(|row| {
             let key: i64 = row.get(1);
             Some((row.get(0), key.cast_unsigned(), Ruling::from_number(row.get(2))?))
