@@ -229,8 +229,11 @@ impl Hold<'_> {
         let said = template_of(&descriptor.label).0;
         let name = looks_like_name(&descriptor.label);
         let varies = (self.witness.ruling)(at.place) == Some(Ruling::Varies);
-        let its = letters(&descriptor.label);
-        let repeats = self.held.iter().any(|held| held.is_in(&its));
+        // Letters are compared only where something was held back: on most events nothing is.
+        let repeats = !self.held.is_empty() && {
+            let its = letters(&descriptor.label);
+            self.held.iter().any(|held| held.is_in(&its))
+        };
         let fate = self.fate("element.label", ShownField::Label, at, &said, name, name || varies || repeats);
         descriptor.fate = Some(fate);
         if matches!(fate, Fate::Waits | Fate::Private) {
@@ -245,8 +248,10 @@ impl Hold<'_> {
     fn repeats(&mut self, descriptor: &mut Descriptor, option: Option<&mut Value>) {
         let held = std::mem::take(&mut self.held);
         let says_again = |text: &str| {
-            let letters = letters(text);
-            held.iter().any(|said| said.is_in(&letters))
+            !held.is_empty() && {
+                let letters = letters(text);
+                held.iter().any(|said| said.is_in(&letters))
+            }
         };
         let mut clear = |field: &str, text: &mut String| {
             if !text.is_empty() && says_again(text) {
@@ -288,8 +293,11 @@ impl Hold<'_> {
         let mut look = |field: &str, text: &mut String| {
             let place = place(field);
             self.text(field, ShownField::Page, Where { element: place, place, private }, text);
+            if of_events.is_empty() || text.is_empty() {
+                return;
+            }
             let its = letters(text);
-            if !text.is_empty() && of_events.iter().any(|said| said.is_whole_in(&its)) {
+            if of_events.iter().any(|said| said.is_whole_in(&its)) {
                 text.clear();
                 self.receipts.push(receipt(field, "waits"));
             }
@@ -305,6 +313,9 @@ impl Hold<'_> {
             look("page.breadcrumb", name);
         }
         page.breadcrumb.retain(|name| !name.is_empty());
+        if self.held.is_empty() && of_events.is_empty() {
+            return;
+        }
         for address in [&mut page.url, &mut page.path, &mut page.canonical, &mut page.referrer] {
             let (before, query) =
                 address.split_once('?').map_or((address.as_str(), None), |(path, query)| (path, Some(query)));
