@@ -1,8 +1,5 @@
 // Groups: position, length, the record's own texts, what is chosen around the control.
-import { assert, behaviour as within } from "./stage.mjs";
-
-// Time stands still, so that a busy machine does not cut a description short.
-const behaviour = (what, how) => within(what, { ...how, clock: "paused" });
+import { assert, behaviour } from "./stage.mjs";
 
 behaviour("a button in a card knows its card, its place and what is chosen", {
   page: "cards.html",

@@ -171,6 +171,7 @@ for (const [of, what, label] of [
 ]) {
   behaviour(`${what}: described within ${MOST} ms, and the click is captured`, {
     page: `limits.html?of=${of}`,
+    ticking: true,
     do: async (visit) => {
       const took = await timed(visit);
       console.log(`${what}: ${took.toFixed(1)} ms at a quarter of the speed`);

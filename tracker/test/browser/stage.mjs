@@ -322,13 +322,14 @@ const QUIET = ["page_view", "page_leave", "web_vital"];
  * - `page`: the file in test/pages; false when the action opens it
  * - `settings`, `context` (Playwright's), `host`, `answers`, `more`: the stage
  * - `clock`: true where the test may let time pass, "paused" where nothing else may
+ * - `ticking`: `performance.now` moves; elsewhere it stands still, so that a busy machine does not cut a description short
  * - `before(visit)`: before the page is opened; `do(visit)`: the action
  * - `expect`: the events to come, in order, each by what matters of it; or a function of them
  * - `ignore`: types that do not matter here (`page_view`, `page_leave` and `web_vital` unless it says otherwise)
  * - `friction`: dead clicks matter; `refused`: the collector's bounds do not
  * - `silent`: nothing at all may be sent
  */
-export function behaviour(what, { page = "plain.html", settings, context = {}, host, answers, more, clock = false, errors = [], warnings = [], before: prepare, do: act = () => {}, expect = [], ignore = QUIET, friction = false, refused = false, silent = false, settle = true, then }) {
+export function behaviour(what, { page = "plain.html", settings, context = {}, host, answers, more, clock = false, ticking = false, errors = [], warnings = [], before: prepare, do: act = () => {}, expect = [], ignore = QUIET, friction = false, refused = false, silent = false, settle = true, then }) {
   test(what, { timeout: 90_000 }, async () => {
     const project = new Project(`s${++made}x`, settings);
     projects.set(project.key, project);
@@ -337,6 +338,7 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     const opened = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
     opened.setDefaultTimeout(15_000);
     await opened.addInitScript(() => document.addEventListener("load", (event) => { if (/\/more\.js$/.test(event.target.src)) window.moreLoaded = true; }, true));
+    if (!ticking) await opened.addInitScript(() => { performance.now = () => 0; });
     const visit = new Visit(project, opened, { host });
     try {
       if (clock) await opened.clock.install();
