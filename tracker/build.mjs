@@ -4,14 +4,17 @@ import { minify } from "terser";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { gzipSync } from "node:zlib";
+import { core, languages, later } from "./rules.mjs";
 
 const here = import.meta.dirname;
 const check = process.argv.includes("--check");
 // Bytes after gzip -9 (the snippet: as it is): every byte is paid for by visitors.
-const limits = { "convizit.js": 10_240, "more.js": 5_120 };
+const limits = { "convizit.js": 10_240, "more.js": 5_120, "more/rules.js": 2_252 };
 const parts = ["page", "vitals", "friction", "consent"];
+/** The words of any one language, as they come with the second script. */
+const WORDS = 1_024;
 
-const bridge = { _bridge: "_", _emit: "A", _consent: "B", _page: "C", _onPage: "D", _on: "E", _fold: "F", _gate: "G", _mayRead: "H", _skips: "I", _price: "J", _cleanUrl: "K" };
+const bridge = { _bridge: "_", _emit: "A", _consent: "B", _page: "C", _onPage: "D", _on: "E", _fold: "F", _gate: "G", _mayRead: "H", _skips: "I", _price: "J", _cleanUrl: "K", _learn: "L" };
 
 async function bundle(entry) {
   const { outputFiles } = await build({
@@ -37,14 +40,19 @@ async function bundle(entry) {
   return code + "\n";
 }
 
-const outputs = new Map();
+const outputs = new Map([
+  ["../src/rules.ts", core()],
+  ["../src/later.ts", later()],
+]);
+for (const [name, text] of outputs) if (!check) writeFileSync(path.join(here, "dist", name), text);
 outputs.set("convizit.js", await bundle("src/index.ts"));
 outputs.set("describe.js", await bundle("src/describe-entry.ts"));
-for (const part of parts) {
+for (const part of [...parts, "rules"]) {
   // Whatever fails in what can wait is none of the page's business.
   outputs.set(`more/${part}.js`, `try{${(await bundle(`more/${part}.ts`)).trim()}}catch{}\n`);
 }
 outputs.set("more.js", parts.map((part) => outputs.get(`more/${part}.js`)).join(""));
+outputs.set("more/words.json", JSON.stringify(languages(WORDS), null, 1) + "\n");
 outputs.set("snippet.html", readFileSync(path.join(here, "src/snippet.html"), "utf8").trim());
 
 let failed = false;

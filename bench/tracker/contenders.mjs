@@ -23,7 +23,8 @@ const SEND = 1000;
 
 export async function contenders() {
   const core = readFileSync(path.join(dist, "convizit.js"), "utf8");
-  const more = readFileSync(path.join(dist, "more.js"), "utf8");
+  const english = JSON.stringify(JSON.parse(readFileSync(path.join(dist, "more/words.json"), "utf8")).en);
+  const more = readFileSync(path.join(dist, "more.js"), "utf8") + readFileSync(path.join(dist, "more/rules.js"), "utf8").replace("WORDS", () => english);
   const before = `window.convizitSettings=${JSON.stringify(settingsFor(key)).replaceAll("<", "\\u003c")};\n`;
   return [
     {

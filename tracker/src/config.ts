@@ -15,6 +15,8 @@ export interface Settings {
   keepQuery: string;
   /** A regular expression of words that tell a private field; empty means that every form is private. */
   privateFields: string;
+  /** A comma and selectors of greetings, accounts and addresses: nothing in them is read where the words of the page's language are not known. */
+  privatePlaces: string;
   /** A regular expression of words for "quantity". */
   quantity: string;
   consentRequired: boolean;

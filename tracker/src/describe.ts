@@ -2,7 +2,7 @@
 import { attributesOf, contextOf, controlOf, nameOfContainer, pathFrom, roleOf, tagOf, TOP, firstIn } from "./element";
 import { forgetShapes, groupOf, sketchOf } from "./group";
 import { labelOf } from "./label";
-import { gate, isField, mayCapture, mayRead, type Receipt } from "./privacy";
+import { gate, isField, mayCapture, mayRead, withhold, type Receipt } from "./privacy";
 import { CHOICES, chosenOptions, nameOfSet, optionOf, recordProperties, type Properties } from "./record";
 
 export interface Described {
@@ -45,20 +45,20 @@ export const describe = (start: Element, type: string): Described | null => {
   let [label, source] = labelOf(el, role);
   if ((role || tag) === "form" && source === "fallback") label = nameOfContainer(el) || label;
   const choice = type === "change" && CHOICE.test(tag);
-  const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld);
+  const option = choice && gate(optionOf(el).slice(0, 200), "properties.Option", withheld, el);
   // Where it is not to be read, what surrounds it may be its very text; a select's options never are.
   const hidden = choice && !option && tag !== "select";
   if (hidden) {
     label = nameOfSet(el);
-    withheld.push({ field: "element.label", rule: "private_choice", by: "browser", rules: 1 });
+    withhold("private_choice", "element.label", withheld);
   }
-  label = gate(label, "element.label", withheld);
+  label = gate(label, "element.label", withheld, el);
   const descriptor: Record<string, unknown> = {
     role,
     label,
     labelSource: source,
     tag,
-    context: (hidden ? [] : contextOf(el)).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld) })),
+    context: (hidden ? [] : contextOf(el)).map(({ kind, name }) => ({ kind, name: gate(name, "element.section", withheld, el) })),
     group: null,
     properties,
     attributes: attributesOf(el),
@@ -70,7 +70,7 @@ export const describe = (start: Element, type: string): Described | null => {
     let scope: Element[] = [];
     if (group) {
       const sketch = sketchOf(group, el);
-      sketch.container = gate(sketch.container, "group.name", withheld);
+      sketch.container = gate(sketch.container, "group.name", withheld, el);
       descriptor.group = sketch;
       if (outer) descriptor.outer = sketchOf(outer, el);
       scope = group._members[group._position - 1]!.filter(mayRead);

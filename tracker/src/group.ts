@@ -73,7 +73,7 @@ const kin = (el: Element, among: Element[]) => {
 };
 
 const few = (el: Element) =>
-  el.matches("li,tr,option,article,[role=listitem],[role=row],[role=option],[role=tab],[role=menuitem],[itemscope]");
+  el.matches("li,tr,option,article,[role$=item],[role=row],[role=option],[role=tab],[itemscope]");
 
 /** Records made of several siblings: dt + dd, header row + body row. */
 const periodic = (el: Element, parent: Element): Element[][] | undefined => {

@@ -6,10 +6,11 @@ import { describe, type Described } from "./describe";
 import { forget, identify, keep, quiet, uuid } from "./identity";
 import { fold } from "./label";
 import { cleanUrl, pageBlock, type Page } from "./page";
-import { gate, mayRead, PRICE, skips, type Receipt } from "./privacy";
+import { gate, learn, mayRead, skips, type Receipt } from "./privacy";
 import { add, clear, restore, type WireEvent } from "./queue";
 import type { Properties } from "./record";
 import type { Reader } from "./rich";
+import { PRICE } from "./rules";
 import { flush, hold, leave, origin, refresh, setOrigin, soon } from "./transport";
 
 /** What the second script finds of the first. */
@@ -20,6 +21,7 @@ export interface Bridge extends Reader {
   /** Calls at once and at each page view (0), when a route leaves the page (1), when the page goes (2) or is hidden (3). */
   _onPage: (run: (state: number) => void) => void;
   _on: typeof on;
+  _learn: typeof learn;
 }
 
 type Value = string | number | boolean | null;
@@ -77,7 +79,7 @@ const checked = (properties: Record<string, unknown>, what: string): Record<stri
   for (const [key, value] of Object.entries(properties)) {
     const problem =
       value !== null && (!/string|number|boolean/.test(typeof value) || value !== value)
-        ? "no string, number, boolean, null"
+        ? "no text, number, boolean, null"
         : !key || key.length > 255 || String(value).length > 255
           ? "over 255 characters"
           : ++count > 50 && "over 50 properties";
@@ -145,7 +147,7 @@ const viewed = (properties: Properties = {}, time = Date.now()) => {
   if ((document as unknown as { prerendering?: boolean }).prerendering) return;
   look();
   engaged = depth = 0;
-  activeSince = document.visibilityState === "visible" ? Date.now() : 0;
+  activeSince = document.hidden ? 0 : Date.now();
   shown = true;
   tell(0);
   emit("page_view", undefined, properties, time);
@@ -211,6 +213,7 @@ const start = (given: Settings, script: string) => {
       run(0);
     },
     _on: on,
+    _learn: learn,
     _fold: fold,
     _gate: gate,
     _mayRead: mayRead,
@@ -237,7 +240,7 @@ const begin = () => {
     const load = () => {
       const script = document.createElement("script");
       script.async = true;
-      script.src = `${origin}/t/${settings.key}/more.js`;
+      script.src = `${origin}/t/${settings.key}/more.js?${page.language.slice(0, 2)}`;
       document.head.appendChild(script);
     };
     // Where there is no idle callback the script comes after what runs now.
@@ -256,18 +259,17 @@ const begin = () => {
   quiet(() => wrap("pushState"));
   quiet(() => wrap("replaceState"));
   on(window, "popstate", () => setTimeout(routed));
-  const navigation = (window as unknown as { navigation?: EventTarget }).navigation;
-  if (navigation) on(navigation, "navigatesuccess", routed);
+  quiet(() => on((window as unknown as { navigation: EventTarget }).navigation, "navigatesuccess", routed));
   on(document, "visibilitychange", () => {
-    if (document.visibilityState === "visible") {
-      activeSince = Date.now();
-      // What left without an answer.
-      soon();
-    } else {
+    if (document.hidden) {
       if (activeSince) engaged += Date.now() - activeSince;
       activeSince = 0;
       tell(3);
       gone();
+    } else {
+      activeSince = Date.now();
+      // What left without an answer.
+      soon();
     }
   });
   on(window, "pagehide", () => {
@@ -280,10 +282,10 @@ const begin = () => {
   on(window, "scroll", () => {
     const root = document.documentElement;
     const whole = root.scrollHeight - root.clientHeight;
-    if (whole > 0) depth = Math.max(depth, Math.round(((window.scrollY || 0) / whole) * 100));
+    if (whole > 0) depth = Math.max(depth, Math.round((window.scrollY / whole) * 100));
   });
   on(window, "online", flush);
-  setInterval(() => document.visibilityState === "visible" && refresh(), 60_000);
+  setInterval(() => document.hidden || refresh(), 60_000);
   soon();
 };
 

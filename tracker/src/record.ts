@@ -2,7 +2,8 @@
 import { settings } from "./config";
 import { HEADING, nameOfContainer } from "./element";
 import { fold, labelOf, textOf, words } from "./label";
-import { attr, PRICE, gate, inPrivateForm, mayRead, type Receipt } from "./privacy";
+import { attr, gate, inPrivateForm, mayRead, type Receipt } from "./privacy";
+import { PRICE } from "./rules";
 
 export type Properties = Record<string, string | number | boolean | null>;
 
@@ -36,8 +37,7 @@ export const recordProperties = (scope: Element[], receipts: Receipt[]): Propert
   // A record of few words is its own title.
   title = title || attr(first(scope, "img[alt]") || scope[0]!, "alt") || textOf(first(scope, "td,th") || scope[0]!, 20).slice(0, 60);
   // As the page says them: the server makes a number and a code of them.
-  const data = first(scope, "[data-price]");
-  let price = said(first(scope, "[itemprop=price]")) || data?.getAttribute("data-price") || "";
+  let price = said(first(scope, "[itemprop=price]")) || attr(first(scope, "[data-price]") || scope[0]!, "data-price");
   let currency = said(first(scope, "[itemprop=priceCurrency]"));
   if (!price || !currency) {
     const struck = first(scope, "del,s,strike");

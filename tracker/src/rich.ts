@@ -1,8 +1,9 @@
 // The page's own data: schema.org as JSON-LD, then microdata, then OpenGraph, then what it shows; canonical address, breadcrumb, viewport.
 import type { fold } from "./label";
 import type { cleanUrl } from "./page";
-import type { gate, mayRead, PRICE, Receipt, skips } from "./privacy";
+import type { gate, mayRead, Receipt, skips } from "./privacy";
 import type { Properties } from "./record";
+import type { PRICE } from "./rules";
 import { shownOf, textWith } from "./shown";
 
 /** What the core has: the second script need not carry it again. */

@@ -3,6 +3,6 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 
 const read = (name) => JSON.parse(readFileSync(path.resolve(import.meta.dirname, "../src", name), "utf8"));
-const { privateFields, quantity, keptQuery } = read("words.json");
+const { privateFields, privatePlaces, quantity, keptQuery } = read("words.json");
 
-export const settingsFor = (key) => ({ ...read("defaults.json"), key, version: 1, keepQuery: `^(${keptQuery})$`, privateFields, quantity });
+export const settingsFor = (key) => ({ ...read("defaults.json"), key, version: 1, keepQuery: `^(${keptQuery})$`, privateFields, privatePlaces, quantity });

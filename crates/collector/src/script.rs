@@ -1,10 +1,11 @@
 //! `/t/`: the tracker joined with the project's published settings, compressed beforehand, with ETag.
 
+use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use convizit_model::{EventType, Project, ProjectKey};
@@ -18,6 +19,7 @@ static CORE: &str = include_str!("../../../tracker/dist/convizit.js");
 static PAGE: &str = include_str!("../../../tracker/dist/more/page.js");
 static VITALS: &str = include_str!("../../../tracker/dist/more/vitals.js");
 static CONSENT: &str = include_str!("../../../tracker/dist/more/consent.js");
+static RULES: &str = include_str!("../../../tracker/dist/more/rules.js");
 static FRICTION: &str = include_str!("../../../tracker/dist/more/friction.js");
 
 /// An answer in every encoding that browsers ask for.
@@ -45,9 +47,23 @@ pub(crate) async fn script_or_settings(
 pub(crate) async fn more(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     Path(key): Path<String>,
+    RawQuery(language): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    serve(&state, &key, Kind::More, &headers).await
+    let language = language.unwrap_or_default().to_ascii_lowercase();
+    let known = languages().get_key_value(&language).map(|(known, _)| known.as_str());
+    serve(&state, &key, Kind::More(known), &headers).await
+}
+
+/// What the tracker's rules need of each language, as JSON; empty where the file is malformed: the tracker then reads no
+/// greeting, account or address.
+fn languages() -> &'static BTreeMap<String, String> {
+    static LANGUAGES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+        let words = include_str!("../../../tracker/dist/more/words.json");
+        let words: BTreeMap<String, serde_json::Value> = serde_json::from_str(words).unwrap_or_default();
+        words.into_iter().map(|(language, words)| (language, words.to_string())).collect()
+    });
+    &LANGUAGES
 }
 
 async fn serve(state: &State, key: &str, kind: Kind, headers: &HeaderMap) -> Response<Body> {
@@ -130,7 +146,10 @@ fn build(project: &Project, kind: Kind) -> Script {
         // `<` cannot end the script element of somebody who inlines it.
         Kind::Core => format!("window.convizitSettings={};\n{CORE}", settings.to_string().replace('<', "\\u003c")),
         Kind::Settings => settings.to_string(),
-        Kind::More => parts(project).concat(),
+        Kind::More(language) => {
+            let words = language.and_then(|language| languages().get(language)).map_or("void 0", String::as_str);
+            parts(project).concat() + &RULES.replacen("WORDS", words, 1)
+        }
     };
     let (content_type, cache) = match kind {
         Kind::Settings => ("application/json", "no-cache"),
@@ -194,6 +213,7 @@ fn settings(project: &Project) -> serde_json::Value {
         "excludePaths": if paths.is_empty() { String::new() } else { format!("^({})$", paths.join("|")) },
         "keepQuery": format!("^({}{})$", word("keptQuery"), kept.iter().map(|name| format!("|{name}")).collect::<String>()),
         "privateFields": word("privateFields"),
+        "privatePlaces": word("privatePlaces"),
         "quantity": word("quantity"),
         "consentRequired": settings.consent_required,
         "honourGpc": settings.honour_gpc,

@@ -41,7 +41,8 @@ pub(crate) struct State {
 pub(crate) enum Kind {
     Core,
     Settings,
-    More,
+    /// The second script, with the words of a language (its place in `languages`).
+    More(Option<&'static str>),
 }
 
 impl State {

@@ -67,7 +67,8 @@ behaviour("a text that tells a person is withheld, with a receipt without it", {
     { type: "click", label: "", withheld: receipts("element.label digits", "page.title email") },
     { type: "click", label: "Repeat order", withheld: receipts("element.section email", "page.title email") },
     { type: "click", label: "Order", descriptor: { attributes: { href: undefined, "data-user": undefined, class: "order-link" } } },
-    { type: "click", label: "Profile", descriptor: { attributes: { id: undefined } } },
+    // Its id says "user", and the words of the page's language are not there.
+    { type: "click", label: "", withheld: receipts("element.label private_place", "page.title email"), descriptor: { attributes: { id: undefined } } },
   ],
   then: (visit) => {
     nowhere(/anna|5999|49151|token|abc/)(visit);
@@ -163,3 +164,45 @@ behaviour("what a style sheet repeats of a field, to give it its size, is read n
   do: ({ page }) => page.click("#write"),
   expect: [{ type: "click", role: "button", label: "Write" }],
 });
+
+const place = { field: "element.label", rule: "private_place", by: "browser", rules: 2 };
+
+behaviour("until the words of the page's language are there, nothing in an account is read", {
+  page: "account.html",
+  more: "late",
+  do: async ({ page }) => {
+    for (const id of ["menu", "beside", "plain"]) await page.click("#" + id);
+  },
+  expect: [
+    { type: "click", label: "", descriptor: { tag: "button", attributes: { id: "menu" } }, withheld: [place] },
+    { type: "click", label: "Save", descriptor: { context: [{ kind: "section", name: "" }] } },
+    { type: "click", label: "Buy" },
+  ],
+  then: nowhere(/Orders|Grace/),
+});
+
+behaviour("with them names and addresses are told from other texts", {
+  page: "account.html",
+  do: async (visit) => {
+    await visit.withMore();
+    for (const id of ["menu", "hello", "ship"]) await visit.page.click("#" + id);
+  },
+  expect: [
+    { type: "click", label: "Orders" },
+    { type: "click", label: "", withheld: [{ field: "element.label", rule: "person" }] },
+    { type: "click", label: "", withheld: [{ field: "element.label", rule: "address" }] },
+  ],
+  then: nowhere(/Grace|Baker/),
+});
+
+for (const lang of ["", "xx", "en-GB"]) {
+  behaviour(`a page whose language is ${lang || "not said"} ${lang === "en-GB" ? "is" : "is not"} known`, {
+    page: "account.html",
+    before: async ({ context }) => context.addInitScript((lang) => document.addEventListener("readystatechange", () => (document.documentElement.lang = lang), { once: true }), lang),
+    do: async (visit) => {
+      await visit.withMore();
+      await visit.page.click("#menu");
+    },
+    expect: [{ type: "click", label: lang === "en-GB" ? "Orders" : "" }],
+  });
+}

@@ -13,6 +13,7 @@ const { nativeRole, priced } = await load();
 
 const root = path.resolve(import.meta.dirname, "../..");
 const dist = (name) => readFileSync(path.join(root, "dist", name), "utf8");
+const languages = JSON.parse(dist("more/words.json"));
 const pages = path.join(root, "test/pages");
 
 /** What the collector publishes for a new project. */
@@ -74,7 +75,7 @@ let made = 0;
 const listen = (server) => new Promise((done) => server.listen(0, "127.0.0.1", () => done(server.address().port)));
 
 const collector = createServer((request, response) => {
-  const { pathname } = new URL(request.url, "http://collector");
+  const { pathname, search } = new URL(request.url, "http://collector");
   const key = /^\/t\/([^/.]+)/.exec(pathname)?.[1];
   const project = projects.get(key);
   const say = (status, type, body) => {
@@ -86,7 +87,7 @@ const collector = createServer((request, response) => {
   if (pathname.endsWith("/more.js")) {
     project.asked.more++;
     if (project.more === "blocked") return request.socket.destroy();
-    const answer = () => say(200, "text/javascript; charset=utf-8", dist("more.js"));
+    const answer = () => say(200, "text/javascript; charset=utf-8", dist("more.js") + dist("more/rules.js").replace("WORDS", () => JSON.stringify(languages[search.slice(1)])));
     return project.more === "late" ? void project.held.push(answer) : answer();
   }
   if (pathname.endsWith(".json")) {
@@ -264,6 +265,7 @@ class Visit {
   async visible(value, page = this.page) {
     await page.evaluate((state) => {
       Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => state === "hidden" });
       document.dispatchEvent(new Event("visibilitychange", { bubbles: true }));
     }, value ? "visible" : "hidden");
   }
@@ -337,7 +339,7 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     project.more = more ?? "open";
     const opened = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
     opened.setDefaultTimeout(15_000);
-    await opened.addInitScript(() => document.addEventListener("load", (event) => { if (/\/more\.js$/.test(event.target.src)) window.moreLoaded = true; }, true));
+    await opened.addInitScript(() => document.addEventListener("load", (event) => { if (/\/more\.js/.test(event.target.src)) window.moreLoaded = true; }, true));
     if (!ticking) await opened.addInitScript(() => { performance.now = () => 0; });
     const visit = new Visit(project, opened, { host });
     try {

@@ -5,7 +5,7 @@ import path from "node:path";
 
 const root = path.resolve(import.meta.dirname, "../..");
 const words = JSON.parse(readFileSync(path.join(root, "src/words.json"), "utf8"));
-const rooms = ["capture", "config", "consent", "element", "identity", "label", "page", "privacy", "queue", "price", "record", "role", "template", "transport"];
+const rooms = ["capture", "config", "consent", "element", "identity", "label", "page", "privacy", "queue", "price", "record", "role", "rules", "template", "transport"];
 
 const { outputFiles } = await build({
   stdin: { contents: rooms.map((room) => `export * from "./src/${room}";`).join("\n"), resolveDir: root },
@@ -27,6 +27,7 @@ export const settings = {
   excludePaths: "",
   keepQuery: `^(${words.keptQuery}|size)$`,
   privateFields: words.privateFields,
+  privatePlaces: words.privatePlaces,
   quantity: words.quantity,
   consentRequired: false,
   honourGpc: true,

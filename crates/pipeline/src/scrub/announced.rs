@@ -255,38 +255,8 @@ fn is_place(kind: Kind, rest: &str) -> bool {
     }
     let place = marks.trim_start_matches([':', ' ', ',', '-', '–']);
     let word = first_word(place);
-    let says_nothing = [
-        "required",
-        "is",
-        "and",
-        "or",
-        "line",
-        "details",
-        "not",
-        "a",
-        "an",
-        "the",
-        "another",
-        "different",
-        "new",
-        "this",
-        "your",
-        "my",
-        "us",
-        "me",
-        "you",
-        "use",
-        "same",
-        "saved",
-        "book",
-        "optional",
-        "home",
-        "work",
-        "store",
-        "type",
-        "form",
-    ];
-    !word.is_empty() && !says_nothing.contains(&word)
+    let says_nothing = words().get("no_place").into_iter().flat_map(BTreeMap::values).flatten();
+    !word.is_empty() && !says_nothing.into_iter().any(|no| no == word)
 }
 
 /// At least three digits begin within 12 characters after the label.

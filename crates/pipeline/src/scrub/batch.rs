@@ -25,7 +25,14 @@ pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
     for event in &mut batch.events {
         scrub_event(event);
         event.withheld.extend(of_page.iter().cloned());
-        event.withheld.dedup();
+        // The browser says it each time.
+        let mut once = Vec::with_capacity(event.withheld.len());
+        for receipt in event.withheld.drain(..) {
+            if !once.contains(&receipt) {
+                once.push(receipt);
+            }
+        }
+        event.withheld = once;
         event.withheld.truncate(RECEIPTS);
     }
 }

@@ -1,5 +1,5 @@
-//! The rule table (`rules/rules.json`, `rules/words.json`) compiled once. The tracker has a few rules of its own
-//! (`tracker/src/privacy.ts`); `tests/e2e/scrub.test.mjs` holds them against these.
+//! The rule table (`rules/rules.json`, `rules/words.json`) compiled once. `tracker/rules.mjs` compiles the tracker's part of it;
+//! `tests/e2e/scrub.test.mjs` holds one against the other.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -120,7 +120,9 @@ fn compile() -> (Compiled, Words) {
         builder.dfa_size_limit(CACHE).build().expect("a pattern of rules.json")
     };
     let mut rows: BTreeMap<(u8, bool), Vec<Row>> = BTreeMap::new();
-    for row in table.rules {
+    let streets = streets(&words);
+    for mut row in table.rules {
+        row.pattern = row.pattern.replace("{street}", &streets);
         rows.entry((row.needs as u8, row.as_is)).or_default().push(row);
     }
     let sets = rows.into_iter().map(|(key, rows)| {
@@ -135,6 +137,16 @@ fn compile() -> (Compiled, Words) {
         sets: sets.collect(),
     };
     (compiled, words)
+}
+
+/// What a street's name begins with, in all languages: an abbreviation, or a word and a space.
+fn streets(words: &Words) -> String {
+    let all = || words.get("street").into_iter().flat_map(BTreeMap::values).flatten();
+    let is_short = |word: &&String| word.ends_with(['.', '/']);
+    let one_of = |words: Vec<String>| words.join("|");
+    let short = one_of(all().filter(is_short).map(|word| regex::escape(word)).collect());
+    let long = one_of(all().filter(|word| !is_short(word)).map(|word| regex::escape(word)).collect());
+    format!("(?:(?:{short}) ?|(?:{long}) )")
 }
 
 static COMPILED: LazyLock<(Compiled, Words)> = LazyLock::new(compile);

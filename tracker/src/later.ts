@@ -1,0 +1,16 @@
+// Made of rules/ by build.mjs: rules that can wait for the second script.
+/** Rule, whether it is tried on the text as it is instead of in lower case, pattern. */
+export const ROWS: [string, boolean, RegExp][] = [
+  ["handle", false, /(?:^|[ (/])@[a-z_][a-z0-9_.\-]{2,}(?:[^a-z0-9_./\-]|[./]? |[./]?$)/u],
+  ["secret", true, /\beyJ[\w\-]{9}|-----BEGIN|\b(?:sk|pk|rk|whsec)_(?:live_|test_)?\w{8,}|\b(?:gh[pousr]|github_pat|npm|hf|shpat|shpss|dop_v1|sq0[a-z]{3})_\w{16,}|\bAKIA[0-9A-Z]{12,}|\bxox[abeprs]-[\w\-]{8,}|\bglpat-[\w\-]{15,}|\bAIza[\w\-]{20,}|\bSG\.[\w\-]{16,}|\bsk-[\w\-]{20,}/u],
+  ["secret", false, /(?:^| )-u ?["']?[^ ]*:[^ ]{3,}|[a-z][a-z+.\-]*:\/\/[^ /@:]+:[^ /@]+@|\b(?:bearer|basic) [\w.+/=\-]{12,}|"?type"?: ?"service_account"/u],
+  ["mac", false, /\b(?:[0-9a-f]{2}[:\-]){5}[0-9a-f]{2}\b|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b/u],
+  ["ip", false, /(?:[0-9a-f]{1,4}:){3,7}[0-9a-f]{1,4}|(?:[0-9a-f]{1,4}:){1,6}:(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,5})?|(?:^| )::(?:[0-9a-f]{1,4}:){0,5}[0-9a-f]{1,4}/u],
+  ["ip", false, /(?:^|[^\d.])(?:\d{1,3}\.){3,5}\d{1,3}(?:[^\d.]|\.(?:[^\d]|$)|$)/u],
+  ["coords", false, /-?\d{1,3}\.\d{3,} ?°? ?[ns]?[,; ]{1,2}-?\d{1,3}\.\d{3,}|\d{1,3} ?° ?\d{1,2} ?['′]/u],
+  ["national_id", false, /\b[a-ceghj-pr-tw-z][a-ceghj-npr-tw-z] ?\d{2} ?\d{2} ?\d{2} ?[a-d]\b|\b[a-z]{5}\d{4}[a-z]\b|\b[a-z]{4}\d{6}[hm][a-z]{5}[a-z0-9]\d\b|\b[a-z]{6}\d{2}[a-ehlmprst]\d{2}[a-z]\d{3}[a-z]\b|\b\d{6}[-+a]\d{3}[0-9a-y]\b|\b[xyz]\d{7}[a-z]\b|\b[a-z]{2}\d{4}[a-z]\d{2}\b|\b\d[a-z][a-z0-9]\d-?[a-z][a-z0-9]\d-?[a-z]{2}\d{2}\b/u],
+  ["person", true, /(?:^|[^\p{L}])\p{Lu}[\p{L}\p{M}'’-]*['’]s (?:account|profile|orders?|wishlist|cart|basket|calendar|inbox|team|workspace|library|playlist|photos?|list|store|page)\b/u],
+];
+/** Words that are no names, in every language, and those that begin no address. */
+export const NO_NAME = "information|registering|subscribing|descending|everything|experience|management|agreement|anonymous|ascending|customers|everybody|interface|moderator|benefits|contents|customer|everyone|language|optional|password|required|settings|shopping|account|already|content|created|default|deleted|details|friends|history|members|options|package|picture|pricing|profile|program|rewards|sending|service|signing|support|unknown|updated|visitor|access|avatar|basket|button|cannot|center|centre|copied|custom|delete|drinks|e-mail|failed|friend|groups|letter|manual|member|number|please|prices|screen|search|select|should|status|system|thread|admin|again|board|bonus|class|clear|close|could|count|deals|email|enter|field|first|gifts|group|guest|guide|image|input|kitty|level|lists|login|madam|offer|order|photo|price|queue|rates|roles|since|speed|state|store|there|users|value|world|area|back|card|club|date|desc|desk|edit|fees|from|full|gift|have|high|home|info|last|list|logs|mail|menu|much|must|name|none|only|open|pack|page|pass|read|role|sent|shop|sign|team|text|that|this|time|type|user|very|will|with|your|zone|a-z|add|all|and|are|asc|bar|box|can|day|fee|for|has|hub|kit|log|low|mat|may|new|not|one|our|sir|the|two|was|yes|you|z-a|an|as|at|by|fi|id|if|in|is|it|me|no|of|on|or|so|to|tv|us|we|a";
+export const NO_PLACE = "different|optional|required|another|details|saved|store|book|form|home|line|same|this|type|work|your|and|new|not|the|use|you|an|is|me|my|or|us|a";
