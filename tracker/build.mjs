@@ -25,6 +25,8 @@ async function bundle(entry) {
     format: "iife",
     target: ["es2020"],
     charset: "utf8",
+    // Nothing depends on the directive that TypeScript's `strict` asks for.
+    tsconfigRaw: { compilerOptions: { alwaysStrict: false } },
     legalComments: "none",
     // Names that begin with _ are the tracker's own; those of the bridge between the two scripts are fixed.
     mangleProps: /^_[a-z]/,
@@ -34,7 +36,7 @@ async function bundle(entry) {
   const { code } = await minify(outputFiles[0].text, {
     ecma: 2020,
     // The last two and the quotes only make the text more alike, which gzip rewards.
-    compress: { passes: 3, unsafe_arrows: true, pure_getters: true, keep_fargs: false, hoist_funs: true, reduce_funcs: false, if_return: false, lhs_constants: false },
+    compress: { passes: 3, unsafe_arrows: true, pure_getters: true, keep_fargs: false, hoist_funs: true, reduce_funcs: false, if_return: false, lhs_constants: false, comparisons: false },
     format: { quote_style: 1 },
   });
   return code + "\n";

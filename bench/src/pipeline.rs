@@ -78,6 +78,8 @@ impl Reception {
         let decoded = Instant::now();
         let compiled = self.compiled.get(&batch.key).context("a key of no project")?;
         let request = Request {
+            gpc: false,
+            dnt: false,
             address: std::net::Ipv4Addr::from(sender.address).into(),
             user_agent: &sender.agent.user_agent,
             hints: &[],

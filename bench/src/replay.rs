@@ -41,6 +41,7 @@ impl Replay {
             key: "pk_12345678".parse()?,
             created: Timestamp::from_millis(0),
             version: 1,
+            since: std::collections::BTreeMap::new(),
             settings: ProjectSettings::default(),
         };
         Ok(Self {
@@ -67,6 +68,8 @@ impl Replay {
         let hash = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         let ruling = |key: u64| self.rulings.borrow().get(&key).copied();
         let request = Request {
+            gpc: false,
+            dnt: false,
             address: std::net::Ipv4Addr::LOCALHOST.into(),
             user_agent: CHROME,
             hints: &[],

@@ -31,7 +31,7 @@ export const listen = (view: Window, emit: Emit) => {
     const found = describe(el, "click");
     if (!found) return;
     const link = el.closest("a[href]") as HTMLAnchorElement | null;
-    const file = link && FILES.exec((link.pathname || "").split("/").pop()!);
+    const file = link && FILES.exec(link.pathname);
     const outside = link && /^http/.test(link.protocol) && link.host !== location.host;
     emit(
       file || link?.hasAttribute("download") ? "download" : "click",

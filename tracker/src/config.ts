@@ -21,6 +21,9 @@ export interface Settings {
   quantity: string;
   consentRequired: boolean;
   honourGpc: boolean;
+  honourDnt: boolean;
+  /** A regular expression of the traits of `identify` that may say anything. */
+  traits: string;
   more: boolean;
 }
 

@@ -13,17 +13,15 @@ const OUT = "convizit.out";
 let given: { analytics: boolean | null; ads: boolean | null } = { analytics: null, ads: null };
 let out = false;
 
-const gpc = () => {
-  const nav = navigator as unknown as { globalPrivacyControl?: boolean; doNotTrack?: string };
-  return nav.globalPrivacyControl === true || nav.doNotTrack === "1";
-};
+const signals = navigator as unknown as { globalPrivacyControl?: boolean; doNotTrack?: string };
+const gpc = () => signals.globalPrivacyControl === true;
 
 const optedOut = () => out || quiet(() => storage()!.getItem(OUT));
 
 export const consentNow = (): Consent => ({ ...given, gpc: gpc() });
 
 /** Whether the visitor said no: what waits is dropped, too. */
-export const refused = () => optedOut() || (settings.honourGpc && gpc()) || given.analytics === false;
+export const refused = () => optedOut() || (settings.honourGpc && gpc()) || (settings.honourDnt && signals.doNotTrack === "1") || given.analytics === false;
 
 /** Whether events may be captured now. */
 export const mayTrack = () => !refused() && (!settings.consentRequired || given.analytics === true);

@@ -37,7 +37,7 @@ target.convizitGroup = (element: Element) => {
   try {
     forgetShapes();
     const el = targetOf(element, "group")?.[0];
-    const [group] = el ? groupOf(el) : [];
+    const [group] = el ? groupOf(el, () => false) : [];
     return group ? { items: group._members.map((record) => record[0]!), position: group._position, length: group._members.length } : null;
   } catch {
     return null;

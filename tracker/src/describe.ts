@@ -66,7 +66,7 @@ export const describe = (start: Element, type: string): Described | null => {
   };
   if (inert) descriptor.inert = true;
   if (!late()) {
-    const [group, outer] = groupOf(el, until);
+    const [group, outer] = groupOf(el, late);
     let scope: Element[] = [];
     if (group) {
       const sketch = sketchOf(group, el);

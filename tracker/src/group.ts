@@ -130,16 +130,15 @@ const filled = (inner: Group, outer: Element) => {
   return rich(inner._level) && inner._members.filter(([part]) => outer.contains(part!)).length * count(inner._level) > 0.7 * count(outer);
 };
 
-/** [the record's group, the group around it], or nothing. `until` is the time at which to stop. */
-export const groupOf = (el: Element, until = Infinity): [Group | undefined, Group | undefined] => {
+/** [the record's group, the group around it], or nothing. `late` says when to stop. */
+export const groupOf = (el: Element, late: () => boolean): [Group | undefined, Group | undefined] => {
   let best: Group | undefined;
   let outer: Group | undefined;
   let score = 0;
   // Within a menu the nearest list is meant, however much those around it hold.
   const menu = el.closest(MENU);
   let at: Element | null = el;
-  for (let climb = 0; at && climb < 12 && !at.matches(TOP); climb++) {
-    if (performance.now() > until) break;
+  for (let climb = 0; at && climb < 12 && !at.matches(TOP) && !late(); climb++) {
     const level = levelOf(at);
     if (level) {
       const size = level._members[level._position - 1]!.reduce((sum, part) => sum + shapeOf(part).length, 0);

@@ -62,7 +62,7 @@ const emit = (type: string, described?: Described | null, properties: Properties
     const event: WireEvent = { id: uuid(time), type, time: new Date(time).toISOString() };
     const withheld = [...(described?.withheld || []), ...pageReceipts];
     // Where there are too many, its own come first.
-    const all = checked({ ...its, ...mine, ...its }, name || type);
+    const all = checked({ ...its, ...mine, ...its }, name || type, withheld);
     if (described) event.descriptor = described.descriptor;
     if (name) event.name = gate(name, "name", withheld);
     if (Object.keys(all).length) event.properties = all;
@@ -73,7 +73,7 @@ const emit = (type: string, described?: Described | null, properties: Properties
 };
 
 /** What keeps the limits; the rest is refused with a warning. */
-const checked = (properties: Record<string, unknown>, what: string): Record<string, Value> => {
+const checked = (properties: Record<string, unknown>, what: string, withheld: Receipt[] = []): Record<string, Value> => {
   const out: Record<string, Value> = {};
   let count = 0;
   for (const [key, value] of Object.entries(properties)) {
@@ -84,7 +84,8 @@ const checked = (properties: Record<string, unknown>, what: string): Record<stri
           ? "over 255 characters"
           : ++count > 50 && "over 50 properties";
     if (problem) warn(`${what}: ${key}: ${problem}`);
-    else out[key] = value as Value;
+    // What a site says of whoever signed in may be allowed, key by key.
+    else if (typeof value !== "string" || (what === "identify" && new RegExp(settings.traits).test(key)) || gate(value, "properties." + key, withheld) === value) out[key] = value as Value;
   }
   return out;
 };

@@ -31,6 +31,6 @@ export interface Page {
 export const pageBlock = (receipts: Receipt[] = []): Page => ({
   url: cleanUrl(location.href),
   title: gate(fold(document.title).slice(0, 200), "page.title", receipts),
-  language: (document.documentElement.lang || "").slice(0, 20),
-  referrer: document.referrer ? cleanUrl(document.referrer) : "",
+  language: document.documentElement.lang.slice(0, 20),
+  referrer: document.referrer && cleanUrl(document.referrer),
 });

@@ -111,10 +111,10 @@ export const refresh = () => {
   if (!send || Date.now() - fetched < 5000) return;
   fetched = Date.now();
   send(`${origin}/t/${settings.key}.json`, { credentials: "omit" })
-    .then((response) => (response.ok ? response.json() : undefined))
-    .then((next: Settings | undefined) => {
-      // The second script finds them there.
-      if (next?.key === settings.key) setSettings(((window as unknown as { convizitSettings: Settings }).convizitSettings = { ...settings, ...next }));
+    .then((response) => response.json())
+    .then((next: Settings) => {
+      // An error's answer has no key. The second script finds them there.
+      if (next.key === settings.key) setSettings(((window as unknown as { convizitSettings: Settings }).convizitSettings = { ...settings, ...next }));
     })
     .catch(() => {});
 };

@@ -9,8 +9,8 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use convizit_model::limits::BATCH_BYTES;
-use convizit_model::{Outcome, Project, Refusal};
-use convizit_pipeline::{Request as Asked, Witness, decode, receive};
+use convizit_model::{NoticeKind, Outcome, Project, Refusal, Timestamp};
+use convizit_pipeline::{Drift, Request as Asked, Witness, decode, receive};
 use http_body_util::{BodyExt, Limited};
 
 use crate::answer::{SETTINGS, allow_origin, later, problem};
@@ -128,7 +128,16 @@ async fn take(
             hash: &|text| state.store.text_hash(project.number, text),
             ruling: &|key| rulings.of(key),
         };
-        let asked = Asked { address, user_agent, hints: &hints, received, derived_visitor: &derived, witness };
+        let asked = Asked {
+            address,
+            user_agent,
+            hints: &hints,
+            gpc: text("sec-gpc") == "1",
+            dnt: text("dnt") == "1",
+            received,
+            derived_visitor: &derived,
+            witness,
+        };
         receive(batch, &compiled, &state.tables, &asked)
     };
     if let Some(received) = taken.received {
@@ -146,9 +155,26 @@ async fn take(
         state.store.count(project.number, outcome, count);
     }
     metrics::counter!("convizit_collector_events_total").increment(items);
+    if taken.drift != Drift::default() {
+        tell_drift(state, project, taken.drift, received).await;
+    }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
+}
+
+/// Counts what the tracker should have withheld, and says so once an hour.
+async fn tell_drift(state: &State, project: &Project, drift: Drift, now: Timestamp) {
+    metrics::counter!("convizit_drift_total", "what" => "text").increment(drift.texts);
+    metrics::counter!("convizit_drift_total", "what" => "control").increment(drift.controls);
+    if !state.is_time_to_tell(project.number, now) {
+        return;
+    }
+    let text = "the server withheld texts or controls that the tracker should have withheld: look for pages with an old copy of the \
+                script, for a proxy that changes it, and for other programs that send with this project's key";
+    if let Err(error) = state.store.raise(NoticeKind::Drift, Some(&project.id), "tracker", text).await {
+        tracing::warn!(project = %project.id, %error, "a notice could not be raised");
+    }
 }
 
 /// Reads a body within its bound. Its room in memory is taken as its bytes come, so that somebody who opens many requests

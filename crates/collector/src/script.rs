@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
+use convizit_model::settings::Signal;
 use convizit_model::{EventType, Project, ProjectKey};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -216,7 +217,9 @@ fn settings(project: &Project) -> serde_json::Value {
         "privatePlaces": word("privatePlaces"),
         "quantity": word("quantity"),
         "consentRequired": settings.consent_required,
-        "honourGpc": settings.honour_gpc,
+        "honourGpc": settings.gpc == Signal::Stop,
+        "honourDnt": settings.dnt == Signal::Stop,
+        "traits": format!("^({})$", settings.traits.iter().map(|name| escaped(name)).collect::<Vec<_>>().join("|")),
         "more": true,
     })
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use convizit_model::{Project, ProjectKey};
+use convizit_model::{Project, ProjectKey, Timestamp};
 use convizit_pipeline::{Compiled, Tables};
 use convizit_store::Store;
 use tokio::sync::Semaphore;
@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) bodies: Semaphore,
     compiled: RwLock<HashMap<ProjectKey, (u64, Arc<Compiled>)>>,
     scripts: RwLock<HashMap<(ProjectKey, u64, Kind), Arc<Script>>>,
+    /// When each project's drift was last told; as many as there are projects.
+    told: std::sync::Mutex<HashMap<i64, Timestamp>>,
     /// Held while a script is built: each build takes a core and some megabytes, and others may wait for the same one.
     pub(crate) building: tokio::sync::Mutex<()>,
     started: Instant,
@@ -54,6 +56,7 @@ impl State {
             bodies: Semaphore::new(BODIES),
             compiled: RwLock::default(),
             scripts: RwLock::default(),
+            told: std::sync::Mutex::default(),
             building: tokio::sync::Mutex::default(),
             started: Instant::now(),
             refused: AtomicU64::new(0),
@@ -96,6 +99,16 @@ impl State {
         }
         known.insert(project.key.clone(), (project.version, compiled.clone()));
         Ok(compiled)
+    }
+
+    /// Whether an hour has passed since a project's drift was told.
+    pub(crate) fn is_time_to_tell(&self, project: i64, now: Timestamp) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.get(&project).is_none_or(|last| now.since(*last) >= 3_600_000);
+        if due {
+            told.insert(project, now);
+        }
+        due
     }
 
     pub(crate) fn script(&self, key: &(ProjectKey, u64, Kind)) -> Option<Arc<Script>> {

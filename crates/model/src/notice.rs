@@ -52,6 +52,8 @@ pub enum NoticeKind {
     SiteChanged,
     /// Two controls may be one, and a person should say so.
     MergeProposed,
+    /// The server withheld what the tracker should have.
+    Drift,
 }
 
 impl NoticeKind {
@@ -69,6 +71,7 @@ impl NoticeKind {
             Self::SilentProject => "silent_project",
             Self::SiteChanged => "site_changed",
             Self::MergeProposed => "merge_proposed",
+            Self::Drift => "drift",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Checks the syntax of CSS selectors that people set: one that a browser cannot read makes its tracker capture nothing.
+//! Reads the CSS selectors that people set: one that a browser cannot read makes its tracker capture nothing, so it is refused;
+//! what a descriptor can say of one is decided on the server (`pipeline/src/exclude.rs`).
 //!
 //! After Selectors Level 4 (<https://www.w3.org/TR/selectors-4/#grammar>), without namespaces, and with the pseudo-classes
 //! that browsers have known for years only.
@@ -44,17 +45,60 @@ const PLAIN: &[&str] = &[
     "visited",
 ];
 
+/// One selector of a list: what an element must be, and what must stand around it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Complex {
+    /// The element itself.
+    pub subject: Compound,
+    /// Elements that must contain it, in any order.
+    pub inside: Vec<Compound>,
+    /// Whether it also asks who is whose parent, or for siblings.
+    pub open: bool,
+}
+
+/// What one element must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compound {
+    /// Its tag, in lower case.
+    pub tag: Option<String>,
+    /// Its id, classes and attributes.
+    pub tests: Vec<Test>,
+    /// Whether it also has pseudo-classes.
+    pub open: bool,
+}
+
+/// What an attribute must say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Test {
+    /// The attribute: `id` for `#a`, `class` for `.a`.
+    pub name: String,
+    /// `=`, `~` (a word), `|`, `^`, `$`, `*`; nothing where it only has to be there.
+    pub operator: Option<char>,
+    /// What it is compared with.
+    pub value: String,
+    /// Whether capitals count as small letters.
+    pub fold: bool,
+}
+
+/// Reads a list of selectors.
+///
+/// # Errors
+/// What is wrong, and after which text.
+pub fn parse(selectors: &str) -> Result<Vec<Complex>, String> {
+    let mut parser = Parser { text: selectors, at: 0, in_has: false };
+    let list = parser.list(0, false)?;
+    match parser.peek() {
+        None => Ok(list),
+        Some(c) => parser.fail(&format!("{c} is not expected")),
+    }
+}
+
 /// Whether browsers can read this list of selectors.
 ///
 /// # Errors
 /// What is wrong, and after which text.
 pub fn check(selectors: &str) -> Result<(), String> {
-    let mut parser = Parser { text: selectors, at: 0, in_has: false };
-    parser.list(0, false)?;
-    match parser.peek() {
-        None => Ok(()),
-        Some(c) => parser.fail(&format!("{c} is not expected")),
-    }
+    parse(selectors).map(|_| ())
 }
 
 struct Parser<'a> {
@@ -105,58 +149,70 @@ impl Parser<'_> {
     }
 
     /// Selectors with commas between; `relative` ones may begin with a combinator, as in `:has(> a)`.
-    fn list(&mut self, depth: usize, relative: bool) -> Result<(), String> {
+    fn list(&mut self, depth: usize, relative: bool) -> Result<Vec<Complex>, String> {
         if depth > DEPTH {
             return self.fail("there are too many selectors inside one another");
         }
+        let mut list = Vec::new();
         loop {
             self.space();
             if relative && self.peek().is_some_and(|c| ">+~".contains(c)) {
                 self.next();
                 self.space();
             }
-            self.complex(depth)?;
+            list.push(self.complex(depth)?);
             if !self.take(',') {
-                return Ok(());
+                return Ok(list);
             }
         }
     }
 
-    fn complex(&mut self, depth: usize) -> Result<(), String> {
+    fn complex(&mut self, depth: usize) -> Result<Complex, String> {
+        let mut out = Complex::default();
         loop {
-            self.compound(depth)?;
+            out.subject = self.compound(depth)?;
             let space = self.space();
             match self.peek() {
-                Some('>' | '+' | '~') => {
+                Some(combinator @ ('>' | '+' | '~')) => {
+                    out.open = true;
+                    // A parent is one of those that contain it.
+                    if combinator == '>' {
+                        out.inside.push(std::mem::take(&mut out.subject));
+                    }
                     self.next();
                     self.space();
                 }
-                None | Some(',' | ')') => return Ok(()),
-                Some(_) if space => {}
+                None | Some(',' | ')') => return Ok(out),
+                Some(_) if space => out.inside.push(std::mem::take(&mut out.subject)),
                 Some(c) => return self.fail(&format!("{c} is not expected")),
             }
         }
     }
 
-    fn compound(&mut self, depth: usize) -> Result<(), String> {
+    fn compound(&mut self, depth: usize) -> Result<Compound, String> {
         let from = self.at;
+        let mut out = Compound::default();
         if !self.take('*') && self.starts_name() {
-            self.name()?;
+            out.tag = Some(self.name()?.to_ascii_lowercase());
         }
+        let test = |name: &str, operator, value| Test { name: name.to_owned(), operator, value, fold: false };
         loop {
             match self.peek() {
                 Some('#') => {
                     self.next();
-                    self.name()?;
+                    out.tests.push(test("id", Some('='), self.name()?));
                 }
                 Some('.') => {
                     self.next();
-                    self.name()?;
+                    out.tests.push(test("class", Some('~'), self.name()?));
                 }
-                Some('[') => self.attribute()?,
-                Some(':') => self.pseudo(depth)?,
+                Some('[') => out.tests.push(self.attribute()?),
+                Some(':') => {
+                    out.open = true;
+                    self.pseudo(depth)?;
+                }
                 _ if self.at == from => return self.fail("a selector is missing"),
-                _ => return Ok(()),
+                _ => return Ok(out),
             }
         }
     }
@@ -189,44 +245,44 @@ impl Parser<'_> {
         Ok(name)
     }
 
-    fn attribute(&mut self) -> Result<(), String> {
+    fn attribute(&mut self) -> Result<Test, String> {
         self.require('[')?;
         self.space();
-        self.name()?;
+        let name = self.name()?.to_ascii_lowercase();
         self.space();
         if self.take(']') {
-            return Ok(());
+            return Ok(Test { name, operator: None, value: String::new(), fold: false });
         }
-        if self.peek().is_some_and(|c| "~|^$*".contains(c)) {
+        let operator = self.peek().filter(|c| "~|^$*".contains(*c));
+        if operator.is_some() {
             self.next();
         }
         self.require('=')?;
         self.space();
-        match self.peek() {
+        let value = match self.peek() {
             Some(quote @ ('"' | '\'')) => self.string(quote)?,
-            _ => {
-                self.name()?;
-            }
-        }
+            _ => self.name()?,
+        };
         self.space();
         // `s` is not known to Chromium.
-        if self.peek().is_some_and(|c| "iI".contains(c)) {
+        let fold = self.peek().is_some_and(|c| "iI".contains(c));
+        if fold {
             self.next();
             self.space();
         }
-        self.require(']')
+        self.require(']')?;
+        Ok(Test { name, operator: operator.or(Some('=')), value, fold })
     }
 
-    fn string(&mut self, quote: char) -> Result<(), String> {
+    fn string(&mut self, quote: char) -> Result<String, String> {
         self.require(quote)?;
+        let mut out = String::new();
         loop {
             match self.next() {
                 None => return self.fail(&format!("{quote} is missing")),
-                Some('\\') => {
-                    self.next();
-                }
-                Some(c) if c == quote => return Ok(()),
-                Some(_) => {}
+                Some('\\') => out.extend(self.next()),
+                Some(c) if c == quote => return Ok(out),
+                Some(c) => out.push(c),
             }
         }
     }
@@ -245,7 +301,9 @@ impl Parser<'_> {
             };
         }
         match name.as_str() {
-            "is" | "where" | "not" => self.list(depth + 1, false)?,
+            "is" | "where" | "not" => {
+                self.list(depth + 1, false)?;
+            }
             "has" if self.in_has => return self.fail(":has() cannot stand inside another one"),
             "has" => {
                 self.in_has = true;

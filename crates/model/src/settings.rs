@@ -1,5 +1,7 @@
 //! A project's settings, validated when they are saved, so that stored settings always compile.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ProjectId, ProjectKey};
@@ -21,6 +23,8 @@ pub struct Project {
     pub version: u64,
     /// The settings.
     pub settings: ProjectSettings,
+    /// The version with which each selector of `exclude_selectors` came: a tracker with an older one did not know it.
+    pub since: BTreeMap<String, u64>,
 }
 
 /// What a person can set for a project. `convizit settings` changes one field at a time by its path.
@@ -45,8 +49,12 @@ pub struct ProjectSettings {
     pub keep_query: Vec<String>,
     /// Whether capture waits for `convizit.consent({analytics: true})` or the like.
     pub consent_required: bool,
-    /// Whether Global Privacy Control and Do Not Track stop capture.
-    pub honour_gpc: bool,
+    /// What Global Privacy Control does.
+    pub gpc: Signal,
+    /// What Do Not Track does.
+    pub dnt: Signal,
+    /// Traits of `identify` that may say anything: an e-mail address that the site wants to have.
+    pub traits: Vec<String>,
     /// Distinct visitors that must have shown a text that looks like a name, or that varies between visitors, before it is
     /// captured, 2 to 100.
     pub crowd: u32,
@@ -68,7 +76,9 @@ impl Default for ProjectSettings {
             exclude_paths: Vec::new(),
             keep_query: Vec::new(),
             consent_required: false,
-            honour_gpc: true,
+            gpc: Signal::Stop,
+            dnt: Signal::Stop,
+            traits: Vec::new(),
             crowd: 5,
             filter_bots: true,
             retention_days: 60,
@@ -89,6 +99,19 @@ pub enum Identity {
     /// Nothing is kept in the browser; the visitor is derived on the server from a secret that changes each day.
     #[serde(rename = "none")]
     None,
+}
+
+/// What a signal of the browser does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// Nothing is captured.
+    #[default]
+    Stop,
+    /// Captured, without consent to advertising: destinations are told.
+    NoAds,
+    /// Nothing.
+    Ignore,
 }
 
 /// What is wrong with a setting, and what to change.
@@ -118,6 +141,7 @@ impl ProjectSettings {
             ("exclude_selectors", &self.exclude_selectors),
             ("exclude_paths", &self.exclude_paths),
             ("keep_query", &self.keep_query),
+            ("traits", &self.traits),
         ] {
             if list.len() > LIST_ENTRIES {
                 return fail(name.to_owned(), "at most 200 entries");

@@ -118,6 +118,7 @@ impl Tables {
         };
         let family = browser.as_ref().map(|browser| browser.family.replace("Mobile ", "").replace(" Mobile", ""));
         let os_name = hint("sec-ch-ua-platform")
+            .filter(|platform| PLATFORMS.contains(platform))
             .map(str::to_owned)
             .or_else(|| system.as_ref().map(|system| system.os.to_string()))
             .map(|os| if os == "Mac OS X" { "macOS".to_owned() } else { os });
@@ -156,6 +157,9 @@ impl Tables {
         Client { device: clean(client), bot }
     }
 }
+
+/// What `Sec-CH-UA-Platform` may say (User-Agent Client Hints, 3.6); it is free text of the client's otherwise.
+const PLATFORMS: [&str; 7] = ["Android", "Chrome OS", "Chromium OS", "iOS", "Linux", "macOS", "Windows"];
 
 /// A user agent is free text of the client's: what does not look like a word of a device is left out.
 fn clean(mut device: Device) -> Device {

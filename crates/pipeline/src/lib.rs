@@ -6,6 +6,7 @@
 mod decode;
 mod enrich;
 mod events;
+mod exclude;
 mod naming;
 mod price;
 mod receive;
@@ -17,7 +18,7 @@ pub use decode::{DecodeError, decode};
 pub use enrich::Tables;
 pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
-pub use receive::{Compiled, Request, Taken, receive};
+pub use receive::{Compiled, Drift, Request, Taken, receive};
 pub use registry::{
     Catalogue, CrowdCounts, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence,
     SiteChange, SiteChangeKind,

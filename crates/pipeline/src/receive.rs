@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use convizit_model::limits::CLOCK_TOLERANCE_MILLIS;
 use convizit_model::outcome::Filter;
-use convizit_model::settings::Identity;
+use convizit_model::settings::{Identity, Signal};
 use convizit_model::{Batch, Crowd, EventType, Outcome, Project, ProjectId, Received, Timestamp, WireEvent};
 
 use crate::enrich::Tables;
+use crate::exclude::{Decided, Exclusions};
 use crate::scrub::{Places, Witness, hold_texts, scrub_batch};
 
 /// A project's settings, ready for use.
@@ -18,7 +19,11 @@ pub struct Compiled {
     exclude_paths: Vec<String>,
     keep_query: Vec<String>,
     consent_required: bool,
-    honour_gpc: bool,
+    gpc: Signal,
+    dnt: Signal,
+    option_labels: bool,
+    exclusions: Exclusions,
+    traits: Vec<String>,
     filter_bots: bool,
     keeps_visitors: bool,
 }
@@ -38,7 +43,11 @@ impl Compiled {
             exclude_paths: settings.exclude_paths.clone(),
             keep_query: settings.keep_query.clone(),
             consent_required: settings.consent_required,
-            honour_gpc: settings.honour_gpc,
+            gpc: settings.gpc,
+            dnt: settings.dnt,
+            option_labels: settings.option_labels,
+            exclusions: Exclusions::new(&settings.exclude_selectors, &project.since),
+            traits: settings.traits.clone(),
             filter_bots: settings.filter_bots,
             keeps_visitors: settings.identity != Identity::None,
         })
@@ -63,6 +72,10 @@ pub struct Request<'a> {
     pub user_agent: &'a str,
     /// `Sec-CH-UA*` headers that were sent, lower-case names.
     pub hints: &'a [(&'a str, &'a str)],
+    /// Whether the `Sec-GPC` header says that Global Privacy Control is set.
+    pub gpc: bool,
+    /// Whether the `DNT` header says that Do Not Track is.
+    pub dnt: bool,
     /// When it arrived.
     pub received: Timestamp,
     /// The visitor for identity mode `none`.
@@ -77,6 +90,17 @@ pub struct Taken {
     pub received: Option<Received>,
     /// Outcomes of the events that ended here.
     pub outcomes: Vec<(Outcome, u64)>,
+    /// What the browser should have withheld.
+    pub drift: Drift,
+}
+
+/// What the browser should have withheld and the server had to: an old tracker, one that was changed, or another sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Drift {
+    /// Texts with an e-mail address or a long number.
+    pub texts: u64,
+    /// Controls that a selector excludes.
+    pub controls: u64,
 }
 
 /// Filter, exclusions again, scrub again, device, country, clock correction.
@@ -88,6 +112,10 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         outcomes.push((Outcome::Dropped, batch.dropped.min(100_000)));
     }
     let events = batch.events.len() as u64;
+    batch.consent.gpc |= request.gpc;
+    if (project.gpc == Signal::NoAds && batch.consent.gpc) || (project.dnt == Signal::NoAds && request.dnt) {
+        batch.consent.ads = Some(false);
+    }
     let client = tables.client(request.user_agent, request.hints);
     let path = crate::scrub::host_of(&batch.page.url).map_or(batch.page.url.as_str(), |(_, tail)| tail);
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -95,7 +123,8 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         Some(Filter::Bot)
     } else if (project.consent_required && batch.consent.analytics != Some(true))
         || batch.consent.analytics == Some(false)
-        || (project.honour_gpc && batch.consent.gpc)
+        || (project.gpc == Signal::Stop && batch.consent.gpc)
+        || (project.dnt == Signal::Stop && request.dnt)
     {
         Some(Filter::Consent)
     } else if project.exclude_paths.iter().any(|pattern| matches(pattern, path)) {
@@ -105,23 +134,50 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     };
     if let Some(filter) = whole {
         outcomes.push((Outcome::Filtered(filter), events));
-        return Taken { received: None, outcomes };
+        return Taken { received: None, outcomes, drift: Drift::default() };
     }
     let count = |events: &[WireEvent]| events.len() as u64;
     batch.events.retain(|event| project.wants(event.kind));
     let off = events - count(&batch.events);
     batch.events.retain(|event| !is_private(event));
-    let withheld = events - off - count(&batch.events);
+    let mut withheld = events - off - count(&batch.events);
+    let (mut excluded, mut drift) = (0, Drift::default());
+    if !project.exclusions.is_empty() {
+        let version = batch.settings;
+        batch.events.retain(|event| {
+            let Some(descriptor) = &event.descriptor else { return true };
+            let decided = project.exclusions.decide(descriptor, version);
+            withheld += u64::from(decided == Decided::Withheld);
+            excluded += u64::from(matches!(decided, Decided::Excluded | Decided::Drift));
+            drift.controls += u64::from(decided == Decided::Drift);
+            decided == Decided::Kept
+        });
+    }
     outcomes.extend(
-        [(Outcome::Filtered(Filter::Type), off), (Outcome::Withheld, withheld)].into_iter().filter(|(_, n)| *n > 0),
+        [
+            (Outcome::Filtered(Filter::Type), off),
+            (Outcome::Filtered(Filter::Excluded), excluded),
+            (Outcome::Withheld, withheld),
+        ]
+        .into_iter()
+        .filter(|(_, n)| *n > 0),
     );
     if batch.events.is_empty() {
-        return Taken { received: None, outcomes };
+        return Taken { received: None, outcomes, drift };
+    }
+    if !project.option_labels {
+        // A tracker of older settings may have read them.
+        for event in &mut batch.events {
+            event.properties.remove("Option");
+            if let Some(descriptor) = &mut event.descriptor {
+                descriptor.properties.retain(|key, _| key != "Quantity" && !key.starts_with("Selected "));
+            }
+        }
     }
     // Both before the rules take away what tells them.
     let places = Places::of(&batch);
     let user = batch.user.as_deref().map(|user| (request.witness.hash)(user));
-    scrub_batch(&mut batch, &project.keep_query);
+    drift.texts = scrub_batch(&mut batch, &project.keep_query, &project.traits);
     let anonymous = batch.visitor.is_none() || !project.keeps_visitors;
     let shown = hold_texts(&mut batch, &places, anonymous, &request.witness);
     let clock = request.received.since(batch.sent);
@@ -140,7 +196,7 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
         crowd: Crowd { most: request.witness.most, network: request.witness.network, user, shown },
         batch,
     };
-    Taken { received: Some(received), outcomes }
+    Taken { received: Some(received), outcomes, drift }
 }
 
 /// `*` stands for any text.
@@ -176,6 +232,8 @@ fn is_private(event: &WireEvent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use convizit_model::ProjectSettings;
 
     pub(crate) fn project(settings: ProjectSettings) -> Compiled {
@@ -185,6 +243,7 @@ mod tests {
             key: "pk_12345678".parse().unwrap(),
             created: Timestamp::from_millis(0),
             version: 1,
+            since: BTreeMap::new(),
             settings,
         })
         .unwrap()
@@ -193,6 +252,15 @@ mod tests {
     const CHROME: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
 
     fn take(settings: ProjectSettings, user_agent: &str, change: impl Fn(&mut Batch)) -> Taken {
+        take_with(settings, user_agent, change, |_| {})
+    }
+
+    fn take_with(
+        settings: ProjectSettings,
+        user_agent: &str,
+        change: impl Fn(&mut Batch),
+        ask: impl Fn(&mut Request<'_>),
+    ) -> Taken {
         static TABLES: std::sync::LazyLock<Tables> = std::sync::LazyLock::new(|| Tables::vendored().unwrap());
         let json = serde_json::json!({
             "v": 1, "key": "pk_12345678", "batch": "tab.1", "sent": "2026-11-23T18:00:00.000Z", "visitor": "v1",
@@ -206,7 +274,9 @@ mod tests {
         });
         let mut batch = crate::decode(json.to_string().as_bytes()).unwrap();
         change(&mut batch);
-        let request = Request {
+        let mut request = Request {
+            gpc: false,
+            dnt: false,
             address: "8.8.8.8".parse().unwrap(),
             user_agent,
             hints: &[],
@@ -214,6 +284,7 @@ mod tests {
             derived_visitor: "derived",
             witness: Witness::blind(),
         };
+        ask(&mut request);
         receive(batch, &project(settings), &TABLES, &request)
     }
 
@@ -250,6 +321,59 @@ mod tests {
         assert_eq!(filtered(&take(paths, CHROME, |_| {}), Filter::Excluded), 2);
         let clicks = ProjectSettings { events: vec![EventType::Click], ..settings() };
         assert_eq!(take(clicks, CHROME, |_| {}).outcomes, [(Outcome::Filtered(Filter::Type), 1)]);
+    }
+
+    #[test]
+    fn signals_of_the_browser_do_what_the_project_says() {
+        let settings = ProjectSettings::default;
+        let with = |gpc, dnt| ProjectSettings { gpc, dnt, ..settings() };
+        let asked = |settings: ProjectSettings, gpc, dnt| {
+            take_with(settings, CHROME, |_| {}, |request| (request.gpc, request.dnt) = (gpc, dnt))
+        };
+        assert_eq!(filtered(&asked(settings(), true, false), Filter::Consent), 2);
+        assert_eq!(filtered(&asked(settings(), false, true), Filter::Consent), 2);
+        let taken = asked(with(Signal::NoAds, Signal::Ignore), true, true);
+        let consent = taken.received.unwrap().batch.consent;
+        assert_eq!((consent.gpc, consent.ads, consent.analytics), (true, Some(false), None));
+        let taken = asked(with(Signal::Ignore, Signal::NoAds), false, true);
+        assert_eq!(taken.received.unwrap().batch.consent.ads, Some(false));
+        let taken = asked(with(Signal::Ignore, Signal::Ignore), true, true);
+        assert_eq!(taken.received.unwrap().batch.consent.ads, None);
+    }
+
+    #[test]
+    fn an_excluded_control_is_dropped_and_counted_as_drift_when_the_tracker_knew() {
+        let settings = ProjectSettings { exclude_selectors: vec!["#secret".to_owned()], ..ProjectSettings::default() };
+        let control = |batch: &mut Batch| {
+            let descriptor =
+                serde_json::json!({"tag": "button", "attributes": {"id": "secret"}, "path": "body>button"});
+            batch.events[0].descriptor = serde_json::from_value(descriptor).unwrap();
+        };
+        let one = [(Outcome::Filtered(Filter::Excluded), 1)];
+        let taken = take(settings.clone(), CHROME, |batch| control(batch));
+        assert_eq!((taken.outcomes.as_slice(), taken.drift), (one.as_slice(), Drift::default()));
+        let taken = take(settings, CHROME, |batch| {
+            control(batch);
+            batch.settings = u64::MAX;
+        });
+        assert_eq!((taken.outcomes.as_slice(), taken.drift.controls), (one.as_slice(), 1));
+    }
+
+    #[test]
+    fn allowed_traits_pass_and_only_on_identify() {
+        let settings = ProjectSettings { traits: vec!["email".to_owned()], ..ProjectSettings::default() };
+        let taken = take(settings, CHROME, |batch| {
+            batch.events[0].kind = EventType::Identify;
+            for event in &mut batch.events {
+                event.properties =
+                    serde_json::from_str(r#"{"email": "a@mail.example", "phone": "+49 151 59998877"}"#).unwrap();
+            }
+        });
+        let batch = taken.received.unwrap().batch;
+        assert_eq!(batch.events[0].properties["email"], "a@mail.example");
+        assert!(!batch.events[0].properties.contains_key("phone") && batch.events[1].properties.is_empty());
+        // Two numbers, and one address that nobody allowed.
+        assert_eq!(taken.drift.texts, 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Projects, their keys and settings; a copy in memory answers the collector.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Timestamp};
@@ -13,7 +13,7 @@ use crate::error::{During, StoreError};
 /// What the collector asks for with every request.
 pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
 
-const COLUMNS: &str = "SELECT number, id, key, created, version, settings FROM projects";
+const COLUMNS: &str = "SELECT number, id, key, created, version, settings, since FROM projects";
 
 fn project(row: &AnyRow) -> Result<Project, StoreError> {
     let id: String = row.get(1);
@@ -28,6 +28,7 @@ fn project(row: &AnyRow) -> Result<Project, StoreError> {
         created: Timestamp::from_millis(row.get(3)),
         version: u64::try_from(row.get::<i64, _>(4)).unwrap_or(0),
         settings: serde_json::from_str(&settings).map_err(|error| damaged(error.to_string()))?,
+        since: serde_json::from_str(row.get::<&str, _>(6)).map_err(|error| damaged(error.to_string()))?,
     })
 }
 
@@ -48,6 +49,14 @@ fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
     serde_json::to_string(settings).map_err(|error| StoreError::Invalid(error.to_string()))
 }
 
+/// With which version each selector came; one that was there before keeps its own.
+fn since(known: &BTreeMap<String, u64>, settings: &ProjectSettings, version: u64) -> Result<String, StoreError> {
+    let all = settings.exclude_selectors.iter();
+    let since: BTreeMap<&str, u64> =
+        all.map(|selector| (selector.as_str(), known.get(selector).copied().unwrap_or(version))).collect();
+    serde_json::to_string(&since).map_err(|error| StoreError::Invalid(error.to_string()))
+}
+
 impl Store {
     /// Makes a project with a new random key.
     ///
@@ -55,19 +64,20 @@ impl Store {
     /// `Invalid` when it exists or the settings are wrong.
     pub async fn create_project(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
         let body = valid(&settings)?;
+        let since = since(&BTreeMap::new(), &settings, 1)?;
         let key = format!("pk_{}", convizit_keys::random_text(15)?);
         let now = self.clock().now().as_millis();
         let name = id.to_string();
         self.control()
             .run_tx("create project", move |connection| {
-                let (name, key, body) = (name.clone(), key.clone(), body.clone());
+                let (name, key, body, since) = (name.clone(), key.clone(), body.clone(), since.clone());
                 Box::pin(async move {
                     let number: i64 = sqlx::query_scalar("UPDATE control_version SET version = version + 1 WHERE id = 1 RETURNING version")
                         .fetch_one(&mut *connection)
                         .await
                         .during("number project")?;
-                    let insert = "INSERT INTO projects (number, id, key, created, version, settings) VALUES ($1, $2, $3, $4, 1, $5)";
-                    let done = query(insert).bind(number).bind(name.as_str()).bind(key).bind(now).bind(body).execute(&mut *connection).await;
+                    let insert = "INSERT INTO projects (number, id, key, created, version, settings, since) VALUES ($1, $2, $3, $4, 1, $5, $6)";
+                    let done = query(insert).bind(number).bind(name.as_str()).bind(key).bind(now).bind(body).bind(since).execute(&mut *connection).await;
                     match done {
                         Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
                             Err(StoreError::Invalid(format!("project {name} exists already: choose another id")))
@@ -122,17 +132,24 @@ impl Store {
         let name = id.to_string();
         self.control()
             .run_tx("save settings", move |connection| {
-                let (name, body) = (name.clone(), body.clone());
+                let (name, body, settings) = (name.clone(), body.clone(), settings.clone());
                 Box::pin(async move {
-                    let done = query("UPDATE projects SET settings = $1, version = version + 1 WHERE id = $2")
+                    let before = query("UPDATE projects SET settings = $1, version = version + 1 WHERE id = $2 RETURNING version, since")
                         .bind(body)
+                        .bind(name.as_str())
+                        .fetch_optional(&mut *connection)
+                        .await
+                        .during("save settings")?;
+                    let Some(before) = before else { return Err(StoreError::not_found("project", name)) };
+                    let known: BTreeMap<String, u64> =
+                        serde_json::from_str(before.get::<&str, _>(1)).unwrap_or_default();
+                    let since = since(&known, &settings, u64::try_from(before.get::<i64, _>(0)).unwrap_or(0))?;
+                    query("UPDATE projects SET since = $1 WHERE id = $2")
+                        .bind(since)
                         .bind(name.as_str())
                         .execute(&mut *connection)
                         .await
                         .during("save settings")?;
-                    if done.rows_affected() == 0 {
-                        return Err(StoreError::not_found("project", name));
-                    }
                     touch(connection).await
                 })
             })

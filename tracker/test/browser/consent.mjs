@@ -20,6 +20,13 @@ behaviour("with Do Not Track nothing is captured", {
   then: traceless,
 });
 
+behaviour("where Do Not Track is not honoured, capture goes on", {
+  before: ({ context }) => context.addInitScript(() => Object.defineProperty(Navigator.prototype, "doNotTrack", { get: () => "1" })),
+  settings: { honourDnt: false },
+  do: ({ page }) => page.click("#save"),
+  expect: [{ type: "click", batch: { consent: { gpc: false } } }],
+});
+
 behaviour("a project that does not honour the signal still tells it", {
   before: control,
   settings: { honourGpc: false },

@@ -206,3 +206,18 @@ for (const lang of ["", "xx", "en-GB"]) {
     expect: [{ type: "click", label: lang === "en-GB" ? "Orders" : "" }],
   });
 }
+
+behaviour("what a site says passes the gate too, but for the traits that it allows", {
+  settings: { traits: "^(email)$" },
+  do: ({ page }) =>
+    page.evaluate(() => {
+      window.convizit.setProperties({ Seat: "anna@mail.example" });
+      window.convizit.track("Order", { Contact: "+49 151 5999 8877", email: "anna@mail.example", Step: 2, Plan: "Team" });
+      window.convizit.identify("u17", { email: "kept@mail.example", phone: "+49 151 5999 8877", plan: "Team" });
+    }),
+  expect: [
+    { type: "coded", properties: { Step: 2, Plan: "Team", email: undefined, Contact: undefined, Seat: undefined }, withheld: receipts("properties.Contact digits", "properties.email email") },
+    { type: "identify", properties: { email: "kept@mail.example", plan: "Team", phone: undefined }, withheld: receipts("properties.phone digits") },
+  ],
+  then: nowhere(/anna@|5999/),
+});

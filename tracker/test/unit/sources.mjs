@@ -31,6 +31,8 @@ export const settings = {
   quantity: words.quantity,
   consentRequired: false,
   honourGpc: true,
+  honourDnt: true,
+  traits: "^()$",
   more: false,
 };
 
@@ -56,6 +58,8 @@ export async function load({ changed = {}, localStorage = storage(), href = "htt
   const location = new URL(href);
   globalThis.window = { localStorage, setTimeout, fetch: undefined };
   globalThis.location = location;
+  // Node 20 has none; later ones do not let theirs be set.
+  globalThis.navigator ??= {};
   globalThis.document = { cookie: "", title: "", referrer: "", documentElement: { lang: "" } };
   const text = `${outputFiles[0].text}\n//${++loads}`;
   const sources = await import(`data:text/javascript,${encodeURIComponent(text)}`);

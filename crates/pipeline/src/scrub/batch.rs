@@ -1,6 +1,9 @@
 //! Every text of a batch through the gate, keys included, with a receipt for each that is withheld.
 
-use convizit_model::{Batch, Descriptor, PageBlock, Receipt, WireEvent};
+use std::sync::LazyLock;
+
+use convizit_model::{Batch, Descriptor, EventType, PageBlock, Receipt, WireEvent};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::scrub::{RULES, first_rule, template};
@@ -11,8 +14,10 @@ const GOODS: &[&str] = &["SKU", "GTIN", "Product price", "Currency"];
 /// Receipts of an event at most.
 pub(super) const RECEIPTS: usize = 20;
 
-/// Scrubs in place; receipts of the page go to every event of the batch.
-pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
+/// Scrubs in place; receipts of the page go to every event of the batch. Of `traits` the values of identify events are kept. Returns how many
+/// texts the browser should have withheld itself.
+pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String], traits: &[String]) -> u64 {
+    let mut drift = 0;
     let mut of_page = Vec::new();
     scrub_page(&mut batch.page, keep_query, &mut of_page);
     if let Some(user) = &batch.user
@@ -23,7 +28,7 @@ pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
         batch.user = None;
     }
     for event in &mut batch.events {
-        scrub_event(event);
+        drift += scrub_event(event, traits);
         event.withheld.extend(of_page.iter().cloned());
         // The browser says it each time.
         let mut once = Vec::with_capacity(event.withheld.len());
@@ -35,6 +40,15 @@ pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String]) {
         event.withheld = once;
         event.withheld.truncate(RECEIPTS);
     }
+    drift
+}
+
+/// Whether the tracker has the rule from its first moment, so that it should have withheld the text: an e-mail address, or nine digits that no
+/// form of an amount or a date explains.
+fn is_drift(text: &str) -> bool {
+    static OBVIOUS: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"[\w.]@[\w-]+\.[a-zA-Z]{2}|^\+?[0-9](?:[ -]?[0-9]){8,}$").ok());
+    OBVIOUS.as_ref().is_some_and(|obvious| obvious.is_match(text))
 }
 
 fn receipt(field: &str, rule: &str) -> Receipt {
@@ -62,8 +76,11 @@ fn rule_of(value: &Value) -> Option<&'static str> {
     }
 }
 
-fn gate_map(field: &str, map: &mut Map<String, Value>, receipts: &mut Vec<Receipt>) {
+fn gate_map(field: &str, map: &mut Map<String, Value>, allowed: &[String], receipts: &mut Vec<Receipt>) {
     map.retain(|key, value| {
+        if allowed.contains(key) {
+            return true;
+        }
         if let Some(rule) = first_rule(key) {
             receipts.push(receipt(field, rule));
             return false;
@@ -122,7 +139,7 @@ fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Re
     gate("page.language", &mut page.language, receipts);
     // A page's own words about its stock may be any: only a code of them is kept.
     crate::price::settle_availability(&mut page.product);
-    gate_map("page.product", &mut page.product, receipts);
+    gate_map("page.product", &mut page.product, &[], receipts);
     page.viewport.retain(|key, value| {
         matches!(key.as_str(), "width" | "height") && value.is_number() && rule_of(value).is_none()
     });
@@ -135,7 +152,15 @@ fn scrub_page(page: &mut PageBlock, keep_query: &[String], receipts: &mut Vec<Re
     });
 }
 
-fn scrub_event(event: &mut WireEvent) {
+fn scrub_event(event: &mut WireEvent, traits: &[String]) -> u64 {
+    let mut drift = 0;
+    let label = event.descriptor.as_ref().map(|descriptor| descriptor.label.as_str());
+    let values = event.properties.iter().filter_map(|(key, value)| {
+        value.as_str().filter(|_| event.kind != EventType::Identify || !traits.contains(key))
+    });
+    for text in label.into_iter().chain(event.name.as_deref()).chain(values) {
+        drift += u64::from(is_drift(text) && first_rule(text).is_some());
+    }
     let receipts = &mut event.withheld;
     // The browser's own receipts: its field names may quote a key of the page.
     receipts.retain(|receipt| first_rule(&receipt.field).is_none() && first_rule(&receipt.rule).is_none());
@@ -145,10 +170,12 @@ fn scrub_event(event: &mut WireEvent) {
     if let Some(name) = &mut event.name {
         gate("name", name, receipts);
     }
-    gate_map("properties", &mut event.properties, receipts);
+    let allowed = if event.kind == EventType::Identify { traits } else { &[] };
+    gate_map("properties", &mut event.properties, allowed, receipts);
     if let Some(descriptor) = &mut event.descriptor {
         scrub_descriptor(descriptor, receipts);
     }
+    drift
 }
 
 fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
@@ -171,7 +198,7 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
         gate("group.name", &mut group.member, receipts);
         gate("group.name", &mut group.path, receipts);
     }
-    gate_map("properties", &mut descriptor.properties, receipts);
+    gate_map("properties", &mut descriptor.properties, &[], receipts);
     if let Some(Value::String(href)) = descriptor.attributes.get_mut("href") {
         *href = template(href, &[]);
     }

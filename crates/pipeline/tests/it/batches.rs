@@ -47,9 +47,12 @@ pub(crate) fn taken_by(batch: &Value, witness: Witness<'_>) -> Option<Received> 
         key: "pk_abcdefgh".parse().unwrap(),
         created: Timestamp::from_millis(0),
         version: 1,
+        since: std::collections::BTreeMap::new(),
         settings: ProjectSettings::default(),
     };
     let request = Request {
+        gpc: false,
+        dnt: false,
         address: "127.0.0.1".parse().unwrap(),
         user_agent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
         hints: &[],

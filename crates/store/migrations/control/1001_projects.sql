@@ -5,7 +5,9 @@ CREATE TABLE projects (
     key TEXT NOT NULL UNIQUE,
     created BIGINT NOT NULL,
     version BIGINT NOT NULL,
-    settings TEXT NOT NULL
+    settings TEXT NOT NULL,
+    -- With which version each excluded selector came.
+    since TEXT NOT NULL
 );
 
 CREATE TABLE destinations (
