@@ -10,6 +10,7 @@ mod deliver;
 mod lexicon;
 mod load;
 mod machine;
+mod opened;
 mod pipeline;
 mod replay;
 mod scrub;
@@ -45,6 +46,9 @@ enum Measurement {
     /// Packs the list of words that data/words.py makes.
     #[command(hide = true)]
     Lexicon(lexicon::Lexicon),
+    /// Prints everything that a data folder holds.
+    #[command(hide = true)]
+    Opened(opened::Opened),
     /// What the collector is compared with; started by `collect`.
     #[command(hide = true)]
     BodyReader(body_reader::BodyReader),
@@ -69,6 +73,7 @@ fn main() -> Result<()> {
             Measurement::Start(start) => start.run().await,
             Measurement::Build(build) => build.run(),
             Measurement::Scrub(scrub) => scrub.run(),
+            Measurement::Opened(opened) => opened.run().await,
             Measurement::BodyReader(reader) => reader.run().await,
         }
     })

@@ -22,8 +22,8 @@ export interface Settings {
   consentRequired: boolean;
   honourGpc: boolean;
   honourDnt: boolean;
-  /** A regular expression of the traits of `identify` that may say anything. */
-  traits: string;
+  /** Traits of `identify` that may say anything. */
+  traits: string[];
   more: boolean;
 }
 

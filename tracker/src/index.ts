@@ -79,13 +79,13 @@ const checked = (properties: Record<string, unknown>, what: string, withheld: Re
   for (const [key, value] of Object.entries(properties)) {
     const problem =
       value !== null && (!/string|number|boolean/.test(typeof value) || value !== value)
-        ? "no text, number, boolean, null"
+        ? "no text, number, boolean"
         : !key || key.length > 255 || String(value).length > 255
           ? "over 255 characters"
           : ++count > 50 && "over 50 properties";
     if (problem) warn(`${what}: ${key}: ${problem}`);
     // What a site says of whoever signed in may be allowed, key by key.
-    else if (typeof value !== "string" || (what === "identify" && new RegExp(settings.traits).test(key)) || gate(value, "properties." + key, withheld) === value) out[key] = value as Value;
+    else if (gate(key, "properties", withheld) && (typeof value !== "string" || (what === "identify" && settings.traits.includes(key)) || gate(value, "properties." + key, withheld) === value)) out[key] = value as Value;
   }
   return out;
 };
@@ -99,7 +99,8 @@ const api: Record<string, (...args: never[]) => void> = {
     own = checked({ ...own, ...properties }, "setProperties");
   },
   identify: (id: string, traits?: Properties) => {
-    if (typeof id !== "string" || !id || id.length > 128) return warn("identify: id needs 1 to 128 characters");
+    // An address is no id: it would be withheld on the server.
+    if (typeof id !== "string" || !id || id.length > 128 || /@/.test(id)) return warn("identify: id needs 1 to 128 characters, no @");
     user = id;
     emit("identify", undefined, traits);
   },
@@ -179,7 +180,7 @@ const routed = () => {
   // Clicks of the next moment belong to the new address already.
   look();
   clearTimeout(coming);
-  coming = window.setTimeout(() => viewed({}, time), 80);
+  coming = setTimeout(() => viewed({}, time), 80);
 };
 
 const wrap = (name: "pushState" | "replaceState") => {
@@ -240,7 +241,6 @@ const begin = () => {
     hold(Date.now() + 2000);
     const load = () => {
       const script = document.createElement("script");
-      script.async = true;
       script.src = `${origin}/t/${settings.key}/more.js?${page.language.slice(0, 2)}`;
       document.head.appendChild(script);
     };
@@ -283,7 +283,7 @@ const begin = () => {
   on(window, "scroll", () => {
     const root = document.documentElement;
     const whole = root.scrollHeight - root.clientHeight;
-    if (whole > 0) depth = Math.max(depth, Math.round((window.scrollY / whole) * 100));
+    if (whole > 0) depth = Math.max(depth, Math.round((scrollY / whole) * 100));
   });
   on(window, "online", flush);
   setInterval(() => document.hidden || refresh(), 60_000);

@@ -70,7 +70,8 @@ export const richPage = (core: Reader, receipts: Receipt[] = []): Record<string,
   const shown = shownOf(core, textOf, address, own);
   const found: Properties = {};
   const put = (key: string, value: string) => {
-    const safe = key === "SKU" ? value.slice(0, 60) : gate(value, 255, "product");
+    // Numbers of goods are long: only what else they may hold is looked at here.
+    const safe = key === "SKU" ? gate(value.replace(/\d+/g, "1"), 255, "product") && value.slice(0, 60) : gate(value, 255, "product");
     if (safe) found[key] = (key === "Product price" && +safe) || safe;
   };
   put("Product name", nameOf(product) || micro("name"));

@@ -16,7 +16,7 @@ let timer = 0;
 let due = 0;
 
 // What the page puts in its place later is not ours.
-const send = window.fetch && window.fetch.bind(window);
+const send = window.fetch?.bind(window);
 
 export const setOrigin = (value: string) => {
   origin = value;
@@ -33,7 +33,7 @@ export const backoff = (failures: number, retryAfter: number) =>
 
 const schedule = (millis: number, run = flush) => {
   clearTimeout(timer);
-  timer = window.setTimeout(run, millis);
+  timer = setTimeout(run, millis);
   due = Date.now() + millis;
 };
 

@@ -219,7 +219,7 @@ fn settings(project: &Project) -> serde_json::Value {
         "consentRequired": settings.consent_required,
         "honourGpc": settings.gpc == Signal::Stop,
         "honourDnt": settings.dnt == Signal::Stop,
-        "traits": format!("^({})$", settings.traits.iter().map(|name| escaped(name)).collect::<Vec<_>>().join("|")),
+        "traits": settings.traits,
         "more": true,
     })
 }

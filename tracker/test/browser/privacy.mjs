@@ -208,7 +208,7 @@ for (const lang of ["", "xx", "en-GB"]) {
 }
 
 behaviour("what a site says passes the gate too, but for the traits that it allows", {
-  settings: { traits: "^(email)$" },
+  settings: { traits: ["email"] },
   do: ({ page }) =>
     page.evaluate(() => {
       window.convizit.setProperties({ Seat: "anna@mail.example" });

@@ -32,7 +32,7 @@ export const settings = {
   consentRequired: false,
   honourGpc: true,
   honourDnt: true,
-  traits: "^()$",
+  traits: [],
   more: false,
 };
 
