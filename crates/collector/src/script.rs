@@ -201,8 +201,9 @@ fn settings(project: &Project) -> serde_json::Value {
     let words = words();
     let word = |key: &str| words.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     let kept: Vec<String> = settings.keep_query.iter().map(|name| escaped(name)).collect();
-    let paths: Vec<String> =
-        settings.exclude_paths.iter().map(|path| path.split('*').map(escaped).collect::<Vec<_>>().join(".*")).collect();
+    // The first is the one around all.
+    let mut groups = 2;
+    let paths: Vec<String> = settings.exclude_paths.iter().map(|path| glob(path, &mut groups)).collect();
     serde_json::json!({
         "key": project.key,
         "version": project.version,
@@ -227,6 +228,20 @@ fn settings(project: &Project) -> serde_json::Value {
 /// Word lists by language. Malformed they are empty, and the tracker then takes every form for private.
 fn words() -> serde_json::Value {
     serde_json::from_str(include_str!("../../../tracker/src/words.json")).unwrap_or_default()
+}
+
+/// A path in which `*` stands for any text, as a JavaScript regular expression. What stands between two of them is taken where it is first
+/// found, and not looked for again: however many there are, an address is read once for each. `groups` is the number of the expression's next group.
+fn glob(path: &str, groups: &mut usize) -> String {
+    let parts: Vec<String> = path.split('*').map(escaped).collect();
+    let [first, between @ .., last] = parts.as_slice() else { return parts.concat() };
+    let mut out = first.clone();
+    for part in between.iter().filter(|part| !part.is_empty()) {
+        // A lookahead is not entered again, and `\\1` takes what it found: JavaScript's way to an atomic group.
+        out.push_str(&format!("(?=(.*?{part}))\\{groups}"));
+        *groups += 1;
+    }
+    out + ".*" + last
 }
 
 /// A text as it stands inside a JavaScript regular expression.

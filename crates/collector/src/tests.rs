@@ -232,7 +232,7 @@ async fn the_script_carries_its_settings_in_every_encoding_and_is_cached_by_vers
     let changed = ProjectSettings {
         origins: vec![ORIGIN.to_owned()],
         cookie_days: 30,
-        exclude_paths: vec!["/account/*".to_owned(), "/a.b".to_owned()],
+        exclude_paths: vec!["/account/*".to_owned(), "/a.b".to_owned(), "/x*y**z*".to_owned(), "/*1*2".to_owned()],
         ..ProjectSettings::default()
     };
     site.store.save_settings(&"shop".parse().unwrap(), changed).await.unwrap();
@@ -241,7 +241,7 @@ async fn the_script_carries_its_settings_in_every_encoding_and_is_cached_by_vers
     assert!(text(newer).await.contains("\"cookieDays\":30"));
     let json: Value = serde_json::from_str(&text(site.get(&format!("/t/{}.json", site.key), &[]).await).await).unwrap();
     assert_eq!((&json["cookieDays"], &json["version"]), (&json!(30), &json!(2)));
-    assert_eq!(json["excludePaths"], r"^(\/account\/.*|\/a\.b)$");
+    assert_eq!(json["excludePaths"], r"^(\/account\/.*|\/a\.b|\/x(?=(.*?y))\2(?=(.*?z))\3.*|\/(?=(.*?1))\4.*2)$");
     let more = async |query: &str| {
         let script = site.get(&format!("/t/{}/more.js{query}", site.key), &[]).await;
         assert_eq!(script.status(), StatusCode::OK);

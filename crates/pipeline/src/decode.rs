@@ -1,5 +1,6 @@
 //! From received bytes to a batch within its bounds; an error names the field and never its value.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use convizit_model::limits::{
@@ -47,12 +48,45 @@ pub fn decode(body: &[u8]) -> Result<Batch, DecodeError> {
         return Err(too_large("body", format!("at most {BATCH_BYTES} bytes of JSON")));
     }
     check_depth(json)?;
+    let whole = whole_characters(json);
+    let json = whole.as_ref();
     let batch: Batch = serde_json::from_slice(json).map_err(|_| explain(json))?;
     if batch.v != PROTOCOL {
         return Err(wrong_version());
     }
     check(&batch)?;
     Ok(batch)
+}
+
+/// JSON without halves of characters: a text that a browser cut within an emoji ends with `\\ud83d`, which no parser takes. They say nothing, so
+/// they are left out; everything else stays as it is.
+#[must_use]
+pub fn whole_characters(json: &[u8]) -> Cow<'_, [u8]> {
+    // Only a reader of escapes can tell `\\ud83d` from `\\\\ud83d`; most bodies hold neither.
+    if !json.contains(&b'\\') || !json.windows(3).any(|bytes| matches!(bytes, [b'\\', b'u', b'd' | b'D'])) {
+        return Cow::Borrowed(json);
+    }
+    let unit = |at: usize| -> Option<u16> {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut out = Vec::with_capacity(json.len());
+    let mut at = 0;
+    while let Some(&byte) = json.get(at) {
+        let length = match (byte, unit(at)) {
+            (b'\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            (b'\\', Some(0xd800..=0xdfff)) => {
+                at += 6;
+                continue;
+            }
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+        let end = (at + length).min(json.len());
+        out.extend_from_slice(json.get(at..end).unwrap_or_default());
+        at = end;
+    }
+    Cow::Owned(out)
 }
 
 fn gunzip(body: &[u8]) -> Result<Vec<u8>, DecodeError> {
@@ -275,6 +309,29 @@ mod tests {
     fn with(from: &str, to: &str) -> Result<Batch, DecodeError> {
         assert!(BATCH.contains(from), "{from}");
         decode(BATCH.replace(from, to).as_bytes())
+    }
+
+    #[test]
+    fn half_a_character_is_left_out_and_whole_ones_stay() {
+        for (given, kept) in [
+            (r"cut \ud83d", "cut "),
+            (r"cut \uD83D!", "cut !"),
+            (r"\ude00 begun", " begun"),
+            (r"\ud83d\ud83d\ude00", "\u{1f600}"),
+            (r"\ud83d\u0041", "A"),
+            (r"\\ud83d", r"\ud83d"),
+            (r"\\\ud83d", r"\"),
+            (r"\u00e4 \ud7ff \ue000", "\u{e4} \u{d7ff} \u{e000}"),
+        ] {
+            let body = format!(r#"{{"text":"{given}"}}"#);
+            let read: Value = serde_json::from_slice(&whole_characters(body.as_bytes())).unwrap();
+            assert_eq!(read["text"], kept, "{given}");
+        }
+        for broken in [r"\ud83", r"\ud", r"\u", r"\"] {
+            assert_eq!(whole_characters(broken.as_bytes()).as_ref(), broken.as_bytes());
+        }
+        let batch = with(r#""url":"https"#, r#""title":"Shoes \ud83d","url":"https"#).unwrap();
+        assert_eq!(batch.page.title, "Shoes ");
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

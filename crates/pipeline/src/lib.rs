@@ -14,7 +14,7 @@ mod registry;
 mod scrub;
 mod session;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, whole_characters};
 pub use enrich::Tables;
 pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use convizit_model::{Descriptor, PageBlock};
 use convizit_pipeline::{NameOptions, NamedDescriptor, Registry, name_descriptor, scrub_text};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -155,7 +156,7 @@ fn text_of(id: &Value) -> String {
 
 /// Every line that is not empty. What cannot be read is said with its line's number, and the others go on; the last such
 /// error is returned, so that the command fails.
-fn for_each<T: for<'de> Deserialize<'de>>(
+fn for_each<T: DeserializeOwned>(
     input: impl BufRead,
     name: &str,
     mut each: impl FnMut(T) -> Result<()>,
@@ -166,7 +167,7 @@ fn for_each<T: for<'de> Deserialize<'de>>(
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match serde_json::from_slice(&line) {
+        match serde_json::from_slice(&convizit_pipeline::whole_characters(&line)) {
             Ok(parsed) => each(parsed)?,
             Err(error) => {
                 let error = anyhow::Error::new(error).context(format!("{name}, line {}", index + 1));
