@@ -40,7 +40,7 @@ export const NO_PLACE = ${JSON.stringify(anyOf(words.no_place.en))};
 /** Languages whose words are listed together: what one greets with, the others understand. */
 const KIN = [["da", "no", "sv"], ["cs", "sk"], ["id", "ms"], ["hr", "sr"]];
 /** Codes of languages that are listed under another one. */
-const ALIASES = { nb: "no", nn: "no", sl: "hr", bs: "hr", iw: "he", in: "id" };
+const ALIASES = { nb: "no", nn: "no", sl: "hr", bs: "hr", iw: "he", in: "id", fil: "tl" };
 /** Scripts without spaces between words: crates/pipeline/src/scrub/announced.rs, \`joins\`. */
 const JOINS = "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\uac00-\\ud7af";
 const joins = new RegExp(`^[${JOINS}]+$`, "u");

@@ -32,8 +32,9 @@ const KINDS = {
   phone: (n) => [`+49 ${digits(n).replace(/(...)(...)(...)/, "$1 $2 $3")}`, digits(n)],
   card: (n) => [`4111 ${digits(n)}123`.replace(/(\d{4}) (\d{4})(\d{4})(\d+)/, "$1 $2 $3 $4"), digits(n)],
   secret: (n) => [`sk_live_qzkvx${letters(n)}4f9A2b`, `qzkvx${letters(n)}`],
+  greeting: (n) => [`Welcome back, Qzkvx${letters(n)}`, `qzkvx${letters(n)}`],
 };
-/** A text that its gate must withhold, of each kind in turn. */
+/** A text that its gate must withhold, of each kind in turn; a greeting is known once the page's words are there. */
 const text = (place) => plant(place, Object.values(KINDS)[canaries.length % 4]);
 const email = (place) => plant(place, KINDS.email);
 /** Any word, where nothing is read at all. */
@@ -80,6 +81,11 @@ const part = (where) => {
 <table><caption>${t("caption")}</caption><tr><td>${t("cell")}</td><td><button class="act">Row</button></td></tr><tr><td>b</td><td><button>Row</button></td></tr><tr><td>c</td><td><button>Row</button></td></tr></table>
 <ul aria-label="${t("list, aria-label")}">${[1, 2, 3].map((n) => `<li class="card"><h3>${n === 1 ? t("item, heading") : `Item ${n}`}</h3><img alt="${n === 1 ? t("item, alt") : "picture"}" src="/pixel.png"><p>${n === 1 ? t("item, text") : "text"}</p><button class="${n === 1 ? "act" : ""}">Take</button></li>`).join("")}</ul>
 <div role="radiogroup" aria-label="Color"><span role="radio" aria-checked="true" class="act">${t("chosen")}</span></div>
+<fieldset><legend>${plant(`${where}: greeting in a legend`, KINDS.greeting)}</legend><label><input type="radio" name="c-${where}" checked>Blue</label><button class="act">Buy</button></fieldset>
+<button class="act">${plant(`${where}: greeting`, KINDS.greeting)}</button>
+<div><div aria-label="${t("outer list, aria-label")}">${[1, 2, 3].map((n) => `<div class="shelf"><h3>Shelf ${n}</h3><ul aria-label="${n === 1 ? t("inner list, aria-label") : "List"}">${[1, 2, 3].map((m) => `<li><b>Book</b><i>${m}</i><p>text</p><button class="${n + m === 2 ? "act" : ""}">Lend</button></li>`).join("")}</ul></div>`).join("")}</div></div>
+<button class="act"><img convizit-ignore="true" alt="${w("alt of an ignored image")}" src="/${w("address of an ignored image")}.png"></button>
+<button class="act"><img class="no-track" alt="${w("alt of an excluded image")}" src="/${w("address of an excluded image")}.png"></button>
 <details><summary class="act">${t("summary")}</summary><p>${w("details")}</p></details>
 <div convizit-ignore="true"><button class="act">${w("ignored")}</button><p>${w("ignored, text")}</p></div>
 <div class="no-track"><button class="act">${w("excluded by selector")}</button></div>
@@ -105,7 +111,7 @@ const head = () => `
 let pageHtml;
 const made = (snippet) =>
   (pageHtml ??= `<!doctype html><html lang="en"><head><meta charset="utf-8">${head()}${snippet}</head><body>
-<main><h1>${escaped(text("h1"))}</h1><button id="control">${CONTROL}</button>
+<header><p><button id="control">${CONTROL}</button></p></header><main><h1>${escaped(text("h1"))}</h1>
 <div itemscope itemtype="https://schema.org/Product"><span itemprop="name">${escaped(text("microdata name"))}</span><span itemprop="brand">${escaped(text("microdata brand"))}</span></div>
 ${part("page")}</main>
 <video class="media" title="${escaped(text("video title"))}" src="/${word("media address")}.mp4"></video>

@@ -106,7 +106,8 @@ if (bridge) {
   let begun: Element | null = null;
   on(document, "input", (event) => {
     const form = ((event.composedPath()[0] || event.target) as HTMLInputElement).form;
-    if (form) begun = form;
+    // A route may take it out of what excludes it before it is left.
+    if (form) begun = bridge._mayRead(form) ? form : null;
   });
   on(document, "submit", () => {
     begun = null;

@@ -30,14 +30,17 @@ const ODD = /&#?\w+;|[^\P{N}\p{Nd}]|\p{Nd}[\u00a0\u202f\u2009]\p{Nd}/u;
 const INVISIBLE = /[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\u{e0000}-\u{e007f}]/gu;
 
 const ruleOf = (given: string): string | undefined => {
-  if (ODD.test(given)) return;
+  // No text that the tracker sends is longer; some expressions take its length squared.
+  if (given.length > 999 || ODD.test(given)) return;
   let text = given.normalize("NFKC").replace(INVISIBLE, "").replace(/[^\P{Nd}\d]/gu, "1");
   try {
     for (let times = 0; times < 2; times++) text = decodeURIComponent(text);
   } catch {
     // A bare %: nothing is hidden behind it, or the server finds it.
   }
-  text = text.replace(/[\s\p{Cc}]+/gu, " ");
+  text = text.replace(/[\s\p{Cc}]+/gu, " ")
+    // The one letter whose small form is longer.
+    .replace(/İ/g, "I");
   const low = text.toLowerCase();
   const row = ROWS.find(([, asIs, pattern]) => pattern.test(asIs ? text : low));
   if (row) return row[0];
@@ -53,5 +56,5 @@ const ruleOf = (given: string): string | undefined => {
 };
 
 (window as unknown as { convizit?: { _bridge?: Bridge } }).convizit?._bridge?._learn((text) =>
-  text === undefined ? known?.language === document.documentElement.lang.slice(0, 2).toLowerCase() : ruleOf(text),
+  text === undefined ? known?.language === document.documentElement.lang.split("-")[0]!.toLowerCase() : ruleOf(text),
 );

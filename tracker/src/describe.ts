@@ -69,10 +69,8 @@ export const describe = (start: Element, type: string): Described | null => {
     const [group, outer] = groupOf(el, late);
     let scope: Element[] = [];
     if (group) {
-      const sketch = sketchOf(group, el);
-      sketch.container = gate(sketch.container, "group.name", withheld, el);
-      descriptor.group = sketch;
-      if (outer) descriptor.outer = sketchOf(outer, el);
+      descriptor.group = sketchOf(group, el, withheld);
+      if (outer) descriptor.outer = sketchOf(outer, el, withheld);
       scope = group._members[group._position - 1]!.filter(mayRead);
       if (scope[0] && !late() && !hidden) Object.assign(properties, recordProperties(scope, withheld));
     } else {

@@ -1,6 +1,6 @@
 // From the node under the pointer to the control: target, role, stable attributes, path, context chain.
 import { ariaName, iconOf, textOf, words } from "./label";
-import { attr, isField, mayRead, parentOf, ruleOf } from "./privacy";
+import { attr, mayRead, parentOf, ruleOf } from "./privacy";
 
 const WIDGET = /^(button|link|tab$|option|menuitem|checkb|radio$|switch|treei|combo|slider|spin|textb|searchb|gridc)/;
 
@@ -54,7 +54,7 @@ export const attributesOf = (el: Element): Record<string, string> => {
   for (const { name, value } of el.attributes) {
     // Of an address neither query nor fragment; of a field only what its author named it.
     if (name === "href") put(name, value.replace(/[?#].*$/s, "").replace(/^(?!https?:)(\w+:).*/s, "$1"));
-    else if (/^(id|name|type|itemprop)$/.test(name) || (/^data-/.test(name) && !isField(el) && Object.keys(out).length < 9)) put(name, value);
+    else if (/^(id|name|type|itemprop)$/.test(name) || (/^data-/.test(name) && mayRead(el) && Object.keys(out).length < 9)) put(name, value);
   }
   put("class", classWords(el).join(" "));
   const icon = el.querySelector("use");

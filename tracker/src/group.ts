@@ -2,7 +2,7 @@
 // Shape: multiset of tag paths to depth 3, Dice ≥ 0.5 (a linear stand-in for tree edit distance; see the naming reference).
 import { classWords, TOP } from "./element";
 import { ariaName, textOf } from "./label";
-import { attr, mayRead, parentOf } from "./privacy";
+import { attr, gate, mayRead, parentOf, type Receipt } from "./privacy";
 
 export interface Group {
   /** One element for each member, or several where a record is made of k siblings. */
@@ -170,7 +170,7 @@ const containerName = (group: Group): string => {
 };
 
 /** The group as it is sent. */
-export const sketchOf = (group: Group, control: Element) => {
+export const sketchOf = (group: Group, control: Element, withheld: Receipt[]) => {
   const counts = new Map<number, number>();
   const sample = group._members.slice(0, 30);
   for (const record of sample) {
@@ -185,7 +185,7 @@ export const sketchOf = (group: Group, control: Element) => {
     position: group._position,
     length: group._members.length,
     signature: signature.sort((a, b) => a - b).slice(0, 32),
-    container: containerName(group),
+    container: gate(containerName(group), "group.name", withheld, control),
     // The first one speaks for all: the group is the same wherever it is clicked.
     member: memberName(group._members[0]![0]!),
     path: steps.join(">"),

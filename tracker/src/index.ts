@@ -60,10 +60,10 @@ const emit = (type: string, described?: Described | null, properties: Properties
   const its = { ...described?.properties, ...properties };
   after(() => {
     const event: WireEvent = { id: uuid(time), type, time: new Date(time).toISOString() };
+    if (described) event.descriptor = described.descriptor;
     const withheld = [...(described?.withheld || []), ...pageReceipts];
     // Where there are too many, its own come first.
     const all = checked({ ...its, ...mine, ...its }, name || type, withheld);
-    if (described) event.descriptor = described.descriptor;
     if (name) event.name = gate(name, "name", withheld);
     if (Object.keys(all).length) event.properties = all;
     if (withheld.length) event.withheld = withheld;
@@ -99,7 +99,8 @@ const api: Record<string, (...args: never[]) => void> = {
     own = checked({ ...own, ...properties }, "setProperties");
   },
   identify: (id: string, traits?: Properties) => {
-    // An address is no id: it would be withheld on the server.
+    // Whoever was identified before is not meant. An address is no id: it would be withheld on the server.
+    user = undefined;
     if (typeof id !== "string" || !id || id.length > 128 || /@/.test(id)) return warn("identify: id needs 1 to 128 characters, no @");
     user = id;
     emit("identify", undefined, traits);
@@ -234,14 +235,14 @@ const start = (given: Settings, script: string) => {
 const begin = () => {
   look();
   restore();
-  // Said before the page's queue was read.
-  if (refused()) clear();
+  // Said before the page's queue was read, or at an earlier visit.
+  if (refused()) clear(), forget();
   listen(window, emit);
   if (settings.more) {
     hold(Date.now() + 2000);
     const load = () => {
       const script = document.createElement("script");
-      script.src = `${origin}/t/${settings.key}/more.js?${page.language.slice(0, 2)}`;
+      script.src = `${origin}/t/${settings.key}/more.js?${page.language}`;
       document.head.appendChild(script);
     };
     // Where there is no idle callback the script comes after what runs now.

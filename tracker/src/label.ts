@@ -1,6 +1,6 @@
 // The accessible name in a few bytes: a subset of W3C accname 1.2, then fallbacks for controls that have none.
 import { classWords } from "./element";
-import { attr, EDITED, isField, mayRead, skips } from "./privacy";
+import { attr, EDITED, first, isField, mayRead, skips } from "./privacy";
 
 const LABEL = 120;
 
@@ -34,7 +34,7 @@ export const textOf = (root: Element, limit?: number): string => {
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
     else if (limit || !el.matches("article,figure")) {
       // After that many nodes it is no longer a label; around a field a style sheet may repeat what is typed, to give it its size.
-      const small = style && left > 160 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
+      const small = style && left > 100 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
       if (small) out += added(el, "::before");
       for (const child of (el.shadowRoot || el).childNodes) {
         if (child.nodeType === 1) walk(child as Element);
@@ -79,9 +79,8 @@ export const slug = (address: string) => {
 /** [label, source]. */
 export const labelOf = (el: Element, role: string): [string, string] => {
   const tag = el.localName;
-  const type = attr(el, "type").toLowerCase();
   const field = isField(el) || /^(input|select|textarea)$/.test(tag);
-  const pressed = tag === "input" && /^(button|submit|reset|image)$/.test(type);
+  const pressed = tag === "input" && /^(button|submit|reset|image)$/.test((el as HTMLInputElement).type);
   const labels = (el as HTMLInputElement).labels;
   const found: [string, string][] = [
     [byIds(el, "aria-labelledby"), "labelledby"],
@@ -89,7 +88,7 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   ];
   const add = (text: string, source: string) => found.push([text, source]);
   if (labels) add(fold([...labels].filter(mayRead).map((label) => textOf(label)).join(" ")), "label");
-  if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[type] || "", "value");
+  if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[(el as HTMLInputElement).type] || "", "value");
   add(said(el, "alt"), "alt");
   if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
   add(said(el, "title"), "title");
@@ -105,7 +104,7 @@ const ICON = /\b(fa\w?|icons?|svg|glyphicon|material)\b/g;
 export const iconOf = (use: Element) => (attr(use, "href") || attr(use, "xlink:href")).replace(/^.*#/, "");
 
 const fallback = (el: Element): [string, string] => {
-  const image = el.querySelector("img,use") || el.querySelector("svg,i") || el;
+  const image = first([el], "img,use") || first([el], "svg,i") || el;
   const candidates = [
     said(image, "alt"),
     slug(attr(image, "src")),

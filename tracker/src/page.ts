@@ -11,7 +11,7 @@ export const cleanUrl = (href: string): string => {
     const query: string[] = [];
     url.searchParams.forEach((value, key) => {
       const kept = new RegExp(settings.keepQuery).test(key);
-      if (!ruleOf(key) && key.length < 40 && query.length < 20) query.push(encodeURIComponent(key) + (kept && !ruleOf(value) ? "=" + encodeURIComponent(value) : ""));
+      if (key.length < 40 && !ruleOf(key) && query.length < 20) query.push(encodeURIComponent(key) + (kept && !ruleOf(value) ? "=" + encodeURIComponent(value) : ""));
     });
     const path = url.pathname.split("/").map((segment) => (ruleOf(segment) ? ":id" : segment)).join("/");
     return (url.origin + path + (query.length ? "?" + query.join("&") : "")).slice(0, 2000);

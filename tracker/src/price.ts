@@ -18,9 +18,9 @@ export const availability = (text: string): string | undefined => {
   return code || (new RegExp(words.soldOut).test(plain) ? "OutOfStock" : new RegExp(words.inStock).test(plain) ? "InStock" : undefined);
 };
 
-/** Properties with the price as a number, currency and availability as codes; what is none is left out. */
+/** Properties as the server completes them: the price a number, currency and availability codes or left out, "Selected Color" in small letters. */
 export const priced = (properties: Properties): Properties => {
-  const out = { ...properties };
+  const out: Properties = Object.fromEntries(Object.entries(properties).map(([key, value]) => [key.replace(/^(Selected )(.*)$/s, (_, head, name) => head + name.toLowerCase()), value]));
   const price = out["Product price"];
   if (typeof price === "string") {
     const value = amount(price);

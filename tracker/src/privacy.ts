@@ -64,6 +64,16 @@ const isHidden = (el: Element): boolean => within(el, hidden());
 /** Whether a neighbour's text may be read: captured itself, and no part of a field. */
 export const mayRead = (el: Element): boolean => !isHidden(el) && !isField(el);
 
+/** The first of these parts, or in them, that is selected and may be read. */
+export const first = (scope: Element[], selector: string): Element | undefined => {
+  for (const part of scope) {
+    if (part.matches(selector)) return part;
+    const found = part.querySelector(selector);
+    if (found && mayRead(found)) return found;
+  }
+  return;
+};
+
 /** Whether the walker of texts passes by. */
 export const skips = (el: Element): boolean =>
   el.matches(`script,style,noscript,template,select,option,input,${EDITED},[hidden],[aria-hidden=true],[style*='y:none'],[style*='y: none'],[style*='y: hidden'],${hidden()}`);

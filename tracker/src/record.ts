@@ -2,19 +2,10 @@
 import { settings } from "./config";
 import { HEADING, nameOfContainer } from "./element";
 import { fold, labelOf, textOf, words } from "./label";
-import { attr, gate, inPrivateForm, mayRead, type Receipt } from "./privacy";
+import { attr, first, gate, inPrivateForm, mayRead, type Receipt } from "./privacy";
 import { PRICE } from "./rules";
 
 export type Properties = Record<string, string | number | boolean | null>;
-
-const first = (scope: Element[], selector: string): Element | undefined => {
-  for (const part of scope) {
-    if (part.matches(selector)) return part;
-    const found = part.querySelector(selector);
-    if (found && mayRead(found)) return found;
-  }
-  return;
-};
 
 const said = (el: Element | undefined) => (el ? fold(attr(el, "content")) || textOf(el, 60) : "");
 
@@ -83,8 +74,8 @@ export const chosenOptions = (scope: Element[], control: Element, receipts: Rece
       if (el === control || !mayRead(el)) continue;
       const option = optionOf(el);
       const name = el.localName === "select" ? labelOf(el, "combobox")[0] : nameOfSet(el);
-      if (!option || !name || name.length > 40) continue;
-      const key = new RegExp(settings.quantity, "i").test(name) ? "Quantity" : "Selected " + name.replace(/[:*]\s*$/, "").toLowerCase();
+      if (!option || !gate(name, "properties", receipts) || name.length > 40) continue;
+      const key = new RegExp(settings.quantity, "i").test(name) ? "Quantity" : "Selected " + name.replace(/[:*]\s*$/, "");
       const text = gate(option.slice(0, 100), "properties." + key, receipts);
       if (text) out[key] = key === "Quantity" && /^\d{1,5}$/.test(text) ? Number(text) : text;
     }

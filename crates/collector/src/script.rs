@@ -51,9 +51,10 @@ pub(crate) async fn more(
     RawQuery(language): RawQuery,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let language = language.unwrap_or_default().to_ascii_lowercase();
-    let known = languages().get_key_value(&language).map(|(known, _)| known.as_str());
-    serve(&state, &key, Kind::More(known), &headers).await
+    // "de-CH" is read as "de".
+    let language = language.unwrap_or_default().split('-').next().unwrap_or_default().to_ascii_lowercase();
+    let language = languages().get_key_value(&language).map(|(known, _)| known.as_str());
+    serve(&state, &key, Kind::More { vitals: false, friction: false, language }, &headers).await
 }
 
 /// What the tracker's rules need of each language, as JSON; empty where the file is malformed: the tracker then reads no
@@ -77,7 +78,14 @@ async fn serve(state: &State, key: &str, kind: Kind, headers: &HeaderMap) -> Res
             "no project has this key; the snippet of `convizit project show` has it",
         );
     };
-    let cached = (project.key.clone(), project.version, kind);
+    let on = |kinds: &[EventType]| kinds.iter().any(|kind| project.settings.events.contains(kind));
+    let (cached, kind) = match kind {
+        Kind::More { language, .. } => {
+            let kind = Kind::More { vitals: on(VITAL), friction: on(ANNOYING), language };
+            ((None, 0, kind), kind)
+        }
+        kind => ((Some(project.key.clone()), project.version, kind), kind),
+    };
     let script = match state.script(&cached) {
         Some(script) => script,
         None => {
@@ -147,14 +155,17 @@ fn build(project: &Project, kind: Kind) -> Script {
         // `<` cannot end the script element of somebody who inlines it.
         Kind::Core => format!("window.convizitSettings={};\n{CORE}", settings.to_string().replace('<', "\\u003c")),
         Kind::Settings => settings.to_string(),
-        Kind::More(language) => {
+        Kind::More { vitals, friction, language } => {
             let words = language.and_then(|language| languages().get(language)).map_or("void 0", String::as_str);
-            parts(project).concat() + &RULES.replacen("WORDS", words, 1)
+            let part = |is_on: bool, part: &'static str| if is_on { part } else { "" };
+            [PAGE, part(vitals, VITALS), part(friction, FRICTION), CONSENT, &RULES.replacen("WORDS", words, 1)].concat()
         }
     };
     let (content_type, cache) = match kind {
         Kind::Settings => ("application/json", "no-cache"),
-        _ => ("text/javascript; charset=utf-8", "public, max-age=300, stale-while-revalidate=86400"),
+        // It has the settings in it: what is set holds for new pages within a minute, too.
+        Kind::Core => ("text/javascript; charset=utf-8", "public, max-age=30, stale-while-revalidate=30"),
+        Kind::More { .. } => ("text/javascript; charset=utf-8", "public, max-age=300, stale-while-revalidate=86400"),
     };
     let etag = format!("\"{:016x}\"", fingerprint(plain.as_bytes()));
     Script {
@@ -173,26 +184,16 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The parts of the second script that the project has on.
-fn parts(project: &Project) -> Vec<&'static str> {
-    let on = |kinds: &[EventType]| kinds.iter().any(|kind| project.settings.events.contains(kind));
-    let mut parts = vec![PAGE];
-    if on(&[EventType::WebVital]) {
-        parts.push(VITALS);
-    }
-    if on(&[
-        EventType::RageClick,
-        EventType::DeadClick,
-        EventType::ErrorClick,
-        EventType::Media,
-        EventType::FormAbandon,
-        EventType::Dialog,
-    ]) {
-        parts.push(FRICTION);
-    }
-    parts.push(CONSENT);
-    parts
-}
+/// Types of events that a part of the second script captures.
+const VITAL: &[EventType] = &[EventType::WebVital];
+const ANNOYING: &[EventType] = &[
+    EventType::RageClick,
+    EventType::DeadClick,
+    EventType::ErrorClick,
+    EventType::Media,
+    EventType::FormAbandon,
+    EventType::Dialog,
+];
 
 /// What the tracker needs of a project's settings; everything here is public. Lists become expressions here, once, so that
 /// the tracker does not carry the code for it.
@@ -234,6 +235,10 @@ fn words() -> serde_json::Value {
 /// found, and not looked for again: however many there are, an address is read once for each. `groups` is the number of the expression's next group.
 fn glob(path: &str, groups: &mut usize) -> String {
     let parts: Vec<String> = path.split('*').map(escaped).collect();
+    // "/account/*" is meant for "/account" as well.
+    if let Some(own) = path.strip_suffix("/*") {
+        return glob(own, groups) + r"(?:\/.*)?";
+    }
     let [first, between @ .., last] = parts.as_slice() else { return parts.concat() };
     let mut out = first.clone();
     for part in between.iter().filter(|part| !part.is_empty()) {

@@ -28,7 +28,7 @@ pub(crate) struct State {
     /// Room for bodies, in permits of `ROOM` bytes.
     pub(crate) bodies: Semaphore,
     compiled: RwLock<HashMap<ProjectKey, (u64, Arc<Compiled>)>>,
-    scripts: RwLock<HashMap<(ProjectKey, u64, Kind), Arc<Script>>>,
+    scripts: RwLock<HashMap<Cached, Arc<Script>>>,
     /// When each project's drift was last told; as many as there are projects.
     told: std::sync::Mutex<HashMap<i64, Timestamp>>,
     /// Held while a script is built: each build takes a core and some megabytes, and others may wait for the same one.
@@ -39,12 +39,19 @@ pub(crate) struct State {
 }
 
 /// What `/t/` answers with.
+/// What a script is made of: the project with its version, or neither where it is the same for all that have the same parts.
+pub(crate) type Cached = (Option<ProjectKey>, u64, Kind);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Core,
     Settings,
-    /// The second script, with the words of a language (its place in `languages`).
-    More(Option<&'static str>),
+    /// The second script with its parts that a project may have off, and the words of a language.
+    More {
+        vitals: bool,
+        friction: bool,
+        language: Option<&'static str>,
+    },
 }
 
 impl State {
@@ -111,11 +118,11 @@ impl State {
         due
     }
 
-    pub(crate) fn script(&self, key: &(ProjectKey, u64, Kind)) -> Option<Arc<Script>> {
+    pub(crate) fn script(&self, key: &Cached) -> Option<Arc<Script>> {
         self.scripts.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    pub(crate) fn keep_script(&self, key: (ProjectKey, u64, Kind), script: &Arc<Script>) {
+    pub(crate) fn keep_script(&self, key: Cached, script: &Arc<Script>) {
         let mut scripts = self.scripts.write().unwrap_or_else(PoisonError::into_inner);
         // Scripts of older versions are asked for no more.
         scripts.retain(|(project, version, _), _| *project != key.0 || *version == key.1);

@@ -158,7 +158,9 @@ impl ProjectSettings {
                             "an origin such as https://shop.example, https://*.shop.example or *, without a path",
                         );
                     }
-                    "exclude_paths" if !entry.starts_with('/') => return fail(field, "a path that starts with /"),
+                    "exclude_paths" if !entry.starts_with('/') || entry.contains(['?', '#']) => {
+                        return fail(field, "a path that starts with /, without what stands behind ? or #");
+                    }
                     "keep_query" if !entry.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b)) => {
                         return fail(field, "a parameter name of letters, digits, _, - and .");
                     }

@@ -165,6 +165,11 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     if batch.events.is_empty() {
         return Taken { received: None, outcomes, drift };
     }
+    if !project.exclusions.knew_all(batch.settings) {
+        // They may stand in what is excluded now.
+        batch.page.product.clear();
+        batch.page.breadcrumb.clear();
+    }
     if !project.option_labels {
         // A tracker of older settings may have read them.
         for event in &mut batch.events {
@@ -199,8 +204,13 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     Taken { received: Some(received), outcomes, drift }
 }
 
-/// `*` stands for any text.
+/// `*` stands for any text; "/account/*" is meant for "/account" as well.
 fn matches(pattern: &str, path: &str) -> bool {
+    if let Some(own) = pattern.strip_suffix("/*")
+        && matches(own, path)
+    {
+        return true;
+    }
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| path.strip_prefix(first)) else { return false };
     let mut rest = rest;

@@ -67,8 +67,7 @@ behaviour("a text that tells a person is withheld, with a receipt without it", {
     { type: "click", label: "", withheld: receipts("element.label digits", "page.title email") },
     { type: "click", label: "Repeat order", withheld: receipts("element.section email", "page.title email") },
     { type: "click", label: "Order", descriptor: { attributes: { href: undefined, "data-user": undefined, class: "order-link" } } },
-    // Its id says "user", and the words of the page's language are not there.
-    { type: "click", label: "", withheld: receipts("element.label private_place", "page.title email"), descriptor: { attributes: { id: undefined } } },
+    { type: "click", label: "Profile", descriptor: { attributes: { id: undefined } } },
   ],
   then: (visit) => {
     nowhere(/anna|5999|49151|token|abc/)(visit);

@@ -87,7 +87,7 @@ const collector = createServer((request, response) => {
   if (pathname.endsWith("/more.js")) {
     project.asked.more++;
     if (project.more === "blocked") return request.socket.destroy();
-    const answer = () => say(200, "text/javascript; charset=utf-8", dist("more.js") + dist("more/rules.js").replace("WORDS", () => JSON.stringify(languages[search.slice(1)])));
+    const answer = () => say(200, "text/javascript; charset=utf-8", dist("more.js") + dist("more/rules.js").replace("WORDS", () => JSON.stringify(languages[search.slice(1).split("-")[0].toLowerCase()])));
     return project.more === "late" ? void project.held.push(answer) : answer();
   }
   if (pathname.endsWith(".json")) {

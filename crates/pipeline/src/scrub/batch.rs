@@ -1,11 +1,13 @@
 //! Every text of a batch through the gate, keys included, with a receipt for each that is withheld.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use convizit_model::{Batch, Descriptor, EventType, PageBlock, Receipt, WireEvent};
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::scrub::table::words;
 use crate::scrub::{RULES, first_rule, template};
 
 /// Properties that are numbers and codes of goods by definition; the site's structured data says so.
@@ -22,7 +24,10 @@ pub(crate) fn scrub_batch(batch: &mut Batch, keep_query: &[String], traits: &[St
     scrub_page(&mut batch.page, keep_query, &mut of_page);
     if let Some(user) = &batch.user
         // A customer number is what the site chose to give; an address or a secret is not.
-        && let Some(rule @ ("email" | "card" | "secret" | "iban" | "person")) = first_rule(user)
+        && let Some(rule) = first_rule(user)
+        && (matches!(rule, "email" | "card" | "secret" | "iban" | "person")
+            // Nobody numbers customers as telephones are numbered.
+            || (rule == "digits" && user.contains(|c: char| c == '+' || c.is_whitespace())))
     {
         of_page.push(receipt("user", rule));
         batch.user = None;
@@ -74,6 +79,26 @@ fn rule_of(value: &Value) -> Option<&'static str> {
         },
         _ => None,
     }
+}
+
+/// Whether a site says by the key that the value is personal, whatever it looks like: `first_name`, `birthDate`; of a trait also `name`.
+fn is_personal_key(key: &str, of_person: bool) -> bool {
+    static KEYS: LazyLock<[HashSet<String>; 2]> = LazyLock::new(|| {
+        ["always", "identify"]
+            .map(|kind| words().get("key").and_then(|lists| lists.get(kind)).into_iter().flatten().cloned().collect())
+    });
+    let mut words = String::with_capacity(key.len() + 4);
+    let mut small = false;
+    for c in key.chars() {
+        if c.is_uppercase() && small {
+            words.push(' ');
+        }
+        small = c.is_lowercase();
+        words.extend(if c.is_alphanumeric() { c } else { ' ' }.to_lowercase());
+    }
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let [always, identify] = &*KEYS;
+    always.contains(&words) || (of_person && identify.contains(&words))
 }
 
 fn gate_map(field: &str, map: &mut Map<String, Value>, allowed: &[String], receipts: &mut Vec<Receipt>) {
@@ -170,7 +195,15 @@ fn scrub_event(event: &mut WireEvent, traits: &[String]) -> u64 {
     if let Some(name) = &mut event.name {
         gate("name", name, receipts);
     }
-    let allowed = if event.kind == EventType::Identify { traits } else { &[] };
+    let of_person = event.kind == EventType::Identify;
+    let allowed = if of_person { traits } else { &[] };
+    event.properties.retain(|key, _| {
+        let personal = is_personal_key(key, of_person) && !allowed.contains(key);
+        if personal {
+            receipts.push(receipt(&format!("properties.{key}"), "personal_key"));
+        }
+        !personal
+    });
     gate_map("properties", &mut event.properties, allowed, receipts);
     if let Some(descriptor) = &mut event.descriptor {
         scrub_descriptor(descriptor, receipts);
@@ -199,6 +232,14 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
         gate("group.name", &mut group.path, receipts);
     }
     gate_map("properties", &mut descriptor.properties, &[], receipts);
+    // The tracker sends what is chosen as the page writes it, so that the rules see a name's capital; the name of a property is a sentence's.
+    descriptor.properties = std::mem::take(&mut descriptor.properties)
+        .into_iter()
+        .map(|(key, value)| match key.strip_prefix("Selected ") {
+            Some(rest) => (format!("Selected {}", rest.to_lowercase()), value),
+            None => (key, value),
+        })
+        .collect();
     if let Some(Value::String(href)) = descriptor.attributes.get_mut("href") {
         *href = template(href, &[]);
     }
@@ -216,6 +257,19 @@ fn scrub_descriptor(descriptor: &mut Descriptor, receipts: &mut Vec<Receipt>) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_key_may_say_that_its_value_is_personal() {
+        for key in ["first_name", "firstName", "First name", "birthday", "PASSWORD", "date-of-birth", "ssn", "e-mail"] {
+            assert!(is_personal_key(key, false), "{key}");
+        }
+        for key in ["name", "zip_code", "City"] {
+            assert!(is_personal_key(key, true) && !is_personal_key(key, false), "{key}");
+        }
+        for key in ["Product name", "plan", "Card type", "Address book", "Email campaign", "count"] {
+            assert!(!is_personal_key(key, true), "{key}");
+        }
+    }
 
     #[test]
     fn a_products_own_words_are_codes_and_numbers_or_nothing() {

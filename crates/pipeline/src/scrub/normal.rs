@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
+/// The one letter whose small form is two (`İ`) becomes `I`, so that a text is as long in small letters.
 /// Thousands grouped by spaces that NFKC would make plain get apostrophes; NFKC; no invisible characters; ASCII digits; percent signs
 /// decoded twice; HTML entities decoded; each run of white space one space.
 pub(super) fn normalise(text: &str) -> Cow<'_, str> {
@@ -60,7 +61,11 @@ fn visible(text: &str) -> String {
         }
         grouped.push(if groups { '\'' } else { c });
     }
-    grouped.nfkc().filter(|c| !is_invisible(*c)).map(|c| digit_of(c).unwrap_or(c)).collect()
+    grouped
+        .nfkc()
+        .filter(|c| !is_invisible(*c))
+        .map(|c| digit_of(c).unwrap_or(if c == 'İ' { 'I' } else { c }))
+        .collect()
 }
 
 /// Characters that are not seen: zero-width ones, directions, soft hyphens, variation selectors, tags.

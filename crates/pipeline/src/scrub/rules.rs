@@ -82,7 +82,7 @@ fn walk(text: &str, hit: &mut dyn FnMut(&'static str) -> bool) {
         }
         stop
     };
-    if (seen.at && run(Needs::At))
+    if ((seen.at || low.contains(" at ")) && run(Needs::At))
         || (seen.marks >= 2 && run(Needs::Marks))
         || ((seen.signs || seen.longest >= 10) && run(Needs::Letters))
     {
@@ -164,6 +164,11 @@ mod tests {
             ("write to anna.b@mail.example", "email"),
             ("anna%2540mail.example", "email"),
             ("ａｎｎａ＠mail.example", "email"),
+            ("anna [at] example [dot] com", "email"),
+            ("anna_smith(at)web(dot)de", "email"),
+            ("anna.smith[at]example[punkt]de", "email"),
+            ("anna @ example.com", "email"),
+            ("anna.smith at gmail.com", "email"),
             ("follow @anna_b", "handle"),
             ("+49 151 5999 8877", "digits"),
             ("call 0151-59998877", "digits"),
@@ -216,6 +221,9 @@ mod tests {
             "Hello world",
             "Hi there",
             "Welcome to our shop",
+            "Shop at example.com",
+            "2 @ 3.50 each",
+            "Meet us @ the corner. Come",
             "Dr. Martens boots"[4..].trim(),
             "Size chart",
             "Samsung Galaxy S24",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use convizit_model::{Descriptor, PageBlock};
-use convizit_pipeline::{NameOptions, NamedDescriptor, Registry, name_descriptor, scrub_text};
+use convizit_pipeline::{NameOptions, NamedDescriptor, Registry, looks_like_name, name_descriptor, scrub_text};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -96,8 +96,19 @@ impl Scrub {
 /// One line for people: the verdict, the rules, the text.
 fn say_of(out: &mut impl Write, text: &str, explain: bool) -> Result<()> {
     let rules = scrub_text(text);
-    let verdict = if rules.is_empty() { "may pass".to_owned() } else { format!("withheld by {}", rules.join(", ")) };
+    let waits = rules.is_empty() && looks_like_name(text);
+    let verdict = match rules.as_slice() {
+        [] if waits => "may be a name".to_owned(),
+        [] => "may pass".to_owned(),
+        rules => format!("withheld by {}", rules.join(", ")),
+    };
     writeln!(out, "{verdict:<28} {text}")?;
+    if explain && waits {
+        writeln!(
+            out,
+            "  waits: as a label, a heading or a title it is held back until a crowd has shown it (setting crowd)"
+        )?;
+    }
     for rule in rules.iter().filter(|_| explain) {
         writeln!(out, "  {rule}: {}", meaning(rule))?;
     }
