@@ -52,6 +52,6 @@ impl Privacy {
             .into_iter()
             .map(|line| vec![monday(line.week), line.field, line.rule, line.side, line.items.to_string()])
             .collect();
-        table(&["week of", "field", "rule", "by", "texts"], &rows)
+        table(&["week of", "field", "rule", "by", "times"], &rows)
     }
 }

@@ -73,15 +73,17 @@ fn known<'a>(settings: &'a Value, field: &str) -> Result<&'a Value> {
 }
 
 /// The form that a field has, where a value has another: serde would name it in words of its own.
-fn other_form(now: &Value, value: &Value) -> Option<&'static str> {
+fn other_form(now: &Value, value: &Value) -> Option<String> {
     match now {
+        Value::Array(_) if value.is_string() => Some(format!("a JSON list of texts, here '[{value}]'")),
         Value::Array(_) if !value.as_array().is_some_and(|list| list.iter().all(Value::is_string)) => {
-            Some(r#"a JSON list of texts such as '["one", "two"]'"#)
+            Some(r#"a JSON list of texts such as '["one", "two"]'"#.to_owned())
         }
-        Value::Bool(_) if !value.is_boolean() => Some("true or false"),
+        Value::Bool(_) if !value.is_boolean() => Some("true or false".to_owned()),
         Value::Number(_) if value.as_u64().is_none_or(|number| u32::try_from(number).is_err()) => {
-            Some("a whole number from 0 up")
+            Some("a whole number from 0 up".to_owned())
         }
+        Value::String(now) if !value.is_string() => Some(format!("a word such as {now}")),
         _ => None,
     }
 }
