@@ -34,7 +34,7 @@ export const textOf = (root: Element, limit?: number): string => {
     else if (el.localName === "svg") out += el.querySelector("title")?.textContent || "";
     else if (limit || !el.matches("article,figure")) {
       // After that many nodes it is no longer a label; around a field a style sheet may repeat what is typed, to give it its size.
-      const small = style && left > 100 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
+      const small = style && left > 150 && !el.getElementsByTagName("*")[200] && !el.querySelector("input," + EDITED);
       if (small) out += added(el, "::before");
       for (const child of (el.shadowRoot || el).childNodes) {
         if (child.nodeType === 1) walk(child as Element);
