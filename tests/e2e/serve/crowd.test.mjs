@@ -101,7 +101,7 @@ test("the privacy report says what was withheld, and none of the texts", async (
   }
   assert.equal(items("properties", "waits"), 2);
   const text = site.ok("privacy", "report", "shop");
-  assert.match(text, /^week of +field +rule +by +texts\n\d{4}-\d\d-\d\d +element\.label +waits +server +\d+$/m);
+  assert.match(text, /^week of +field +rule +by +times\n\d{4}-\d\d-\d\d +element\.label +waits +server +\d+$/m);
   assert.doesNotMatch(text, /Rosa|Maria|Jonas/);
 });
 
