@@ -39,8 +39,9 @@ const text = (place) => plant(place, Object.values(KINDS)[canaries.length % 4]);
 const email = (place) => plant(place, KINDS.email);
 /** Any word, where nothing is read at all. */
 const word = (place) => plant(place, (n) => [`qzkvx${letters(n)}`, `qzkvx${letters(n)}`]);
+const number = (place) => plant(place, (n) => [digits(n), digits(n)]);
 
-const FIELDS = ["text", "email", "tel", "password", "search", "url", "number", "date", "time", "month", "hidden", "file"];
+const FIELDS = ["text", "email", "tel", "password", "search", "url", "number", "date", "time", "month", "hidden"];
 const escaped = (value) => value.replace(/[&<"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 /** What stands in the page, in a shadow root and in a frame alike; `.act` is clicked. */
@@ -49,7 +50,8 @@ const part = (where) => {
   const w = (place) => escaped(word(`${where}: ${place}`));
   return `
 <form class="plain-form" onsubmit="return false">
-  ${FIELDS.filter((type) => type !== "file").map((type) => `<label>Field<input class="typed" data-kind="${type}" type="${/number|date|time|month/.test(type) ? "text" : type}" value="${w(`${type}, value`)}"></label>`).join("\n  ")}
+  ${FIELDS.map((type) => `<label>Field<input class="typed" type="${type}" value="${/number|date|time|month/.test(type) ? "" : w(`${type}, value`)}"></label>`).join("\n  ")}
+  <input type="number" class="act" value="${number(`${where}: number, value`)}">
   <textarea class="typed">${w("textarea")}</textarea>
   <input type="checkbox" class="act" value="${w("checkbox, value")}" aria-label="${t("checkbox, aria-label")}">
   <input type="radio" name="r" class="act" value="${w("radio, value")}" aria-label="${t("radio, aria-label")}">
@@ -202,7 +204,7 @@ async function visit() {
   await page.waitForFunction(() => window.convizit?._ || window.convizit?.track);
   await page.waitForTimeout(600);
   // In one go and by script: a real pointer would take minutes, and what is clicked is all the same to the tracker.
-  const acted = await page.evaluate(async (secrets) => {
+  const acted = await page.evaluate(async ([secrets, numbers]) => {
     const roots = [document, document.querySelector("#host").shadowRoot, document.querySelector("#frame").contentDocument];
     document.addEventListener("click", (event) => event.preventDefault(), true);
     roots[2].addEventListener("click", (event) => event.preventDefault(), true);
@@ -210,7 +212,8 @@ async function visit() {
     for (const root of roots) {
       for (const el of root.querySelectorAll(".typed,.edited")) {
         el.focus();
-        const typed = secrets.pop();
+        // Dates and times take neither.
+        const typed = el.type === "number" ? numbers.pop() : secrets.pop();
         if (el.isContentEditable) el.textContent = typed;
         else el.value = typed;
         for (const type of ["input", "change"]) el.dispatchEvent(new Event(type, { bubbles: true, composed: true }));
@@ -230,7 +233,7 @@ async function visit() {
       for (const form of root.querySelectorAll("form")) form.requestSubmit(), acted++;
     }
     return acted;
-  }, Array.from({ length: 60 }, (_, at) => word(`typed ${at}`)));
+  }, [Array.from({ length: 60 }, (_, at) => word(`typed ${at}`)), Array.from({ length: 3 }, (_, at) => number(`typed number ${at}`))]);
   assert.ok(acted > 150, `${acted} actions`);
   const said = Object.fromEntries(["name", "key", "value", "own", "user", "trait", "page", "long"].map((what) => [what, text(`coded: ${what}`)]));
   said.user = email("coded: user id");

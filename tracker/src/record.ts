@@ -74,7 +74,7 @@ export const chosenOptions = (scope: Element[], control: Element, receipts: Rece
       if (el === control || !mayRead(el)) continue;
       const option = optionOf(el);
       const name = el.localName === "select" ? labelOf(el, "combobox")[0] : nameOfSet(el);
-      if (!option || !gate(name, "properties", receipts) || name.length > 40) continue;
+      if (!option || name.length > 40 || !gate(name, "properties", receipts)) continue;
       const key = new RegExp(settings.quantity, "i").test(name) ? "Quantity" : "Selected " + name.replace(/[:*]\s*$/, "");
       const text = gate(option.slice(0, 100), "properties." + key, receipts);
       if (text) out[key] = key === "Quantity" && /^\d{1,5}$/.test(text) ? Number(text) : text;

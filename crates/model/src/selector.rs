@@ -45,14 +45,12 @@ const PLAIN: &[&str] = &[
     "visited",
 ];
 
-/// One selector of a list: what an element must be, and what must stand around it.
+/// One selector of a list: what an element must be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Complex {
     /// The element itself.
     pub subject: Compound,
-    /// Elements that must contain it, in any order.
-    pub inside: Vec<Compound>,
-    /// Whether it also asks who is whose parent, or for siblings.
+    /// Whether it also asks for what stands around the element.
     pub open: bool,
 }
 
@@ -173,17 +171,13 @@ impl Parser<'_> {
             out.subject = self.compound(depth)?;
             let space = self.space();
             match self.peek() {
-                Some(combinator @ ('>' | '+' | '~')) => {
+                Some('>' | '+' | '~') => {
                     out.open = true;
-                    // A parent is one of those that contain it.
-                    if combinator == '>' {
-                        out.inside.push(std::mem::take(&mut out.subject));
-                    }
                     self.next();
                     self.space();
                 }
                 None | Some(',' | ')') => return Ok(out),
-                Some(_) if space => out.inside.push(std::mem::take(&mut out.subject)),
+                Some(_) if space => out.open = true,
                 Some(c) => return self.fail(&format!("{c} is not expected")),
             }
         }

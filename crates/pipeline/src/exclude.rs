@@ -70,7 +70,6 @@ fn matches(complex: &Complex, descriptor: &Descriptor) -> bool {
     let says_something = subject.tag.is_some() || !subject.tests.is_empty();
     says_something
         && !complex.open
-        && complex.inside.is_empty()
         && !subject.open
         && subject.tag.as_deref().is_none_or(|wanted| wanted == tag)
         && subject.tests.iter().all(|test| holds(test, descriptor))
