@@ -7,6 +7,8 @@ mod cluster;
 mod collect;
 mod corpus;
 mod deliver;
+mod erase;
+mod keys;
 mod lexicon;
 mod load;
 mod machine;
@@ -43,6 +45,10 @@ enum Measurement {
     Build(start::Build),
     /// What the text gate withholds, what it lets pass, and how fast it reads.
     Scrub(scrub::Scrub),
+    /// Persons erased from millions of events while more arrive.
+    Erase(erase::Erase),
+    /// Keys wrapped anew under load, and the audit log verified.
+    Keys(keys::Keys),
     /// Packs the list of words that data/words.py makes.
     #[command(hide = true)]
     Lexicon(lexicon::Lexicon),
@@ -73,6 +79,8 @@ fn main() -> Result<()> {
             Measurement::Start(start) => start.run().await,
             Measurement::Build(build) => build.run(),
             Measurement::Scrub(scrub) => scrub.run(),
+            Measurement::Erase(erase) => erase.run().await,
+            Measurement::Keys(keys) => keys.run().await,
             Measurement::Opened(opened) => opened.run().await,
             Measurement::BodyReader(reader) => reader.run().await,
         }

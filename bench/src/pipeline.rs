@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use clap::Args;
-use convizit_keys::{KeyRing, Place};
+use convizit_keys::{DataKey, Place};
 use convizit_model::{Project, ProjectKey, Received, Timestamp};
 use convizit_pipeline::{Compiled, Registry, Request, Tables, Witness, decode, name_events, receive};
 use convizit_store::Store;
@@ -138,7 +138,7 @@ impl Pipeline {
 
     fn stages_of(&self, projects: &[Project]) -> Result<Option<Vec<String>>> {
         let mut reception = Reception::new(projects, self.batch)?;
-        let keys = KeyRing::ephemeral()?;
+        let key = DataKey::ephemeral(1)?;
         let mut registries: HashMap<String, Registry> = HashMap::new();
         let mut stages = Stages::default();
         let (mut events, mut body_bytes, mut frame_bytes) = (0, 0, 0);
@@ -162,7 +162,8 @@ impl Pipeline {
             if in_frame >= 1000 {
                 // As the store seals a full frame.
                 let packed = zstd::bulk::compress(&lines, 1)?;
-                let sealed = keys.seal(Place { table: "frames", project: 1, row: &events.to_be_bytes() }, &packed)?;
+                let sealed =
+                    key.seal(Place { table: "frames", purpose: "body", row: &events.to_be_bytes() }, &packed)?;
                 frame_bytes += sealed.len();
                 lines.clear();
                 in_frame = 0;

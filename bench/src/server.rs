@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use convizit_keys::KeyRing;
+use convizit_keys::{ProviderConfig, open_provider};
 use convizit_model::ProjectSettings;
 use convizit_store::{Store, StoreConfig, SystemClock};
 use tokio::sync::{Mutex, OnceCell};
@@ -76,7 +76,7 @@ pub(crate) async fn open(folder: &Path) -> Result<Store> {
 pub(crate) async fn open_on(folder: &Path, database: Option<String>) -> Result<Store> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data)?;
-    let keys = Arc::new(KeyRing::open_or_create(&data.join("keys"))?);
+    let keys = open_provider(&ProviderConfig::File { path: data.join("keys") })?;
     let config = StoreConfig { database, ..StoreConfig::in_folder(&data) };
     Ok(Store::open(config, keys, Arc::new(SystemClock)).await?)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use clap::Args;
-use convizit_keys::KeyRing;
+use convizit_keys::{ProviderConfig, open_provider};
 use convizit_model::{Clock, Timestamp};
 use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ impl Stored {
         let step = self.pace * i64::try_from(self.batch)?;
         // It ends now, so that no clock is ahead of the machine's.
         let clock = Arc::new(VisitClock(AtomicI64::new(load::now() - self.pace * i64::try_from(self.events)?)));
-        let keys = Arc::new(KeyRing::open_or_create(&data.join("keys"))?);
+        let keys = open_provider(&ProviderConfig::File { path: data.join("keys") })?;
         let store = Store::open(StoreConfig::in_folder(&data), keys, clock.clone()).await?;
         let projects = store.projects().await?;
         let number = projects.first().map_or(1, |project| project.number);

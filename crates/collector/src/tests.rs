@@ -43,7 +43,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let mut config = StoreConfig::in_folder(folder.path());
         change(&mut config);
-        let keys = Arc::new(convizit_keys::KeyRing::ephemeral().unwrap());
+        let keys = convizit_keys::ProviderConfig::File { path: folder.path().join("keys") };
+        let keys = convizit_keys::open_provider(&keys).unwrap();
         let store = Store::open(config, keys, Arc::new(SystemClock)).await.unwrap();
         let settings = ProjectSettings { origins: vec![ORIGIN.to_owned()], ..ProjectSettings::default() };
         let project = store.create_project(&"shop".parse().unwrap(), settings).await.unwrap();

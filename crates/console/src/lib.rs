@@ -1,5 +1,7 @@
 //! Pages for people: for now one status page; accounts and more come with their issue.
 
+mod privacy;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -12,7 +14,11 @@ static STYLE: &str = include_str!("status.css");
 
 /// The console's pages. They show counts, names of projects and destinations, and notices: nothing that was captured.
 pub fn router(store: Store) -> Router {
-    Router::new().route("/", get(status)).route("/status.css", get(style)).with_state(store)
+    Router::new()
+        .route("/", get(status))
+        .route("/status.css", get(style))
+        .with_state(store.clone())
+        .merge(privacy::router(store))
 }
 
 async fn style() -> impl IntoResponse {

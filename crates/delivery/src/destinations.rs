@@ -8,8 +8,8 @@ mod webhook;
 
 use std::time::Duration;
 
-use convizit_model::{Destination, DestinationKind};
-use convizit_store::StoredEvent;
+use convizit_model::{Destination, DestinationKind, ProjectId};
+use convizit_store::{EraseMessage, StoredEvent};
 
 use crate::DeliveryConfig;
 use crate::guard::Guard;
@@ -83,6 +83,19 @@ impl Sink {
         match self {
             Self::Postgres(sink) => sink.ready().await,
             Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
+        }
+    }
+
+    /// Has the destination erase persons, or all of a project. `Refused` where it cannot, with what a person has to do.
+    pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
+        let cannot = |what: &str| Err(SendError::Refused(what.to_owned()));
+        match self {
+            Self::Postgres(sink) => sink.erase(project, message).await,
+            Self::Webhook(sink) => sink.erase(project, message).await,
+            Self::File(_) => {
+                cannot("lines of a file are not taken back: delete the file, or the lines of these persons")
+            }
+            Self::Stdout(_) => cannot("what was printed is not taken back"),
         }
     }
 

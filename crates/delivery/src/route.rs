@@ -28,6 +28,8 @@ pub(crate) struct Route {
     bound: Option<i64>,
     /// The settings under which the sink was opened: after any change it is opened anew, with the secret of now.
     opened: u64,
+    /// The newest erasure that the destination was told of.
+    told: i64,
 }
 
 /// What sending a batch came to.
@@ -48,7 +50,7 @@ impl Route {
         guard: Guard,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, destination, config, guard, stop, bound: None, opened: 0 }
+        Self { store, destination, config, guard, stop, bound: None, opened: 0, told: -1 }
     }
 
     pub(crate) async fn run(mut self) {
@@ -88,6 +90,7 @@ impl Route {
         let destination = self.destination.clone();
         let (project, name) = (&destination.project, destination.name.as_str());
         let number = self.store.project(project).await?.number;
+        self.tell_erasures(number, sink).await?;
         let cursor = self.store.cursor(number, name).await?;
         // Read before the events: what is missing up to here was erased, and is not merely still to come.
         let last = self.store.last_event(number).await?;
@@ -109,6 +112,7 @@ impl Route {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = self.store.wait_for_event(number, cursor) => {}
+                () = self.store.wait_for_erasure(self.told) => {}
             }
             return Ok(());
         };
@@ -117,17 +121,8 @@ impl Route {
         let sent = if wanted.is_empty() {
             Sent { through: newest, dead: Vec::new(), failure: None, bound: None }
         } else {
-            let version = self.store.control_version();
-            if self.opened != version {
-                (self.opened, *sink) = (version, None);
-            }
-            if sink.is_none() {
-                *sink = Some(self.open().await?);
-            }
-            match sink.as_mut() {
-                Some(sink) => self.send(sink, &wanted, cursor, newest).await,
-                None => return Ok(()),
-            }
+            let sink = self.opened(sink).await?;
+            self.send(sink, &wanted, cursor, newest).await
         };
         self.bound = sent.bound;
         if sent.through > cursor {
@@ -150,6 +145,39 @@ impl Route {
         match sent.failure {
             None => Ok(()),
             Some(failure) => Err(self.failed(failure).await?),
+        }
+    }
+
+    /// Tells the destination whom to erase, between two batches, so that nothing of theirs is on its way meanwhile.
+    async fn tell_erasures(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<(), Stop> {
+        let newest = self.store.newest_erasure();
+        if self.told == newest {
+            return Ok(());
+        }
+        let name = self.destination.name.clone();
+        for message in self.store.erase_messages(number, &name).await? {
+            let project = self.destination.project.clone();
+            let cannot = match self.opened(sink).await?.erase(&project, &message).await {
+                Ok(()) => None,
+                Err(SendError::Refused(reason)) => Some(reason),
+                Err(SendError::TooLarge) => Some("the destination does not take so many persons at once".to_owned()),
+                Err(failure) => return Err(self.failed(failure).await?),
+            };
+            self.store.told(number, &name, &message.request, cannot.as_deref()).await?;
+        }
+        self.told = newest;
+        Ok(())
+    }
+
+    /// The sink, opened anew after any change of settings.
+    async fn opened<'s>(&mut self, sink: &'s mut Option<Sink>) -> Result<&'s mut Sink, Stop> {
+        let version = self.store.control_version();
+        if self.opened != version {
+            (self.opened, *sink) = (version, None);
+        }
+        match sink {
+            Some(sink) => Ok(sink),
+            none => Ok(none.insert(self.open().await?)),
         }
     }
 

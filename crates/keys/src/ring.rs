@@ -1,189 +1,177 @@
-//! The keys of one installation: versioned, the first seals, any opens; working keys are derived for each purpose.
+//! What every process of an installation has in memory: its id, its root secret and its own keys.
 //!
-//! Derivation is HKDF-SHA-256 (RFC 5869). The `hash` secret lies beside the versioned keys and never rotates:
-//! keyed hashes are looked up again, so a new key would make the old rows unfindable.
+//! From the root secret come, by HKDF-SHA-256 (RFC 5869), the keyed hashes that are looked up again and the signatures. It
+//! never rotates, since a new one would make old rows unfindable; it is wrapped by the key-encryption key as all others are.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
-use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use aws_lc_rs::hmac;
-use zeroize::Zeroizing;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use convizit_model::Timestamp;
 
-use crate::KeyError;
-use crate::envelope::{self, Place};
-use crate::kms::file;
+use crate::envelope::Owner;
+use crate::kms::Binding;
+use crate::project::{ProjectKey, ProjectKeys};
 use crate::random::random_bytes;
 use crate::signature::bytes32;
+use crate::{KeyError, Secret};
 
-const SALT: &[u8] = b"convizit 1";
-/// Derived keys kept per version (about 1 KiB each); beyond it they are derived afresh, which costs microseconds.
-const CACHED_KEYS: usize = 8192;
+const SALT: &[u8] = b"convizit 2 root";
+/// Bytes of a signature, and of the public key that it is checked with.
+pub const SIGNATURE_BYTES: usize = 64;
+/// Bytes of a public key.
+pub const PUBLIC_KEY_BYTES: usize = 32;
 
-/// A secret of the ring, wiped when dropped.
-pub(crate) type Secret = Zeroizing<[u8; 32]>;
-
-/// What a provider gives: the versioned keys, the sealing one first, and the secret of keyed hashes.
-pub(crate) struct Secrets {
-    pub(crate) keys: Vec<(u32, Secret)>,
-    pub(crate) hash: Secret,
-}
-
-impl Secrets {
-    /// One random key of version 1 and a random hash secret.
-    pub(crate) fn random() -> Result<Self, KeyError> {
-        Ok(Self { keys: vec![(1, random_bytes()?)], hash: random_bytes()? })
-    }
-}
-
-/// The keys of one installation: the first seals, any opens.
+/// The installation's keys in memory.
 pub struct KeyRing {
-    first: RingKey,
-    older: Vec<RingKey>,
-    /// The extracted key of HKDF for keyed hashes.
-    hash: hmac::Key,
+    installation: [u8; 16],
+    /// The extracted key of HKDF.
+    root: hmac::Key,
+    signing: Ed25519KeyPair,
+    own: RwLock<Arc<ProjectKeys>>,
 }
 
-struct RingKey {
-    version: u32,
-    secret: Prk,
-    derived: RwLock<HashMap<String, HashMap<i64, Arc<LessSafeKey>>>>,
+/// Says the installation's id, never a secret.
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("installation", &self.installation_text()).finish_non_exhaustive()
+    }
 }
 
 impl KeyRing {
-    /// Opens the key file, or makes it (mode 0600, one random key) when there is none.
+    /// Of an installation's id, its root secret and the versions of its own key.
     ///
     /// # Errors
-    /// When the file is readable by others, malformed, or cannot be made.
-    pub fn open_or_create(path: &Path) -> Result<Self, KeyError> {
-        Self::new(file::open_or_create(path)?, &path.display().to_string())
+    /// When a primitive fails.
+    pub fn new(installation: [u8; 16], root: &Secret, own: Vec<ProjectKey>) -> Result<Self, KeyError> {
+        // HKDF-Extract is HMAC(salt, secret): RFC 5869, 2.2.
+        let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SALT), root.as_slice());
+        let root = hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref());
+        let seed = zeroize::Zeroizing::new(expand(&root, b"signing"));
+        let signing =
+            Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).map_err(|_| KeyError::Primitive("making a signer"))?;
+        let own = RwLock::new(Arc::new(ProjectKeys::new(Owner { installation, project: 0 }, own)));
+        Ok(Self { installation, root, signing, own })
     }
 
-    /// Puts a new random key of the next version before the others into the file, and opens it.
-    /// Rings opened before go on sealing with the key they know, which this ring opens.
-    ///
-    /// # Errors
-    /// When the file cannot be read, trusted or replaced.
-    pub fn rotate(path: &Path) -> Result<Self, KeyError> {
-        Self::new(file::rotate(path)?, &path.display().to_string())
-    }
-
-    /// A ring with one random key that is in no file; for `convizit name` and tests.
+    /// A ring of random keys that are kept nowhere; for tests and measurements.
     ///
     /// # Errors
     /// When there are no random bytes.
     pub fn ephemeral() -> Result<Self, KeyError> {
-        Self::new(Secrets::random()?, "in memory")
+        let made = Timestamp::from_millis(i64::MAX / 2);
+        let own = ProjectKey { number: 1, secret: random_bytes()?, made, from: made };
+        Self::new(*random_bytes()?, &random_bytes()?, vec![own])
     }
 
-    fn new(secrets: Secrets, path: &str) -> Result<Self, KeyError> {
-        let mut keys = secrets.keys.into_iter().map(|(version, secret)| RingKey {
-            version,
-            secret: Salt::new(HKDF_SHA256, SALT).extract(secret.as_slice()),
-            derived: RwLock::default(),
-        });
-        let first = keys.next().ok_or_else(|| KeyError::File {
-            path: path.to_owned(),
-            problem: "it holds no key: restore it".to_owned(),
-        })?;
-        // HKDF-Extract is HMAC(salt, secret): RFC 5869, 2.2.
-        let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SALT), secrets.hash.as_slice());
-        Ok(Self { first, older: keys.collect(), hash: hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()) })
-    }
-
-    /// The version of the key that seals now.
+    /// The installation's id as 32 hexadecimal digits.
     #[must_use]
-    pub fn version(&self) -> u32 {
-        self.first.version
+    pub fn installation_text(&self) -> String {
+        self.installation.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Seals with AES-256-GCM under a fresh nonce, bound to its place: key version (4 bytes) ‖ nonce (12) ‖ ciphertext ‖ tag (16).
-    ///
-    /// # Errors
-    /// When there are no random bytes.
-    pub fn seal(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        envelope::seal(&*self.first.key_for(place)?, self.first.version, place, plain)
+    /// The installation's own keys: those of project 0.
+    #[must_use]
+    pub fn own(&self) -> Arc<ProjectKeys> {
+        Arc::clone(&self.own.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Opens what `seal` made for the same place.
-    ///
-    /// # Errors
-    /// When it was changed or moved, or its key is unknown.
-    pub fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let key = envelope::version_of(sealed)
-            .and_then(|version| std::iter::once(&self.first).chain(&self.older).find(|key| key.version == version))
-            .ok_or_else(|| KeyError::Open { place: place.to_string() })?;
-        envelope::open(&*key.key_for(place)?, place, sealed)
+    /// Takes the installation's own keys as they are now, after a rotation.
+    pub fn set_own(&self, own: Vec<ProjectKey>) {
+        let own = Arc::new(self.project(0, own));
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
     }
 
-    /// HMAC-SHA-256 under a key derived (HKDF) for this purpose, such as `visitor`. The same for the life of the key file.
+    /// The keys of a project of this installation.
+    #[must_use]
+    pub fn project(&self, number: i64, versions: Vec<ProjectKey>) -> ProjectKeys {
+        ProjectKeys::new(Owner { installation: self.installation, project: number }, versions)
+    }
+
+    /// What a version of a project's key is bound to when its provider wraps it.
+    #[must_use]
+    pub fn binding(&self, project: i64, version: u32) -> Binding {
+        Binding { installation: self.installation, purpose: "project", project, version }
+    }
+
+    /// HMAC-SHA-256 under a key derived (HKDF) for this purpose, such as `visitor`. The same for the life of the installation.
     #[must_use]
     pub fn mac(&self, purpose: &str, message: &[u8]) -> [u8; 32] {
-        // HKDF-Expand of one block is HMAC(extracted, info ‖ 1): RFC 5869, 2.3. By hand, because it then cannot fail.
-        let mut info = hmac::Context::with_key(&self.hash);
-        info.update(purpose.as_bytes());
-        info.update(&[1]);
-        let key = hmac::Key::new(hmac::HMAC_SHA256, info.sign().as_ref());
-        bytes32(hmac::sign(&key, message).as_ref())
+        self.mac_key(purpose).of(message)
+    }
+
+    /// The key of `mac`, for many messages of one purpose.
+    #[must_use]
+    pub fn mac_key(&self, purpose: &str) -> MacKey {
+        MacKey(hmac::Key::new(hmac::HMAC_SHA256, &expand(&self.root, purpose.as_bytes())))
+    }
+
+    /// An Ed25519 signature (RFC 8032) by the installation.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let mut bytes = [0; SIGNATURE_BYTES];
+        for (to, from) in bytes.iter_mut().zip(self.signing.sign(message).as_ref()) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    /// The public key that `sign`'s signatures are checked with.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; PUBLIC_KEY_BYTES] {
+        bytes32(self.signing.public_key().as_ref())
     }
 }
 
-/// Says the versions, never a secret.
-impl fmt::Debug for KeyRing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let versions: Vec<u32> = std::iter::once(&self.first).chain(&self.older).map(|key| key.version).collect();
-        f.debug_struct("KeyRing").field("versions", &versions).finish_non_exhaustive()
+/// Whether an Ed25519 signature of a message is of this public key.
+#[must_use]
+pub fn verify_signature(public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(message, signature).is_ok()
+}
+
+/// HMAC-SHA-256 under a derived key.
+#[derive(Clone)]
+pub struct MacKey(hmac::Key);
+
+impl MacKey {
+    /// The tag of a message.
+    #[must_use]
+    pub fn of(&self, message: &[u8]) -> [u8; 32] {
+        bytes32(hmac::sign(&self.0, message).as_ref())
     }
 }
 
-impl RingKey {
-    /// The derived key of a table and project.
-    fn key_for(&self, place: Place<'_>) -> Result<Arc<LessSafeKey>, KeyError> {
-        let derived = self.derived.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = derived.get(place.table).and_then(|projects| projects.get(&place.project)) {
-            return Ok(Arc::clone(key));
-        }
-        drop(derived);
-        let info: [&[u8]; 3] = [b"seal", &place.project.to_be_bytes(), place.table.as_bytes()];
-        let key = self.secret.expand(&info, &AES_256_GCM).map_err(|_| KeyError::Primitive("deriving a key"))?;
-        let key = Arc::new(LessSafeKey::new(UnboundKey::from(key)));
-        let mut derived = self.derived.write().unwrap_or_else(PoisonError::into_inner);
-        if derived.values().map(HashMap::len).sum::<usize>() >= CACHED_KEYS {
-            derived.clear();
-        }
-        derived.entry(place.table.to_owned()).or_default().insert(place.project, Arc::clone(&key));
-        Ok(key)
-    }
+/// HKDF-Expand of one block is HMAC(extracted, info ‖ 1): RFC 5869, 2.3. By hand, because it then cannot fail.
+fn expand(root: &hmac::Key, info: &[u8]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(root);
+    context.update(info);
+    context.update(&[1]);
+    bytes32(context.sign().as_ref())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 
     #[test]
     fn keyed_hashes_are_those_of_hkdf_and_hmac() {
-        let secrets = Secrets::random().unwrap();
-        let extracted = Salt::new(HKDF_SHA256, SALT).extract(secrets.hash.as_slice());
+        let root: Secret = random_bytes().unwrap();
+        let extracted = Salt::new(HKDF_SHA256, SALT).extract(root.as_slice());
         let info: [&[u8]; 1] = [b"visitor"];
         let key = hmac::Key::from(extracted.expand(&info, hmac::HMAC_SHA256).unwrap());
-        let ring = KeyRing::new(secrets, "test").unwrap();
+        let ring = KeyRing::new([1; 16], &root, Vec::new()).unwrap();
         assert_eq!(ring.mac("visitor", b"message").as_slice(), hmac::sign(&key, b"message").as_ref());
         assert_ne!(ring.mac("visitor", b"message"), ring.mac("session", b"message"));
     }
 
     #[test]
-    fn derived_keys_stay_bounded_and_go_on_opening() {
-        let ring = KeyRing::ephemeral().unwrap();
-        let place = |project| Place { table: "frames", project, row: b"1" };
-        let sealed = ring.seal(place(0), b"plain").unwrap();
-        for project in 0..i64::try_from(CACHED_KEYS).unwrap() + 10 {
-            ring.seal(place(project), b"").unwrap();
-        }
-        let cached = ring.first.derived.read().unwrap().values().map(HashMap::len).sum::<usize>();
-        assert!(cached <= CACHED_KEYS, "{cached}");
-        assert_eq!(ring.open(place(0), &sealed).unwrap(), b"plain");
+    fn a_signature_is_of_its_message_and_its_installation() {
+        let (ring, other) = (KeyRing::ephemeral().unwrap(), KeyRing::ephemeral().unwrap());
+        let signature = ring.sign(b"checkpoint 7");
+        assert!(verify_signature(&ring.public_key(), b"checkpoint 7", &signature));
+        assert!(!verify_signature(&ring.public_key(), b"checkpoint 8", &signature));
+        assert!(!verify_signature(&other.public_key(), b"checkpoint 7", &signature));
     }
 }

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod notice;
 pub mod outcome;
 pub mod page;
+pub mod person;
 pub mod received;
 pub mod selector;
 pub mod settings;
@@ -27,6 +28,7 @@ pub use id::{BatchId, ElementId, EventId, GroupId, IdError, NameId, ProjectId, P
 pub use notice::{Notice, NoticeKind, NoticeState};
 pub use outcome::{Outcome, Refusal};
 pub use page::PageBlock;
+pub use person::Person;
 pub use received::Received;
 pub use settings::{Project, ProjectSettings, SettingsError};
 pub use time::{Clock, Timestamp};

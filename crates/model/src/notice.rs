@@ -54,6 +54,12 @@ pub enum NoticeKind {
     MergeProposed,
     /// The server withheld what the tracker should have.
     Drift,
+    /// A key is about to be too old, or cannot be rotated.
+    Keys,
+    /// The clock jumped, and nothing is dropped for its age until a person says so.
+    Clock,
+    /// A backup, its check or the drill failed.
+    Backup,
 }
 
 impl NoticeKind {
@@ -72,6 +78,9 @@ impl NoticeKind {
             Self::SiteChanged => "site_changed",
             Self::MergeProposed => "merge_proposed",
             Self::Drift => "drift",
+            Self::Keys => "keys",
+            Self::Clock => "clock",
+            Self::Backup => "backup",
         }
     }
 }

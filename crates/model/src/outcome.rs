@@ -30,6 +30,8 @@ pub enum Filter {
     Consent,
     /// The address or page is excluded by the project.
     Excluded,
+    /// Its person, or the whole dataset, was erased after it happened.
+    Erased,
 }
 
 /// Why an item was refused.
@@ -62,6 +64,7 @@ impl Outcome {
             Self::Filtered(Filter::Type) => "filtered.type",
             Self::Filtered(Filter::Consent) => "filtered.consent",
             Self::Filtered(Filter::Excluded) => "filtered.excluded",
+            Self::Filtered(Filter::Erased) => "filtered.erased",
             Self::Repeated => "repeated",
             Self::Refused(Refusal::Malformed) => "refused.malformed",
             Self::Refused(Refusal::TooLarge) => "refused.too_large",

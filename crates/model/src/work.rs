@@ -4,6 +4,7 @@ use crate::crowd::Ruling;
 use crate::id::{EventId, ProjectId};
 use crate::notice::NoticeKind;
 use crate::outcome::Outcome;
+use crate::time::Timestamp;
 use crate::withheld::Withheld;
 
 /// The result of processing the journal batches `from + 1 ..= to`.
@@ -49,6 +50,12 @@ pub struct NewEvent {
     pub hour: i64,
     /// When it was received, in days since 1970, for frames and seen ids.
     pub day: i64,
+    /// Whose it is: found again, by keyed hashes alone, when it is to be erased or exported.
+    pub visitor: String,
+    /// The id that the site gave.
+    pub user: Option<String>,
+    /// The earlier of its own time and its receipt: what was erased up to this time is not stored.
+    pub since: Timestamp,
     /// The event as JSON.
     pub json: Vec<u8>,
 }
@@ -60,7 +67,8 @@ pub struct StateRow {
     pub kind: StateKind,
     /// Key within project and kind.
     pub key: u64,
-    /// When it may be forgotten, in days since 1970; `None` keeps it.
+    /// When it may be forgotten, in days since 1970; `None` keeps it. Of elements, groups, names and templates it is the day on
+    /// which they were last seen: they go when their project keeps no event of that day any more.
     pub expires_day: Option<i64>,
     /// The row, serialised by the pipeline. The store seals it.
     pub body: Vec<u8>,

@@ -28,7 +28,7 @@ pub fn name_events(mut received: Received, registry: &mut Registry) -> Vec<Named
     received.crowd.shown.retain(|shown| events.iter().any(|event| event.id == shown.event));
     registry.see(&received.crowd, &received.visitor, day);
     let page = page_of(&received.batch.page);
-    let block = registry.page(&received.batch.page, true);
+    let block = registry.page(&received.batch.page, Some(day));
     let pages = Pages { own: &received.batch.page, template: &block };
     let mut named = Vec::with_capacity(events.len());
     for mut event in events {

@@ -60,6 +60,9 @@ pub(crate) fn resolve(
     let group = groups::resolve(registry, descriptor, pages.own, learning.is_some());
     let is_item = is_item(descriptor);
     let id = group.as_ref().map(|group| group.id);
+    if let (Some(id), Some(now)) = (id, learning) {
+        registry.saw_group(id.0, now.day());
+    }
     let identity = identity::resolve(registry, descriptor, pages, id, is_item, learning);
     // Where people made two groups one, that one is the event's.
     let group = group.map(|group| match registry.canonical_group(group.id.0) {

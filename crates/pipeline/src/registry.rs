@@ -2,7 +2,7 @@
 //! own changes as rows, which the store keeps in the same transaction as the events.
 
 mod catalogue;
-mod crowd;
+pub(crate) mod crowd;
 mod decisions;
 mod elements;
 mod review;
@@ -120,6 +120,9 @@ pub(crate) struct Group {
     #[serde(default)]
     pub(crate) page: u32,
     pub(crate) signature: Vec<u32>,
+    /// When it was last seen, in days since 1970.
+    #[serde(default)]
+    pub(crate) day: i64,
     /// Further exact keys under which it was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) keys: Vec<u64>,
@@ -140,6 +143,9 @@ pub(crate) struct Name {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     former: String,
     first: i64,
+    /// When it last had an event, in days since 1970.
+    #[serde(default)]
+    day: i64,
     events: u32,
     /// Hashes of the first distinct visitors; dropped when the name is published.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -156,6 +162,9 @@ pub(crate) struct Session {
     /// Most sessions have none, and sessions are what there is most of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) campaign: Option<Box<Properties>>,
+    /// A short hash of its visitor, who may have to be forgotten.
+    #[serde(default)]
+    pub(crate) visitor: u32,
 }
 
 impl Registry {
@@ -231,7 +240,14 @@ impl Registry {
                 StateKind::Place => self.places.get(&key).map(|place| place.day + crowd::KEPT_DAYS + 1),
                 // The visitors of one day count.
                 StateKind::Waiting => self.waiting.get(&key).map(|waiting| waiting.day + 2),
-                _ => None,
+                // The day of the last sight: these go when the project keeps no event of that day any more.
+                StateKind::Element => {
+                    self.elements.get(&key).and_then(|element| element.forms.iter().map(|form| form.day).max())
+                }
+                StateKind::Group => self.groups.get(&key).map(|group| group.day),
+                StateKind::Name => self.names.get(&key).map(|name| name.day),
+                StateKind::Template => self.templates.get(&key).map(|template| template.day),
+                StateKind::Decision | StateKind::Class => None,
             };
             // Rows are plain maps and texts: they always serialise.
             if let Some(Ok(body)) = body {
@@ -274,6 +290,35 @@ impl Registry {
         }
         self.sessions.shrink_to_fit();
         self.session_order.shrink_to_fit();
+    }
+
+    /// Forgets visitors, and users by the hashes that the crowd rule knows them by: their sessions, and that they have shown texts.
+    pub fn forget_persons(&mut self, visitors: &[&str], users: &[u64]) {
+        let visitors: HashSet<u32> = visitors.iter().map(|visitor| crowd::visitor_hash(visitor)).collect();
+        let users: HashSet<u32> = users.iter().map(|user| crowd::user_hash(*user)).collect();
+        self.sessions.retain(|_, session| !visitors.contains(&session.visitor));
+        self.session_order.retain(|key| self.sessions.contains_key(key));
+        let sessions: HashSet<u64> = self.sessions.keys().copied().collect();
+        self.changes.retain(|(kind, key)| *kind != StateKind::Session || sessions.contains(key));
+        self.changed.retain(|(kind, key)| *kind != StateKind::Session || sessions.contains(key));
+        for (kind, key) in self.forget_in_crowds(&visitors, &users) {
+            self.change(kind, key);
+        }
+    }
+
+    /// Rows that overwrite those of stored sessions of these visitors, and are dropped by the next upkeep.
+    #[must_use]
+    pub fn forgotten_sessions(rows: &[StateRow], visitors: &[&str]) -> Vec<StateRow> {
+        let visitors: HashSet<u32> = visitors.iter().map(|visitor| crowd::visitor_hash(visitor)).collect();
+        let of_them = |row: &&StateRow| {
+            serde_json::from_slice::<Session>(&row.body).is_ok_and(|session| visitors.contains(&session.visitor))
+        };
+        let empty = Session { start: 0, last: None, campaign: None, visitor: 0 };
+        let body = serde_json::to_vec(&empty).unwrap_or_default();
+        rows.iter()
+            .filter(of_them)
+            .map(|row| StateRow { kind: row.kind, key: row.key, expires_day: Some(0), body: body.clone() })
+            .collect()
     }
 
     fn change(&mut self, kind: StateKind, key: u64) {
@@ -388,6 +433,14 @@ impl Registry {
         GroupId(id)
     }
 
+    /// Takes down the day on which a group was seen, once a day.
+    pub(crate) fn saw_group(&mut self, id: u64, today: i64) {
+        if let Some(group) = self.groups.get_mut(&id).filter(|group| group.day < today) {
+            group.day = today;
+            self.change(StateKind::Group, id);
+        }
+    }
+
     /// Remembers a further exact key of a group, so that history decides once.
     pub(crate) fn add_group_key(&mut self, id: u64, key: u64) {
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -429,6 +482,7 @@ impl Registry {
             waits: false,
             former: String::new(),
             first: now.as_millis(),
+            day: now.day(),
             events: 0,
             visitors: Vec::new(),
         };
@@ -444,6 +498,11 @@ impl Registry {
     /// Counts an event towards publishing; returns the name's text and state as of this event, or nothing where it is not
     /// remembered.
     pub(crate) fn count_name(&mut self, id: u64, visitor: &str, now: Timestamp) -> Option<(String, NameState)> {
+        // Once a day: what has had no event for as long as events are kept is forgotten with them.
+        if let Some(name) = self.names.get_mut(&id).filter(|name| name.day < now.day()) {
+            name.day = now.day();
+            self.change(StateKind::Name, id);
+        }
         if let Some(given) = self.overlay.names.get(&id).filter(|_| self.names.contains_key(&id)) {
             return Some((given.clone(), NameState::Published));
         }

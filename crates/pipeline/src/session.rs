@@ -3,6 +3,7 @@
 use convizit_model::{Properties, Received, Timestamp, event};
 use serde_json::Value;
 
+use crate::registry::crowd::visitor_hash;
 use crate::registry::{self, Registry};
 use crate::scrub::{first_rule, query_of};
 
@@ -17,7 +18,15 @@ pub(crate) fn of_event(received: &Received, time: Timestamp, registry: &mut Regi
             if registry.session(key).is_none() {
                 let start = session.start.map_or(time, |start| start.plus_millis(received.clock)).min(time);
                 let campaign = campaign(&received.batch.page.url);
-                registry.set_session(key, registry::Session { start: start.as_millis(), last: None, campaign });
+                registry.set_session(
+                    key,
+                    registry::Session {
+                        start: start.as_millis(),
+                        last: None,
+                        campaign,
+                        visitor: visitor_hash(&received.visitor),
+                    },
+                );
             }
             let (start, campaign) = registry.session(key).map_or((time, Properties::new()), |known| {
                 (Timestamp::from_millis(known.start), known.campaign.as_deref().cloned().unwrap_or_default())
@@ -35,7 +44,12 @@ fn derived(received: &Received, time: Timestamp, registry: &mut Registry) -> (ev
         Some(known) if (now - known.last.unwrap_or(known.start)).abs() <= IDLE_MILLIS => {
             registry::Session { last: Some(known.last.unwrap_or(known.start).max(now)), ..known.clone() }
         }
-        _ => registry::Session { start: now, last: Some(now), campaign: campaign(&received.batch.page.url) },
+        _ => registry::Session {
+            start: now,
+            last: Some(now),
+            campaign: campaign(&received.batch.page.url),
+            visitor: visitor_hash(&received.visitor),
+        },
     };
     let id = format!("{:016x}", registry::hash(&["derived session", &received.visitor, &session.start.to_string()]));
     let answer = (

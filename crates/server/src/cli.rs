@@ -1,13 +1,19 @@
 //! The command line: what there is, with an example each; and how an error is said.
 
+mod ask;
+mod audit;
 mod destination;
 mod doctor;
+mod erase;
+mod export;
 mod faces;
+mod keys;
 mod names;
 mod notices;
 mod privacy;
 mod project;
 mod settings;
+mod token;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -51,6 +57,9 @@ enum Command {
         /// needs its own.
         #[arg(long, value_name = "ADDRESS")]
         console: Option<SocketAddr>,
+        /// Goes on although acknowledged batches or entries of the audit log are missing. The start says which before.
+        #[arg(long)]
+        accept_gap: bool,
     },
     /// Brings the databases to this version's schema; `serve` does so too.
     #[command(after_help = "Example: convizit migrate --config convizit.toml")]
@@ -77,6 +86,26 @@ enum Command {
     /// What was withheld, without any of the texts.
     #[command(subcommand, after_help = "Example: convizit privacy report shop")]
     Privacy(privacy::Privacy),
+    /// Takes persons, or a whole dataset, out of everything that is stored.
+    #[command(
+        after_help = "Examples:\n  convizit erase --project shop --visitor 5f0c1d…\n  convizit erase --project shop --user --file left.txt --yes\n  convizit erase --project shop --all --dry-run\n  convizit erase --project shop --list"
+    )]
+    Erase(erase::Erase),
+    /// Everything that is stored of a person, as JSON lines and CSV.
+    #[command(after_help = "Example: convizit export --project shop --user 4711 --out for-4711")]
+    Export(export::Export),
+    /// The installation's keys.
+    #[command(subcommand, after_help = "Example: convizit keys list")]
+    Keys(keys::Keys),
+    /// Tokens of the site's own systems.
+    #[command(
+        subcommand,
+        after_help = "Example: convizit token add privacy-desk --project shop --scope erase > desk.token"
+    )]
+    Token(token::Token),
+    /// Who did what, chained so that no change of it stays unseen.
+    #[command(subcommand, after_help = "Example: convizit audit verify")]
+    Audit(audit::Audit),
     /// What a person must see.
     #[command(subcommand, after_help = "Example: convizit notices list")]
     Notices(notices::Notices),
@@ -149,9 +178,21 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
     rows.iter().try_for_each(|row| say(line(row.iter().map(String::as_str).collect())))
 }
 
+/// Whoever runs the command, for the audit log.
+fn person() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid).then(|| name.to_owned())
+    });
+    format!("os:{}", name.unwrap_or(uid))
+}
+
 /// Opens the store, does the work, closes it.
 async fn with_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
-    let store = open_store(&config.store(), &config.keys()).await?;
+    let store = open_store(&config.store(), &config.keys()).await?.acting_as(&person());
     let result = work(&store).await;
     store.close().await;
     result
@@ -161,10 +202,10 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
     let load = || Config::load(arguments.config.as_deref());
     match arguments.command {
         Command::Demo(demo) => demo.run().await,
-        Command::Serve { role, console } => {
+        Command::Serve { role, console, accept_gap } => {
             let mut config = load()?;
             config.console.listen = console.unwrap_or(config.console.listen);
-            crate::run::serve(&config, role).await
+            crate::run::serve(&config, role, accept_gap).await
         }
         Command::Migrate => {
             with_store(&load()?, async |_| Ok(())).await?;
@@ -181,6 +222,11 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
             with_store(&config, async |store| command.run(store, &config.delivery()).await).await
         }
         Command::Privacy(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Erase(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Export(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Keys(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Token(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Audit(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
         Command::Scrub(scrub) => scrub.run(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use convizit_collector::CollectorConfig;
 use convizit_delivery::DeliveryConfig;
+use convizit_keys::ProviderConfig;
 use convizit_store::StoreConfig;
 use serde::Deserialize;
 
@@ -18,8 +19,8 @@ const DEFAULT: &str = "convizit.toml";
 pub(crate) struct Config {
     /// Data folder.
     pub(crate) data: PathBuf,
-    /// Key file; beside the data when missing.
-    pub(crate) key_file: Option<PathBuf>,
+    /// Where the key-encryption key lives; a file beside the data when missing.
+    pub(crate) keys: Option<ProviderConfig>,
     /// File that holds the URL of the PostgreSQL database for control data and events.
     pub(crate) database_url_file: Option<PathBuf>,
     /// MaxMind-format database in place of the vendored countries.
@@ -82,7 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: "convizit-data".into(),
-            key_file: None,
+            keys: None,
             database_url_file: None,
             geo: None,
             collector: Collector::default(),
@@ -166,8 +167,14 @@ impl Config {
         Ok(())
     }
 
-    pub(crate) fn keys(&self) -> PathBuf {
-        self.key_file.clone().unwrap_or_else(|| self.data.join("keys"))
+    pub(crate) fn keys(&self) -> ProviderConfig {
+        match &self.keys {
+            Some(ProviderConfig::File { path }) if !path.as_os_str().is_empty() => {
+                ProviderConfig::File { path: path.clone() }
+            }
+            None | Some(ProviderConfig::File { .. }) => ProviderConfig::File { path: self.data.join("keys") },
+            Some(other) => other.clone(),
+        }
     }
 
     pub(crate) fn store(&self) -> StoreConfig {
@@ -230,7 +237,8 @@ mod tests {
         // Every setting stands in it, commented out where it has no default.
         for key in [
             "data",
-            "key_file",
+            "provider",
+            "path",
             "database_url_file",
             "geo",
             "listen",

@@ -10,6 +10,7 @@ use anyhow::{Result, anyhow};
 use clap::Args;
 use convizit_collector::CollectorConfig;
 use convizit_delivery::DeliveryConfig;
+use convizit_keys::ProviderConfig;
 use convizit_model::destination::StdoutFormat;
 use convizit_model::{Destination, DestinationKind, Project, ProjectId, ProjectSettings};
 use convizit_store::{Store, StoreConfig};
@@ -40,7 +41,8 @@ impl Demo {
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
         let folder = std::path::absolute(&self.folder)?;
-        let store = open_store(&StoreConfig::in_folder(&folder), &folder.join("keys")).await?;
+        let store =
+            open_store(&StoreConfig::in_folder(&folder), &ProviderConfig::File { path: folder.join("keys") }).await?;
         let _alone = alone(&folder, Role::All)?;
         let tables = tables(None).await?;
 

@@ -13,7 +13,7 @@ use axum::Router;
 use clap::ValueEnum;
 use convizit_collector::CollectorConfig;
 use convizit_delivery::DeliveryConfig;
-use convizit_keys::KeyRing;
+use convizit_keys::{ProviderConfig, open_provider};
 use convizit_pipeline::Tables;
 use convizit_store::{Store, StoreConfig, SystemClock};
 use tokio::task::JoinHandle;
@@ -53,8 +53,12 @@ impl Role {
 }
 
 /// Opens the store of a configuration.
-pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Store> {
-    for folder in [Some(config.folder.as_path()), keys.parent()].into_iter().flatten() {
+pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
+    let of_keys = match keys {
+        ProviderConfig::File { path } => path.parent(),
+        _ => None,
+    };
+    for folder in [Some(config.folder.as_path()), of_keys].into_iter().flatten() {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -62,8 +66,10 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &Path) -> Result<Stor
             .create(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
-    let keys = Arc::new(KeyRing::open_or_create(keys)?);
-    Ok(Store::open(config.clone(), keys, Arc::new(SystemClock)).await?)
+    let keys = keys.clone();
+    // A token's module may take its time.
+    let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;
+    Ok(Store::open(config.clone(), provider, Arc::new(SystemClock)).await?)
 }
 
 /// What the roles need beside the store.
@@ -78,14 +84,14 @@ pub(crate) struct Parts {
 }
 
 /// `convizit serve`.
-pub(crate) async fn serve(config: &Config, role: Role) -> Result<()> {
+pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Result<()> {
     observe::start_logs(&config.log)?;
     observe::start_metrics()?;
     let is = |wanted| role.is(wanted);
     // Read and compiled beside the store's opening: a start is to be quick.
     let geo = config.geo.clone();
     let reading = is(Role::Collect).then(|| tokio::spawn(async move { tables(geo.as_deref()).await }));
-    let store = open_store(&config.store(), &config.keys()).await?;
+    let store = open_store(&StoreConfig { accept_gap, ..config.store() }, &config.keys()).await?;
     let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
         convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;
@@ -173,8 +179,22 @@ pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
     .await?
 }
 
+/// Connections that wait to be taken: the usual 128 are soon overrun by a crowd that comes at once.
+const BACKLOG: i32 = 4096;
+
+fn listen(address: std::net::SocketAddr) -> std::io::Result<TcpListener> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // As the standard library does: a start right after an end must not wait for old connections.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(TcpListener::from(socket))
+}
+
 pub(crate) fn bind(address: std::net::SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).map_err(|error| {
+    listen(address).map_err(|error| {
         let what = match error.kind() {
             ErrorKind::AddrInUse => "is busy: end what listens there, or set another port",
             ErrorKind::PermissionDenied => {

@@ -69,7 +69,7 @@ impl Store {
     #[must_use]
     pub fn text_hash(&self, project: i64, text: &str) -> u64 {
         let message = format!("{project}\n{text}");
-        first_bytes(&self.keys().mac("crowd text", message.as_bytes()))
+        first_bytes(&self.ring().mac("crowd text", message.as_bytes()))
     }
 
     /// A hash of the network that an address belongs to (24 bits of IPv4, 48 of IPv6), under a key of its day.
@@ -84,7 +84,7 @@ impl Store {
             }
         };
         let message = format!("{project}\n{network}");
-        let hash = first_bytes(&self.keys().mac(&format!("network {}", now.day()), message.as_bytes()));
+        let hash = first_bytes(&self.ring().mac(&format!("network {}", now.day()), message.as_bytes()));
         u32::try_from(hash >> 32).unwrap_or_default()
     }
 

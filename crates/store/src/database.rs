@@ -61,17 +61,28 @@ pub(crate) enum Engine {
     Postgres,
 }
 
+/// What a SQLite file does with the bytes of deleted rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freed {
+    /// They stay until the page is used again, or given back by `sweep`.
+    Kept,
+    /// They are overwritten at once.
+    Wiped,
+}
+
 /// One database.
 #[derive(Clone)]
 pub(crate) struct Database {
     pub(crate) engine: Engine,
     readers: AnyPool,
     writer: Option<mpsc::Sender<Write>>,
+    /// On SQLite, how the file is opened.
+    file: Option<AnyConnectOptions>,
 }
 
 impl Database {
     /// Opens or makes a SQLite file, checks the pragmas that durability rests on, and runs the migrations.
-    pub(crate) async fn sqlite(file: &Path, migrations: &Migrator) -> Result<Self, StoreError> {
+    pub(crate) async fn sqlite(file: &Path, migrations: &Migrator, freed: Freed) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         // Absolute, since the first part of a relative path would be a host; and what means something in an address is escaped.
         let path = std::path::absolute(file)
@@ -83,7 +94,7 @@ impl Database {
             .replace('#', "%23");
         let url = format!("sqlite://{path}?mode=rwc");
         let options: AnyConnectOptions = url.parse().during("open database")?;
-        let mut connection = writer(&options).await?;
+        let mut connection = writer(&options, freed).await?;
         refuse_newer(&mut connection, migrations).await?;
         // One transaction, so that of two processes that start at once the second finds what the first has made.
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.during("migrate")?;
@@ -102,8 +113,8 @@ impl Database {
             })
             .connect_lazy_with(options.clone());
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(write_all(options, connection, receiver));
-        Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender) })
+        tokio::spawn(write_all(options.clone(), freed, connection, receiver));
+        Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender), file: Some(options) })
     }
 
     /// Connects to PostgreSQL and runs the migrations.
@@ -129,7 +140,7 @@ impl Database {
             .max_connections(12)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options);
-        Ok(Self { engine: Engine::Postgres, readers, writer: None })
+        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None })
     }
 
     /// Where reads go.
@@ -179,6 +190,36 @@ impl Database {
         }
     }
 
+    /// Takes what was deleted out of the files: free pages are given back and the log is moved into the file, or the tables of
+    /// events are vacuumed. Bytes that a reader still looks at go with the next sweep.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        const NAME: &str = "sweep";
+        let Some(file) = &self.file else {
+            for sql in ["VACUUM frames", "VACUUM state", "VACUUM keys"] {
+                self.readers.execute(sql).await.during(NAME)?;
+            }
+            return Ok(());
+        };
+        loop {
+            let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&self.readers).await.during(NAME)?;
+            let left = self
+                .run_tx(NAME, |connection| {
+                    Box::pin(async move {
+                        sqlx::query("PRAGMA incremental_vacuum(256)").fetch_all(&mut *connection).await.during(NAME)?;
+                        sqlx::query_scalar::<_, i64>("PRAGMA freelist_count").fetch_one(connection).await.during(NAME)
+                    })
+                })
+                .await?;
+            if left == 0 || left >= free {
+                break;
+            }
+        }
+        let mut connection = AnyConnection::connect_with(file).await.during(NAME)?;
+        connection.execute("PRAGMA busy_timeout = 5000").await.during(NAME)?;
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await.during(NAME)?;
+        connection.close().await.during(NAME)
+    }
+
     /// Ends the writer after what it has, and the readers.
     pub(crate) async fn close(&self) {
         if let Some(writer) = &self.writer {
@@ -215,13 +256,18 @@ where
     value.downcast::<T>().map(|value| *value).map_err(|_| gone())
 }
 
-async fn write_all(options: AnyConnectOptions, connection: AnyConnection, mut jobs: mpsc::Receiver<Write>) {
+async fn write_all(
+    options: AnyConnectOptions,
+    freed: Freed,
+    connection: AnyConnection,
+    mut jobs: mpsc::Receiver<Write>,
+) {
     let mut connection = Some(connection);
     while let Some(first) = jobs.recv().await {
         let start = Instant::now();
         let mut done: Vec<(oneshot::Sender<Answer>, Answer)> = Vec::new();
         let mut next = Some(first);
-        let mut failed = begin(&mut connection, &options).await.err();
+        let mut failed = begin(&mut connection, &options, freed).await.err();
         while let Some(job) = next.take() {
             let answer = match (&failed, &mut connection) {
                 (None, Some(connection)) => {
@@ -264,18 +310,25 @@ fn not_written(action: &'static str, error: Option<&StoreError>) -> StoreError {
 }
 
 /// Begins a transaction, on a new connection after one that failed.
-async fn begin(connection: &mut Option<AnyConnection>, options: &AnyConnectOptions) -> Result<(), StoreError> {
+async fn begin(
+    connection: &mut Option<AnyConnection>,
+    options: &AnyConnectOptions,
+    freed: Freed,
+) -> Result<(), StoreError> {
     let open = match connection.take() {
         Some(open) => open,
-        None => writer(options).await?,
+        None => writer(options, freed).await?,
     };
     connection.insert(open).execute("BEGIN IMMEDIATE").await.during("begin").map(|_| ())
 }
 
 /// A connection that may write.
-async fn writer(options: &AnyConnectOptions) -> Result<AnyConnection, StoreError> {
+async fn writer(options: &AnyConnectOptions, freed: Freed) -> Result<AnyConnection, StoreError> {
     let mut connection = AnyConnection::connect_with(options).await.during("open database")?;
     set_pragmas(&mut connection).await?;
+    if freed == Freed::Wiped {
+        connection.execute("PRAGMA secure_delete = ON").await.during("set pragmas")?;
+    }
     check_pragmas(&mut connection, options.database_url.path()).await?;
     Ok(connection)
 }
@@ -293,6 +346,8 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
 
 async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
     for pragma in [
+        // Only heeded before the first table is made: free pages can then be given back.
+        "PRAGMA auto_vacuum = INCREMENTAL",
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
@@ -431,7 +486,7 @@ mod tests {
     static CONTROL: Migrator = sqlx::migrate!("migrations/control");
 
     async fn with_tables(folder: &Path) -> Database {
-        let database = Database::sqlite(&folder.join("test.db"), &CONTROL).await.unwrap();
+        let database = Database::sqlite(&folder.join("test.db"), &CONTROL, Freed::Wiped).await.unwrap();
         let tables = "CREATE TABLE parents (id BIGINT PRIMARY KEY); \
                       CREATE TABLE rows (id BIGINT PRIMARY KEY, parent BIGINT REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED, text TEXT)";
         run(&database, tables).await.unwrap();

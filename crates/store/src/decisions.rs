@@ -1,13 +1,18 @@
 //! Decisions of people about names, elements and groups: written beside the state that the worker keeps, and met by it with
 //! its next stretch.
 
-use convizit_keys::Place;
 use convizit_model::{Change, Decision, DecisionId, Project, StateKind, StateRow};
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
 use crate::error::{During, StoreError};
-use crate::work::state_place;
+use crate::work::{body_of_state, state_row};
+
+/// Which kind of decision, for the audit log: never the text of a name.
+fn what_of(change: &Change) -> String {
+    let written = serde_json::to_value(change).unwrap_or_default();
+    written.get("change").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
 
 impl Store {
     /// Takes down a person's decision; the worker meets it within two seconds, with the next events of the project.
@@ -17,7 +22,8 @@ impl Store {
     /// `Database`, `Keys`.
     pub async fn decide(&self, project: &Project, by: &str, what: Change) -> Result<Decision, StoreError> {
         const NAME: &str = "take down decision";
-        let (keys, number) = (self.keys_shared(), project.number);
+        self.audit("decision.make", project.id.as_str(), &what_of(&what), "").await?;
+        let (keys, number) = (self.keyring().project(project.number).await?, project.number);
         let decision = Decision {
             id: DecisionId(0),
             made: self.clock().now(),
@@ -44,8 +50,7 @@ impl Store {
                     decision.id = DecisionId(last.cast_unsigned() + 1);
                     let body = serde_json::to_vec(&decision).map_err(|error| StoreError::Invalid(error.to_string()))?;
                     let row = StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
-                    let sealed =
-                        keys.seal(Place { table: "state", project: number, row: &state_place(&row) }, &row.body)?;
+                    let sealed = keys.seal(decision.made, body_of_state(&state_row(&row)), &row.body)?;
                     query("INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)")
                         .bind(number)
                         .bind(row.kind as i64)
@@ -79,6 +84,6 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("read decisions")?;
-        rows.iter().map(|row| self.open_state(project, row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+        self.open_states(project, &rows).await
     }
 }

@@ -8,7 +8,20 @@ use sqlx::{AssertSqlSafe, Row, query};
 
 use crate::database::{insert_rows, pieces};
 use crate::error::{During, StoreError};
-use crate::{DeadLetter, DestinationState, Store, projects};
+use crate::{DeadLetter, DestinationState, Store, audit, projects};
+
+pub(crate) fn body_of(name: &str) -> Place<'_> {
+    Place { table: "destinations", purpose: "body", row: name.as_bytes() }
+}
+
+fn read(name: &str, body: &[u8]) -> Result<Destination, StoreError> {
+    serde_json::from_slice(body)
+        .map_err(|error| StoreError::Unusable(format!("destination {name}: {error}; remove it and add it again")))
+}
+
+pub(crate) fn secret_of(name: &str) -> Place<'_> {
+    Place { table: "destinations", purpose: "secret", row: name.as_bytes() }
+}
 
 impl Store {
     /// Adds or changes a destination; a new one starts at the newest event, or at the first with `from_start`. The secret is stored sealed;
@@ -27,9 +40,12 @@ impl Store {
             return Err(StoreError::Invalid("a destination's name has 1 to 64 of a-z, 0-9 and -".to_owned()));
         }
         let project = self.project(&destination.project).await?.number;
-        let body = serde_json::to_string(destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let place = Place { table: "destinations", project, row: name.as_bytes() };
-        let sealed = secret.map(|secret| self.keys().seal(place, secret.as_bytes())).transpose()?;
+        let body = serde_json::to_vec(destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let body = self.keyring().seal(project, body_of(&name), &body).await?;
+        let sealed = match secret {
+            Some(secret) => Some(self.keyring().seal(project, secret_of(&name), secret.as_bytes()).await?),
+            None => None,
+        };
         // The cursor comes first: a destination without one is never seen.
         let start = if from_start { 0 } else { self.last_event(project).await? };
         let cursor = name.clone();
@@ -48,13 +64,18 @@ impl Store {
                 })
             })
             .await?;
+        let detail = if sealed.is_some() { "with credentials" } else { "" };
+        let entry = self.entry("destination.save", destination.project.as_str(), &name, detail);
+        let ring = self.ring().clone();
         self.control()
             .run_tx("save destination", move |connection| {
                 let (name, body, sealed) = (name.clone(), body.clone(), sealed.clone());
+                let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
                     let sql = "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) \
                                DO UPDATE SET body = excluded.body, secret = COALESCE(excluded.secret, destinations.secret)";
                     query(sql).bind(project).bind(name).bind(body).bind(sealed).execute(&mut *connection).await.during("save destination")?;
+                    audit::append(connection, &ring, &[entry]).await?;
                     projects::touch(connection).await
                 })
             })
@@ -92,10 +113,9 @@ impl Store {
         let (cursors, dead) = (self.numbers_of(cursors, number).await?, self.numbers_of(dead, number).await?);
         let mut states = Vec::new();
         for row in rows {
-            let (project, name, body): (i64, String, String) = (row.get(0), row.get(1), row.get(2));
-            let destination: Destination = serde_json::from_str(&body).map_err(|error| {
-                StoreError::Unusable(format!("destination {name}: {error}; remove it and add it again"))
-            })?;
+            let (project, name, body): (i64, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+            let body = self.keyring().open_sealed(project, body_of(&name), &body).await?;
+            let destination = read(&name, &body)?;
             let of =
                 |numbers: &HashMap<(i64, String), i64>| numbers.get(&(project, name.clone())).copied().unwrap_or(0);
             states.push(DestinationState { destination, cursor: of(&cursors), dead: of(&dead) });
@@ -145,8 +165,7 @@ impl Store {
             .during("read secret")?
             .ok_or_else(|| StoreError::not_found("destination", name))?;
         let Some(sealed) = row.get::<Option<Vec<u8>>, _>(0) else { return Ok(None) };
-        let opened =
-            self.keys().open(Place { table: "destinations", project: number, row: name.as_bytes() }, &sealed)?;
+        let opened = self.keyring().open_sealed(number, secret_of(name), &sealed).await?;
         Ok(Some(String::from_utf8_lossy(&opened).into_owned()))
     }
 
@@ -157,9 +176,11 @@ impl Store {
     pub async fn remove_destination(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
         let owned = name.to_owned();
+        let (entry, ring) = (self.entry("destination.remove", project.as_str(), name, ""), self.ring().clone());
         self.control()
             .run_tx("remove destination", move |connection| {
                 let name = owned.clone();
+                let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
                     let done = query("DELETE FROM destinations WHERE project = $1 AND name = $2")
                         .bind(number)
@@ -170,6 +191,7 @@ impl Store {
                     if done.rows_affected() == 0 {
                         return Err(StoreError::not_found("destination", name));
                     }
+                    audit::append(connection, &ring, &[entry]).await?;
                     projects::touch(connection).await
                 })
             })
@@ -182,6 +204,7 @@ impl Store {
                     for sql in [
                         "DELETE FROM cursors WHERE project = $1 AND destination = $2",
                         "DELETE FROM dead_letters WHERE project = $1 AND destination = $2",
+                        "DELETE FROM erase_messages WHERE project = $1 AND destination = $2",
                     ] {
                         query(sql)
                             .bind(number)
@@ -190,7 +213,8 @@ impl Store {
                             .await
                             .during("remove cursor")?;
                     }
-                    Ok(())
+                    // Nobody waits for the ids of erased persons for its sake any more.
+                    crate::erasure::forget_ids(connection).await
                 })
             })
             .await?;
@@ -281,12 +305,16 @@ impl Store {
         const NAME: &str = "pause destination";
         let number = self.project(project).await?.number;
         let (wanted, paused) = (name.to_owned(), reason.map(str::to_owned));
+        let (keys, now) = (self.keyring().project(number).await?, self.clock().now());
+        let act = if paused.is_some() { "destination.pause" } else { "destination.resume" };
+        let (entry, ring) = (self.entry(act, project.as_str(), name, ""), self.ring().clone());
         // Read and changed in one transaction: one that is removed meanwhile must not come back.
         self.control()
             .run_tx(NAME, move |connection| {
                 let (wanted, paused) = (wanted.clone(), paused.clone());
+                let (entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
                 Box::pin(async move {
-                    let body: Option<String> =
+                    let body: Option<Vec<u8>> =
                         sqlx::query_scalar("SELECT body FROM destinations WHERE project = $1 AND name = $2")
                             .bind(number)
                             .bind(wanted.as_str())
@@ -294,11 +322,11 @@ impl Store {
                             .await
                             .during(NAME)?;
                     let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
-                    let mut destination: Destination = serde_json::from_str(&body)
-                        .map_err(|error| StoreError::Unusable(format!("destination {wanted}: {error}")))?;
+                    let mut destination = read(&wanted, &keys.open(body_of(&wanted), &body)?)?;
                     destination.paused = paused;
                     let body =
-                        serde_json::to_string(&destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
+                        serde_json::to_vec(&destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
+                    let body = keys.seal(now, body_of(&wanted), &body)?;
                     query("UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3")
                         .bind(body)
                         .bind(number)
@@ -306,6 +334,7 @@ impl Store {
                         .execute(&mut *connection)
                         .await
                         .during(NAME)?;
+                    audit::append(connection, &ring, &[entry]).await?;
                     projects::touch(connection).await
                 })
             })

@@ -28,6 +28,16 @@ pub enum StoreError {
     /// The stored data cannot be used by this build, or is damaged.
     #[error("{0}")]
     Unusable(String),
+    /// The key of a day was destroyed.
+    #[error(
+        "the events of project number {project} of day {day} (days since 1970) cannot be opened: their key was destroyed"
+    )]
+    KeyGone {
+        /// The project's number.
+        project: i64,
+        /// Days since 1970.
+        day: i64,
+    },
     /// Another worker has moved the offset, or another reader the cursor.
     #[error("{what} stands elsewhere than expected: somebody else has moved it")]
     Moved {
@@ -42,6 +52,33 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {
         Self::NotFound { what, name: name.to_string() }
+    }
+}
+
+/// Names the file where an engine's error at the start says that it is damaged.
+pub(crate) trait InFile<T> {
+    fn in_file(self, name: &str) -> Result<T, StoreError>;
+}
+
+impl<T> InFile<T> for Result<T, StoreError> {
+    fn in_file(self, name: &str) -> Result<T, StoreError> {
+        // SQLite's own words for damage, and what a table says that lost its rows.
+        const DAMAGE: [&str; 8] = [
+            "malformed",
+            "not a database",
+            "no rows returned",
+            "no such table",
+            "already exists",
+            "previously applied but has been modified",
+            "mismatched types",
+            "disk I/O error",
+        ];
+        self.map_err(|error| match error {
+            StoreError::Database { action, problem } if DAMAGE.iter().any(|word| problem.contains(word)) => {
+                StoreError::Unusable(format!("{name} is damaged ({action}: {problem}): restore it from a backup"))
+            }
+            other => other,
+        })
     }
 }
 

@@ -4,15 +4,17 @@
 //! day is over. A merge replaces frames by one of the same range in one transaction, and a reader reads its frames in one
 //! statement, so a reader sees the old frames or the new one, never both or neither.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use convizit_keys::{KeyRing, Place};
+use convizit_keys::{DataKey, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::database::{Engine, insert_rows, marks, pieces};
 use crate::error::{During, StoreError};
+use crate::ledger::{ProjectLedger, Whose};
+use crate::people::{self, PersonHash, PersonHasher};
 use crate::{Store, StoredEvent};
 
 /// Events of a frame that is merged no more.
@@ -36,19 +38,27 @@ pub(crate) struct Frame {
     first: i64,
     last: i64,
     day: i64,
+    ledger: i64,
+    filter: Vec<u8>,
     body: Vec<u8>,
 }
 
 /// Makes frames; keeps its compressor, which is costlier to make than a small frame.
 pub(crate) struct Sealer<'k> {
-    keys: &'k KeyRing,
+    days: &'k HashMap<(i64, i64), Arc<DataKey>>,
+    hasher: &'k PersonHasher,
+    ledger: i64,
     compressor: zstd::bulk::Compressor<'static>,
 }
 
 impl<'k> Sealer<'k> {
     /// For frames that the worker writes: quick. What is merged is packed tighter.
-    pub(crate) fn new(keys: &'k KeyRing) -> Result<Self, StoreError> {
-        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(1).map_err(cannot_pack)? })
+    pub(crate) fn new(
+        days: &'k HashMap<(i64, i64), Arc<DataKey>>,
+        hasher: &'k PersonHasher,
+        ledger: i64,
+    ) -> Result<Self, StoreError> {
+        Ok(Self { days, hasher, ledger, compressor: zstd::bulk::Compressor::new(1).map_err(cannot_pack)? })
     }
 
     /// Frames of new events, one for each received day, numbered from `last + 1`; and the new last number.
@@ -74,8 +84,14 @@ impl<'k> Sealer<'k> {
                 let first = number + 1;
                 number += i64::try_from(events.len()).unwrap_or(0);
                 let day = events.first().map_or(0, |event| event.day);
-                let body = seal(self.keys, &mut self.compressor, project, first, &lines.join(&b'\n'))?;
-                frames.push(Frame { project, first, last: number, day, body });
+                let key = self.days.get(&(project, day)).ok_or(StoreError::KeyGone { project, day })?;
+                let body = seal(key, &mut self.compressor, first, &lines.join(&b'\n'))?;
+                let mut people = People::new(self.hasher, project);
+                for event in events {
+                    people.see(&event.visitor, event.user.as_deref());
+                }
+                let filter = people.filter();
+                frames.push(Frame { project, first, last: number, day, ledger: self.ledger, filter, body });
             }
         }
         Ok((frames, number))
@@ -83,22 +99,65 @@ impl<'k> Sealer<'k> {
 }
 
 fn seal(
-    keys: &KeyRing,
+    key: &DataKey,
     compressor: &mut zstd::bulk::Compressor<'_>,
-    project: i64,
     first: i64,
     lines: &[u8],
 ) -> Result<Vec<u8>, StoreError> {
     let packed = compressor.compress(lines).map_err(cannot_pack)?;
-    Ok(keys.seal(Place { table: "frames", project, row: &first.to_be_bytes() }, &packed)?)
+    Ok(key.seal(place(&first.to_be_bytes()), &packed)?)
+}
+
+fn place(first: &[u8; 8]) -> Place<'_> {
+    Place { table: "frames", purpose: "body", row: first }
+}
+
+/// Whether the ledger speaks of an event.
+fn is_erased(ledger: &ProjectLedger, hasher: &PersonHasher, project: i64, line: &[u8]) -> bool {
+    Whose::of(line)
+        .is_some_and(|whose| ledger.erases(hasher, project, (&whose.visitor, whose.user.as_deref()), whose.since()))
+}
+
+/// Whose events a frame holds, each looked up once.
+struct People<'h> {
+    hasher: &'h PersonHasher,
+    project: i64,
+    seen: HashSet<(&'static str, String)>,
+    hashes: Vec<PersonHash>,
+}
+
+impl<'h> People<'h> {
+    fn new(hasher: &'h PersonHasher, project: i64) -> Self {
+        Self { hasher, project, seen: HashSet::new(), hashes: Vec::new() }
+    }
+
+    fn see(&mut self, visitor: &str, user: Option<&str>) {
+        for (kind, id) in [("visitor", Some(visitor)), ("user", user)] {
+            if let Some(id) = id
+                && self.seen.insert((kind, id.to_owned()))
+            {
+                self.hashes.push(self.hasher.of(self.project, kind, id));
+            }
+        }
+    }
+
+    fn see_lines(&mut self, lines: &[u8]) {
+        for whose in lines.split(|byte| *byte == b'\n').filter_map(Whose::of) {
+            self.see(&whose.visitor, whose.user.as_deref());
+        }
+    }
+
+    fn filter(&self) -> Vec<u8> {
+        people::list(self.hashes.iter())
+    }
 }
 
 fn cannot_pack(error: std::io::Error) -> StoreError {
     StoreError::Database { action: "compress frame", problem: error.to_string() }
 }
 
-fn open(keys: &KeyRing, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
-    let packed = keys.open(Place { table: "frames", project, row: &first.to_be_bytes() }, body)?;
+fn open(key: &DataKey, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let packed = key.open(place(&first.to_be_bytes()), body)?;
     zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|error| {
         StoreError::Unusable(format!("frame {first} of project number {project} cannot be unpacked: {error}"))
     })
@@ -106,11 +165,23 @@ fn open(keys: &KeyRing, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>
 
 /// Writes frames.
 pub(crate) async fn insert(connection: &mut AnyConnection, engine: Engine, frames: &[Frame]) -> Result<(), StoreError> {
-    let sql = insert_rows(engine, "INSERT INTO frames (project, first, last, day, body)", 5, frames.len(), "");
+    let sql = insert_rows(
+        engine,
+        "INSERT INTO frames (project, first, last, day, ledger, filter, body)",
+        7,
+        frames.len(),
+        "",
+    );
     let mut insert = query(AssertSqlSafe(sql));
     for frame in frames {
-        insert =
-            insert.bind(frame.project).bind(frame.first).bind(frame.last).bind(frame.day).bind(frame.body.as_slice());
+        insert = insert
+            .bind(frame.project)
+            .bind(frame.first)
+            .bind(frame.last)
+            .bind(frame.day)
+            .bind(frame.ledger)
+            .bind(frame.filter.as_slice())
+            .bind(frame.body.as_slice());
     }
     insert.execute(connection).await.during("insert frames")?;
     Ok(())
@@ -166,36 +237,52 @@ impl Store {
         max_events: usize,
         max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let rows = query(
-            "SELECT first, body FROM frames WHERE project = $1 AND last > $2 \
-             AND first >= COALESCE((SELECT MAX(first) FROM frames WHERE project = $1 AND first <= $2 + 1), 0) \
-             AND first <= COALESCE((SELECT MIN(first) FROM frames WHERE project = $1 AND first > $2 + $3), $2 + $3) \
-             ORDER BY first LIMIT 64",
-        )
-        .bind(project)
-        .bind(after)
-        // No frame is read that lies wholly beyond what is asked for, but for the one behind a gap of erased events.
-        .bind(i64::try_from(max_events).unwrap_or(i64::MAX).min(i64::MAX / 2))
-        .fetch_all(self.data().readers())
-        .await
-        .during("read events")?;
+        let ledger = self.ledger().now().of(project);
+        let hasher = self.hasher();
+        let mut from = after.max(ledger.as_ref().map_or(0, |ledger| ledger.erased_through()));
         let mut events = Vec::new();
         let mut bytes = 0;
-        for row in rows {
-            let first: i64 = row.get(0);
-            let lines = bytes::Bytes::from(open(self.keys(), project, first, row.get(1))?);
-            for (number, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
-                if number <= after {
-                    continue;
+        loop {
+            let rows = query(
+                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND last > $2 \
+                 AND first >= COALESCE((SELECT MAX(first) FROM frames WHERE project = $1 AND first <= $2 + 1), 0) \
+                 AND first <= COALESCE((SELECT MIN(first) FROM frames WHERE project = $1 AND first > $2 + $3), $2 + $3) \
+                 ORDER BY first LIMIT 64",
+            )
+            .bind(project)
+            .bind(from)
+            // No frame is read that lies wholly beyond what is asked for, but for the one behind a gap of erased events.
+            .bind(i64::try_from(max_events).unwrap_or(i64::MAX).min(i64::MAX / 2))
+            .fetch_all(self.data().readers())
+            .await
+            .during("read events")?;
+            let Some(last) = rows.last().map(|row| row.get(1)) else { return Ok(events) };
+            for row in rows {
+                let first: i64 = row.get(0);
+                let key = self.keyring().day(project, row.get(2)).await?;
+                let lines = bytes::Bytes::from(open(&key, project, first, row.get(4))?);
+                let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, row.get(3)));
+                for (number, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
+                    // An empty line is in the place of an event that was erased.
+                    if number <= from || line.is_empty() {
+                        continue;
+                    }
+                    if erased.is_some_and(|ledger| is_erased(ledger, &hasher, project, line)) {
+                        continue;
+                    }
+                    if events.len() >= max_events || (bytes > 0 && bytes + line.len() > max_bytes) {
+                        return Ok(events);
+                    }
+                    bytes += line.len();
+                    events.push(StoredEvent { number, json: lines.slice_ref(line) });
                 }
-                if events.len() >= max_events || (bytes > 0 && bytes + line.len() > max_bytes) {
-                    return Ok(events);
-                }
-                bytes += line.len();
-                events.push(StoredEvent { number, json: lines.slice_ref(line) });
             }
+            // Where everything was erased, more may stand behind it: nothing at all is said only at the end.
+            if !events.is_empty() {
+                return Ok(events);
+            }
+            from = last;
         }
-        Ok(events)
     }
 
     /// Number of a project's newest event, 0 when it has none.
@@ -252,7 +339,7 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("find frames to merge")?;
-        let mut packer = Packer::new(self.keys_shared())?;
+        let mut packer = Packer::new(self.hasher())?;
         let (mut merged, mut waiting, mut failed) = (false, Vec::new(), None);
         for row in worth {
             let (project, day): (i64, i64) = (row.get(0), row.get(1));
@@ -265,7 +352,7 @@ impl Store {
             let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
             for (first, last) in runs(&frames, day < today) {
                 let rows = query(
-                    "SELECT first, last, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
+                    "SELECT first, last, ledger, filter, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
                 )
                 .bind(project)
                 .bind(first)
@@ -273,9 +360,24 @@ impl Store {
                 .fetch_all(self.data().readers())
                 .await
                 .during("read frames to merge")?;
-                let parts = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+                let parts = rows
+                    .iter()
+                    .map(|row| Part {
+                        first: row.get(0),
+                        last: row.get(1),
+                        ledger: row.get(2),
+                        filter: row.get(3),
+                        body: row.get(4),
+                    })
+                    .collect();
+                let key = match self.keyring().day(project, day).await {
+                    Ok(key) => key,
+                    // Of a dataset that was erased, or a project that was removed: its frames go, too.
+                    Err(StoreError::KeyGone { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
                 let packed = tokio::task::spawn_blocking(move || {
-                    let packed = packer.join(project, day, parts);
+                    let packed = packer.join(&key, project, (day, day < today), parts);
                     (packer, packed)
                 });
                 let packed = packed.await.map_err(|_| StoreError::Database {
@@ -310,7 +412,17 @@ impl Store {
             .run_tx("merge frames", move |connection| {
                 let joined = joined.clone();
                 Box::pin(async move {
-                    for Joined { frame, parts } in &*joined {
+                    for Joined { frame, parts, ledgers } in &*joined {
+                        // One that was rewritten since has a higher number, and what was read of it is not to come back.
+                        let found: Option<i64> = sqlx::query_scalar(
+                            "SELECT CAST(SUM(ledger) AS BIGINT) FROM frames WHERE project = $1 AND first >= $2 AND last <= $3",
+                        )
+                        .bind(frame.project)
+                        .bind(frame.first)
+                        .bind(frame.last)
+                        .fetch_one(&mut *connection)
+                        .await
+                        .during("merge frames")?;
                         let gone = query("DELETE FROM frames WHERE project = $1 AND first >= $2 AND last <= $3")
                             .bind(frame.project)
                             .bind(frame.first)
@@ -318,7 +430,7 @@ impl Store {
                             .execute(&mut *connection)
                             .await
                             .during("merge frames")?;
-                        if gone.rows_affected() != *parts {
+                        if gone.rows_affected() != *parts || found != Some(*ledgers) {
                             return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
                         }
                         insert(connection, engine, std::slice::from_ref(frame)).await?;
@@ -336,61 +448,247 @@ impl Store {
     }
 }
 
+/// A frame that is to be joined.
+struct Part {
+    first: i64,
+    last: i64,
+    ledger: i64,
+    filter: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// A frame's filter and body without what is erased, and the numbers of that; without a body where nothing is left.
+struct Without {
+    filter: Vec<u8>,
+    body: Vec<u8>,
+    erased: Vec<i64>,
+}
+
 /// A frame in place of so many.
 struct Joined {
     frame: Frame,
     parts: u64,
+    /// The sum of the ledger numbers of its parts.
+    ledgers: i64,
 }
 
-/// Joins frames one after another, so that one compressor's memory is enough.
+/// Joins and rewrites frames one after another, so that one compressor's memory is enough.
 struct Packer {
-    keys: Arc<KeyRing>,
+    hasher: PersonHasher,
     compressor: zstd::bulk::Compressor<'static>,
 }
 
 impl Packer {
-    fn new(keys: Arc<KeyRing>) -> Result<Self, StoreError> {
-        Ok(Self { keys, compressor: zstd::bulk::Compressor::new(PACKED).map_err(cannot_pack)? })
+    fn new(hasher: PersonHasher) -> Result<Self, StoreError> {
+        Ok(Self { hasher, compressor: zstd::bulk::Compressor::new(PACKED).map_err(cannot_pack)? })
     }
 
-    /// One frame of neighbours, given by first and last number and body; `None` when fewer than two fit together.
-    fn join(&mut self, project: i64, day: i64, frames: Vec<(i64, i64, Vec<u8>)>) -> Result<Option<Joined>, StoreError> {
-        let mut parts: Vec<Vec<u8>> = Vec::new();
+    /// One frame of neighbours; `None` when fewer than two fit together.
+    fn join(
+        &mut self,
+        key: &DataKey,
+        project: i64,
+        (day, day_is_over): (i64, bool),
+        frames: Vec<Part>,
+    ) -> Result<Option<Joined>, StoreError> {
+        let mut parts: Vec<(Part, Vec<u8>)> = Vec::new();
         let mut bytes = 0;
-        let (mut first, mut last) = (0, 0);
-        for (start, end, body) in frames {
+        for part in frames {
             if bytes > FULL_BYTES && parts.len() > 1 {
                 break;
             }
             if bytes > FULL_BYTES {
                 (bytes, parts) = (0, Vec::new());
             }
-            if parts.is_empty() {
-                first = start;
-            }
-            let lines = open(&self.keys, project, start, &body)?;
+            let lines = open(key, project, part.first, &part.body)?;
             bytes += lines.len();
-            parts.push(lines);
-            last = end;
+            parts.push((part, lines));
         }
+        let (Some((begin, _)), Some((end, _))) = (parts.first(), parts.last()) else { return Ok(None) };
         if parts.len() < 2 {
             return Ok(None);
         }
-        let body = seal(&self.keys, &mut self.compressor, project, first, &parts.join(&b'\n'))?;
-        Ok(Some(Joined { frame: Frame { project, first, last, day, body }, parts: parts.len() as u64 }))
+        let (first, last) = (begin.first, end.last);
+        let lines = parts.iter().map(|(_, lines)| lines.as_slice()).collect::<Vec<_>>().join(&b'\n');
+        let filter = people::join(parts.iter().map(|(part, _)| part.filter.as_slice())).unwrap_or_else(|| {
+            let mut people = People::new(&self.hasher, project);
+            people.see_lines(&lines);
+            people.filter()
+        });
+        // Smaller ones are merged again, and lists can be joined.
+        let filter = if day_is_over || last - first + 1 > FULL / 2 { people::pack(filter) } else { filter };
+        let ledger = parts.iter().map(|(part, _)| part.ledger).min().unwrap_or(0);
+        let body = seal(key, &mut self.compressor, first, &lines)?;
+        Ok(Some(Joined {
+            frame: Frame { project, first, last, day, ledger, filter, body },
+            parts: parts.len() as u64,
+            ledgers: parts.iter().map(|(part, _)| part.ledger).sum(),
+        }))
     }
+
+    /// A frame without what is erased; `None` when nothing is.
+    fn without(
+        &mut self,
+        key: &DataKey,
+        project: i64,
+        part: &Part,
+        ledger: &ProjectLedger,
+    ) -> Result<Option<Without>, StoreError> {
+        let lines = open(key, project, part.first, &part.body)?;
+        let (mut kept, mut erased) = (Vec::new(), Vec::new());
+        let mut people = People::new(&self.hasher, project);
+        for (number, line) in (part.first..).zip(lines.split(|byte| *byte == b'\n')) {
+            if !line.is_empty() && is_erased(ledger, &self.hasher, project, line) {
+                erased.push(number);
+                kept.push(&[] as &[u8]);
+            } else {
+                people.see_lines(line);
+                kept.push(line);
+            }
+        }
+        if erased.is_empty() {
+            return Ok(None);
+        }
+        if kept.iter().all(|line| line.is_empty()) {
+            return Ok(Some(Without { filter: Vec::new(), body: Vec::new(), erased }));
+        }
+        let filter = if part.filter.len() > 1 && people::join([part.filter.as_slice()].into_iter()).is_none() {
+            people::pack(people.filter())
+        } else {
+            people.filter()
+        };
+        let body = seal(key, &mut self.compressor, part.first, &kept.join(&b'\n'))?;
+        Ok(Some(Without { filter, body, erased }))
+    }
+}
+
+/// A frame as it was, and as it is to be: without a body where nothing of it is left.
+struct Rewritten {
+    before: i64,
+    frame: Frame,
+    erased: Vec<i64>,
+}
+
+impl Store {
+    /// Deletes the frames of a dataset that was erased.
+    pub(crate) async fn delete_frames_through(&self, project: i64) -> Result<(), StoreError> {
+        let through = self.ledger().now().of(project).map_or(0, |ledger| ledger.erased_through());
+        let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
+                   (SELECT first FROM frames WHERE project = $1 AND last <= $2 ORDER BY first LIMIT $3)";
+        self.steps(sql, &[project, through]).await
+    }
+
+    /// Rewrites the frames that begin with these numbers without what is erased; false when another process changed one
+    /// meanwhile. `newest` is the number of the newest erasure that this carries out.
+    pub(crate) async fn rewrite_frames(
+        &self,
+        project: i64,
+        firsts: &[i64],
+        newest: i64,
+        ledger: &Arc<ProjectLedger>,
+    ) -> Result<bool, StoreError> {
+        const NAME: &str = "rewrite frames";
+        let mut rewritten = Vec::new();
+        let mut packer = Packer::new(self.hasher())?;
+        for first in firsts {
+            let row = query("SELECT last, ledger, filter, body, day FROM frames WHERE project = $1 AND first = $2")
+                .bind(project)
+                .bind(*first)
+                .fetch_optional(self.data().readers())
+                .await
+                .during(NAME)?;
+            // Merged meanwhile.
+            let Some(row) = row else { return Ok(false) };
+            let (last, before, day): (i64, i64, i64) = (row.get(0), row.get(1), row.get(4));
+            let key = self.keyring().day(project, day).await?;
+            let part = Part { first: *first, last, ledger: before, filter: row.get(2), body: row.get(3) };
+            let ledger = Arc::clone(ledger);
+            let without = tokio::task::spawn_blocking(move || {
+                let without = packer.without(&key, project, &part, &ledger);
+                (packer, without)
+            });
+            let (back, without) = without
+                .await
+                .map_err(|_| StoreError::Database { action: NAME, problem: "it ended in a panic".to_owned() })?;
+            packer = back;
+            if let Some(Without { filter, body, erased }) = without? {
+                let frame = Frame { project, first: *first, last, day, ledger: newest.max(before + 1), filter, body };
+                rewritten.push(Rewritten { before, frame, erased });
+            }
+        }
+        if rewritten.is_empty() {
+            return Ok(true);
+        }
+        let (rewritten, engine) = (Arc::new(rewritten), self.data().engine);
+        let done = self
+            .data()
+            .run_tx(NAME, move |connection| {
+                let rewritten = rewritten.clone();
+                Box::pin(async move { write_rewritten(connection, engine, &rewritten).await })
+            })
+            .await;
+        match done {
+            Ok(()) => Ok(true),
+            Err(StoreError::Moved { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn write_rewritten(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    rewritten: &[Rewritten],
+) -> Result<(), StoreError> {
+    const NAME: &str = "rewrite frames";
+    for Rewritten { before, frame, erased } in rewritten {
+        let gone = query("DELETE FROM frames WHERE project = $1 AND first = $2 AND last = $3 AND ledger = $4")
+            .bind(frame.project)
+            .bind(frame.first)
+            .bind(frame.last)
+            .bind(*before)
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+        if gone.rows_affected() != 1 {
+            return Err(StoreError::Moved { what: "the frames to rewrite".to_owned() });
+        }
+        if !frame.body.is_empty() {
+            insert(connection, engine, std::slice::from_ref(frame)).await?;
+        }
+        for piece in pieces(erased) {
+            let mut sql = format!("DELETE FROM dead_letters WHERE number IN ({})", marks(engine, piece.len()));
+            // Only a number is composed.
+            sql.push_str(&format!(" AND project = {}", frame.project));
+            let mut delete = query(AssertSqlSafe(sql));
+            for number in piece {
+                delete = delete.bind(*number);
+            }
+            delete.execute(&mut *connection).await.during(NAME)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use convizit_model::EventId;
+    use convizit_model::{EventId, Timestamp};
     use proptest::prelude::*;
 
     fn event(day: i64, text: &str) -> NewEvent {
         let id = EventId::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 0]).unwrap();
         // As serde_json writes it: a line break in a text is escaped.
-        NewEvent { id, name: 1, hour: day * 24, day, json: serde_json::to_vec(text).unwrap() }
+        NewEvent {
+            id,
+            name: 1,
+            hour: day * 24,
+            day,
+            visitor: text.to_owned(),
+            user: None,
+            since: Timestamp::from_millis(0),
+            json: serde_json::to_vec(text).unwrap(),
+        }
     }
 
     proptest! {
@@ -400,22 +698,25 @@ mod tests {
         fn every_event_comes_back_under_its_number(
             texts in prop::collection::vec((0..3_i64, ".{0,40}"), 0..60), last in 0..i64::MAX / 2, project in 1..9_i64,
         ) {
-            let keys = KeyRing::ephemeral().unwrap();
+            let days: HashMap<_, _> =
+                (0..3).map(|day| ((project, day), Arc::new(DataKey::ephemeral(project).unwrap()))).collect();
+            let hasher = PersonHasher(convizit_keys::KeyRing::ephemeral().unwrap().mac_key("person"));
             let mut texts = texts;
             texts.sort_by_key(|(day, _)| *day);
             let events: Vec<NewEvent> = texts.iter().map(|(day, text)| event(*day, text)).collect();
-            let (frames, end) = Sealer::new(&keys).unwrap().frames(project, last, &events).unwrap();
+            let (frames, end) = Sealer::new(&days, &hasher, 0).unwrap().frames(project, last, &events).unwrap();
             prop_assert_eq!(end, last + i64::try_from(events.len()).unwrap());
             let (mut next, mut found) = (last + 1, Vec::new());
             for frame in &frames {
                 prop_assert_eq!(frame.first, next);
                 next = frame.last + 1;
-                let lines = open(&keys, project, frame.first, &frame.body).unwrap();
+                let key = &days[&(project, frame.day)];
+                let lines = open(key, project, frame.first, &frame.body).unwrap();
                 let lines: Vec<_> = lines.split(|byte| *byte == b'\n').map(|line| (frame.day, line.to_vec())).collect();
                 prop_assert_eq!(i64::try_from(lines.len()).unwrap(), frame.last - frame.first + 1);
                 found.extend(lines);
-                prop_assert!(open(&keys, project + 1, frame.first, &frame.body).is_err());
-                prop_assert!(open(&keys, project, frame.first + 1, &frame.body).is_err());
+                prop_assert!(open(&days[&(project, (frame.day + 1) % 3)], project, frame.first, &frame.body).is_err());
+                prop_assert!(open(key, project, frame.first + 1, &frame.body).is_err());
             }
             prop_assert_eq!(found, events.into_iter().map(|event| (event.day, event.json)).collect::<Vec<_>>());
         }

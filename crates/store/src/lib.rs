@@ -12,40 +12,58 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use convizit_keys::KeyRing;
+use convizit_keys::{KeyProvider, KeyRing};
 use convizit_model::{Clock, Destination, Outcome, Timestamp};
 use sqlx::migrate::Migrator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+mod audit;
 mod clock;
 mod crowd;
 mod database;
 mod decisions;
 mod destinations;
+mod erasure;
 mod error;
+mod export;
 mod frames;
 pub mod journal;
+mod keyring;
+mod ledger;
+mod mark;
 mod notices;
+mod people;
 mod projects;
+mod retention;
+mod rotation;
 mod samples;
 mod seen;
 mod silence;
+mod tokens;
 mod upkeep;
 mod withheld;
 mod work;
 
+pub use audit::{AuditEntry, AuditReport, Checkpoint};
 pub use clock::SystemClock;
 pub use crowd::ProjectRulings;
 use crowd::Rulings;
+pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
+pub use export::PersonEvents;
+pub use rotation::KeyInfo;
 pub use silence::{Expected, SilentName};
+pub use tokens::{Scope, Token};
 pub use withheld::WithheldCount;
 pub use work::PreparedWork;
 
-use database::Database;
-use error::During;
-use journal::{Bounds, Journal, SqliteJournal};
+use database::{Database, Freed};
+use error::{During, InFile};
+use journal::{Bounds, Journal, SqliteJournal, Start};
+use keyring::Keyring;
+use ledger::SharedLedger;
+use mark::Mark;
 use projects::KeyCache;
 
 static CONTROL: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/control")));
@@ -75,18 +93,21 @@ pub struct StoreConfig {
     pub queue_bytes: usize,
     /// Free disk space that the collector never uses, default 64 MiB.
     pub reserve_bytes: u64,
+    /// Whether a person accepts that acknowledged batches or audit entries are missing: the start then goes on without them.
+    pub accept_gap: bool,
 }
 
 /// Without the database's address, which holds a password.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes } = self;
+        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap } = self;
         f.debug_struct("StoreConfig")
             .field("folder", folder)
             .field("database", &database.as_ref().map(|_| "…"))
             .field("journal_bytes", journal_bytes)
             .field("queue_bytes", queue_bytes)
             .field("reserve_bytes", reserve_bytes)
+            .field("accept_gap", accept_gap)
             .finish()
     }
 }
@@ -102,6 +123,7 @@ impl StoreConfig {
             journal_bytes: bounds.journal_bytes,
             queue_bytes: bounds.queue_bytes,
             reserve_bytes: bounds.reserve_bytes,
+            accept_gap: false,
         }
     }
 }
@@ -159,12 +181,13 @@ pub struct Health {
     pub worker_offset: u64,
 }
 
-/// The store: cheap to clone, shared by every role in the process.
+/// The store: cheap to clone, shared by every role in the process; with the name of whoever acts, for the audit log.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Arc<str>);
 
 struct Inner {
-    keys: Arc<KeyRing>,
+    folder: PathBuf,
+    keys: Keyring,
     clock: Arc<dyn Clock>,
     control: Database,
     data: Database,
@@ -172,8 +195,12 @@ struct Inner {
     projects: RwLock<Arc<KeyCache>>,
     control_version: AtomicU64,
     worker_offset: AtomicU64,
+    audit_marked: AtomicU64,
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
     rulings: Rulings,
+    ledger: SharedLedger,
+    /// Number of the newest erasure, for whoever waits for one.
+    erased: watch::Sender<i64>,
     /// Number of the newest event of each project: what this process stored at once, of others within a second.
     newest: watch::Sender<HashMap<i64, i64>>,
     stop: CancellationToken,
@@ -184,12 +211,20 @@ impl Store {
     ///
     /// # Errors
     /// A database of a newer schema, a damaged journal, an unwritable folder, pragmas that do not hold: each in one sentence that says what to do.
-    pub async fn open(config: StoreConfig, keys: Arc<KeyRing>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub async fn open(
+        config: StoreConfig,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         make_folder(&config.folder)?;
+        let names = match &config.database {
+            None => ("control.db", "data.db"),
+            Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
+        };
         let (control, data) = match &config.database {
             None => (
-                Database::sqlite(&config.folder.join("control.db"), &CONTROL).await?,
-                Database::sqlite(&config.folder.join("data.db"), &DATA).await?,
+                Database::sqlite(&config.folder.join(names.0), &CONTROL, Freed::Wiped).await.in_file(names.0)?,
+                Database::sqlite(&config.folder.join(names.1), &DATA, Freed::Kept).await.in_file(names.1)?,
             ),
             Some(url) => {
                 let both = Database::postgres(url, &[&CONTROL, &DATA]).await?;
@@ -202,7 +237,8 @@ impl Store {
         let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
             .fetch_one(data.readers())
             .await
-            .map_err(|error| StoreError::Database { action: "read worker offset", problem: error.to_string() })?;
+            .during("read worker offset")
+            .in_file(names.1)?;
         let processed = u64::try_from(processed).unwrap_or(0);
         let bounds = Bounds {
             journal_bytes: config.journal_bytes,
@@ -210,8 +246,13 @@ impl Store {
             reserve_bytes: config.reserve_bytes,
             ..Bounds::default()
         };
-        let journal = SqliteJournal::open(&config.folder, keys.clone(), bounds, processed).await?;
-        let store = Self(Arc::new(Inner {
+        let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
+        check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
+        let start = Start { processed, accept_gap: config.accept_gap };
+        let journal = SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await?;
+        let processed = skip_gap(&data, processed, journal.begins_after()).await?;
+        let inner = Inner {
+            folder: config.folder,
             keys,
             clock,
             control,
@@ -220,22 +261,39 @@ impl Store {
             projects: RwLock::default(),
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
+            audit_marked: AtomicU64::new(0),
             counters: Mutex::default(),
             rulings: Rulings::default(),
+            ledger: SharedLedger::default(),
+            erased: watch::Sender::default(),
             newest: watch::Sender::default(),
             stop: CancellationToken::new(),
-        }));
-        store.refresh().await?;
-        store.look_for_rulings().await?;
+        };
+        let store = Self(Arc::new(inner), keyring::SYSTEM.into());
+        store.refresh().await.in_file(names.0)?;
+        store.look_for_rulings().await.in_file(names.1)?;
+        // Before anything can be read.
+        store.look_for_erasures().await.in_file(names.1)?;
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
             let (seen, saved) = (store.refresh().await, store.save_counters().await);
             let (events, ruled) = (store.look_for_events().await, store.look_for_rulings().await);
-            seen.and(saved).and(events).and(ruled)
+            let erased = store.look_for_erasures().await;
+            seen.and(saved).and(events).and(ruled).and(erased).and(store.mark_audit().await)
         }));
         // Apart, since upkeep may have much to do.
         tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
         Ok(store)
+    }
+
+    /// The same store, with the name of whoever acts: `os:root`, `token:privacy-desk`.
+    #[must_use]
+    pub fn acting_as(&self, actor: &str) -> Self {
+        Self(self.0.clone(), actor.into())
+    }
+
+    pub(crate) fn actor(&self) -> &str {
+        &self.1
     }
 
     /// The installation's clock.
@@ -250,6 +308,9 @@ impl Store {
         if let Err(error) = self.save_counters().await {
             tracing::warn!(%error, "the counters of the last second were not saved");
         }
+        if let Err(error) = self.mark_audit().await {
+            tracing::warn!(%error, "the audit log's mark was not written");
+        }
         self.0.journal.close().await;
         self.0.data.close().await;
         self.0.control.close().await;
@@ -259,12 +320,32 @@ impl Store {
         &self.0.rulings
     }
 
-    pub(crate) fn keys(&self) -> &KeyRing {
+    pub(crate) fn ledger(&self) -> &SharedLedger {
+        &self.0.ledger
+    }
+
+    pub(crate) fn erased(&self, number: i64) {
+        self.0.erased.send_if_modified(|known| std::mem::replace(known, number) != number);
+    }
+
+    /// Number of the newest erasure that this process knows of.
+    #[must_use]
+    pub fn newest_erasure(&self) -> i64 {
+        *self.0.erased.borrow()
+    }
+
+    /// Returns when there is a newer erasure than this one.
+    pub async fn wait_for_erasure(&self, known: i64) {
+        // Fails only when the store is gone.
+        self.0.erased.subscribe().wait_for(|number| *number > known).await.ok();
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
         &self.0.keys
     }
 
-    pub(crate) fn keys_shared(&self) -> Arc<KeyRing> {
-        self.0.keys.clone()
+    pub(crate) fn ring(&self) -> &Arc<KeyRing> {
+        self.0.keys.ring()
     }
 
     pub(crate) fn control(&self) -> &Database {
@@ -296,6 +377,26 @@ impl Store {
     pub(crate) fn stored(&self, offset: u64, newest: impl Iterator<Item = (i64, i64)>) {
         self.0.worker_offset.store(offset, Ordering::Release);
         self.0.newest.send_modify(|known| known.extend(newest));
+    }
+
+    /// Writes the audit log's mark when the log has grown.
+    async fn mark_audit(&self) -> Result<(), StoreError> {
+        let (number, chain) = audit::end(self.control()).await?;
+        let number = number.cast_unsigned();
+        if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
+            return Ok(());
+        }
+        let link = journal::Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
+        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
+        let written = tokio::task::spawn_blocking(move || mark::write(&folder, mark::AUDIT, &ring, link)).await;
+        match written {
+            Ok(Ok(())) => Ok(()),
+            failed => {
+                self.0.audit_marked.store(0, Ordering::Release);
+                let problem = failed.err().map_or_else(|| "it cannot be written".to_owned(), |error| error.to_string());
+                Err(StoreError::Database { action: "mark the audit log's end", problem })
+            }
+        }
     }
 
     /// Takes over what other processes stored, where somebody waits for events.
@@ -368,7 +469,7 @@ impl Store {
     pub fn derived_visitor(&self, project: i64, address: &str, user_agent: &str, now: Timestamp) -> String {
         let purpose = format!("visitor {}", now.day());
         let message = format!("{project}\n{address}\n{user_agent}");
-        self.0.keys.mac(&purpose, message.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        self.ring().mac(&purpose, message.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Health for `/healthz`, `/readyz` and `/metrics`.
@@ -398,6 +499,44 @@ async fn each(time: Duration, store: Store, act: impl AsyncFn(&Store) -> Result<
             tracing::warn!(%error, "upkeep of the store failed; it is tried again");
         }
     }
+}
+
+/// Compares the audit log with its mark: entries that are missing from its end stop the start.
+async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -> Result<(), StoreError> {
+    if config.accept_gap {
+        return Ok(());
+    }
+    let (end, _) = audit::end(control).await?;
+    match mark::read(&config.folder, mark::AUDIT, ring)? {
+        Mark::At(link) if link.offset > end.cast_unsigned() => Err(StoreError::Unusable(format!(
+            "the audit log ends at entry {end}, but entry {} was written ({}): restore control.db (or the PostgreSQL database) from a backup, \
+             or start once with --accept-gap to go on without them",
+            link.offset,
+            mark::AUDIT
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Where a person accepted that batches are missing, the worker goes on behind them.
+async fn skip_gap(data: &Database, processed: u64, begins_after: u64) -> Result<u64, StoreError> {
+    const NAME: &str = "go on behind a gap";
+    if begins_after <= processed {
+        return Ok(processed);
+    }
+    let to = i64::try_from(begins_after).unwrap_or(i64::MAX);
+    data.run_tx(NAME, move |connection| {
+        Box::pin(async move {
+            sqlx::query("UPDATE worker SET journal_offset = $1 WHERE id = 0 AND journal_offset < $1")
+                .bind(to)
+                .execute(connection)
+                .await
+                .during(NAME)
+                .map(|_| ())
+        })
+    })
+    .await?;
+    Ok(begins_after)
 }
 
 /// Ties a PostgreSQL database to the journal of one data folder: with two, each would take the other's offset for its own and

@@ -1,27 +1,38 @@
 //! Notices: what a person must see, one for each kind, project and subject.
 
+use convizit_keys::{Place, ProjectKeys};
 use convizit_model::{Notice, NoticeKind, NoticeState, ProjectId, Timestamp};
 use sqlx::{AnyConnection, Row, query};
 
 use crate::Store;
 use crate::error::{During, StoreError};
 
+/// Where a notice's text lies.
+fn row_of(kind: &str, project: &str, subject: &str) -> Vec<u8> {
+    [kind, project, subject].join("\n").into_bytes()
+}
+
+fn text_of(row: &[u8]) -> Place<'_> {
+    Place { table: "notices", purpose: "text", row }
+}
+
 /// Raises a notice inside a transaction, or adds to the open one.
 pub(crate) async fn raise(
     connection: &mut AnyConnection,
+    keys: &ProjectKeys,
     kind: NoticeKind,
-    project: &str,
-    subject: &str,
+    (project, subject): (&str, &str),
     text: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const NAME: &str = "raise notice";
+    let text = keys.seal(now, text_of(&row_of(kind.as_str(), project, subject)), text.as_bytes())?;
     let again = query(
         "UPDATE notices SET count = count + 1, last = $1, text = $2 \
          WHERE kind = $3 AND project = $4 AND subject = $5 AND state <> 'resolved'",
     )
     .bind(now.as_millis())
-    .bind(text)
+    .bind(text.as_slice())
     .bind(kind.as_str())
     .bind(project)
     .bind(subject)
@@ -36,7 +47,7 @@ pub(crate) async fn raise(
         .bind(kind.as_str())
         .bind(project)
         .bind(subject)
-        .bind(text)
+        .bind(text.as_slice())
         .bind(now.as_millis())
         .execute(&mut *connection)
         .await
@@ -57,13 +68,14 @@ impl Store {
         subject: &str,
         text: &str,
     ) -> Result<(), StoreError> {
-        let now = self.clock().now();
+        let (now, keys) = (self.clock().now(), self.ring().own());
         let (project, subject, text) =
             (project.map(ToString::to_string).unwrap_or_default(), subject.to_owned(), text.to_owned());
         self.data()
             .run_tx("raise notice", move |connection| {
                 let (project, subject, text) = (project.clone(), subject.clone(), text.clone());
-                Box::pin(async move { raise(connection, kind, &project, &subject, &text, now).await })
+                let keys = keys.clone();
+                Box::pin(async move { raise(connection, &keys, kind, (&project, &subject), &text, now).await })
             })
             .await
     }
@@ -113,8 +125,11 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("list notices")?;
+        let keys = self.ring().own();
         rows.iter()
             .map(|row| {
+                let place = row_of(row.get(1), row.get(2), row.get(3));
+                let text = keys.open(text_of(&place), row.get(4))?;
                 let word = |index: usize| serde_json::Value::String(row.get(index));
                 let unusable =
                     |_| StoreError::Unusable("a notice is of a newer convizit: start that version".to_owned());
@@ -123,7 +138,7 @@ impl Store {
                     kind: serde_json::from_value(word(1)).map_err(unusable)?,
                     project: row.get::<String, _>(2).parse().ok(),
                     subject: row.get(3),
-                    text: row.get(4),
+                    text: String::from_utf8_lossy(&text).into_owned(),
                     state: serde_json::from_value(word(5)).map_err(unusable)?,
                     count: row.get(6),
                     first: Timestamp::from_millis(row.get(7)),

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row, query};
 
 use crate::Store;
+use crate::audit;
 use crate::error::{During, StoreError};
 
 /// What the collector asks for with every request.
@@ -49,6 +50,17 @@ fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
     serde_json::to_string(settings).map_err(|error| StoreError::Invalid(error.to_string()))
 }
 
+/// Names of the fields that differ, for the audit log: never what stands in them.
+fn changed(before: &ProjectSettings, after: &ProjectSettings) -> String {
+    let fields = |settings| match serde_json::to_value(settings) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let before = fields(before);
+    let differ = |(field, value): (String, serde_json::Value)| (before.get(&field) != Some(&value)).then_some(field);
+    fields(after).into_iter().filter_map(differ).collect::<Vec<_>>().join(" ")
+}
+
 /// With which version each selector came; one that was there before keeps its own.
 fn since(known: &BTreeMap<String, u64>, settings: &ProjectSettings, version: u64) -> Result<String, StoreError> {
     let all = settings.exclude_selectors.iter();
@@ -68,9 +80,11 @@ impl Store {
         let key = format!("pk_{}", convizit_keys::random_text(15)?);
         let now = self.clock().now().as_millis();
         let name = id.to_string();
+        let (entry, ring) = (self.entry("project.create", id.as_str(), "", ""), self.ring().clone());
         self.control()
             .run_tx("create project", move |connection| {
                 let (name, key, body, since) = (name.clone(), key.clone(), body.clone(), since.clone());
+                let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
                     let number: i64 = sqlx::query_scalar("UPDATE control_version SET version = version + 1 WHERE id = 1 RETURNING version")
                         .fetch_one(&mut *connection)
@@ -84,6 +98,7 @@ impl Store {
                         }
                         other => other.during("create project").map(|_| ()),
                     }?;
+                    audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
             })
@@ -130,9 +145,12 @@ impl Store {
     pub async fn save_settings(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
         let body = valid(&settings)?;
         let name = id.to_string();
+        let fields = changed(&self.project(id).await?.settings, &settings);
+        let (entry, ring) = (self.entry("settings.save", id.as_str(), &fields, ""), self.ring().clone());
         self.control()
             .run_tx("save settings", move |connection| {
                 let (name, body, settings) = (name.clone(), body.clone(), settings.clone());
+                let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
                     let before = query("UPDATE projects SET settings = $1, version = version + 1 WHERE id = $2 RETURNING version, since")
                         .bind(body)
@@ -150,6 +168,7 @@ impl Store {
                         .execute(&mut *connection)
                         .await
                         .during("save settings")?;
+                    audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
             })
@@ -164,17 +183,27 @@ impl Store {
     /// `NotFound`.
     pub async fn remove_project(&self, id: &ProjectId) -> Result<(), StoreError> {
         let number = self.project(id).await?.number;
+        let (entry, ring) = (self.entry("project.remove", id.as_str(), "", ""), self.ring().clone());
         self.control()
             .run_tx("remove project", move |connection| {
+                let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
-                    for sql in ["DELETE FROM destinations WHERE project = $1", "DELETE FROM projects WHERE number = $1"]
-                    {
+                    for sql in [
+                        // First, so that nothing of it can be read any more, in backups either.
+                        "DELETE FROM keys WHERE project = $1",
+                        "DELETE FROM tokens WHERE project = $1",
+                        "DELETE FROM destinations WHERE project = $1",
+                        "DELETE FROM projects WHERE number = $1",
+                    ] {
                         query(sql).bind(number).execute(&mut *connection).await.during("remove project")?;
                     }
+                    audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
             })
             .await?;
+        self.keyring().forget_project(number);
+        self.control().sweep().await?;
         self.refresh().await
     }
 

@@ -1,18 +1,17 @@
-//! Upkeep, in steps: merging frames, retention, saving counters; and the totals of outcomes.
+//! Upkeep, in steps: merging frames, saving counters, what is left of removed projects; and the totals of outcomes. What goes for
+//! its age is in `retention`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use convizit_model::Outcome;
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{Row, query};
 
 use crate::Store;
 use crate::error::{During, StoreError};
 use crate::work::add_outcomes;
 
-/// Weeks that the privacy report reaches back.
-const REPORTED_WEEKS: i64 = 104;
 /// Rows deleted in one step.
-const STEP: i64 = 200;
+pub(crate) const STEP: i64 = 200;
 /// Passes of merging in one round at most.
 const MERGES: usize = 4;
 
@@ -72,9 +71,11 @@ impl Store {
         self.save_counters().await?;
         let today = self.clock().now().day();
         // What fails in one must not hold up the others: retention above all.
-        let (merged, retained) = (self.merge_all(today).await, self.retain(today).await);
+        let kept = self.keep_keys().await;
+        let erased = self.carry_out_erasures().await;
+        let (merged, retained) = (self.merge_all(today).await, self.retain_where_the_clock_is_believed().await);
         let forgotten = self.forget_removed().await;
-        merged.and(retained).and(forgotten)
+        kept.and(erased).and(merged).and(retained).and(forgotten)
     }
 
     async fn merge_all(&self, today: i64) -> Result<(), StoreError> {
@@ -85,106 +86,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    async fn retain(&self, today: i64) -> Result<(), StoreError> {
-        let projects = self.projects().await?;
-        let longest = projects.iter().map(|project| i64::from(project.settings.retention_days)).max().unwrap_or(0);
-        let oldest: HashMap<i64, i64> = query("SELECT project, MIN(day) FROM frames GROUP BY project")
-            .fetch_all(self.data().readers())
-            .await
-            .during("find old frames")?
-            .iter()
-            .map(|row| (row.get(0), row.get(1)))
-            .collect();
-        let quarantined: Vec<i64> = query("SELECT DISTINCT project FROM quarantine")
-            .fetch_all(self.data().readers())
-            .await
-            .during("find quarantined items")?
-            .iter()
-            .map(|row| row.get(0))
-            .collect();
-        for project in projects {
-            let first_kept = today - i64::from(project.settings.retention_days);
-            if quarantined.contains(&project.number) {
-                self.forget_quarantined(project.number, first_kept).await?;
-            }
-            // Every count is of an event of a frame: only where a frame is old there is anything to do.
-            if oldest.get(&project.number).is_none_or(|day| *day >= first_kept) {
-                continue;
-            }
-            self.steps(
-                "DELETE FROM counts WHERE project = $1 AND (name, hour) IN \
-                 (SELECT name, hour FROM counts WHERE project = $1 AND hour < $2 LIMIT $3)",
-                &[project.number, first_kept * 24],
-            )
-            .await?;
-            self.steps(
-                "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
-                 (SELECT destination, number FROM dead_letters WHERE project = $1 \
-                 AND number <= (SELECT MAX(last) FROM frames WHERE project = $1 AND day < $2) LIMIT $3)",
-                &[project.number, first_kept],
-            )
-            .await?;
-            // Last, because they say that something is to be done.
-            self.steps(
-                "DELETE FROM frames WHERE project = $1 AND first IN \
-                 (SELECT first FROM frames WHERE project = $1 AND day < $2 ORDER BY first LIMIT $3)",
-                &[project.number, first_kept],
-            )
-            .await?;
-        }
-        self.steps(
-            "DELETE FROM state WHERE (project, kind, key) IN (SELECT project, kind, key FROM state WHERE expires < $1 LIMIT $2)",
-            &[today],
-        )
-        .await?;
-        self.steps(
-            "DELETE FROM withheld WHERE (project, week, field, rule, side) IN \
-             (SELECT project, week, field, rule, side FROM withheld WHERE week < $1 LIMIT $2)",
-            &[convizit_model::withheld::week_of(today) - REPORTED_WEEKS],
-        )
-        .await?;
-        if longest == 0 {
-            return Ok(());
-        }
-        // What names no project, and what is nobody's, goes with the project that keeps the longest.
-        self.forget_quarantined(0, today - longest).await?;
-        self.steps(
-            "DELETE FROM notices WHERE id IN (SELECT id FROM notices WHERE state = 'resolved' AND last < $1 LIMIT $2)",
-            &[(today - longest) * 86_400_000],
-        )
-        .await?;
-        self.forget_ahead(today - longest, STEP).await?;
-        let old = query("SELECT day FROM seen_days WHERE day > 0 AND day < $1")
-            .bind(today - longest)
-            .fetch_all(self.data().readers())
-            .await
-            .during("find old days")?;
-        for row in old {
-            let day: i64 = row.get(0);
-            self.data()
-                .run_tx("drop seen day", move |connection| {
-                    Box::pin(async move {
-                        query("DELETE FROM seen_days WHERE day = $1")
-                            .bind(day)
-                            .execute(&mut *connection)
-                            .await
-                            .during("drop seen day")?;
-                        // Only a number is composed.
-                        let sql = format!("DROP TABLE IF EXISTS seen_{day}");
-                        query(AssertSqlSafe(sql)).execute(&mut *connection).await.during("drop seen day").map(|_| ())
-                    })
-                })
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn forget_quarantined(&self, project: i64, first_kept: i64) -> Result<(), StoreError> {
-        let sql = "DELETE FROM quarantine WHERE project = $1 AND subject IN \
-                   (SELECT subject FROM quarantine WHERE project = $1 AND day < $2 LIMIT $3)";
-        self.steps(sql, &[project, first_kept]).await
     }
 
     /// Deletes what is left of projects that are no more. Their seen ids go with their day.
@@ -217,18 +118,20 @@ impl Store {
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",
+                "DELETE FROM erase_messages WHERE project = $1 AND request IN (SELECT request FROM erase_messages WHERE project = $1 LIMIT $2)",
                 "DELETE FROM cursors WHERE project = $1 AND destination IN (SELECT destination FROM cursors WHERE project = $1 LIMIT $2)",
                 "DELETE FROM outcomes WHERE project = $1 AND outcome IN (SELECT outcome FROM outcomes WHERE project = $1 LIMIT $2)",
                 "DELETE FROM progress WHERE project IN (SELECT project FROM progress WHERE project = $1 LIMIT $2)",
             ] {
                 self.steps(sql, &[number]).await?;
             }
+            self.destroy_project_keys(number).await?;
         }
         Ok(())
     }
 
     /// Deletes in steps until nothing is left to delete; the last parameter of `sql` is the rows of a step.
-    async fn steps(&self, sql: &'static str, values: &[i64]) -> Result<(), StoreError> {
+    pub(crate) async fn steps(&self, sql: &'static str, values: &[i64]) -> Result<(), StoreError> {
         let values: Vec<i64> = values.iter().copied().chain([STEP]).collect();
         while self.step(sql, values.clone()).await? > 0 {}
         Ok(())

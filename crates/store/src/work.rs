@@ -1,20 +1,27 @@
 //! The worker's one transaction: frames, seen ids, registry, counts with samples, outcomes, quarantine and the journal offset.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use convizit_keys::{KeyRing, Place};
+use convizit_keys::{DataKey, Place, ProjectKeys};
+use convizit_model::outcome::Filter;
 use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Withheld, Work};
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::database::{Engine, insert_rows, pieces};
 use crate::error::{During, StoreError};
+use crate::ledger::Ledger;
+use crate::people::PersonHasher;
 use crate::{Store, crowd, frames, notices, samples, seen, withheld};
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
 #[derive(Default)]
 struct Prepared {
+    /// Number of the newest erasure that is carried out in it.
+    ledger: i64,
     from: i64,
     to: i64,
     now: Timestamp,
@@ -87,10 +94,25 @@ impl Store {
         if let Some(PreparedWork(behind)) = behind {
             last.extend(behind.progress.iter().map(|project| (project.project, project.after)));
         }
-        let (keys, now) = (self.keys_shared(), self.clock().now());
-        tokio::task::spawn_blocking(move || prepare(work, &last, &keys, now))
+        let (keys, now) = (self.keys_of(&work).await?, self.clock().now());
+        let people = (self.ledger().now(), self.hasher());
+        tokio::task::spawn_blocking(move || prepare(work, &last, &keys, (now, people)))
             .await
             .map_err(|_| StoreError::Database { action: "prepare work", problem: "it ended in a panic".to_owned() })?
+    }
+
+    /// The keys that a stretch's work is sealed with.
+    async fn keys_of(&self, work: &Work) -> Result<WorkKeys, StoreError> {
+        let mut keys = WorkKeys::default();
+        for project in &work.projects {
+            keys.projects.insert(project.number, self.keyring().project(project.number).await?);
+            for event in &project.events {
+                if let Entry::Vacant(entry) = keys.days.entry((project.number, event.day)) {
+                    entry.insert(self.keyring().day_to_seal(project.number, event.day).await?);
+                }
+            }
+        }
+        Ok(keys)
     }
 
     /// Writes frames, seen ids, rows, counts, samples, outcomes, quarantine, notices and the offset in ONE transaction,
@@ -108,13 +130,19 @@ impl Store {
     /// As `commit_work`.
     pub async fn commit_prepared(&self, PreparedWork(prepared): &PreparedWork) -> Result<(), StoreError> {
         let to = prepared.to;
-        let (engine, written) = (self.data().engine, prepared.clone());
-        self.data()
+        let (engine, written, own) = (self.data().engine, prepared.clone(), self.ring().own());
+        let committed = self
+            .data()
             .run_tx("commit work", move |connection| {
-                let prepared = written.clone();
-                Box::pin(async move { write(connection, &prepared, engine).await })
+                let (prepared, own) = (written.clone(), own.clone());
+                Box::pin(async move { write(connection, &prepared, engine, &own).await })
             })
-            .await?;
+            .await;
+        if matches!(committed, Err(StoreError::Moved { .. })) {
+            // Perhaps somebody was erased meanwhile: the next try is made without them.
+            self.look_for_erasures().await?;
+        }
+        committed?;
         let to = u64::try_from(to).unwrap_or(0);
         self.journal().forget_through(to);
         self.ruled(&prepared.rulings);
@@ -123,20 +151,22 @@ impl Store {
     }
 
     /// Which rows of a project's state: opened.
-    pub(crate) fn open_state(
-        &self,
-        project: i64,
-        kind: i64,
-        key: i64,
-        expires: Option<i64>,
-        body: &[u8],
-    ) -> Result<StateRow, StoreError> {
+    pub(crate) async fn open_state(&self, project: i64, row: &AnyRow, from: usize) -> Result<StateRow, StoreError> {
+        let (kind, key, expires): (i64, i64, Option<i64>) = (row.get(from), row.get(from + 1), row.get(from + 2));
         let kind = convizit_model::StateKind::from_number(kind).ok_or_else(|| {
             StoreError::Unusable(format!("state rows of kind {kind} are of a newer convizit: start that version"))
         })?;
-        let mut row = StateRow { kind, key: key.cast_unsigned(), expires_day: expires, body: Vec::new() };
-        row.body = self.keys().open(Place { table: "state", project, row: &state_place(&row) }, body)?;
-        Ok(row)
+        let mut state = StateRow { kind, key: key.cast_unsigned(), expires_day: expires, body: Vec::new() };
+        state.body = self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.get(from + 3)).await?;
+        Ok(state)
+    }
+
+    pub(crate) async fn open_states(&self, project: i64, rows: &[AnyRow]) -> Result<Vec<StateRow>, StoreError> {
+        let mut opened = Vec::with_capacity(rows.len());
+        for row in rows {
+            opened.push(self.open_state(project, row, 0).await?);
+        }
+        Ok(opened)
     }
 
     /// All state rows of a project but its sessions.
@@ -150,7 +180,20 @@ impl Store {
                 .fetch_all(self.data().readers())
                 .await
                 .during("load state")?;
-        rows.iter().map(|row| self.open_state(project, row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+        self.open_states(project, &rows).await
+    }
+
+    /// All session rows of a project: to find those of a person.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn load_all_sessions(&self, project: i64) -> Result<Vec<StateRow>, StoreError> {
+        let rows = query("SELECT kind, key, expires, body FROM state WHERE project = $1 AND kind = 5 ORDER BY key")
+            .bind(project)
+            .fetch_all(self.data().readers())
+            .await
+            .during("load sessions")?;
+        self.open_states(project, &rows).await
     }
 
     /// The session rows of these keys.
@@ -185,17 +228,31 @@ impl Store {
             }
             for row in select.fetch_all(self.data().readers()).await.during("load sessions")? {
                 let project: i64 = row.get(0);
-                found.push((project, self.open_state(project, row.get(1), row.get(2), row.get(3), row.get(4))?));
+                found.push((project, self.open_state(project, &row, 1).await?));
             }
         }
         Ok(found)
     }
 }
 
-fn prepare(work: Work, last: &HashMap<i64, i64>, keys: &KeyRing, now: Timestamp) -> Result<PreparedWork, StoreError> {
-    let mut prepared = Prepared { from: number(work.from), to: number(work.to), now, ..Prepared::default() };
-    let mut sealer = frames::Sealer::new(keys)?;
-    for project in work.projects {
+/// Keys of projects, and of their days.
+#[derive(Default)]
+struct WorkKeys {
+    projects: HashMap<i64, Arc<ProjectKeys>>,
+    days: HashMap<(i64, i64), Arc<DataKey>>,
+}
+
+fn prepare(
+    work: Work,
+    last: &HashMap<i64, i64>,
+    keys: &WorkKeys,
+    (now, (ledger, hasher)): (Timestamp, (Arc<Ledger>, PersonHasher)),
+) -> Result<PreparedWork, StoreError> {
+    let (from, to) = (number(work.from), number(work.to));
+    let mut prepared = Prepared { ledger: ledger.number, from, to, now, ..Prepared::default() };
+    let mut sealer = frames::Sealer::new(&keys.days, &hasher, ledger.number)?;
+    for mut project in work.projects {
+        drop_erased(&mut project, &ledger, &hasher);
         let before = last.get(&project.number).copied().unwrap_or(0);
         prepare_project(project, before, keys, &mut sealer, &mut prepared)?;
     }
@@ -206,14 +263,31 @@ fn prepare(work: Work, last: &HashMap<i64, i64>, keys: &KeyRing, now: Timestamp)
     Ok(PreparedWork(Arc::new(prepared)))
 }
 
+/// Of whom the ledger speaks nothing is stored, whenever it was received.
+fn drop_erased(work: &mut ProjectWork, ledger: &Ledger, hasher: &PersonHasher) {
+    let Some(erased) = ledger.of(work.number) else { return };
+    let before = work.events.len();
+    work.events.retain(|event| !erased.erases_event(hasher, work.number, event));
+    let dropped = (before - work.events.len()) as u64;
+    if dropped > 0 {
+        for (outcome, items) in &mut work.outcomes {
+            if *outcome == Outcome::Accepted {
+                *items = items.saturating_sub(dropped);
+            }
+        }
+        work.outcomes.push((Outcome::Filtered(Filter::Erased), dropped));
+    }
+}
+
 fn prepare_project(
     work: ProjectWork,
     before: i64,
-    keys: &KeyRing,
+    keys: &WorkKeys,
     sealer: &mut frames::Sealer<'_>,
     into: &mut Prepared,
 ) -> Result<(), StoreError> {
     let project = work.number;
+    let own = keys.projects.get(&project).ok_or_else(|| StoreError::not_found("key of project number", project))?;
     let (frames, after) = sealer.frames(project, before, &work.events)?;
     into.frames.extend(frames);
     if after != before {
@@ -233,15 +307,15 @@ fn prepare_project(
         newest: samples::Newest::of(&numbers),
     }));
     for row in work.rows {
-        let sealed = keys.seal(Place { table: "state", project, row: &state_place(&row) }, &row.body)?;
+        let sealed = own.seal(into.now, body_of_state(&state_row(&row)), &row.body)?;
         into.rows.push((project, row, sealed));
     }
     into.withheld.extend(work.withheld.into_iter().map(|(what, items)| (project, what, items)));
     into.rulings.extend(work.rulings.into_iter().map(|(key, ruling)| (project, key, ruling)));
     into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
     for item in work.quarantined {
-        let place = Place { table: "quarantine", project, row: item.subject.as_bytes() };
-        let (body, id) = (keys.seal(place, &item.body)?, work.project.to_string());
+        let place = Place { table: "quarantine", purpose: "body", row: item.subject.as_bytes() };
+        let (body, id) = (own.seal(into.now, place, &item.body)?, work.project.to_string());
         into.quarantined.push(Unprocessed { project, id, notice: item.notice, subject: item.subject, body });
     }
     Ok(())
@@ -251,14 +325,23 @@ fn number(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn state_place(row: &StateRow) -> [u8; 16] {
+pub(crate) fn body_of_state(row: &[u8; 16]) -> Place<'_> {
+    Place { table: "state", purpose: "body", row }
+}
+
+pub(crate) fn state_row(row: &StateRow) -> [u8; 16] {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&(row.kind as i64).to_be_bytes());
     place[8..].copy_from_slice(&row.key.to_be_bytes());
     place
 }
 
-async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) -> Result<(), StoreError> {
+async fn write(
+    connection: &mut AnyConnection,
+    work: &Prepared,
+    engine: Engine,
+    own: &ProjectKeys,
+) -> Result<(), StoreError> {
     const NAME: &str = "commit work";
     let moved = query("UPDATE worker SET journal_offset = $1 WHERE id = 0 AND journal_offset = $2")
         .bind(work.to)
@@ -268,6 +351,13 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
         .during(NAME)?;
     if moved.rows_affected() != 1 {
         return Err(StoreError::Moved { what: "the worker's offset".to_owned() });
+    }
+    let ledger: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM erasures")
+        .fetch_one(&mut *connection)
+        .await
+        .during(NAME)?;
+    if ledger != work.ledger {
+        return Err(StoreError::Moved { what: "the ledger of erasures".to_owned() });
     }
     advance_numbers(connection, engine, &work.progress).await?;
     for (&day, keys) in &work.seen {
@@ -291,7 +381,7 @@ async fn write(connection: &mut AnyConnection, work: &Prepared, engine: Engine) 
             .during(NAME)?;
         let text =
             "an item could not be processed; it is kept sealed in quarantine, the items around it are not affected";
-        notices::raise(connection, item.notice, &item.id, &item.subject, text, work.now).await?;
+        notices::raise(connection, own, item.notice, (&item.id, &item.subject), text, work.now).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ mod watch;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use convizit_model::EventId;
+use convizit_model::{EventId, Person, ProjectWork, Work};
 use convizit_pipeline::{Named, Registry, name_events};
 use convizit_store::{PreparedWork, Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     gathers: bool,
     /// What was made while the last commit ran.
     ahead: Option<Stretch>,
+    /// The newest erasure whose persons are forgotten.
+    erased: i64,
 }
 
 /// What became of one round.
@@ -87,6 +89,8 @@ impl Worker {
             large: STRETCH_BYTES / 2,
             gathers: false,
             ahead: None,
+            // Those of before the start are looked for at once.
+            erased: -1,
         }
     }
 
@@ -101,13 +105,18 @@ impl Worker {
                     return Ok(());
                 }
             }
-            let round = tokio::time::timeout(ROUND, self.round(after, failures)).await;
+            let round = async {
+                self.forget(after).await?;
+                self.round(after, failures).await
+            };
+            let round = tokio::time::timeout(ROUND, round).await;
             match round.unwrap_or(Err(Failure::Silent)) {
                 Ok(Round::Empty) if stop.is_cancelled() => return Ok(()),
                 Ok(Round::Empty) => {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         () = self.store.journal_wait(after) => {}
+                        () = self.store.wait_for_erasure(self.erased) => {}
                     }
                 }
                 Ok(Round::At(offset)) => {
@@ -143,6 +152,64 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Forgets persons that were erased since the last look: what the registries know of them.
+    async fn forget(&mut self, after: u64) -> Result<(), Failure> {
+        let newest = self.store.newest_erasure();
+        if newest == self.erased {
+            return Ok(());
+        }
+        for forgotten in self.store.to_forget().await? {
+            // What was made ahead may hold what is erased; the store would refuse it.
+            self.ahead = None;
+            let project = forgotten.project;
+            if forgotten.persons.is_empty() {
+                self.registries.drop_project(project);
+            } else {
+                self.forget_persons(after, project, &forgotten.persons).await?;
+            }
+            self.store.forgotten(&forgotten.numbers).await?;
+        }
+        self.erased = newest;
+        Ok(())
+    }
+
+    async fn forget_persons(&mut self, after: u64, number: i64, persons: &[Person]) -> Result<(), Failure> {
+        let projects = self.store.projects().await?;
+        let Some(project) = projects.into_iter().find(|project| project.number == number) else { return Ok(()) };
+        let visitors: Vec<&str> = persons
+            .iter()
+            .filter_map(|person| match person {
+                Person::Visitor(id) => Some(id.as_str()),
+                Person::User(_) => None,
+            })
+            .collect();
+        let users: Vec<u64> = persons
+            .iter()
+            .filter_map(|person| match person {
+                Person::User(id) => Some(self.store.text_hash(number, id)),
+                Person::Visitor(_) => None,
+            })
+            .collect();
+        let mut registry = self.registries.take(number).await?;
+        registry.forget_persons(&visitors, &users);
+        let stored = self.store.load_all_sessions(number).await?;
+        let mut rows = Registry::forgotten_sessions(&stored, &visitors);
+        rows.extend(registry.take_changes());
+        self.registries.put(std::iter::once((number, registry)));
+        let share = ProjectWork {
+            number,
+            project: project.id,
+            events: Vec::new(),
+            rows,
+            outcomes: Vec::new(),
+            withheld: Vec::new(),
+            rulings: Vec::new(),
+            quarantined: Vec::new(),
+        };
+        self.store.commit_work(Work { from: after, to: after, projects: vec![share] }).await?;
+        Ok(())
     }
 
     /// One stretch: from the journal to the commit. From the third try on, item by item.
@@ -194,7 +261,7 @@ impl Worker {
             stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, (from, alone))
                 .await?;
         let ids = projects.iter().flat_map(|share| share.events.iter().map(|event| (share.number, event.id))).collect();
-        let work = convizit_model::Work { from: after, to, projects };
+        let work = Work { from: after, to, projects };
         let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;
         metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
         Ok(Some(Stretch { after, to, batches: count, is_large: bytes >= self.large || count >= MANY, ids, work }))

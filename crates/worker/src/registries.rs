@@ -87,7 +87,12 @@ impl Registries {
         Ok(registry)
     }
 
-    /// The silent names of a project.
+    /// Lets go of a project's registry: its dataset was erased.
+    pub(crate) fn drop_project(&mut self, project: i64) {
+        self.known.remove(&project);
+        self.met.remove(&project);
+    }
+
     /// Tells the watch of which names a decision says that no events come.
     pub(crate) fn excuse(&self, project: i64, registry: &Registry) {
         self.silences.excuse(project, registry);

@@ -245,6 +245,9 @@ impl Gathered {
                     name: named.name,
                     hour: received.hour(),
                     day: received.day(),
+                    since: named.event.time.min(received),
+                    visitor: named.event.visitor,
+                    user: named.event.user,
                     json,
                 });
             }

@@ -12,23 +12,27 @@ use convizit_store::{Store, StoreConfig, SystemClock};
 use tokio_util::sync::CancellationToken;
 
 use crate::watch::{Silences, Watch};
+use convizit_keys::{KeyProvider, ProviderConfig, open_provider};
+
 use crate::{Naming, Round, Worker};
 
 struct Place {
     folder: tempfile::TempDir,
-    keys: Arc<convizit_keys::KeyRing>,
 }
 
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Arc::new(convizit_keys::KeyRing::open_or_create(&folder.path().join("keys")).unwrap());
-        Self { folder, keys }
+        Self { folder }
     }
 
     async fn open(&self) -> Store {
         let config = StoreConfig::in_folder(&self.folder.path().join("data"));
-        Store::open(config, self.keys.clone(), Arc::new(SystemClock)).await.unwrap()
+        Store::open(config, self.provider(), Arc::new(SystemClock)).await.unwrap()
+    }
+
+    fn provider(&self) -> Arc<dyn KeyProvider> {
+        open_provider(&ProviderConfig::File { path: self.folder.path().join("keys") }).unwrap()
     }
 }
 
@@ -304,7 +308,7 @@ async fn a_name_and_a_project_that_fall_silent_are_told_and_their_return_too() {
     let place = Place::new();
     let clock = Arc::new(SetClock(std::sync::atomic::AtomicI64::new(NOON)));
     let config = StoreConfig::in_folder(&place.folder.path().join("data"));
-    let store = Store::open(config, place.keys.clone(), clock.clone()).await.unwrap();
+    let store = Store::open(config, place.provider(), clock.clone()).await.unwrap();
     let shop = project(&store).await;
     let mut worker = Worker::new(store.clone(), name_events, Silences::default());
     let mut watch = Watch::default();

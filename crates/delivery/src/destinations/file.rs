@@ -1,8 +1,9 @@
 //! File: JSON Lines, appended and synced; a line that a crash cut is taken off, what the tail holds already is not written again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use convizit_store::StoredEvent;
 
@@ -38,16 +39,23 @@ impl File {
             out.push(b'\n');
         }
         let path = self.path.clone();
-        blocking(move || {
-            std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&path)
-                .and_then(|mut file| file.write_all(&out).and_then(|()| file.sync_data()))
-                .map_err(|error| failed(&path, &error))
-        })
-        .await
+        blocking(move || append(&path, &out).map_err(|error| failed(&path, &error))).await
     }
+}
+
+/// Lengths of files behind which a failed sync left bytes that may never have reached the disk, though they can be read.
+static IN_DOUBT: Mutex<BTreeMap<PathBuf, u64>> = Mutex::new(BTreeMap::new());
+
+/// Appends and syncs. After a failure the file is cut back to what was synced before: a second sync of the same bytes would call
+/// written what the system has dropped.
+fn append(path: &Path, out: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
+    let before = file.metadata()?.len();
+    let written = file.write_all(out).and_then(|()| file.sync_data());
+    if written.is_err() && file.set_len(before).is_err() {
+        IN_DOUBT.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_insert(before);
+    }
+    written
 }
 
 async fn blocking<T: Send + 'static>(
@@ -84,6 +92,11 @@ pub(crate) fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendE
 /// Takes off a line that was cut, and gives the ids of the file's tail.
 fn mend(path: &Path) -> std::io::Result<HashSet<String>> {
     let mut file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let doubt = IN_DOUBT.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied();
+    if let Some(synced) = doubt {
+        file.set_len(synced)?;
+        IN_DOUBT.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+    }
     let length = file.metadata()?.len();
     if length == 0
         && let Some(folder) = path.parent()

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use convizit_model::Event;
-use convizit_store::StoredEvent;
+use convizit_model::{Event, Person, ProjectId};
+use convizit_store::{EraseMessage, StoredEvent};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
@@ -113,6 +113,39 @@ impl Postgres {
             Err(_) => Err(SendError::later("the database did not answer")),
         };
         if !matches!(done, Ok(_) | Err(SendError::Refused(_))) {
+            self.connection = None;
+        }
+        done.map(|_| ())
+    }
+}
+
+impl Postgres {
+    /// Deletes the rows of persons, or all of a project, that happened or were received up to a time.
+    pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
+        self.ready().await?;
+        let Some((client, _)) = &self.connection else { return Ok(()) };
+        let of = |kind: &str| -> Vec<&str> {
+            message.persons.iter().filter(|person| person.kind() == kind).map(Person::id).collect()
+        };
+        let (project, made) = (project.as_str(), message.made.to_string());
+        let (visitors, users) = (of("visitor"), of("user"));
+        // The schema's name was checked.
+        let head = format!(
+            "DELETE FROM {}.events WHERE project = $1 AND LEAST(time, received) <= ($2::text)::timestamptz",
+            self.schema
+        );
+        let deleting = async {
+            if message.persons.is_empty() {
+                return client.execute(&head, &[&project, &made]).await;
+            }
+            let sql = format!("{head} AND (visitor = ANY($3) OR user_id = ANY($4))");
+            client.execute(&sql, &[&project, &made, &visitors, &users]).await
+        };
+        let done = match tokio::time::timeout(STATEMENT + CONNECT, deleting).await {
+            Ok(done) => done.map_err(|error| judge(&error)),
+            Err(_) => Err(SendError::later("the database did not answer")),
+        };
+        if done.is_err() {
             self.connection = None;
         }
         done.map(|_| ())

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use convizit_store::StoredEvent;
+use convizit_model::{Person, ProjectId};
+use convizit_store::{EraseMessage, StoredEvent};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode, Url};
@@ -13,6 +14,8 @@ use crate::retry::retry_after;
 
 /// A receiver that takes longer is asked again later.
 const TIMEOUT: Duration = Duration::from_secs(15);
+/// Persons of one message at most.
+const PERSONS: usize = 1_000;
 
 pub(crate) struct Webhook {
     client: Client,
@@ -41,7 +44,9 @@ impl Webhook {
     }
 
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
+        if events.is_empty() {
+            return Ok(());
+        }
         let mut body = b"{\"type\":\"events\",\"events\":[".to_vec();
         for (index, event) in events.iter().enumerate() {
             if index > 0 {
@@ -50,7 +55,31 @@ impl Webhook {
             body.extend_from_slice(&event.json);
         }
         body.extend_from_slice(b"]}");
-        let id = batch_id(&self.name, first.number, last.number);
+        let numbers: Vec<String> = events.iter().map(|event| event.number.to_string()).collect();
+        self.post(message_id(&self.name, &numbers.join("\n")), body).await
+    }
+
+    /// Messages of the type `erase`, each of at most 1 000 persons.
+    pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
+        let parts: Vec<&[Person]> = match message.persons.as_slice() {
+            [] => vec![&[]],
+            persons => persons.chunks(PERSONS).collect(),
+        };
+        for (part, persons) in parts.into_iter().enumerate() {
+            let of = |kind: &str| -> Vec<&str> {
+                persons.iter().filter(|person| person.kind() == kind).map(Person::id).collect()
+            };
+            let body = serde_json::json!({
+                "type": "erase", "request": message.request, "project": project, "through": message.made,
+                "all": message.persons.is_empty(), "visitors": of("visitor"), "users": of("user"),
+            });
+            let id = message_id(&self.name, &format!("{} {part}", message.request));
+            self.post(id, body.to_string().into_bytes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn post(&self, id: String, body: Vec<u8>) -> Result<(), SendError> {
         let timestamp = now();
         let signature = convizit_keys::sign_webhook(&self.secret, &id, timestamp, &body)
             .map_err(|error| SendError::Pause(error.to_string()))?;
@@ -98,9 +127,9 @@ fn judge(status: StatusCode, headers: &HeaderMap, now: i64) -> Result<(), SendEr
     }
 }
 
-/// The idempotency key: the same for the same events of the same destination.
-fn batch_id(name: &str, first: i64, last: i64) -> String {
-    let digest = convizit_keys::sha256(format!("{name}\n{first}\n{last}").as_bytes());
+/// The idempotency key: the same for the same events of the same destination, another when one of them was erased.
+fn message_id(name: &str, of: &str) -> String {
+    let digest = convizit_keys::sha256(format!("{name}\n{of}").as_bytes());
     digest.iter().take(16).fold(String::from("msg_"), |id, byte| id + &format!("{byte:02x}"))
 }
 

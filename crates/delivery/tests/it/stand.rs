@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use convizit_delivery::DeliveryConfig;
-use convizit_keys::KeyRing;
+use convizit_keys::{ProviderConfig, open_provider};
 use convizit_model::destination::{Destination, DestinationKind};
 use convizit_model::{EventId, NewEvent, Notice, ProjectId, ProjectWork, Work};
 use convizit_store::{DestinationState, Store, StoreConfig, SystemClock};
@@ -26,7 +26,7 @@ impl Stand {
     pub(crate) async fn new() -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = tempfile::tempdir().unwrap();
-        let keys = Arc::new(KeyRing::ephemeral().unwrap());
+        let keys = open_provider(&ProviderConfig::File { path: folder.path().join("keys") }).unwrap();
         let config = StoreConfig::in_folder(&folder.path().join("data"));
         let store = Store::open(config, keys, Arc::new(SystemClock)).await.unwrap();
         let project: ProjectId = "shop".parse().unwrap();
@@ -71,7 +71,16 @@ impl Stand {
             .zip(last + 1..)
             .map(|(name, number)| {
                 let id = id(number);
-                NewEvent { id, name: 1, hour: 1, day: 1, json: event(&id, name).to_string().into_bytes() }
+                NewEvent {
+                    id,
+                    name: 1,
+                    hour: 1,
+                    day: 1,
+                    visitor: "v".to_owned(),
+                    user: None,
+                    since: self.store.clock().now(),
+                    json: event(&id, name).to_string().into_bytes(),
+                }
             })
             .collect();
         let project = ProjectWork {

@@ -1,87 +1,177 @@
-//! The file provider: secrets as JSON in a file that only its owner reads, made at the first start.
+//! The file provider: key-encryption keys as JSON in a file that only its owner reads, made at the first start.
 //!
-//! A file is never changed in place: temporary file, sync, then a link or rename, then a sync of the folder, so that
+//! A file is never changed in place: temporary file, sync, then a rename, then a sync of the folder, so that
 //! a crash leaves the old file or the new one. A lost key file makes everything sealed unreadable: back it up.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use convizit_model::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::KeyError;
+use super::private_file::{self, ReadError};
+use super::{Binding, Kek, KeyProvider, Later, Wrapped};
+use crate::envelope::{DataKey, Owner, Place};
 use crate::random::{random_bytes, random_text};
-use crate::ring::{Secret, Secrets};
+use crate::{KeyError, Secret};
 
 /// The form of the file that this build reads and writes.
-const FORMAT: u32 = 1;
-/// A key file of this many bytes is none (a ring of 100 keys has 9 KiB).
-const MAX_BYTES: u64 = 64 * 1024;
+const FORMAT: u32 = 2;
+/// A key file of this many bytes is none (one of 100 keys has 12 KiB).
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Keys in a file.
+#[derive(Debug)]
+pub(super) struct FileProvider {
+    path: PathBuf,
+}
+
+/// One version.
+struct FileKey {
+    id: String,
+    made: Timestamp,
+    secret: Secret,
+}
 
 /// Texts are borrowed from the wiped buffer, so that no copy of a secret stays behind.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyFile<'a> {
     format: u32,
+    /// Newest first.
     #[serde(borrow)]
     keys: Vec<KeyEntry<'a>>,
-    hash: &'a str,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KeyEntry<'a> {
-    version: u32,
+    id: &'a str,
+    made: Timestamp,
     secret: &'a str,
 }
 
-/// Reads the file, or makes it with random secrets when there is none.
-pub(crate) fn open_or_create(path: &Path) -> Result<Secrets, KeyError> {
-    match read(path) {
-        Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => create(path),
-        other => other.map_err(|error| error.at(path)),
+impl FileProvider {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
-}
 
-/// Puts a new random key of the next version first.
-pub(crate) fn rotate(path: &Path) -> Result<Secrets, KeyError> {
-    let mut secrets = read(path).map_err(|error| error.at(path))?;
-    let newest = secrets.keys.iter().map(|(version, _)| *version).max().unwrap_or(0);
-    let next = newest.checked_add(1).ok_or_else(|| problem(path, "its key versions are used up"))?;
-    secrets.keys.insert(0, (next, random_bytes()?));
-    let temporary = write_beside(path, &secrets)?;
-    fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(|error| cannot("replaced", path, &error))?;
-    Ok(secrets)
-}
-
-fn create(path: &Path) -> Result<Secrets, KeyError> {
-    let secrets = Secrets::random()?;
-    let temporary = write_beside(path, &secrets)?;
-    // A link does not replace: when two processes start at once, both end with the file that came first.
-    let linked = match fs::hard_link(&temporary, path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => fs::rename(&temporary, path),
-        other => other.and(fs::remove_file(&temporary)),
-    };
-    match linked.and_then(|()| sync_folder(path)) {
-        Ok(()) => Ok(secrets),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // Nothing was lost with the temporary file: its secrets have sealed nothing.
-            let _ = fs::remove_file(&temporary);
-            read(path).map_err(|error| error.at(path))
+    fn read(&self) -> Result<Vec<FileKey>, KeyError> {
+        match read(&self.path) {
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(|error| error.of(named(&self.path))),
         }
-        Err(error) => Err(cannot("made", path, &error)),
     }
+
+    fn wrap(&self, binding: &Binding, secret: &Secret) -> Result<Wrapped, KeyError> {
+        let keys = self.read()?;
+        let key = keys.first().ok_or_else(|| problem(&self.path, "there is no such file, or it holds no key"))?;
+        let row = binding.to_string();
+        let bytes = cipher(key, binding)?.seal(place(&row), secret.as_slice())?;
+        Ok(Wrapped { kek: key.id.clone(), bytes })
+    }
+
+    fn unwrap(&self, binding: &Binding, wrapped: &Wrapped) -> Result<Secret, KeyError> {
+        let gone = |what: String| KeyError::Unwrap { kek: wrapped.kek.clone(), problem: what };
+        let keys = self.read()?;
+        let key = keys.iter().find(|key| key.id == wrapped.kek).ok_or_else(|| {
+            gone(format!("it is not in the key file {}: restore the file that holds it", self.path.display()))
+        })?;
+        let row = binding.to_string();
+        let opened = cipher(key, binding)?.open(place(&row), &wrapped.bytes).map(Zeroizing::new).map_err(|_| {
+            gone(format!("what it wrapped for {binding} was changed or moved: restore the database from a backup"))
+        })?;
+        let mut secret = Secret::default();
+        if opened.len() != secret.len() {
+            return Err(gone(format!("what it wrapped for {binding} is no key")));
+        }
+        secret.copy_from_slice(&opened);
+        Ok(secret)
+    }
+
+    fn rotate(&self, now: Timestamp) -> Result<Kek, KeyError> {
+        let first = self.read()?.is_empty();
+        let _alone = lock_folder(&self.path)?;
+        let mut keys = self.read()?;
+        // When several processes start at once, all end with the key that came first.
+        if !first || keys.is_empty() {
+            let id: String = random_bytes::<6>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            keys.insert(0, FileKey { id: format!("file:{id}"), made: now, secret: random_bytes()? });
+            replace(&write_beside(&self.path, &keys)?, &self.path)?;
+        }
+        keys.into_iter().next().map(Kek::from).ok_or_else(|| problem(&self.path, "it holds no key"))
+    }
+
+    fn destroy(&self, id: &str) -> Result<(), KeyError> {
+        let _alone = lock_folder(&self.path)?;
+        let mut keys = self.read()?;
+        if keys.first().is_some_and(|key| key.id == id) {
+            return Err(problem(&self.path, "its newest key is in use: rotate first"));
+        }
+        let before = keys.len();
+        keys.retain(|key| key.id != id);
+        if keys.len() == before {
+            return Err(problem(&self.path, &format!("it holds no key {id}")));
+        }
+        replace(&write_beside(&self.path, &keys)?, &self.path)
+    }
+
+    /// File work apart from the async threads' own time would need a runtime; these files have a page, and are asked rarely.
+    fn done<'a, T: Send + 'a>(result: Result<T, KeyError>) -> Later<'a, T> {
+        Box::pin(std::future::ready(result))
+    }
+}
+
+impl KeyProvider for FileProvider {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    fn versions(&self) -> Later<'_, Vec<Kek>> {
+        Self::done(self.read().map(|keys| keys.into_iter().map(Kek::from).collect()))
+    }
+
+    fn wrap<'a>(&'a self, binding: &'a Binding, secret: &'a Secret) -> Later<'a, Wrapped> {
+        Self::done(self.wrap(binding, secret))
+    }
+
+    fn unwrap<'a>(&'a self, binding: &'a Binding, wrapped: &'a Wrapped) -> Later<'a, Secret> {
+        Self::done(self.unwrap(binding, wrapped))
+    }
+
+    fn rotate(&self, now: Timestamp) -> Later<'_, Kek> {
+        Self::done(self.rotate(now))
+    }
+
+    fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
+        Self::done(self.destroy(id))
+    }
+}
+
+impl From<FileKey> for Kek {
+    fn from(key: FileKey) -> Self {
+        Self { id: key.id, made: Some(key.made) }
+    }
+}
+
+fn cipher(key: &FileKey, binding: &Binding) -> Result<DataKey, KeyError> {
+    DataKey::of_secret(Owner { installation: binding.installation, project: binding.project }, &key.secret)
+}
+
+fn place(row: &str) -> Place<'_> {
+    Place { table: "keys", purpose: "wrapped", row: row.as_bytes() }
 }
 
 /// Writes and syncs a temporary file in the same folder, mode 0600 from its first moment.
-fn write_beside(path: &Path, secrets: &Secrets) -> Result<PathBuf, KeyError> {
+fn write_beside(path: &Path, keys: &[FileKey]) -> Result<PathBuf, KeyError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", random_text(9)?));
     let temporary = PathBuf::from(name);
-    let text = format(secrets)?;
+    let text = format(keys)?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -94,49 +184,55 @@ fn write_beside(path: &Path, secrets: &Secrets) -> Result<PathBuf, KeyError> {
     Ok(temporary)
 }
 
+fn replace(temporary: &Path, path: &Path) -> Result<(), KeyError> {
+    fs::rename(temporary, path).and_then(|()| sync_folder(path)).map_err(|error| cannot("replaced", path, &error))
+}
+
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    folder(path)?.sync_all()
 }
 
-fn read(path: &Path) -> Result<Secrets, ReadError> {
-    let file = File::open(path)?;
-    let about = file.metadata()?;
-    if !about.is_file() || about.len() > MAX_BYTES {
-        return Err(ReadError::Problem("it is not a key file: point to another path".to_owned()));
-    }
-    // Asked of the opened file, so that it cannot be exchanged between check and read.
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::MetadataExt::mode(&about) & 0o777;
-        if mode & 0o077 != 0 {
-            let text = format!("others may read or write it (mode {mode:04o}): run chmod 600 on it");
-            return Err(ReadError::Problem(text));
-        }
-    }
-    // Room for all of it at once: a growing buffer would leave copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize + 1));
-    file.take(MAX_BYTES).read_to_end(&mut text)?;
-    parse(&text).map_err(ReadError::Problem)
+/// Until this is dropped, no other process changes the file: without that, one would put back what another has just replaced,
+/// and lose its key. The folder's, since the file itself is replaced.
+fn lock_folder(path: &Path) -> Result<File, KeyError> {
+    let locked = folder(path).and_then(|folder| folder.lock().map(|()| folder));
+    locked.map_err(|error| cannot("changed", path, &error))
 }
 
-fn parse(text: &[u8]) -> Result<Secrets, String> {
+fn folder(path: &Path) -> io::Result<File> {
+    File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+}
+
+fn read(path: &Path) -> Result<Vec<FileKey>, ReadError> {
+    parse(&private_file::read(path, MAX_BYTES)?).map_err(ReadError::Problem)
+}
+
+fn parse(text: &[u8]) -> Result<Vec<FileKey>, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
     // The parser's own message may quote what it read, so only its place is told.
-    let file: KeyFile<'_> = serde_json::from_slice(text).map_err(|error| {
+    let malformed = |error: serde_json::Error| {
         format!("it is malformed at line {} column {}: restore it from its copy", error.line(), error.column())
-    })?;
-    if file.format != FORMAT {
-        return Err(format!("it has format {}, this build reads {FORMAT}: use the build that wrote it", file.format));
+    };
+    let Format { format } = serde_json::from_slice(text).map_err(malformed)?;
+    if format != FORMAT {
+        return Err(format!("it has format {format}, this build reads {FORMAT}: use the build that wrote it"));
     }
-    let keys =
-        file.keys.iter().map(|key| Ok((key.version, secret(key.secret)?))).collect::<Result<Vec<_>, String>>()?;
-    let mut versions: Vec<u32> = keys.iter().map(|(version, _)| *version).collect();
-    versions.sort_unstable();
-    versions.dedup();
-    if versions.is_empty() || versions.len() != keys.len() {
-        return Err("it needs at least one key, and each version once: restore it from its copy".to_owned());
+    let file: KeyFile<'_> = serde_json::from_slice(text).map_err(malformed)?;
+    let keys = file
+        .keys
+        .iter()
+        .map(|key| Ok(FileKey { id: key.id.to_owned(), made: key.made, secret: secret(key.secret)? }))
+        .collect::<Result<Vec<_>, String>>()?;
+    let mut ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() || ids.len() != keys.len() {
+        return Err("it needs at least one key, and each id once: restore it from its copy".to_owned());
     }
-    Ok(Secrets { keys, hash: secret(file.hash)? })
+    Ok(keys)
 }
 
 fn secret(text: &str) -> Result<Secret, String> {
@@ -147,40 +243,19 @@ fn secret(text: &str) -> Result<Secret, String> {
     }
 }
 
-fn format(secrets: &Secrets) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let texts: Vec<(u32, Zeroizing<String>)> =
-        secrets.keys.iter().map(|(version, key)| (*version, encode(key))).collect();
-    let hash = encode(&secrets.hash);
-    let keys = texts.iter().map(|(version, text)| KeyEntry { version: *version, secret: text }).collect();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES as usize));
-    serde_json::to_writer_pretty(&mut *bytes, &KeyFile { format: FORMAT, keys, hash: &hash })
+fn format(keys: &[FileKey]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let texts: Vec<Zeroizing<String>> =
+        keys.iter().map(|key| Zeroizing::new(STANDARD.encode(key.secret.as_slice()))).collect();
+    let keys = keys
+        .iter()
+        .zip(&texts)
+        .map(|(key, secret)| KeyEntry { id: &key.id, made: key.made, secret: secret.as_str() })
+        .collect();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
+    serde_json::to_writer_pretty(&mut *bytes, &KeyFile { format: FORMAT, keys })
         .map_err(|_| KeyError::Primitive("writing the key file's text"))?;
     bytes.push(b'\n');
     Ok(bytes)
-}
-
-fn encode(secret: &Secret) -> Zeroizing<String> {
-    Zeroizing::new(STANDARD.encode(secret.as_slice()))
-}
-
-enum ReadError {
-    Io(io::Error),
-    Problem(String),
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl ReadError {
-    fn at(self, path: &Path) -> KeyError {
-        match self {
-            Self::Io(error) => cannot("read", path, &error),
-            Self::Problem(text) => problem(path, &text),
-        }
-    }
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> KeyError {
@@ -188,5 +263,9 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> KeyError {
 }
 
 fn problem(path: &Path, problem: &str) -> KeyError {
-    KeyError::File { path: path.display().to_string(), problem: problem.to_owned() }
+    KeyError::Provider { provider: named(path), problem: problem.to_owned() }
+}
+
+fn named(path: &Path) -> String {
+    format!("key file {}", path.display())
 }

@@ -47,6 +47,7 @@ pub(crate) fn resolve(
         language: language.split(['-', '_']).next().unwrap_or_default().to_lowercase(),
         page: page_of(&page.path),
         signature: sketch.signature.clone(),
+        day: 0,
         keys: Vec::new(),
     };
     let signature: Vec<String> = sketch.signature.iter().map(u32::to_string).collect();

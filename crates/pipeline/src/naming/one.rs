@@ -65,7 +65,7 @@ pub fn name_descriptor(
         let tail = crate::scrub::host_of(&page.url).map_or(page.url.as_str(), |(_, tail)| tail);
         page.path = crate::scrub::path_template(tail.split(['?', '#']).next().unwrap_or_default());
     }
-    let template = registry.page(&page, options.learn).into_owned();
+    let template = registry.page(&page, options.learn.then_some(0)).into_owned();
     let pages = Pages { own: &page, template: &template };
     let features = (options.rank || options.keep)
         .then(|| Features::of(descriptor, &identity::section(descriptor, &page), &page.language));

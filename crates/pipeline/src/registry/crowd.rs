@@ -5,6 +5,8 @@
 //! all are hashes.
 
 use convizit_model::{Crowd, Fate, Ruling, Shown, StateKind};
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, hash};
@@ -69,11 +71,42 @@ fn short(purpose: &str, text: &str) -> u32 {
     u32::try_from(hash(&[purpose, text]) >> 32).unwrap_or_default()
 }
 
+/// By which a visitor stands in places, waiting texts and sessions.
+pub(crate) fn visitor_hash(visitor: &str) -> u32 {
+    short("crowd visitor", visitor)
+}
+
+/// By which a user stands in waiting texts, of the collector's keyed hash.
+pub(super) fn user_hash(user: u64) -> u32 {
+    u32::try_from(user >> 32).unwrap_or_default()
+}
+
 impl Registry {
+    /// Takes visitors and users out of places and waiting texts; returns which rows that changes.
+    pub(super) fn forget_in_crowds(&mut self, visitors: &HashSet<u32>, users: &HashSet<u32>) -> Vec<(StateKind, u64)> {
+        let mut changed = Vec::new();
+        for (key, place) in &mut self.places {
+            let before = place.visitors.len();
+            place.visitors.retain(|visitor| !visitors.contains(visitor));
+            if place.visitors.len() != before {
+                changed.push((StateKind::Place, *key));
+            }
+        }
+        for (key, waiting) in &mut self.waiting {
+            let before = waiting.visitors.len() + waiting.users.len();
+            waiting.visitors.retain(|visitor| !visitors.contains(visitor));
+            waiting.users.retain(|user| !users.contains(user));
+            if waiting.visitors.len() + waiting.users.len() != before {
+                changed.push((StateKind::Waiting, *key));
+            }
+        }
+        changed
+    }
+
     /// Counts the texts of a batch; what it decides is in `take_rulings`.
     pub(crate) fn see(&mut self, crowd: &Crowd, visitor: &str, day: i64) {
-        let visitor = short("crowd visitor", visitor);
-        let user = crowd.user.map(|user| u32::try_from(user >> 32).unwrap_or_default());
+        let visitor = visitor_hash(visitor);
+        let user = crowd.user.map(user_hash);
         for shown in &crowd.shown {
             self.see_at_place(shown, visitor, day);
             if shown.fate == Fate::Waits {

@@ -38,6 +38,8 @@ pub(crate) struct Template {
     slugs: usize,
     /// Steps of one word, hashed: those of sections, which stay pages of their own.
     words: Vec<u32>,
+    /// When an address below it was last seen, in days since 1970.
+    pub(super) day: i64,
 }
 
 /// Sections beside many items below one path, at most.
@@ -86,13 +88,14 @@ pub(crate) fn above(path: &str) -> &str {
 
 impl Registry {
     /// Counts a page's address, and gives the page as naming sees it: with `:id` in place of a step that is one of many.
-    pub(crate) fn page<'a>(&mut self, page: &'a PageBlock, learn: bool) -> Cow<'a, PageBlock> {
+    /// `today` in days since 1970; nothing where nothing is to be learned.
+    pub(crate) fn page<'a>(&mut self, page: &'a PageBlock, today: Option<i64>) -> Cow<'a, PageBlock> {
         let Some((above, step)) = parted(&page.path).filter(|(_, step)| *step != ":id") else {
             return Cow::Borrowed(page);
         };
         let key = hash(&["template", above]);
-        if learn {
-            self.count_step(key, above, step);
+        if let Some(today) = today {
+            self.count_step(key, above, step, today);
         }
         let Some(known) = self.templates.get(&key).filter(|known| known.varies()) else { return Cow::Borrowed(page) };
         // A section among items (`/pricing` beside a blog's articles), and a page whose name is published, stay as they are.
@@ -116,7 +119,11 @@ impl Registry {
         ids.any(|id| self.names.get(&id).is_some_and(|name| name.published))
     }
 
-    fn count_step(&mut self, key: u64, above: &str, step: &str) {
+    fn count_step(&mut self, key: u64, above: &str, step: &str, today: i64) {
+        if let Some(known) = self.templates.get_mut(&key).filter(|known| known.day < today) {
+            known.day = today;
+            self.change(StateKind::Template, key);
+        }
         let hashed = short(step);
         let full = self.templates.len() >= TEMPLATES;
         match self.templates.get_mut(&key) {
@@ -136,7 +143,7 @@ impl Registry {
                 let is_slug = is_slug(step);
                 let words = if is_slug { Vec::new() } else { vec![hashed] };
                 let slugs = usize::from(is_slug);
-                let first = Template { path: above.to_owned(), steps: vec![hashed], slugs, words };
+                let first = Template { path: above.to_owned(), steps: vec![hashed], slugs, words, day: today };
                 self.templates.insert(key, first);
             }
         }

@@ -7,6 +7,15 @@ CREATE TABLE worker (
 );
 INSERT INTO worker (id, journal_offset, journal) VALUES (0, 0, '');
 
+-- When upkeep last ran, in milliseconds since 1970: a clock that has jumped since is not believed.
+CREATE TABLE clock (
+    id BIGINT PRIMARY KEY,
+    seen BIGINT NOT NULL,
+    -- The notice of the jump that is not decided yet; 0 when there is none.
+    notice BIGINT NOT NULL
+);
+INSERT INTO clock (id, seen, notice) VALUES (0, 0, 0);
+
 -- Event numbers given so far.
 CREATE TABLE progress (
     project BIGINT PRIMARY KEY,
@@ -18,6 +27,10 @@ CREATE TABLE frames (
     first BIGINT NOT NULL,
     last BIGINT NOT NULL,
     day BIGINT NOT NULL,
+    -- Number of the newest erasure that is carried out in it: higher each time that it is rewritten.
+    ledger BIGINT NOT NULL,
+    -- Whose events it holds: keyed hashes only.
+    filter BYTEA NOT NULL,
     -- Sealed.
     body BYTEA NOT NULL,
     PRIMARY KEY (project, first)
@@ -96,11 +109,45 @@ CREATE TABLE notices (
     kind TEXT NOT NULL,
     project TEXT NOT NULL,
     subject TEXT NOT NULL,
-    text TEXT NOT NULL,
+    -- Sealed: it may name a control by what it says.
+    text BYTEA NOT NULL,
     state TEXT NOT NULL,
     count BIGINT NOT NULL,
     first BIGINT NOT NULL,
     last BIGINT NOT NULL
+);
+
+-- The ledger of what was erased. Of a person only a keyed hash stays. Backups leave it out: it has copies of its own, and a
+-- backup that is restored is erased again by it.
+CREATE TABLE erasures (
+    number BIGINT PRIMARY KEY,
+    project BIGINT NOT NULL,
+    -- visitor, user, or all for the whole dataset.
+    kind TEXT NOT NULL,
+    person BYTEA NOT NULL,
+    -- What happened or was received up to then is erased.
+    made BIGINT NOT NULL,
+    -- The project's last event number then.
+    through BIGINT NOT NULL,
+    request TEXT NOT NULL,
+    -- open until every frame is rewritten, then done.
+    state TEXT NOT NULL,
+    -- 1 once the worker has forgotten the person.
+    forgotten BIGINT NOT NULL,
+    -- Sealed; gone when the worker and every destination were told.
+    id BYTEA
+);
+CREATE INDEX erasures_by_project ON erasures (project, state, number);
+CREATE INDEX erasures_by_request ON erasures (request);
+
+-- What became of a request at a destination: open, told or cannot.
+CREATE TABLE erase_messages (
+    project BIGINT NOT NULL,
+    destination TEXT NOT NULL,
+    request TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (project, destination, request)
 );
 
 CREATE TABLE cursors (

@@ -61,6 +61,7 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
         sqlx::raw_sql(
             "BEGIN IMMEDIATE;
              CREATE TABLE IF NOT EXISTS journal (batch INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, sealed BLOB NOT NULL) STRICT;
+             CREATE TABLE IF NOT EXISTS keys (number INTEGER PRIMARY KEY, made INTEGER NOT NULL, wrapped BLOB NOT NULL) STRICT;
              PRAGMA user_version = 1;
              COMMIT",
         )
@@ -203,6 +204,75 @@ pub(super) async fn rows_after(
         .map(|row| Ok(Stored { offset: unsigned(row.try_get(0)?), sealed: row.try_get(1)? }))
         .collect::<Result<_, sqlx::Error>>()
         .map_err(|error| problem(action, &error))
+}
+
+/// Number and time of the newest key.
+pub(super) async fn newest_key(connection: &mut SqliteConnection) -> Result<Option<(u32, i64)>, StoreError> {
+    let row = sqlx::query("SELECT number, made FROM keys ORDER BY number DESC LIMIT 1")
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| problem("read the journal's keys", &error))?;
+    row.map(|row| Ok((u32::try_from(row.try_get::<i64, _>(0)?).unwrap_or(u32::MAX), row.try_get(1)?)))
+        .transpose()
+        .map_err(|error: sqlx::Error| problem("read the journal's keys", &error))
+}
+
+/// A wrapped key.
+pub(super) async fn key(connection: &mut SqliteConnection, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+    sqlx::query_scalar("SELECT wrapped FROM keys WHERE number = $1")
+        .bind(number)
+        .fetch_optional(connection)
+        .await
+        .map_err(|error| problem("read a journal key", &error))
+}
+
+/// Whether there is a key of this number.
+pub(super) async fn has_key(connection: &mut SqliteConnection, number: u32) -> Result<bool, StoreError> {
+    Ok(key(connection, number).await?.is_some())
+}
+
+/// Writes a wrapped key; when this returns it is synced.
+pub(super) async fn insert_key(
+    connection: &mut SqliteConnection,
+    number: u32,
+    made: i64,
+    wrapped: &[u8],
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO keys (number, made, wrapped) VALUES ($1, $2, $3)")
+        .bind(number)
+        .bind(made)
+        .bind(wrapped)
+        .execute(connection)
+        .await
+        .map_err(|error| problem("write a journal key", &error))?;
+    Ok(())
+}
+
+/// Destroys the keys that no batch needs any more, but for the newest; returns how many keys there still are. The bytes of
+/// the destroyed are overwritten, in the file once the log is moved into it.
+pub(super) async fn destroy_keys(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
+    let action = "destroy journal keys";
+    // The oldest row is an anchor: its tag alone, when it is that short.
+    let oldest: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT substr(sealed, 1, 4) FROM journal WHERE length(sealed) > 16 ORDER BY batch LIMIT 1")
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(|error| problem(action, &error))?;
+    let oldest = oldest.and_then(|bytes| super::batch::key_of(&bytes));
+    sqlx::raw_sql("PRAGMA secure_delete = ON")
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| problem(action, &error))?;
+    sqlx::query("DELETE FROM keys WHERE number < $1 AND number < (SELECT MAX(number) FROM keys)")
+        .bind(oldest.unwrap_or(u32::MAX))
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| problem(action, &error))?;
+    sqlx::raw_sql("PRAGMA secure_delete = FAST")
+        .execute(&mut *connection)
+        .await
+        .map_err(|error| problem(action, &error))?;
+    one(connection, "SELECT COUNT(*) FROM keys").await.map(unsigned)
 }
 
 /// Bytes of the file in use, and bytes of it that are free.

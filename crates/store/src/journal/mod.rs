@@ -12,14 +12,15 @@ use crate::{JournalBatch, StoreError};
 
 mod batch;
 mod file;
-mod mark;
+mod keys;
 mod queue;
 mod sqlite;
 mod state;
 mod watch;
 mod writer;
 
-pub use sqlite::SqliteJournal;
+pub(crate) use batch::Link;
+pub use sqlite::{SqliteJournal, Start};
 
 /// Bytes of the records of one batch; a single larger record makes a batch of its own. Larger ones gain SQLite nothing.
 pub const BATCH_BYTES: usize = 128 * 1024;

@@ -1,5 +1,7 @@
 //! The journal in SQLite: opening with its checks, appending, reading along the chain.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -8,17 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
+use convizit_model::Clock;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{self, Link};
 use super::file;
-use super::mark::{self, Mark};
+use super::keys::JournalKeys;
 use super::queue::{Message, Waiting};
 use super::state::State;
 use super::watch::{self, Watch};
 use super::writer;
 use super::{Bounds, Journal, JournalHealth, Later};
+use crate::mark::{self, Mark};
 use crate::{JournalBatch, StoreError};
 
 /// A reader in a process that does not append itself looks for new batches this often.
@@ -33,6 +37,7 @@ pub struct SqliteJournal {
     messages: mpsc::UnboundedSender<Message>,
     reader: tokio::sync::Mutex<Reader>,
     running: std::sync::Mutex<Option<(oneshot::Receiver<()>, Watch)>>,
+    begins_after: u64,
 }
 
 /// The reading connection, and the last batch it has read.
@@ -42,14 +47,28 @@ struct Reader {
     tail: Option<Link>,
 }
 
+/// Where a journal begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The offset that the worker has committed: a new journal begins after it.
+    pub processed: u64,
+    /// Whether a person accepts what is missing.
+    pub accept_gap: bool,
+}
+
 impl SqliteJournal {
-    /// Opens the journal of a data folder, or makes it, and starts its writer. `processed` is the offset that the
-    /// worker has committed: a new journal begins after it.
+    /// Opens the journal of a data folder, or makes it, and starts its writer.
     ///
     /// # Errors
-    /// `Unusable` when the journal ends before its mark or before `processed`, when its newest batch is damaged, when
-    /// its schema is newer, or when the file does not sync: each in one sentence that says what to do.
-    pub async fn open(folder: &Path, keys: Arc<KeyRing>, bounds: Bounds, processed: u64) -> Result<Self, StoreError> {
+    /// `Unusable` when the journal ends before its mark or before what is processed, when it begins after it, when its newest
+    /// batch is damaged, when its schema is newer, or when the file does not sync: each in one sentence that says what to do.
+    pub async fn open(
+        folder: &Path,
+        ring: Arc<KeyRing>,
+        clock: Arc<dyn Clock>,
+        bounds: Bounds,
+        start: Start,
+    ) -> Result<Self, StoreError> {
         // One process after the other: the file and its mark are made one after the other, too.
         let _opening = {
             let folder = folder.to_owned();
@@ -59,17 +78,27 @@ impl SqliteJournal {
         };
         // The mark first: another process may append meanwhile, and the journal is then only further.
         let mark = {
-            let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
-            blocking("read the journal's mark", move || mark::read(&folder, &keys)).await??
+            let (folder, ring) = (folder.to_owned(), Arc::clone(&ring));
+            let read = blocking("read the journal's mark", move || mark::read(&folder, mark::JOURNAL, &ring)).await?;
+            match read {
+                Err(error) if !start.accept_gap => return Err(error),
+                read => read.unwrap_or(Mark::Absent),
+            }
         };
+        let keys = JournalKeys::new(Arc::clone(&ring), clock);
         let mut connection = file::open_writer(folder, &bounds).await?;
-        let (newest, oldest, used) = match begin(&mut connection, &keys, &mark, processed).await {
+        let (newest, oldest, used) = match begin(&mut connection, &keys, &mark, start).await {
             Ok(found) => found,
             Err(error) => return Err(file::close_after(connection, error).await),
         };
-        if !matches!(mark, Mark::At(_)) {
-            let (folder, keys) = (folder.to_owned(), Arc::clone(&keys));
-            blocking("write the journal's mark", move || mark::write(&folder, &keys, newest))
+        let begins_after = if start.accept_gap {
+            readable_from(&mut connection, &keys, start.processed.max(oldest)).await?
+        } else {
+            oldest
+        };
+        if start.accept_gap || !matches!(mark, Mark::At(_)) {
+            let folder = folder.to_owned();
+            blocking("write the journal's mark", move || mark::write(&folder, mark::JOURNAL, &ring, newest))
                 .await?
                 .map_err(|error| cannot("write the journal's mark", &error))?;
         }
@@ -79,7 +108,13 @@ impl SqliteJournal {
         let (messages, end) = writer::start(Arc::clone(&state), connection, oldest)
             .map_err(|error| cannot("start the journal's writer", &error))?;
         let running = std::sync::Mutex::new(Some((end, watch)));
-        Ok(Self { state, messages, reader: tokio::sync::Mutex::default(), running })
+        Ok(Self { state, messages, reader: tokio::sync::Mutex::default(), running, begins_after })
+    }
+
+    /// The offset after which this journal's batches began when it was opened.
+    #[must_use]
+    pub fn begins_after(&self) -> u64 {
+        self.begins_after
     }
 
     async fn append_now(&self, record: Bytes) -> Result<(), StoreError> {
@@ -101,7 +136,21 @@ impl SqliteJournal {
             *reader = Reader::default();
         }
         let Some((previous, rows)) = read? else { return Ok(Vec::new()) };
-        let keys = Arc::clone(&self.state.keys);
+        let keys = {
+            let mut keys = BTreeMap::new();
+            let connection = reader.connection(&self.state).await?;
+            for row in &rows {
+                let number = batch::key_of(&row.sealed).ok_or_else(|| batch::damaged(row.offset))?;
+                if let Entry::Vacant(entry) = keys.entry(number) {
+                    // A number that no key has is itself damaged.
+                    if !file::has_key(connection, number).await? {
+                        return Err(batch::damaged(row.offset));
+                    }
+                    entry.insert(self.state.keys.to_open(connection, number).await?);
+                }
+            }
+            keys
+        };
         let (tail, batches) = blocking("open journal batches", move || {
             let mut link = previous;
             let mut batches = Vec::with_capacity(rows.len());
@@ -109,7 +158,9 @@ impl SqliteJournal {
                 if row.offset != link.offset + 1 {
                     return Err(missing(link.offset + 1, row.offset - 1));
                 }
-                let (next, records) = batch::open(&keys, link, &row.sealed)?;
+                let key = batch::key_of(&row.sealed).and_then(|number| keys.get(&number));
+                let key = key.ok_or_else(|| batch::damaged(row.offset))?;
+                let (next, records) = batch::open(key, link, &row.sealed)?;
                 batches.push(JournalBatch { offset: next.offset, records });
                 link = next;
             }
@@ -228,11 +279,11 @@ impl Journal for SqliteJournal {
 /// The newest link, the offset of the oldest row and the bytes in use.
 async fn begin(
     connection: &mut SqliteConnection,
-    keys: &KeyRing,
+    keys: &JournalKeys,
     mark: &Mark,
-    processed: u64,
+    start: Start,
 ) -> Result<(Link, u64, u64), StoreError> {
-    let newest = check(connection, keys, mark, processed).await?;
+    let newest = check(connection, keys, mark, start).await?;
     let oldest = file::oldest(connection).await?.unwrap_or(0);
     let (used, _) = file::sizes(connection).await?;
     Ok((newest, oldest, used))
@@ -241,25 +292,29 @@ async fn begin(
 /// Compares the file with its mark and with what is processed, and returns its end; begins a new journal.
 async fn check(
     connection: &mut SqliteConnection,
-    keys: &KeyRing,
+    keys: &JournalKeys,
     mark: &Mark,
-    processed: u64,
+    Start { processed, accept_gap }: Start,
 ) -> Result<Link, StoreError> {
-    let accepted = *mark == Mark::Accepted;
+    let oldest = file::oldest(connection).await?;
     let newest = match (file::newest(connection).await?, mark) {
-        (Some(newest), Mark::At(link)) if newest.offset < link.offset => return Err(lost(newest.offset, link.offset)),
-        (None, Mark::At(link)) => return Err(lost(0, link.offset)),
-        (Some(_), Mark::Absent) => {
+        (Some(newest), Mark::At(link)) if newest.offset < link.offset && !accept_gap => {
+            return Err(lost(newest.offset, link.offset));
+        }
+        (None, Mark::At(link)) if !accept_gap => return Err(lost(0, link.offset)),
+        (Some(_), Mark::Absent) if !accept_gap => {
             return Err(StoreError::Unusable(format!(
-                "{} is missing, so nobody can say whether {} is whole: restore both from their copies, or write the \
-                 word {} into {} to trust the journal as it stands",
-                mark::NAME,
+                "{} is missing, so nobody can say whether {} is whole: restore both from their copies, or start once with \
+                 --accept-gap to trust the journal as it stands",
+                mark::JOURNAL,
                 file::NAME,
-                mark::ACCEPT,
-                mark::NAME
             )));
         }
-        (Some(newest), _) if newest.offset < processed && !accepted => return Err(behind(newest.offset, processed)),
+        (Some(newest), _) if newest.offset < processed && !accept_gap => return Err(behind(newest.offset, processed)),
+        // The oldest row is an anchor: the batch after it is the first that can be read.
+        (Some(_), _) if oldest.is_some_and(|oldest| oldest > processed) && !accept_gap => {
+            return Err(forgotten(processed + 1, oldest.unwrap_or(processed)));
+        }
         (Some(newest), _) if newest.offset >= processed => newest,
         // New, or accepted as ending before what is processed: all that it holds is processed.
         _ => {
@@ -270,45 +325,81 @@ async fn check(
     };
     if let Mark::At(link) = mark
         && file::tag_at(connection, link.offset).await?.is_some_and(|tag| tag != link.tag)
+        && !accept_gap
     {
         return Err(StoreError::Unusable(format!(
             "batch {} of {} is not the one that {} speaks of: restore both from copies of the same time",
             link.offset,
             file::NAME,
-            mark::NAME
+            mark::JOURNAL
         )));
     }
     // The anchor cannot be opened, only its tag is kept; every other newest row must open behind the one before.
     if let Some(row) = file::rows_after(connection, newest.offset.saturating_sub(1), 0).await?.pop()
         && row.sealed.len() > newest.tag.len()
+        && !accept_gap
     {
         let before = newest.offset.saturating_sub(1);
         let tag = file::tag_at(connection, before).await?.ok_or_else(|| missing(before, before))?;
-        batch::open(keys, Link { offset: before, tag }, &row.sealed)?;
+        let number = batch::key_of(&row.sealed).ok_or_else(|| batch::damaged(row.offset))?;
+        if !file::has_key(connection, number).await? {
+            return Err(batch::damaged(row.offset));
+        }
+        let key = keys.to_open(connection, number).await?;
+        batch::open(&key, Link { offset: before, tag }, &row.sealed)?;
     }
     Ok(newest)
+}
+
+/// The offset behind which batches can be read: those that are missing or damaged are passed over, since a person accepts that.
+async fn readable_from(
+    connection: &mut SqliteConnection,
+    keys: &JournalKeys,
+    mut after: u64,
+) -> Result<u64, StoreError> {
+    loop {
+        let Some(row) = file::rows_after(connection, after, 0).await?.into_iter().next() else { return Ok(after) };
+        let tag = if row.offset == after + 1 { file::tag_at(connection, after).await? } else { None };
+        let number = batch::key_of(&row.sealed);
+        if let (Some(tag), Some(number)) = (tag, number)
+            && file::has_key(connection, number).await?
+            && let Ok(key) = keys.to_open(connection, number).await
+            && batch::open(&key, Link { offset: after, tag }, &row.sealed).is_ok()
+        {
+            return Ok(after);
+        }
+        tracing::warn!(
+            batch = row.offset,
+            "a batch of the journal is damaged or missing and passed over, as was accepted"
+        );
+        after = row.offset;
+    }
 }
 
 fn lost(end: u64, mark: u64) -> StoreError {
     let first = end + 1;
     StoreError::Unusable(format!(
         "{} ends at batch {end}, but batch {mark} was acknowledged ({}): batches {first} to {mark} are lost; restore \
-         {} from its copy, or write the word {} into {} to go on without them",
+         {} from its copy, or start once with --accept-gap to go on without them",
         file::NAME,
-        mark::NAME,
+        mark::JOURNAL,
         file::NAME,
-        mark::ACCEPT,
-        mark::NAME
     ))
 }
 
 fn behind(end: u64, processed: u64) -> StoreError {
     StoreError::Unusable(format!(
         "{} ends at batch {end}, but batch {processed} is already processed: restore the journal of the same time as \
-         the other databases, or write the word {} into {} to begin after batch {processed}",
+         the other databases, or start once with --accept-gap to begin after batch {processed}",
         file::NAME,
-        mark::ACCEPT,
-        mark::NAME
+    ))
+}
+
+/// The events' database has lost commits: what was processed then is in the journal no more.
+fn forgotten(first: u64, last: u64) -> StoreError {
+    StoreError::Unusable(format!(
+        "the events of journal batches {first} to {last} were stored and are missing from data.db (or the PostgreSQL \
+         database): restore it from a backup, or start once with --accept-gap to go on without them"
     ))
 }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use convizit_keys::KeyRing;
 use tokio::sync::watch;
 
 use super::batch::Link;
+use super::keys::JournalKeys;
 use super::{Bounds, JournalHealth};
 use crate::StoreError;
 
@@ -20,7 +20,7 @@ pub(super) enum Part {
 
 pub(super) struct State {
     pub(super) folder: PathBuf,
-    pub(super) keys: Arc<KeyRing>,
+    pub(super) keys: JournalKeys,
     pub(super) bounds: Bounds,
     /// The newest batch that is committed.
     pub(super) newest: watch::Sender<Link>,
@@ -47,7 +47,7 @@ pub(super) struct Room {
 const RECORD_COST: usize = 128;
 
 impl State {
-    pub(super) fn new(folder: PathBuf, keys: Arc<KeyRing>, bounds: Bounds, newest: Link) -> Self {
+    pub(super) fn new(folder: PathBuf, keys: JournalKeys, bounds: Bounds, newest: Link) -> Self {
         Self {
             folder,
             keys,

@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::mark;
 use super::state::{Part, State};
+use crate::mark;
 
 const TICK: Duration = Duration::from_millis(250);
 
@@ -33,11 +33,11 @@ pub(super) fn start(state: Arc<State>) -> io::Result<Watch> {
             if marked == Some(newest) || !state.owner.load(Ordering::Acquire) {
                 return;
             }
-            let failure = mark::write(&state.folder, &state.keys, newest).err();
+            let failure = mark::write(&state.folder, mark::JOURNAL, &state.keys.ring, newest).err();
             if failure.is_none() {
                 marked = Some(newest);
             }
-            let reason = failure.map(|error| format!("{} cannot be written: {error}", mark::NAME));
+            let reason = failure.map(|error| format!("{} cannot be written: {error}", mark::JOURNAL));
             if state.set_failing(Part::Mark, reason.clone()) {
                 match reason {
                     Some(reason) => tracing::error!(reason, "nothing is accepted until the mark can be written"),

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{Link, Sealer};
 use super::file;
+use super::keys::HourKey;
 use super::queue::{Message, Next, Queue, Waiting};
 use super::state::{Part, State};
 use crate::StoreError;
@@ -40,6 +41,9 @@ const STEP: Duration = Duration::from_millis(5);
 /// While few batches wait to be forgotten, they are dropped this often, or once in 20 commits' time when that is longer.
 const FORGET_EVERY: Duration = Duration::from_millis(50);
 
+/// Without a pause, keys of hours that are over are looked for this often.
+const DESTROY_EVERY: Duration = Duration::from_secs(20);
+
 /// The writer's side of the journal.
 pub(super) struct Writer {
     state: Arc<State>,
@@ -47,6 +51,11 @@ pub(super) struct Writer {
     /// `None` after a failure, until the file is open again.
     connection: Option<SqliteConnection>,
     sealer: Sealer,
+    /// The key of this hour, once something was appended.
+    key: Option<HourKey>,
+    /// Whether there are keys of hours that are over.
+    keys_to_destroy: bool,
+    last_destroy: Instant,
     /// Held from the first append on.
     lock: Option<File>,
     /// Set while a commit runs: after a failure this batch may be in the file or not.
@@ -78,6 +87,10 @@ pub(super) fn start(
         queue,
         connection: Some(connection),
         sealer: Sealer::new()?,
+        key: None,
+        // Those of the process before.
+        keys_to_destroy: true,
+        last_destroy: Instant::now(),
         lock: None,
         in_doubt: None,
         retry_at: Instant::now(),
@@ -166,8 +179,13 @@ impl Writer {
             self.state.observe(file::newest(connection).await?);
             self.state.owner.store(true, Ordering::Release);
         }
+        let before = self.key.as_ref().map(|key| key.number);
+        let key = self.state.keys.to_seal(connection, self.key.take()).await?;
+        let key = self.key.insert(key);
+        self.keys_to_destroy |= before != Some(key.number);
         let previous = *self.state.newest.borrow();
-        let batch = self.sealer.seal(&self.state.keys, previous, group.iter().map(|waiting| &waiting.record))?;
+        let records = group.iter().map(|waiting| &waiting.record);
+        let batch = self.sealer.seal((key.number, &key.key), previous, records)?;
         let (link, bytes) = (batch.link, batch.bytes.len() as u64);
         self.in_doubt = Some(link);
         file::insert(connection, batch).await?;
@@ -245,6 +263,14 @@ impl Writer {
             self.commits_since_forget = 0;
             self.last_forget = Instant::now();
             self.measure().await?;
+        }
+        if let Some(connection) = self.connection.as_mut()
+            && self.keys_to_destroy
+            && (idle || self.last_destroy.elapsed() >= DESTROY_EVERY)
+        {
+            self.keys_to_destroy = file::destroy_keys(connection).await? > 1;
+            self.last_destroy = Instant::now();
+            self.unmoved += file::log_bytes(2);
         }
         self.checkpoint(idle).await?;
         if idle || self.last_look.elapsed() >= IDLE {

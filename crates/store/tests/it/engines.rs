@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use convizit_keys::KeyRing;
+use convizit_keys::{KeyProvider, ProviderConfig, open_provider};
 use convizit_model::{Clock, EventId, NewEvent, Project, ProjectSettings, ProjectWork, Timestamp, Work};
 use convizit_store::{Store, StoreConfig, StoreError};
 use serde_json::json;
@@ -55,15 +55,13 @@ impl Clock for SetClock {
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
     pub(crate) clock: Arc<SetClock>,
-    pub(crate) keys: Arc<KeyRing>,
     pub(crate) cluster: Option<Postgres>,
 }
 
 impl Place {
     pub(crate) fn sqlite() -> Self {
         let clock = Arc::new(SetClock(AtomicI64::new(NOON)));
-        let keys = Arc::new(KeyRing::ephemeral().unwrap());
-        Self { folder: tempfile::tempdir().unwrap(), clock, keys, cluster: None }
+        Self { folder: tempfile::tempdir().unwrap(), clock, cluster: None }
     }
 
     pub(crate) fn postgres() -> Self {
@@ -76,11 +74,21 @@ impl Place {
     }
 
     pub(crate) async fn try_open(&self) -> Result<Store, StoreError> {
-        Store::open(self.config(), Arc::clone(&self.keys), self.clock.clone()).await
+        Store::open(self.config(), self.provider(), self.clock.clone()).await
+    }
+
+    pub(crate) fn provider(&self) -> Arc<dyn KeyProvider> {
+        open_provider(&ProviderConfig::File { path: self.folder.path().join("keys") }).unwrap()
     }
 
     pub(crate) async fn open(&self) -> Store {
         self.try_open().await.unwrap()
+    }
+
+    /// The same where the journal has nothing of what was stored.
+    pub(crate) async fn open_accepting(&self) -> Store {
+        let config = StoreConfig { accept_gap: true, ..self.config() };
+        Store::open(config, self.provider(), self.clock.clone()).await.unwrap()
     }
 
     /// A store with a project in it.
@@ -100,9 +108,20 @@ impl Place {
         AnyConnection::connect(&url).await.unwrap()
     }
 
+    /// Lets time pass without a jump of the clock.
+    pub(crate) async fn pass_to(&self, millis: i64) {
+        self.clock.set(millis);
+        let mut sql = self.behind("data").await;
+        sqlx::query("UPDATE clock SET seen = $1").bind(millis).execute(&mut sql).await.unwrap();
+    }
+
     /// One number out of the database of frames.
     pub(crate) async fn number(&self, sql: &'static str) -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut self.behind("data").await).await.unwrap()
+        self.number_of("data", sql).await
+    }
+
+    pub(crate) async fn number_of(&self, file: &str, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.behind(file).await).await.unwrap()
     }
 
     /// Rows of every table that the worker writes: what a failed transaction must leave as it was.
@@ -154,7 +173,16 @@ pub(crate) fn event_at(millis: i64, n: u32, name: u64) -> NewEvent {
         "page": {"url": "https://shop.example/", "path": "/", "title": null, "type": null, "language": null, "referrer": null},
         "properties": {"n": n}, "device": {"platform": "web"}, "location": {"country": null, "region": null}
     });
-    NewEvent { id, name, hour: time.hour(), day: time.day(), json: serde_json::to_vec(&json).unwrap() }
+    NewEvent {
+        id,
+        name,
+        hour: time.hour(),
+        day: time.day(),
+        visitor: "v".to_owned(),
+        user: None,
+        since: time,
+        json: serde_json::to_vec(&json).unwrap(),
+    }
 }
 
 /// Events of today by number.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convizit_keys::{KeyRing, random_text};
+use convizit_keys::{ProviderConfig, open_provider, random_text};
 use convizit_model::{NewEvent, NoticeKind, Outcome, ProjectSettings, Quarantined, StateKind, StateRow};
 use convizit_store::{Store, StoreConfig, StoreError, SystemClock};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -60,7 +60,8 @@ async fn no_byte_of_the_folder_shows_what_was_captured() {
     .unwrap();
     store.save_destination(&hook, Some(CANARY), false).await.unwrap();
     assert_eq!(files_with(place.folder.path(), CANARY), [""; 0]);
-    assert!(!files_with(place.folder.path(), "hooks.example").is_empty(), "what is plain is found");
+    assert_eq!(files_with(place.folder.path(), "hooks.example"), [""; 0], "where events go is sealed, too");
+    assert!(!files_with(place.folder.path(), "retention_days").is_empty(), "what is plain is found");
     place.clock.set(NOON + DAY);
     store.upkeep().await.unwrap();
     store.close().await;
@@ -124,7 +125,7 @@ async fn what_was_answered_outlives_a_failing_disk() {
 }
 
 async fn live_through_a_failing_disk(folder: &Path) {
-    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    let keys = open_provider(&ProviderConfig::File { path: folder.join("keys") }).unwrap();
     let open = || Store::open(StoreConfig::in_folder(folder), keys.clone(), Arc::new(SystemClock));
     let noise = || Bytes::from(random_text(30_000).unwrap());
     let store = open().await.unwrap();

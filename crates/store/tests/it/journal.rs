@@ -7,13 +7,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
-use convizit_store::StoreError;
-use convizit_store::journal::{Bounds, Journal, SqliteJournal};
+use convizit_store::journal::{Bounds, Journal, SqliteJournal, Start};
+use convizit_store::{StoreError, SystemClock};
 use sqlx::{Connection as _, SqliteConnection};
 
 async fn open(folder: &Path, keys: &Arc<KeyRing>) -> Result<SqliteJournal, StoreError> {
-    SqliteJournal::open(folder, Arc::clone(keys), Bounds::default(), 0).await
+    open_at(folder, keys, Start::default()).await
 }
+
+async fn open_at(folder: &Path, keys: &Arc<KeyRing>, start: Start) -> Result<SqliteJournal, StoreError> {
+    SqliteJournal::open(folder, Arc::clone(keys), Arc::new(SystemClock), Bounds::default(), start).await
+}
+
+const ACCEPT: Start = Start { processed: 0, accept_gap: true };
 
 fn record(number: usize) -> Bytes {
     Bytes::from(format!("{{\"record\":{number},\"text\":\"{}\"}}", "what a visitor did ".repeat(number % 7)))
@@ -172,8 +178,7 @@ async fn a_lost_end_is_refused_by_the_mark_until_a_person_accepts_it() {
     std::fs::remove_file(folder.path().join("journal.mark")).unwrap();
     let error = open(folder.path(), &keys).await.err().unwrap().to_string();
     assert!(error.contains("journal.mark is missing"), "{error}");
-    std::fs::write(folder.path().join("journal.mark"), "accept\n").unwrap();
-    let journal = open(folder.path(), &keys).await.unwrap();
+    let journal = open_at(folder.path(), &keys, ACCEPT).await.unwrap();
     append_each(&journal, 10..11).await;
     let (records, last) = read_all(&journal, 0).await.unwrap();
     assert_eq!((records, last), ([0, 1, 2, 10].map(record).to_vec(), 4));
@@ -182,7 +187,8 @@ async fn a_lost_end_is_refused_by_the_mark_until_a_person_accepts_it() {
 }
 
 async fn open_bounded(folder: &Path, bounds: Bounds) -> SqliteJournal {
-    SqliteJournal::open(folder, Arc::new(KeyRing::ephemeral().unwrap()), bounds, 0).await.unwrap()
+    let keys = Arc::new(KeyRing::ephemeral().unwrap());
+    SqliteJournal::open(folder, keys, Arc::new(SystemClock), bounds, Start::default()).await.unwrap()
 }
 
 fn full(result: Result<(), StoreError>, expected: &str) {
@@ -220,10 +226,10 @@ async fn a_full_queue_is_said_before_anything_is_written() {
 async fn the_journals_bound_holds_until_batches_are_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open_bounded(folder.path(), Bounds { journal_bytes: 1 << 20, ..Bounds::default() }).await;
-    let keys = KeyRing::ephemeral().unwrap();
+    let key = convizit_keys::DataKey::ephemeral(0).unwrap();
     // Sealed bytes do not compress.
-    let place = convizit_keys::Place { table: "test", project: 0, row: b"" };
-    let noise = Bytes::from(keys.seal(place, &[0; 30_000]).unwrap());
+    let place = convizit_keys::Place { table: "test", purpose: "test", row: b"" };
+    let noise = Bytes::from(key.seal(place, &[0; 30_000]).unwrap());
     let mut last = 0;
     let error = loop {
         match journal.append(noise.clone()).await {
@@ -309,7 +315,7 @@ async fn forgotten_batches_are_dropped_and_the_chain_goes_on() {
     assert!(error.contains("missing"), "an older reader is told: {error}");
     journal.forget_through(200);
     journal.close().await;
-    let journal = SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), 200).await.unwrap();
+    let journal = open_at(folder.path(), &keys, Start { processed: 200, accept_gap: false }).await.unwrap();
     journal.forget_through(200);
     append_each(&journal, 200..201).await;
     assert_eq!(read_all(&journal, 200).await.unwrap(), (vec![record(200)], 201));
@@ -318,15 +324,14 @@ async fn forgotten_batches_are_dropped_and_the_chain_goes_on() {
 #[tokio::test]
 async fn a_journal_and_a_worker_of_different_times_are_refused() {
     let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
-    let journal = SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), 700).await.unwrap();
+    let journal = open_at(folder.path(), &keys, Start { processed: 700, accept_gap: false }).await.unwrap();
     append_each(&journal, 0..2).await;
     assert_eq!(read_all(&journal, 700).await.unwrap().1, 702, "a new journal begins after what is processed");
     journal.close().await;
-    let open = |processed| SqliteJournal::open(folder.path(), Arc::clone(&keys), Bounds::default(), processed);
-    let error = open(703).await.err().unwrap().to_string();
+    let open = |processed, accept_gap| open_at(folder.path(), &keys, Start { processed, accept_gap });
+    let error = open(703, false).await.err().unwrap().to_string();
     assert!(error.contains("ends at batch 702, but batch 703 is already processed"), "{error}");
-    std::fs::write(folder.path().join("journal.mark"), "accept").unwrap();
-    let journal = open(710).await.unwrap();
+    let journal = open(710, true).await.unwrap();
     append_each(&journal, 5..6).await;
     assert_eq!(read_all(&journal, 710).await.unwrap(), (vec![record(5)], 711));
 }
@@ -338,7 +343,7 @@ async fn a_newer_schema_a_foreign_file_and_another_key_file_are_refused() {
     append_each(&journal, 0..2).await;
     journal.close().await;
     let error = open(folder.path(), &Arc::new(KeyRing::ephemeral().unwrap())).await.err().unwrap().to_string();
-    assert!(error.contains("another key file"), "{error}");
+    assert!(error.contains("another installation"), "{error}");
     let mut sql = behind(folder.path()).await;
     sqlx::raw_sql("PRAGMA user_version = 2").execute(&mut sql).await.unwrap();
     let error = open(folder.path(), &keys).await.err().unwrap().to_string();
@@ -365,4 +370,25 @@ async fn after_a_backlog_the_disk_gets_its_space_back() {
     journal.forget_through(70);
     until(async || length() < 66 << 20).await;
     assert!(journal.health().journal_bytes < 1 << 20, "{:?}", journal.health());
+}
+
+#[tokio::test]
+async fn a_damaged_batch_is_passed_over_once_a_person_accepts_it() {
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    append_each(&journal, 0..6).await;
+    journal.close().await;
+    let mut sql = behind(folder.path()).await;
+    sqlx::raw_sql("UPDATE journal SET sealed = substr(sealed, 1, 20) || x'ff' || substr(sealed, 22) WHERE batch = 3")
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    let after_two = Start { processed: 2, accept_gap: false };
+    let journal = open_at(folder.path(), &keys, after_two).await.unwrap();
+    let error = journal.read(2, 10_000).await.unwrap_err().to_string();
+    assert!(error.contains("journal batch 3 is damaged") && error.contains("--accept-gap"), "{error}");
+    journal.close().await;
+    let journal = open_at(folder.path(), &keys, Start { accept_gap: true, ..after_two }).await.unwrap();
+    assert_eq!(journal.begins_after(), 3);
+    assert_eq!(read_all(&journal, 3).await.unwrap(), ([3, 4, 5].map(record).to_vec(), 6));
 }

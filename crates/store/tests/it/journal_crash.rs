@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use convizit_keys::{KeyRing, random_bytes, random_text};
-use convizit_store::StoreError;
-use convizit_store::journal::{Bounds, Journal, SqliteJournal};
+use convizit_keys::{KeyRing, ProjectKey, Secret, random_bytes, random_text};
+use convizit_model::Timestamp;
+use convizit_store::journal::{Bounds, Journal, SqliteJournal, Start};
+use convizit_store::{StoreError, SystemClock};
 use sqlx::Connection as _;
 
 const CHILD: &str = "CONVIZIT_JOURNAL_CHILD";
 
 async fn open(folder: &Path) -> Result<SqliteJournal, StoreError> {
-    let keys = KeyRing::open_or_create(&folder.join("keys.json")).unwrap();
-    SqliteJournal::open(folder, Arc::new(keys), Bounds::default(), 0).await
+    // The same in parent and child.
+    let made = Timestamp::from_millis(i64::MAX / 2);
+    let own = ProjectKey { number: 1, secret: Secret::new([1; 32]), made, from: made };
+    let keys = KeyRing::new([2; 16], &Secret::new([3; 32]), vec![own]).unwrap();
+    SqliteJournal::open(folder, Arc::new(keys), Arc::new(SystemClock), Bounds::default(), Start::default()).await
 }
 
 async fn read_all(journal: &SqliteJournal) -> Result<Vec<Bytes>, StoreError> {
@@ -96,7 +100,7 @@ async fn nothing_answered_is_lost_or_repeated_when_the_process_is_killed() {
 
 /// Copies a data folder as a crash would leave it.
 fn copy(from: &Path, to: &Path) {
-    for file in ["keys.json", "journal.db", "journal.db-wal", "journal.mark"] {
+    for file in ["journal.db", "journal.db-wal", "journal.mark"] {
         std::fs::copy(from.join(file), to.join(file)).unwrap();
     }
 }

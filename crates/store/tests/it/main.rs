@@ -2,13 +2,16 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
+mod audit;
 mod decisions;
 mod destinations;
 mod engines;
+mod erasure;
 mod failing_disk;
 mod frames;
 mod journal;
 mod journal_crash;
+mod keys;
 mod notices;
 mod postgres;
 mod projects;

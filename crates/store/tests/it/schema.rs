@@ -1,6 +1,5 @@
 //! How a database is opened: fresh, again, by two at once, of a newer build, out of reach.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convizit_model::ProjectSettings;
@@ -60,7 +59,7 @@ async fn a_database_of_a_newer_build_is_refused_with_what_to_do(place: Place) {
 async fn refused(place: &Place, url: &str) -> String {
     let config = StoreConfig { database: Some(url.to_owned()), ..StoreConfig::in_folder(place.folder.path()) };
     let start = Instant::now();
-    let error = Store::open(config, Arc::clone(&place.keys), place.clock.clone()).await.err().expect(url).to_string();
+    let error = Store::open(config, place.provider(), place.clock.clone()).await.err().expect(url).to_string();
     assert!(start.elapsed() < Duration::from_secs(5), "{url}: an answer after {:?}", start.elapsed());
     error
 }
@@ -96,7 +95,7 @@ async fn a_postgresql_database_keeps_to_one_data_folder() {
     place.open().await.close().await;
     let other = tempfile::tempdir().unwrap();
     let config = StoreConfig { database: place.config().database, ..StoreConfig::in_folder(other.path()) };
-    let error = Store::open(config, place.keys.clone(), place.clock.clone()).await.err().unwrap();
+    let error = Store::open(config, place.provider(), place.clock.clone()).await.err().unwrap();
     assert!(error.to_string().contains("the journal of another data folder"), "{error}");
     place.open().await.close().await;
 }
@@ -107,9 +106,55 @@ async fn a_folder_is_taken_by_its_name_whatever_signs_it_has() {
     let folder = place.folder.path().join("My data #1, 50%?");
     for _ in 0..2 {
         let config = StoreConfig::in_folder(&folder);
-        Store::open(config, place.keys.clone(), place.clock.clone()).await.unwrap().close().await;
+        Store::open(config, place.provider(), place.clock.clone()).await.unwrap().close().await;
     }
     for name in ["control.db", "data.db", "journal.db"] {
         assert!(folder.join(name).is_file(), "{name}");
     }
+}
+
+/// Every column of every table is in the list of what a stolen database shows, and on the right side of it.
+#[tokio::test]
+async fn the_document_lists_every_column_and_whether_it_can_be_read() {
+    let place = Place::sqlite();
+    let (store, shop) = place.shop().await;
+    store.commit_work(work(0, &shop, events(0..1))).await.unwrap();
+    store.journal_append("a record".into()).await.unwrap();
+    let document = include_str!("../../../../docs/encryption.md");
+    let mut listed = std::collections::BTreeMap::new();
+    for line in document.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [table, readable, sealed] = cells.as_slice() else { continue };
+        let columns =
+            |text: &str| text.split(", ").filter(|name| !name.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        listed.insert((*table).replace('`', ""), (columns(readable), columns(sealed)));
+    }
+    let mut found = 0;
+    for file in ["control", "data", "journal"] {
+        let mut sql = place.behind(file).await;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND name NOT LIKE 'sqlite%' \
+             AND name NOT LIKE 'seen\\_2%' ESCAPE '\\'",
+        )
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+        for table in tables {
+            let name =
+                if file == "journal" && table == "keys" { "keys of the journal".to_owned() } else { table.clone() };
+            let (readable, sealed) = listed.get(&name).unwrap_or_else(|| panic!("{name} is not in docs/encryption.md"));
+            let columns: Vec<(String, String)> =
+                sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT name, type FROM pragma_table_info('{table}')")))
+                    .fetch_all(&mut sql)
+                    .await
+                    .unwrap();
+            for (column, kind) in columns {
+                found += 1;
+                let is_bytes = matches!(kind.as_str(), "BYTEA" | "BLOB");
+                assert_eq!(readable.contains(&column), !is_bytes, "{name}.{column} ({kind})");
+                assert_eq!(sealed.contains(&column), is_bytes, "{name}.{column} ({kind})");
+            }
+        }
+    }
+    assert!(found > 80, "{found} columns");
 }

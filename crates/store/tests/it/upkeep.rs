@@ -41,7 +41,7 @@ async fn retention_drops_only_what_is_old(place: Place) {
         }
     }
     let on_day = |from: i64| (from..10).flat_map(|day| day * 10..day * 10 + 3).collect::<Vec<_>>();
-    place.clock.set(NOON + 9 * DAY);
+    place.pass_to(NOON + 9 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(stored(&store, shop.number, 0).await, on_day(0), "60 days by default");
     assert_eq!(stored(&store, blog.number, 0).await, on_day(2), "7 days before today, and today");
@@ -50,7 +50,7 @@ async fn retention_drops_only_what_is_old(place: Place) {
     assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 1").await, 10);
     assert_eq!(store.samples(blog.number, 1).await.unwrap(), []);
     assert_eq!(store.samples(blog.number, 9).await.unwrap().len(), 3);
-    place.clock.set(NOON + 100 * DAY);
+    place.pass_to(NOON + 100 * DAY).await;
     store.upkeep().await.unwrap();
     for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM counts"] {
         assert_eq!(place.number(table).await, 0, "{table}");
@@ -69,7 +69,7 @@ async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
     let mut first = work(0, &shop, vec![event_at(NOON, 1, 1), ahead]);
     first.projects[0].quarantined = vec![item("an id")];
     store.commit_work(first).await.unwrap();
-    place.clock.set(NOON + 5 * DAY);
+    place.pass_to(NOON + 5 * DAY).await;
     let mut later = work(1, &shop, vec![event_at(NOON + 5 * DAY, 3, 1)]);
     later.projects[0].quarantined = vec![item("another id")];
     store.commit_work(later).await.unwrap();
@@ -79,7 +79,7 @@ async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
     let notice = store.notices(false).await.unwrap().pop().unwrap();
     store.set_notice(notice.id, NoticeState::Resolved).await.unwrap();
     let left = async |day: i64| {
-        place.clock.set(NOON + day * DAY);
+        place.pass_to(NOON + day * DAY).await;
         store.upkeep().await.unwrap();
         [
             place.number("SELECT COUNT(*) FROM dead_letters").await,
@@ -179,7 +179,7 @@ async fn old_rows_go_in_steps(place: Place) {
         "INSERT INTO counts (project, name, hour, events, newest) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
          SELECT 1, i, 100, 1, '000000000001' FROM n",
         "INSERT INTO progress (project, last_number) VALUES (1, 6000)",
-        "INSERT INTO frames (project, first, last, day, body) VALUES (1, 1, 6000, 4, CAST('x' AS BYTEA))",
+        "INSERT INTO frames (project, first, last, day, ledger, filter, body) VALUES (1, 1, 6000, 4, 0, CAST('' AS BYTEA), CAST('x' AS BYTEA))",
     ] {
         sqlx::raw_sql(fill).execute(&mut sql).await.unwrap();
     }

@@ -1,0 +1,174 @@
+//! What a site's own privacy desk asks for over HTTP: erasing and exporting persons, with a token of its project.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use convizit_model::{Person, Project};
+use convizit_store::{Scope, Store, StoreError, Token};
+use serde::Deserialize;
+
+/// Persons of one request at most.
+const PERSONS: usize = 10_000;
+/// Bytes of one request at most.
+const BODY: usize = 4 << 20;
+/// Frames that are read at once.
+const FRAMES: usize = 20;
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Asked {
+    visitors: Vec<String>,
+    users: Vec<String>,
+}
+
+/// `POST /v1/erase`, `GET /v1/erase/{request}`, `POST /v1/export`.
+pub(crate) fn router(store: Store) -> Router {
+    Router::new()
+        .route("/v1/erase", post(erase))
+        .route("/v1/erase/{request}", get(erasure))
+        .route("/v1/export", post(export))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(store)
+}
+
+/// A JSON problem (RFC 9457).
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    let head = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
+    (status, head, body.to_string()).into_response()
+}
+
+fn failed(error: &StoreError) -> Response {
+    let status = match error {
+        StoreError::NotFound { .. } => StatusCode::NOT_FOUND,
+        StoreError::Invalid(_) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    problem(status, &error.to_string())
+}
+
+/// Who asks, by the token of the request.
+async fn asker(store: &Store, headers: &HeaderMap, scope: Scope) -> Result<(Token, Project), Response> {
+    let secret = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    let refused = || {
+        let text = "a living token is needed: Authorization: Bearer …, made by convizit token add";
+        problem(StatusCode::UNAUTHORIZED, text)
+    };
+    let token = match secret {
+        Some(secret) => store.token(secret.trim()).await.map_err(|error| failed(&error))?.ok_or_else(refused)?,
+        None => return Err(refused()),
+    };
+    if token.scope != scope {
+        let text = format!("this token has the scope {}, this needs {}", token.scope.as_str(), scope.as_str());
+        return Err(problem(StatusCode::FORBIDDEN, &text));
+    }
+    let id = token.project.parse().map_err(|_| refused())?;
+    let project = store.project(&id).await.map_err(|error| failed(&error))?;
+    Ok((token, project))
+}
+
+fn persons(body: &[u8]) -> Result<Vec<Person>, String> {
+    let bad = |text: &str| text.to_owned();
+    // The parser's message may quote an id.
+    let asked: Asked = serde_json::from_slice(body)
+        .map_err(|_| bad("the body is JSON with the lists visitors and users of ids, and nothing else"))?;
+    if asked.visitors.len() + asked.users.len() > PERSONS {
+        return Err(bad(&format!("at most {PERSONS} persons in one request")));
+    }
+    let lists = [("visitor", &asked.visitors), ("user", &asked.users)];
+    let persons = lists.iter().flat_map(|(kind, ids)| ids.iter().map(|id| Person::new(kind, id)));
+    let persons = persons.collect::<Result<Vec<_>, _>>()?;
+    if persons.is_empty() {
+        return Err(bad("visitors and users are empty: nobody was named"));
+    }
+    Ok(persons)
+}
+
+async fn erase(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Response {
+    let (token, project) = match asker(&store, &headers, Scope::Erase).await {
+        Ok(asker) => asker,
+        Err(answer) => return answer,
+    };
+    let persons = match persons(&body) {
+        Ok(persons) => persons,
+        Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
+    };
+    match store.acting_as(&format!("token:{}", token.name)).erase(&project, &persons).await {
+        Ok(request) => {
+            let body = serde_json::json!({"request": request, "status": format!("/v1/erase/{request}")});
+            (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+async fn erasure(State(store): State<Store>, Path(request): Path<String>, headers: HeaderMap) -> Response {
+    let project = match asker(&store, &headers, Scope::Erase).await {
+        Ok((_, project)) => project,
+        Err(answer) => return answer,
+    };
+    match store.erasures(project.number).await {
+        Ok(erasures) => match erasures.into_iter().find(|erasure| erasure.request == request) {
+            Some(erasure) => ([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response(),
+            None => problem(StatusCode::NOT_FOUND, "there is no such erasure in this token's project"),
+        },
+        Err(error) => failed(&error),
+    }
+}
+
+/// JSON lines, a few frames at a time, so that a person with many events needs no memory.
+async fn export(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Response {
+    let (token, project) = match asker(&store, &headers, Scope::Export).await {
+        Ok(asker) => asker,
+        Err(answer) => return answer,
+    };
+    let persons = match persons(&body) {
+        Ok(persons) => persons,
+        Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
+    };
+    let actor = format!("token:{}", token.name);
+    let written = store
+        .acting_as(&actor)
+        .audit("export.persons", project.id.as_str(), "", format!("{} persons", persons.len()))
+        .await;
+    if let Err(error) = written {
+        return failed(&error);
+    }
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, StoreError>>(2);
+    tokio::spawn(async move {
+        let mut after = 0;
+        loop {
+            let found = store.person_events(&project, &persons, after, FRAMES).await;
+            let (piece, next) = match found {
+                Ok(found) => {
+                    let mut lines = Vec::new();
+                    for event in &found.events {
+                        lines.extend_from_slice(&event.json);
+                        lines.push(b'\n');
+                    }
+                    (Ok(Bytes::from(lines)), found.next)
+                }
+                Err(error) => (Err(error), None),
+            };
+            // Whoever asked has gone.
+            if sender.send(piece).await.is_err() {
+                return;
+            }
+            match next {
+                Some(next) => after = next,
+                None => return,
+            }
+        }
+    });
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let head = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
+    (head, Body::from_stream(stream)).into_response()
+}

@@ -1,0 +1,176 @@
+//! `convizit erase`: takes persons, or a whole dataset, out of everything that is stored.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use convizit_model::{Person, Project, ProjectId};
+use convizit_store::{Erasure, Store};
+
+use crate::cli::ask::Hold;
+use crate::cli::{say, table};
+
+/// For so many persons their events are counted before the question.
+const COUNTED: usize = 100;
+/// Frames that are read at once while counting.
+const FRAMES: usize = 50;
+
+/// Erases persons or a whole dataset.
+#[derive(Debug, Args)]
+pub(crate) struct Erase {
+    /// The project.
+    #[arg(long)]
+    project: ProjectId,
+    /// The ids are those of the tracker.
+    #[arg(long, conflicts_with = "user")]
+    visitor: bool,
+    /// The ids are those that the site gave with convizit.identify.
+    #[arg(long)]
+    user: bool,
+    /// The ids.
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// A file with one id on each line; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The whole dataset: its keys are destroyed first, so that it is unreadable at once, in backups too.
+    #[arg(long, conflicts_with_all = ["visitor", "user", "ids", "file"])]
+    all: bool,
+    /// Lists erasures and how far each has come.
+    #[arg(long, conflicts_with_all = ["visitor", "user", "ids", "file", "all", "yes", "dry_run"])]
+    list: bool,
+    /// For programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    hold: Hold,
+}
+
+/// The persons that a command names.
+pub(crate) fn persons(
+    (visitor, user): (bool, bool),
+    ids: &[String],
+    file: Option<&std::path::Path>,
+) -> Result<Vec<Person>> {
+    let kind = match (visitor, user) {
+        (true, _) => "visitor",
+        (_, true) => "user",
+        _ => bail!("whose ids are they? Say --visitor or --user"),
+    };
+    let mut all: BTreeSet<Person> = BTreeSet::new();
+    let text = match file {
+        None => String::new(),
+        Some(path) if path.as_os_str() == "-" => {
+            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
+        }
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    let lines = text.lines().enumerate().map(|(line, id)| (Some(line + 1), id));
+    for (line, id) in ids.iter().map(|id| (None, id.as_str())).chain(lines) {
+        let id = id.trim();
+        if id.is_empty() && line.is_some() {
+            continue;
+        }
+        match (Person::new(kind, id), line) {
+            (Ok(person), _) => drop(all.insert(person)),
+            (Err(error), Some(line)) => bail!("line {line} of the file: {error}"),
+            (Err(error), None) => bail!(error),
+        }
+    }
+    if all.is_empty() {
+        bail!("no id was given: convizit erase --project shop --{kind} ID, or --file FILE");
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// How many events these persons have.
+pub(crate) async fn count(store: &Store, project: &Project, persons: &[Person]) -> Result<usize> {
+    let (mut after, mut events) = (0, 0);
+    loop {
+        let found = store.person_events(project, persons, after, FRAMES).await?;
+        events += found.events.len();
+        match found.next {
+            Some(next) => after = next,
+            None => return Ok(events),
+        }
+    }
+}
+
+impl Erase {
+    pub(crate) async fn run(self, store: &Store) -> Result<()> {
+        let project = store.project(&self.project).await?;
+        if self.list {
+            return list(&store.erasures(project.number).await?, &self.project, self.json);
+        }
+        let id = &self.project;
+        let request = if self.all {
+            let events = store.last_event(project.number).await?;
+            let what = format!(
+                "destroy the keys of project {id} and delete its dataset ({events} events were stored in all), in backups too; its settings stay"
+            );
+            if !self.hold.goes_on(&what)? {
+                return Ok(());
+            }
+            store.erase_all(&project).await?
+        } else {
+            let persons = persons((self.visitor, self.user), &self.ids, self.file.as_deref())?;
+            let many = persons.len();
+            let counted = if many <= COUNTED || self.hold.is_dry() {
+                format!(" and their {} stored events", count(store, &project, &persons).await?)
+            } else {
+                String::new()
+            };
+            let noun = if many == 1 { "person" } else { "persons" };
+            if !self.hold.goes_on(&format!("erase {many} {noun}{counted} from project {id}"))? {
+                return Ok(());
+            }
+            store.erase(&project, &persons).await?
+        };
+        let erasures = store.erasures(project.number).await?;
+        let Some(erasure) = erasures.into_iter().find(|erasure| erasure.request == request) else {
+            bail!("the erasure {request} was written and is not found: run convizit erase --project {id} --list");
+        };
+        if self.json {
+            return say(serde_json::to_string(&erasure)?);
+        }
+        say(format!("{request}: nothing of it can be read, exported or delivered any more."))?;
+        say(
+            "Its bytes are overwritten by upkeep of `convizit serve`, within the hour; backups are erased again when they are restored.",
+        )?;
+        if erasure.destinations.is_empty() {
+            return say("There is no destination to tell.");
+        }
+        let names: Vec<&str> = erasure.destinations.iter().map(|told| told.destination.as_str()).collect();
+        say(format!(
+            "Destinations to be told: {}. How far they are: convizit erase --project {id} --list",
+            names.join(", ")
+        ))
+    }
+}
+
+fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
+    if json {
+        return say(serde_json::to_string(erasures)?);
+    }
+    if erasures.is_empty() {
+        return say(format!("Nothing of {id} was erased."));
+    }
+    let rows: Vec<Vec<String>> = erasures
+        .iter()
+        .map(|erasure| {
+            let whose = if erasure.all { "whole dataset".to_owned() } else { format!("{} persons", erasure.persons) };
+            let bytes = if erasure.open == 0 { "gone" } else { "being overwritten" };
+            let told: Vec<String> = erasure
+                .destinations
+                .iter()
+                .map(|told| match told.reason.as_str() {
+                    "" => format!("{} {}", told.destination, told.state),
+                    reason => format!("{} {}: {reason}", told.destination, told.state),
+                })
+                .collect();
+            vec![erasure.request.clone(), erasure.made.to_string(), whose, bytes.to_owned(), told.join("; ")]
+        })
+        .collect();
+    table(&["erasure", "made", "of", "bytes", "destinations"], &rows)
+}

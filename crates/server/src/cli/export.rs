@@ -1,0 +1,164 @@
+//! `convizit export`: everything that is stored of a person, as JSON lines and as CSV.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use convizit_model::{Event, ProjectId};
+use convizit_store::Store;
+
+use crate::cli::erase::persons;
+use crate::cli::say_error;
+
+/// Frames that are read at once.
+const FRAMES: usize = 50;
+const COLUMNS: [&str; 20] = [
+    "id",
+    "time",
+    "received",
+    "name",
+    "type",
+    "visitor",
+    "user",
+    "session",
+    "page_url",
+    "page_path",
+    "page_title",
+    "referrer",
+    "element",
+    "section",
+    "group",
+    "position",
+    "country",
+    "device",
+    "campaign",
+    "properties",
+];
+
+/// Exports what is stored of a person.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The project.
+    #[arg(long)]
+    project: ProjectId,
+    /// The ids are those of the tracker.
+    #[arg(long, conflicts_with = "user")]
+    visitor: bool,
+    /// The ids are those that the site gave with convizit.identify.
+    #[arg(long)]
+    user: bool,
+    /// The ids.
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<String>,
+    /// Folder for events.jsonl and events.csv, made when missing; without it JSON lines go to standard output.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+impl Export {
+    pub(crate) async fn run(self, store: &Store) -> Result<()> {
+        let project = store.project(&self.project).await?;
+        let persons = persons((self.visitor, self.user), &self.ids, None)?;
+        store.audit("export.persons", self.project.as_str(), "", format!("{} persons", persons.len())).await?;
+        let mut files = match &self.out {
+            None => None,
+            Some(folder) => {
+                std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+                let file = |name: &str| {
+                    let path = folder.join(name);
+                    let mut options = File::options();
+                    options.write(true).create_new(true);
+                    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                    options.open(&path).with_context(|| format!("{} cannot be made", path.display()))
+                };
+                let mut csv = csv::Writer::from_writer(file("events.csv")?);
+                csv.write_record(COLUMNS)?;
+                Some((BufWriter::new(file("events.jsonl")?), csv))
+            }
+        };
+        let (mut after, mut events) = (0, 0);
+        loop {
+            let found = store.person_events(&project, &persons, after, FRAMES).await?;
+            for event in found.events {
+                events += 1;
+                match &mut files {
+                    None => {
+                        let mut stdout = std::io::stdout().lock();
+                        stdout.write_all(&event.json)?;
+                        stdout.write_all(b"\n")?;
+                    }
+                    Some((json, csv)) => {
+                        json.write_all(&event.json)?;
+                        json.write_all(b"\n")?;
+                        csv.write_record(row(&serde_json::from_slice(&event.json)?)?)?;
+                    }
+                }
+            }
+            match found.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        if let Some((mut json, mut csv)) = files {
+            json.flush()?;
+            csv.flush()?;
+        }
+        match &self.out {
+            Some(folder) => say_error(&format!("{events} events in {}: events.jsonl and events.csv", folder.display())),
+            None => say_error(&format!("{events} events")),
+        }
+        Ok(())
+    }
+}
+
+fn row(event: &Event) -> Result<Vec<String>> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let cells = vec![
+        event.id.to_string(),
+        event.time.to_string(),
+        event.received.to_string(),
+        event.name.clone(),
+        event.kind.as_str().to_owned(),
+        event.visitor.clone(),
+        text(&event.user),
+        event.session.id.clone(),
+        event.page.url.clone(),
+        event.page.path.clone(),
+        text(&event.page.title),
+        text(&event.page.referrer),
+        event.element.as_ref().map(|element| element.label.clone()).unwrap_or_default(),
+        event.element.as_ref().map(|element| text(&element.section)).unwrap_or_default(),
+        event.group.as_ref().map(|group| group.name.clone()).unwrap_or_default(),
+        event.group.as_ref().map(|group| group.position.to_string()).unwrap_or_default(),
+        text(&event.location.country),
+        serde_json::to_string(&event.device)?,
+        serde_json::to_string(&event.campaign)?,
+        serde_json::to_string(&event.properties)?,
+    ];
+    Ok(cells.into_iter().map(harmless).collect())
+}
+
+/// A cell that a spreadsheet would take for a formula is text behind an apostrophe (OWASP, CSV injection).
+fn harmless(cell: String) -> String {
+    match cell.chars().next() {
+        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') => format!("'{cell}"),
+        _ => cell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_spreadsheet_would_execute_is_text() {
+        for cell in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"] {
+            assert_eq!(harmless(cell.to_owned()), format!("'{cell}"));
+        }
+        for cell in ["", "Add to cart", "1 = 1", "{\"a\":1}"] {
+            assert_eq!(harmless(cell.to_owned()), cell);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `convizit keys`: which there are, rotating them, and destroying one by two people.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use convizit_model::ProjectId;
+use convizit_store::{Scope, Store};
+
+use crate::cli::ask::Hold;
+use crate::cli::{say, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Lists keys: what wraps what, and how old each is. Never a key itself.
+    #[command(after_help = "Example: convizit keys list")]
+    List {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a new key-encryption key and wraps all keys anew under it, or a new key of one project. Nothing pauses meanwhile.
+    #[command(after_help = "Examples:\n  convizit keys rotate\n  convizit keys rotate --project shop")]
+    Rotate {
+        /// Only the key of this project.
+        #[arg(long)]
+        project: Option<ProjectId>,
+        #[command(flatten)]
+        hold: Hold,
+    },
+    /// Destroys a key that is still needed: everything under it is unreadable for ever. Two people must say so, each with a token of
+    /// scope keys.
+    #[command(
+        after_help = "Example: convizit keys destroy day/shop/2026-11-29 --token-file anna.token\n         convizit keys destroy day/shop/2026-11-29 --token-file ben.token"
+    )]
+    Destroy {
+        /// `project/ID/VERSION` or `day/ID/YYYY-MM-DD`, as `keys list` shows them.
+        key: String,
+        /// The token of whoever says so.
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        #[command(flatten)]
+        hold: Hold,
+    },
+}
+
+impl Keys {
+    pub(crate) async fn run(self, store: &Store) -> Result<()> {
+        match self {
+            Self::List { json } => {
+                let keys = store.list_keys().await?;
+                if json {
+                    return say(serde_json::to_string(&keys)?);
+                }
+                let rows: Vec<Vec<String>> = keys
+                    .into_iter()
+                    .map(|key| {
+                        let made = key.made.map(|made| made.to_string()).unwrap_or_default();
+                        vec![key.id, key.state.to_owned(), made, key.wrapped_by, key.wraps.to_string()]
+                    })
+                    .collect();
+                table(&["key", "state", "made", "wrapped by", "wraps"], &rows)
+            }
+            Self::Rotate { project: None, hold } => {
+                let keys = store.list_keys().await?;
+                let current = keys.first().map_or("none", |key| key.id.as_str());
+                if !hold.goes_on(&format!("replace the key-encryption key {current} and wrap all keys anew"))? {
+                    return Ok(());
+                }
+                let (id, count) = store.rotate_kek().await?;
+                say(format!(
+                    "{id} wraps from now on; {count} keys were wrapped anew. The old one is destroyed once nothing needs it."
+                ))
+            }
+            Self::Rotate { project: Some(id), hold } => {
+                let number = store.project(&id).await?.number;
+                if !hold.goes_on(&format!("make a new key of project {id}"))? {
+                    return Ok(());
+                }
+                let version = store.rotate_project_key(number).await?;
+                say(format!(
+                    "version {version} of the key of {id} seals from a minute on; what older ones sealed is sealed anew by upkeep."
+                ))
+            }
+            Self::Destroy { key, token_file, hold } => {
+                let secret = std::fs::read_to_string(&token_file)
+                    .with_context(|| format!("{} cannot be read", token_file.display()))?;
+                let token = store.token(secret.trim()).await?.filter(|token| token.scope == Scope::Keys);
+                let Some(token) = token else {
+                    bail!(
+                        "{} holds no living token of scope keys: convizit token add NAME --scope keys",
+                        token_file.display()
+                    );
+                };
+                if !hold.goes_on(&format!("destroy key {key}, and with it everything that it seals, for ever"))? {
+                    return Ok(());
+                }
+                if store.destroy_key(&key, &token.name).await? {
+                    say(format!("{key} is destroyed"))
+                } else {
+                    say(format!(
+                        "{} asks to destroy {key}; it is destroyed when a second person says the same within a day",
+                        token.name
+                    ))
+                }
+            }
+        }
+    }
+}

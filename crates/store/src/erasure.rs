@@ -1,0 +1,518 @@
+//! Erasing persons and whole datasets: written in the ledger first, gone from every reading at once, then from the bytes.
+//!
+//! A frame that holds what is erased is written anew under the same key, with an empty line in the place of each event, so that
+//! the numbers of all others stay. What is still in the journal never becomes an event: the worker asks the ledger inside its
+//! transaction. Keys are destroyed only with a whole dataset.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use convizit_keys::Place;
+use convizit_model::{Person, Project, Timestamp};
+use serde::Serialize;
+use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+
+use crate::Store;
+use crate::database::{marks, pieces};
+use crate::error::{During, StoreError};
+use crate::people::PersonHash;
+use crate::projects::touch;
+
+/// Frames of which the filters are read at once.
+const LOOK: i64 = 500;
+/// Frames that are rewritten in one transaction.
+const TOGETHER: usize = 4;
+
+/// An erasure, and how far it has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Erasure {
+    /// Its id.
+    pub request: String,
+    /// What happened or was received up to then is erased.
+    pub made: Timestamp,
+    /// How many persons; 0 for the whole dataset.
+    pub persons: i64,
+    /// Whether it is about the whole dataset.
+    pub all: bool,
+    /// How many of the persons are still to be taken out of frames.
+    pub open: i64,
+    /// What became of it at each destination.
+    pub destinations: Vec<Told>,
+}
+
+/// What became of an erasure at a destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// The destination's name.
+    pub destination: String,
+    /// `open`, `told` or `cannot`.
+    pub state: String,
+    /// Why it cannot, or is still open.
+    pub reason: String,
+}
+
+/// What a destination is to erase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseMessage {
+    /// The request's id.
+    pub request: String,
+    /// What happened or was received up to then.
+    pub made: Timestamp,
+    /// Whose; empty for everything of the project.
+    pub persons: Vec<Person>,
+}
+
+/// A person whom the worker is still to forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The project's number.
+    pub project: i64,
+    /// Numbers of the ledger's entries.
+    pub numbers: Vec<i64>,
+    /// The persons; empty where the whole dataset was erased.
+    pub persons: Vec<Person>,
+}
+
+fn id_place(row: &[u8; 8]) -> Place<'_> {
+    Place { table: "erasures", purpose: "id", row }
+}
+
+impl Store {
+    /// Erases persons: from now on nothing of theirs that happened or was received up to this moment can be read, exported or
+    /// delivered. Upkeep takes it out of the stored bytes. Returns the request's id.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`; then nothing was erased.
+    pub async fn erase(&self, project: &Project, persons: &[Person]) -> Result<String, StoreError> {
+        const NAME: &str = "erase persons";
+        let request = request_id()?;
+        let (number, now) = (project.number, self.clock().now());
+        let hasher = self.hasher();
+        let keys = self.keyring().project(number).await?;
+        let unique: HashSet<&Person> = persons.iter().collect();
+        let mut hashed: Vec<(PersonHash, Person)> =
+            unique.into_iter().map(|person| (hasher.person(number, person), person.clone())).collect();
+        hashed.sort_unstable();
+        let count = hashed.len();
+        self.audit("erase.persons", project.id.as_str(), &request, format!("{count} persons")).await?;
+        let destinations = self.destination_names(number).await?;
+        let (hashed, id) = (Arc::new(hashed), request.clone());
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (hashed, request, keys) = (hashed.clone(), id.clone(), keys.clone());
+                let destinations = destinations.clone();
+                Box::pin(async move {
+                    let (mut next, through) = begin(connection, number).await?;
+                    for (hash, person) in &*hashed {
+                        next += 1;
+                        let sealed = keys.seal(now, id_place(&next.to_be_bytes()), person.id().as_bytes())?;
+                        let entry = (next, number, person.kind(), hash.as_slice(), now, through);
+                        insert(connection, entry, &request, Some(sealed)).await?;
+                    }
+                    ask_destinations(connection, number, &request, &destinations).await
+                })
+            })
+            .await?;
+        self.look_for_erasures().await?;
+        Ok(request)
+    }
+
+    /// Erases the whole dataset of a project: its keys are destroyed, so that it is unreadable at once, in backups too; then
+    /// its rows. The project and its settings stay. Returns the request's id.
+    ///
+    /// # Errors
+    /// `Database`; upkeep ends what has begun.
+    pub async fn erase_all(&self, project: &Project) -> Result<String, StoreError> {
+        const NAME: &str = "erase dataset";
+        let request = request_id()?;
+        let (number, now) = (project.number, self.clock().now());
+        self.audit("erase.all", project.id.as_str(), &request, "the whole dataset").await?;
+        let destinations = self.destination_names(number).await?;
+        let id = request.clone();
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (request, destinations) = (id.clone(), destinations.clone());
+                Box::pin(async move {
+                    let (last, through) = begin(connection, number).await?;
+                    insert(connection, (last + 1, number, "all", &[], now, through), &request, None).await?;
+                    // In the same transaction, so that nobody meets a row whose key is gone.
+                    for sql in [
+                        "DELETE FROM state WHERE project = $1",
+                        "DELETE FROM quarantine WHERE project = $1",
+                        "DELETE FROM dead_letters WHERE project = $1",
+                        "DELETE FROM counts WHERE project = $1",
+                        "DELETE FROM rulings WHERE project = $1",
+                        "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE project = $1 AND kind <> 'all'",
+                    ] {
+                        query(sql).bind(number).execute(&mut *connection).await.during(NAME)?;
+                    }
+                    ask_destinations(connection, number, &request, &destinations).await
+                })
+            })
+            .await?;
+        self.look_for_erasures().await?;
+        self.destroy_keys_of(number, now).await?;
+        Ok(request)
+    }
+
+    /// Destroys all keys of a project that were made up to a time. Credentials of its destinations are sealed anew before.
+    async fn destroy_keys_of(&self, project: i64, made: Timestamp) -> Result<(), StoreError> {
+        const NAME: &str = "destroy keys";
+        self.renew_project_key(project, made).await?;
+        self.control()
+            .run_tx(NAME, move |connection| {
+                Box::pin(async move {
+                    query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND made <= $2")
+                        .bind(project)
+                        .bind(made.as_millis())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    // The row stays, so that the version's number is never given again.
+                    query("UPDATE keys SET wrapped = $1, wrapped_by = 'destroyed' WHERE project = $2 AND kind = 'project' AND made <= $3")
+                        .bind(Vec::new())
+                        .bind(project)
+                        .bind(made.as_millis())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    touch(connection).await
+                })
+            })
+            .await?;
+        self.keyring().forget_project(project);
+        self.control().sweep().await
+    }
+
+    async fn destination_names(&self, project: i64) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar("SELECT name FROM destinations WHERE project = $1 ORDER BY name")
+            .bind(project)
+            .fetch_all(self.control().readers())
+            .await
+            .during("list destinations")
+    }
+
+    /// The erasures of a project, newest first, and how far each has come.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn erasures(&self, project: i64) -> Result<Vec<Erasure>, StoreError> {
+        const NAME: &str = "list erasures";
+        let rows = query(
+            "SELECT request, MIN(made), COUNT(*), CAST(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END) AS BIGINT), MIN(kind) \
+             FROM erasures WHERE project = $1 GROUP BY request ORDER BY MIN(number) DESC LIMIT 1000",
+        )
+        .bind(project)
+        .fetch_all(self.data().readers())
+        .await
+        .during(NAME)?;
+        let messages = query(
+            "SELECT request, destination, state, reason FROM erase_messages WHERE project = $1 ORDER BY destination",
+        )
+        .bind(project)
+        .fetch_all(self.data().readers())
+        .await
+        .during(NAME)?;
+        let mut told: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        for row in messages {
+            let message = Told { destination: row.get(1), state: row.get(2), reason: row.get(3) };
+            told.entry(row.get(0)).or_default().push(message);
+        }
+        Ok(rows
+            .iter()
+            .map(|row| {
+                let (request, all): (String, bool) = (row.get(0), row.get::<&str, _>(4) == "all");
+                Erasure {
+                    made: Timestamp::from_millis(row.get(1)),
+                    persons: if all { 0 } else { row.get(2) },
+                    all,
+                    open: row.get(3),
+                    destinations: told.remove(&request).unwrap_or_default(),
+                    request,
+                }
+            })
+            .collect())
+    }
+
+    /// What a destination was not told of yet, oldest first.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn erase_messages(&self, project: i64, destination: &str) -> Result<Vec<EraseMessage>, StoreError> {
+        const NAME: &str = "read erase messages";
+        let requests: Vec<String> = sqlx::query_scalar(
+            "SELECT request FROM erase_messages WHERE project = $1 AND destination = $2 AND state = 'open' ORDER BY request",
+        )
+        .bind(project)
+        .bind(destination)
+        .fetch_all(self.data().readers())
+        .await
+        .during(NAME)?;
+        let mut messages = Vec::new();
+        for request in requests {
+            let rows = query("SELECT number, kind, made, id FROM erasures WHERE request = $1 ORDER BY number")
+                .bind(request.as_str())
+                .fetch_all(self.data().readers())
+                .await
+                .during(NAME)?;
+            let made = Timestamp::from_millis(rows.first().map_or(0, |row| row.get(2)));
+            let mut persons = Vec::new();
+            for row in rows {
+                persons.extend(self.open_person(project, row.get(0), row.get(1), row.get(3)).await?);
+            }
+            messages.push(EraseMessage { request, made, persons });
+        }
+        messages.sort_by_key(|message| message.made);
+        Ok(messages)
+    }
+
+    async fn open_person(
+        &self,
+        project: i64,
+        number: i64,
+        kind: &str,
+        sealed: Option<Vec<u8>>,
+    ) -> Result<Option<Person>, StoreError> {
+        let Some(sealed) = sealed else { return Ok(None) };
+        let id = self.keyring().open_sealed(project, id_place(&number.to_be_bytes()), &sealed).await?;
+        Ok(Person::new(kind, &String::from_utf8_lossy(&id)).ok())
+    }
+
+    /// Takes down what became of a request at a destination; `reason` says why it cannot be told.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn told(
+        &self,
+        project: i64,
+        destination: &str,
+        request: &str,
+        cannot: Option<&str>,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "take down what was told";
+        let (destination, request) = (destination.to_owned(), request.to_owned());
+        let (state, reason) = (if cannot.is_some() { "cannot" } else { "told" }, cannot.unwrap_or_default().to_owned());
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (destination, request, reason) = (destination.clone(), request.clone(), reason.clone());
+                Box::pin(async move {
+                    query("UPDATE erase_messages SET state = $1, reason = $2 WHERE project = $3 AND destination = $4 AND request = $5")
+                        .bind(state)
+                        .bind(reason)
+                        .bind(project)
+                        .bind(destination)
+                        .bind(request)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    forget_ids(connection).await
+                })
+            })
+            .await
+    }
+
+    /// Persons and datasets that the worker is still to forget.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn to_forget(&self) -> Result<Vec<Forgotten>, StoreError> {
+        let rows = query("SELECT number, project, kind, id FROM erasures WHERE forgotten = 0 ORDER BY project, number")
+            .fetch_all(self.data().readers())
+            .await
+            .during("read what is to be forgotten")?;
+        let mut all: BTreeMap<i64, Forgotten> = BTreeMap::new();
+        for row in rows {
+            let (number, project): (i64, i64) = (row.get(0), row.get(1));
+            let person = self.open_person(project, number, row.get(2), row.get(3)).await?;
+            let of =
+                all.entry(project).or_insert_with(|| Forgotten { project, numbers: Vec::new(), persons: Vec::new() });
+            of.numbers.push(number);
+            of.persons.extend(person);
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// Takes down that the worker has forgotten these entries' persons.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn forgotten(&self, numbers: &[i64]) -> Result<(), StoreError> {
+        const NAME: &str = "take down what is forgotten";
+        let (numbers, engine) = (numbers.to_vec(), self.data().engine);
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let numbers = numbers.clone();
+                Box::pin(async move {
+                    for piece in pieces(&numbers) {
+                        let sql = format!(
+                            "UPDATE erasures SET forgotten = 1 WHERE number IN ({})",
+                            marks(engine, piece.len())
+                        );
+                        let mut update = query(AssertSqlSafe(sql));
+                        for number in piece {
+                            update = update.bind(*number);
+                        }
+                        update.execute(&mut *connection).await.during(NAME)?;
+                    }
+                    forget_ids(connection).await
+                })
+            })
+            .await
+    }
+
+    /// Carries out what is open: rewrites frames, deletes datasets. Called by upkeep.
+    pub(crate) async fn carry_out_erasures(&self) -> Result<(), StoreError> {
+        const NAME: &str = "find open erasures";
+        let rows = query(
+            "SELECT project, MAX(number), MAX(through), MAX(CASE WHEN kind = 'all' THEN made ELSE 0 END) \
+             FROM erasures WHERE state = 'open' GROUP BY project ORDER BY project",
+        )
+        .fetch_all(self.data().readers())
+        .await
+        .during(NAME)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.look_for_erasures().await?;
+        for row in rows {
+            let (project, newest, through, all): (i64, i64, i64, i64) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            if all > 0 {
+                self.destroy_keys_of(project, Timestamp::from_millis(all)).await?;
+                self.delete_frames_through(project).await?;
+            }
+            while !self.rewrite_through(project, through, newest).await? {}
+            self.finish(project, newest).await?;
+        }
+        self.look_for_erasures().await?;
+        // What was freed still holds sealed bytes of what is erased.
+        self.data().sweep().await
+    }
+
+    async fn finish(&self, project: i64, newest: i64) -> Result<(), StoreError> {
+        const NAME: &str = "end erasure";
+        self.data()
+            .run_tx(NAME, move |connection| {
+                Box::pin(async move {
+                    query("UPDATE erasures SET state = 'done' WHERE project = $1 AND number <= $2")
+                        .bind(project)
+                        .bind(newest)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    forget_ids(connection).await
+                })
+            })
+            .await
+    }
+
+    /// One pass over the frames up to a number; false when another process changed some meanwhile.
+    async fn rewrite_through(&self, project: i64, through: i64, newest: i64) -> Result<bool, StoreError> {
+        const NAME: &str = "find frames to rewrite";
+        let Some(ledger) = self.ledger().now().of(project) else { return Ok(true) };
+        let mut after = ledger.erased_through();
+        let mut whole = true;
+        loop {
+            let rows = query(
+                "SELECT first, filter FROM frames WHERE project = $1 AND first > $2 AND first <= $3 ORDER BY first LIMIT $4",
+            )
+            .bind(project)
+            .bind(after)
+            .bind(through)
+            .bind(LOOK)
+            .fetch_all(self.data().readers())
+            .await
+            .during(NAME)?;
+            let Some(last) = rows.last() else { return Ok(whole) };
+            after = last.get(0);
+            let concerned: Vec<i64> =
+                rows.iter().filter(|row| ledger.concerns(row.get(0), row.get(1))).map(|row| row.get(0)).collect();
+            for firsts in concerned.chunks(TOGETHER) {
+                whole &= self.rewrite_frames(project, firsts, newest, &ledger).await?;
+            }
+        }
+    }
+}
+
+/// A new request's id: it sorts by nothing and says nothing.
+fn request_id() -> Result<String, StoreError> {
+    Ok(format!("er_{}", convizit_keys::random_text(12)?))
+}
+
+/// Holds the worker's row, so that an erasure stands wholly before or wholly after each of its transactions; returns the number of
+/// the newest erasure and the project's last event number.
+async fn begin(connection: &mut AnyConnection, project: i64) -> Result<(i64, i64), StoreError> {
+    const NAME: &str = "begin erasure";
+    query("UPDATE worker SET journal_offset = journal_offset WHERE id = 0")
+        .execute(&mut *connection)
+        .await
+        .during(NAME)?;
+    let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM erasures")
+        .fetch_one(&mut *connection)
+        .await
+        .during(NAME)?;
+    let through: Option<i64> = sqlx::query_scalar("SELECT last_number FROM progress WHERE project = $1")
+        .bind(project)
+        .fetch_optional(&mut *connection)
+        .await
+        .during(NAME)?;
+    Ok((last, through.unwrap_or(0)))
+}
+
+type NewEntry<'a> = (i64, i64, &'a str, &'a [u8], Timestamp, i64);
+
+async fn insert(
+    connection: &mut AnyConnection,
+    (number, project, kind, person, made, through): NewEntry<'_>,
+    request: &str,
+    id: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO erasures (number, project, kind, person, made, through, request, state, forgotten, id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', 0, $8)",
+    )
+    .bind(number)
+    .bind(project)
+    .bind(kind)
+    .bind(person)
+    .bind(made.as_millis())
+    .bind(through)
+    .bind(request)
+    .bind(id)
+    .execute(connection)
+    .await
+    .during("write erasure")?;
+    Ok(())
+}
+
+async fn ask_destinations(
+    connection: &mut AnyConnection,
+    project: i64,
+    request: &str,
+    destinations: &[String],
+) -> Result<(), StoreError> {
+    for destination in destinations {
+        query(
+            "INSERT INTO erase_messages (project, destination, request, state, reason) VALUES ($1, $2, $3, 'open', '')",
+        )
+        .bind(project)
+        .bind(destination.as_str())
+        .bind(request)
+        .execute(&mut *connection)
+        .await
+        .during("write erase messages")?;
+    }
+    Ok(())
+}
+
+/// The ids of persons go as soon as nobody is to be told any more.
+pub(crate) async fn forget_ids(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    query(
+        "UPDATE erasures SET id = NULL WHERE id IS NOT NULL AND state = 'done' AND forgotten = 1 \
+         AND NOT EXISTS (SELECT 1 FROM erase_messages m WHERE m.request = erasures.request AND m.project = erasures.project AND m.state = 'open')",
+    )
+    .execute(connection)
+    .await
+    .during("forget ids of erased persons")?;
+    Ok(())
+}

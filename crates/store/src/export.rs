@@ -1,0 +1,80 @@
+//! What is stored of persons: found by the filter of each frame, read through the ledger.
+
+use std::collections::HashSet;
+
+use convizit_model::{Person, Project};
+use sqlx::{Row, query};
+
+use crate::error::{During, StoreError};
+use crate::people::{PersonHash, may_hold};
+use crate::{Store, StoredEvent};
+
+/// Filters that are looked at in one step.
+const LOOK: i64 = 2_000;
+
+/// Events of persons, and from where to go on; no `next` at the end.
+#[derive(Debug, Clone, Default)]
+pub struct PersonEvents {
+    /// In the order of their numbers.
+    pub events: Vec<StoredEvent>,
+    /// What to give as `after` to go on.
+    pub next: Option<i64>,
+}
+
+impl Store {
+    /// Events of persons after a number, a step at a time: each reads at most so many frames as hold any of theirs.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn person_events(
+        &self,
+        project: &Project,
+        persons: &[Person],
+        after: i64,
+        frames: usize,
+    ) -> Result<PersonEvents, StoreError> {
+        let number = project.number;
+        let hasher = self.hasher();
+        let wanted: HashSet<(&str, &str)> = persons.iter().map(|person| (person.kind(), person.id())).collect();
+        let hashes: Vec<PersonHash> = persons.iter().map(|person| hasher.person(number, person)).collect();
+        let rows =
+            query("SELECT first, last, filter FROM frames WHERE project = $1 AND last > $2 ORDER BY first LIMIT $3")
+                .bind(number)
+                .bind(after)
+                .bind(LOOK)
+                .fetch_all(self.data().readers())
+                .await
+                .during("find events of persons")?;
+        let Some(mut next) = rows.last().map(|row| row.get::<i64, _>(1)) else { return Ok(PersonEvents::default()) };
+        let mut found = PersonEvents::default();
+        let mut read = 0;
+        for row in &rows {
+            let (first, last): (i64, i64) = (row.get(0), row.get(1));
+            if !hashes.iter().any(|hash| may_hold(row.get(2), hash)) {
+                continue;
+            }
+            if read == frames {
+                next = first - 1;
+                break;
+            }
+            read += 1;
+            let (mut at, count) = ((first - 1).max(after), usize::try_from(last - first + 1).unwrap_or(0));
+            while at < last {
+                let events = self.events_after(number, at, count, usize::MAX).await?;
+                let Some(end) = events.last().map(|event| event.number) else { break };
+                at = end;
+                let theirs = events.into_iter().filter(|event| event.number <= last && is_of(&event.json, &wanted));
+                found.events.extend(theirs);
+            }
+        }
+        found.next = Some(next);
+        Ok(found)
+    }
+}
+
+fn is_of(json: &[u8], persons: &HashSet<(&str, &str)>) -> bool {
+    crate::ledger::Whose::of(json).is_some_and(|whose| {
+        persons.contains(&("visitor", &*whose.visitor))
+            || whose.user.as_deref().is_some_and(|user| persons.contains(&("user", user)))
+    })
+}

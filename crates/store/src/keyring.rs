@@ -1,0 +1,544 @@
+//! The installation's keys: wrapped in the control database, opened in memory, made ahead of their time.
+//!
+//! Whoever seals or opens takes a handle first, since a key may have to be read, unwrapped or made; with the handle, sealing
+//! neither waits nor fails. A new version of a project's key seals only after a minute, so that every process knows it by then.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use convizit_keys::{
+    Binding, DataKey, KEK_DAYS, KeyError, KeyProvider, KeyRing, Place, ProjectKey, ProjectKeys, Secret, Wrapped,
+    random_bytes,
+};
+use convizit_model::time::DAY_MILLIS;
+use convizit_model::{Clock, Timestamp};
+use sqlx::{AnyConnection, Row, query};
+
+use crate::audit::{self, Entry};
+use crate::database::Database;
+use crate::error::{During, StoreError};
+
+/// After so long every process of the installation knows what another wrote.
+const KNOWN_EVERYWHERE: i64 = 60_000;
+/// Keys of days in memory, about 1 KiB each; beyond it all are read anew.
+const DAYS: usize = 8192;
+/// The actor of what the product does by itself.
+pub(crate) const SYSTEM: &str = "system";
+
+/// The installation's keys.
+pub(crate) struct Keyring {
+    ring: Arc<KeyRing>,
+    provider: Arc<dyn KeyProvider>,
+    control: Database,
+    clock: Arc<dyn Clock>,
+    projects: RwLock<HashMap<i64, Arc<ProjectKeys>>>,
+    days: RwLock<HashMap<(i64, i64), Arc<DataKey>>>,
+    /// The hour in which the provider was asked for its keys.
+    asked: std::sync::atomic::AtomicI64,
+}
+
+/// A row of the table `keys`.
+struct Row1 {
+    number: i64,
+    wrapped: Wrapped,
+    made: Timestamp,
+    from: Timestamp,
+}
+
+/// Where the wrapped key of a day lies.
+pub(crate) fn day_place(row: &[u8; 8]) -> Place<'_> {
+    Place { table: "keys", purpose: "day", row }
+}
+
+impl Keyring {
+    /// Opens the installation's keys, or makes them when there are none.
+    pub(crate) async fn open(
+        provider: Arc<dyn KeyProvider>,
+        control: Database,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let installation = installation(&control).await?;
+        let wrappers: Vec<String> =
+            sqlx::query_scalar("SELECT DISTINCT wrapped_by FROM keys WHERE kind <> 'day' AND wrapped_by <> 'destroyed' ORDER BY wrapped_by")
+                .fetch_all(control.readers())
+                .await
+                .during("read keys")?;
+        let now = clock.now();
+        if wrappers.is_empty() && provider.versions().await?.is_empty() {
+            provider.rotate(now).await?;
+        }
+        // Made and unwrapped without the audit log, whose own chain needs the root secret; said in it afterwards.
+        let root = Binding { installation, purpose: "root", project: 0, version: 1 };
+        let own = Binding { installation, purpose: "project", project: 0, version: 1 };
+        let made =
+            make(&control, &*provider, &root, (now, now)).await? | make(&control, &*provider, &own, (now, now)).await?;
+        let secret = unwrap_all(&control, &*provider, &root).await?;
+        let root = secret.into_iter().next().ok_or_else(|| gone("root secret"))?;
+        let own = unwrap_all(&control, &*provider, &own).await?;
+        // A key that others were wrapped by and that is gone stops the start, before anything is written.
+        for wrapper in &wrappers {
+            check_wrapper(&control, &*provider, installation, wrapper).await?;
+        }
+        let keyring = Self {
+            ring: Arc::new(KeyRing::new(installation, &root.secret, own)?),
+            provider,
+            control,
+            clock,
+            projects: RwLock::default(),
+            days: RwLock::default(),
+            asked: std::sync::atomic::AtomicI64::new(i64::MIN),
+        };
+        let mut uses = vec![("key.unwrap", "root", 0), ("key.unwrap", "project", 0)];
+        if made {
+            uses.extend([("key.wrap", "root", 0), ("key.wrap", "project", 0)]);
+        }
+        let entries = uses.into_iter().map(|(act, purpose, project)| keyring.used(act, purpose, project, 1)).collect();
+        audit::write(&keyring.control, &keyring.ring, entries).await?;
+        if keyring.ring.own().sealing(now).is_err() {
+            keyring.new_version(0, (now, now)).await?;
+            keyring.refresh().await?;
+        }
+        Ok(keyring)
+    }
+
+    pub(crate) fn ring(&self) -> &Arc<KeyRing> {
+        &self.ring
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<dyn KeyProvider> {
+        &self.provider
+    }
+
+    /// What the audit log says of a use of the provider.
+    pub(crate) fn used(&self, act: &'static str, purpose: &str, project: i64, version: u32) -> Entry {
+        Entry {
+            time: self.clock.now(),
+            actor: SYSTEM.to_owned(),
+            act,
+            project: String::new(),
+            subject: format!("{purpose}/{project}/{version}"),
+            detail: self.provider.name().to_owned(),
+        }
+    }
+
+    /// The keys of a project; 0 are the installation's own. Makes a version when there is none that may seal.
+    pub(crate) async fn project(&self, number: i64) -> Result<Arc<ProjectKeys>, StoreError> {
+        if number == 0 {
+            return Ok(self.ring.own());
+        }
+        if let Some(keys) = self.projects.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
+            return Ok(Arc::clone(keys));
+        }
+        let mut keys = self.read_project(number).await?;
+        let now = self.clock.now();
+        if keys.sealing(now).is_err() {
+            // At once, since no other seals.
+            self.new_version(number, (now, now)).await?;
+            keys = self.read_project(number).await?;
+        }
+        let keys = Arc::new(keys);
+        self.projects.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    async fn read_project(&self, number: i64) -> Result<ProjectKeys, StoreError> {
+        let versions = unwrap_all(&self.control, &*self.provider, &self.ring.binding(number, 1)).await?;
+        let entries = versions.iter().map(|key| self.used("key.unwrap", "project", number, key.number)).collect();
+        audit::write(&self.control, &self.ring, entries).await?;
+        Ok(self.ring.project(number, versions))
+    }
+
+    /// Makes the next version of a project's key, unless another process was first.
+    async fn new_version(&self, project: i64, times: (Timestamp, Timestamp)) -> Result<u32, StoreError> {
+        let newest: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(number), 0) FROM keys WHERE project = $1 AND kind = 'project'")
+                .bind(project)
+                .fetch_one(self.control.readers())
+                .await
+                .during("read keys")?;
+        let next = u32::try_from(newest + 1).map_err(|_| gone("a key's version"))?;
+        let binding = self.ring.binding(project, next);
+        if make(&self.control, &*self.provider, &binding, times).await? {
+            audit::write(&self.control, &self.ring, vec![self.used("key.wrap", "project", project, next)]).await?;
+        }
+        Ok(next)
+    }
+
+    fn known_day(&self, project: i64, day: i64) -> Option<Arc<DataKey>> {
+        self.days.read().unwrap_or_else(PoisonError::into_inner).get(&(project, day)).cloned()
+    }
+
+    fn learn_day(&self, project: i64, day: i64, key: DataKey) -> Arc<DataKey> {
+        let key = Arc::new(key);
+        let mut days = self.days.write().unwrap_or_else(PoisonError::into_inner);
+        if days.len() >= DAYS {
+            days.clear();
+        }
+        days.insert((project, day), Arc::clone(&key));
+        key
+    }
+
+    /// The key of a project's day, to open what it sealed.
+    ///
+    /// # Errors
+    /// `KeyGone` when it was destroyed.
+    pub(crate) async fn day(&self, project: i64, day: i64) -> Result<Arc<DataKey>, StoreError> {
+        if let Some(key) = self.known_day(project, day) {
+            return Ok(key);
+        }
+        let wrapped: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT wrapped FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
+                .bind(project)
+                .bind(day)
+                .fetch_optional(self.control.readers())
+                .await
+                .during("read key of a day")?;
+        let wrapped = wrapped.ok_or(StoreError::KeyGone { project, day })?;
+        let keys = self.project(project).await?;
+        let opened = match keys.open_key(day_place(&day.to_be_bytes()), &wrapped) {
+            // Rotated by another process since.
+            Err(KeyError::Unknown { .. }) => {
+                self.forget_project(project);
+                self.project(project).await?.open_key(day_place(&day.to_be_bytes()), &wrapped)?
+            }
+            opened => opened?,
+        };
+        Ok(self.learn_day(project, day, opened))
+    }
+
+    /// The key of a project's day, to seal with: made when there is none.
+    pub(crate) async fn day_to_seal(&self, project: i64, day: i64) -> Result<Arc<DataKey>, StoreError> {
+        match self.day(project, day).await {
+            Err(StoreError::KeyGone { .. }) => {
+                self.make_days(&[project], day).await?;
+                self.day(project, day).await
+            }
+            found => found,
+        }
+    }
+
+    /// Makes the keys of a day for projects that have none yet.
+    pub(crate) async fn make_days(&self, projects: &[i64], day: i64) -> Result<(), StoreError> {
+        const NAME: &str = "make keys of a day";
+        let mut rows = Vec::with_capacity(projects.len());
+        let now = self.clock.now();
+        for project in projects {
+            let keys = self.project(*project).await?;
+            let (_, wrapped) = keys.new_key(now, day_place(&day.to_be_bytes()))?;
+            rows.push((*project, format!("project:{}", keys.sealing(now)?), wrapped));
+        }
+        self.control
+            .run_tx(NAME, move |connection| {
+                let rows = rows.clone();
+                Box::pin(async move {
+                    for (project, by, wrapped) in rows {
+                        insert(connection, (project, "day", day), &Wrapped { kek: by, bytes: wrapped }, (now, now))
+                            .await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Writes down a use of the provider, or the end of a key.
+    pub(crate) async fn record(
+        &self,
+        act: &'static str,
+        purpose: &str,
+        project: i64,
+        version: u32,
+    ) -> Result<(), StoreError> {
+        audit::write(&self.control, &self.ring, vec![self.used(act, purpose, project, version)]).await
+    }
+
+    /// Whether the provider is to be asked again: once an hour.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        let asked = self.asked.swap(now.hour(), std::sync::atomic::Ordering::Relaxed);
+        asked != now.hour()
+    }
+
+    /// Forgets a project's keys in memory: they were destroyed, or there are newer ones.
+    pub(crate) fn forget_project(&self, project: i64) {
+        self.projects.write().unwrap_or_else(PoisonError::into_inner).remove(&project);
+        self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != project);
+    }
+
+    /// Forgets keys of days in memory that are not in the database any more, and projects that have a newer version.
+    pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
+        let rows = query("SELECT project, MAX(number), COUNT(*) FROM keys WHERE kind = 'project' GROUP BY project")
+            .fetch_all(self.control.readers())
+            .await
+            .during("look for rotated keys")?;
+        let newest: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let known = |keys: &ProjectKeys| keys.newest().map(|(number, _)| i64::from(number));
+        if newest.get(&0).copied() != known(&self.ring.own()) {
+            self.ring.set_own(unwrap_all(&self.control, &*self.provider, &self.ring.binding(0, 1)).await?);
+        }
+        let stale: Vec<i64> = {
+            let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
+            projects
+                .iter()
+                .filter(|(number, keys)| newest.get(number).copied() != known(keys))
+                .map(|(number, _)| *number)
+                .collect()
+        };
+        for project in stale {
+            self.forget_project(project);
+        }
+        let rows = query("SELECT project, number FROM keys WHERE kind = 'day'")
+            .fetch_all(self.control.readers())
+            .await
+            .during("look for destroyed keys")?;
+        let alive: BTreeSet<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| alive.contains(key));
+        Ok(())
+    }
+
+    /// Seals something of a project that outlives its day.
+    pub(crate) async fn seal(&self, project: i64, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.project(project).await?.seal(self.clock.now(), place, plain)?)
+    }
+
+    /// Opens what `seal` made.
+    pub(crate) async fn open_sealed(
+        &self,
+        project: i64,
+        place: Place<'_>,
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, StoreError> {
+        match self.project(project).await?.open(place, sealed) {
+            Err(KeyError::Unknown { .. }) => {
+                self.refresh().await?;
+                Ok(self.project(project).await?.open(place, sealed)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+
+    /// Makes the next version of a project's key, which seals from a minute on.
+    pub(crate) async fn rotate_project(&self, project: i64) -> Result<u32, StoreError> {
+        let now = self.clock.now();
+        // Where nothing seals any more, the new one must at once.
+        let wait = if self.project(project).await?.sealing(now).is_ok() { KNOWN_EVERYWHERE } else { 0 };
+        let next = self.new_version(project, (now, now.plus_millis(wait))).await?;
+        self.control.run_tx("rotate key", |connection| Box::pin(crate::projects::touch(connection))).await?;
+        self.refresh().await?;
+        Ok(next)
+    }
+
+    /// Makes a version of a project's key that is younger than a time, at which all others are destroyed.
+    pub(crate) async fn renew_project(&self, project: i64, than: Timestamp) -> Result<Arc<ProjectKeys>, StoreError> {
+        let younger: Option<i64> = sqlx::query_scalar(
+            "SELECT number FROM keys WHERE project = $1 AND kind = 'project' AND wrapped_by <> 'destroyed' AND made > $2",
+        )
+        .bind(project)
+        .bind(than.as_millis())
+        .fetch_optional(self.control.readers())
+        .await
+        .during("read keys")?;
+        if younger.is_none() {
+            let made = than.plus_millis(1);
+            self.new_version(project, (made, made)).await?;
+        }
+        self.forget_project(project);
+        self.project(project).await
+    }
+
+    /// Wraps anew, under the newest key-encryption key, what older ones have wrapped; at most so many keys. Returns how many.
+    pub(crate) async fn rewrap(&self, most: i64) -> Result<usize, StoreError> {
+        const NAME: &str = "wrap keys anew";
+        let versions = self.provider.versions().await?;
+        let Some(newest) = versions.first() else { return Ok(0) };
+        let rows = query(
+            "SELECT project, kind, number, wrapped_by, wrapped FROM keys \
+             WHERE kind <> 'day' AND wrapped_by <> $1 AND wrapped_by <> 'destroyed' ORDER BY project, kind, number LIMIT $2",
+        )
+        .bind(newest.id.as_str())
+        .bind(most)
+        .fetch_all(self.control.readers())
+        .await
+        .during(NAME)?;
+        let count = rows.len();
+        for row in rows {
+            let (project, number): (i64, i64) = (row.get(0), row.get(2));
+            let kind = if row.get::<&str, _>(1) == "root" { "root" } else { "project" };
+            let version = u32::try_from(number).map_err(|_| gone("a key's version"))?;
+            let binding = Binding { purpose: kind, ..self.ring.binding(project, version) };
+            let before = Wrapped { kek: row.get(3), bytes: row.get(4) };
+            let secret = self.provider.unwrap(&binding, &before).await?;
+            let after = self.provider.wrap(&binding, &secret).await?;
+            let entries =
+                vec![self.used("key.unwrap", kind, project, version), self.used("key.wrap", kind, project, version)];
+            let ring = self.ring.clone();
+            self.control
+                .run_tx(NAME, move |connection| {
+                    let (before, after, ring, entries) = (before.clone(), after.clone(), ring.clone(), entries.clone());
+                    Box::pin(async move {
+                        query(
+                            "UPDATE keys SET wrapped = $1, wrapped_by = $2 \
+                             WHERE project = $3 AND kind = $4 AND number = $5 AND wrapped_by = $6",
+                        )
+                        .bind(after.bytes.as_slice())
+                        .bind(after.kek.as_str())
+                        .bind(project)
+                        .bind(kind)
+                        .bind(number)
+                        .bind(before.kek.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                        audit::append(connection, &ring, &entries).await
+                    })
+                })
+                .await?;
+        }
+        Ok(count)
+    }
+}
+
+/// The installation's id, made at the first opening.
+async fn installation(control: &Database) -> Result<[u8; 16], StoreError> {
+    const NAME: &str = "read the installation's id";
+    let random: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text: String = control
+        .run_tx(NAME, move |connection| {
+            let random = random.clone();
+            Box::pin(async move {
+                let known: Option<String> = sqlx::query_scalar("SELECT id FROM installation")
+                    .fetch_optional(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                if let Some(known) = known {
+                    return Ok(known);
+                }
+                query("INSERT INTO installation (id) VALUES ($1)")
+                    .bind(random.as_str())
+                    .execute(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                Ok(random)
+            })
+        })
+        .await?;
+    u128::from_str_radix(&text, 16)
+        .map(u128::to_be_bytes)
+        .map_err(|_| StoreError::Unusable("the installation's id is damaged: restore the control database".to_owned()))
+}
+
+async fn insert(
+    connection: &mut AnyConnection,
+    (project, kind, number): (i64, &'static str, i64),
+    wrapped: &Wrapped,
+    (made, from): (Timestamp, Timestamp),
+) -> Result<bool, StoreError> {
+    let done = query(
+        "INSERT INTO keys (project, kind, number, wrapped_by, made, seals_from, wrapped) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project, kind, number) DO NOTHING",
+    )
+    .bind(project)
+    .bind(kind)
+    .bind(number)
+    .bind(wrapped.kek.as_str())
+    .bind(made.as_millis())
+    .bind(from.as_millis())
+    .bind(wrapped.bytes.as_slice())
+    .execute(connection)
+    .await
+    .during("write key")?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Makes a root secret or a version of a project's key, unless there is one; whether it was made here.
+async fn make(
+    control: &Database,
+    provider: &dyn KeyProvider,
+    binding: &Binding,
+    (made, from): (Timestamp, Timestamp),
+) -> Result<bool, StoreError> {
+    let (project, kind, number) = (binding.project, binding.purpose, i64::from(binding.version));
+    let known: Option<i64> =
+        sqlx::query_scalar("SELECT number FROM keys WHERE project = $1 AND kind = $2 AND number >= $3 LIMIT 1")
+            .bind(project)
+            .bind(kind)
+            .bind(number)
+            .fetch_optional(control.readers())
+            .await
+            .during("read keys")?;
+    if known.is_some() {
+        return Ok(false);
+    }
+    let newest = provider.versions().await?.into_iter().next();
+    if let Some(kek) =
+        newest.filter(|kek| kek.made.is_some_and(|made_then| made.since(made_then) > KEK_DAYS * DAY_MILLIS))
+    {
+        return Err(KeyError::Expired { key: format!("key-encryption key {}", kek.id), days: KEK_DAYS }.into());
+    }
+    let wrapped = provider.wrap(binding, &random_bytes()?).await?;
+    control
+        .run_tx("write key", move |connection| {
+            let wrapped = wrapped.clone();
+            Box::pin(async move { insert(connection, (project, kind, number), &wrapped, (made, from)).await })
+        })
+        .await
+}
+
+async fn rows(control: &Database, project: i64, kind: &'static str) -> Result<Vec<Row1>, StoreError> {
+    let rows = query(
+        "SELECT number, wrapped_by, made, seals_from, wrapped FROM keys WHERE project = $1 AND kind = $2 \
+         AND wrapped_by <> 'destroyed' ORDER BY number",
+    )
+    .bind(project)
+    .bind(kind)
+    .fetch_all(control.readers())
+    .await
+    .during("read keys")?;
+    Ok(rows
+        .iter()
+        .map(|row| Row1 {
+            number: row.get(0),
+            wrapped: Wrapped { kek: row.get(1), bytes: row.get(4) },
+            made: Timestamp::from_millis(row.get(2)),
+            from: Timestamp::from_millis(row.get(3)),
+        })
+        .collect())
+}
+
+/// All versions of the root secret or of a project's key, opened.
+async fn unwrap_all(
+    control: &Database,
+    provider: &dyn KeyProvider,
+    binding: &Binding,
+) -> Result<Vec<ProjectKey>, StoreError> {
+    let mut keys = Vec::new();
+    for row in rows(control, binding.project, binding.purpose).await? {
+        let number = u32::try_from(row.number).map_err(|_| gone("a key's version"))?;
+        let secret: Secret = provider.unwrap(&Binding { version: number, ..*binding }, &row.wrapped).await?;
+        keys.push(ProjectKey { number, secret, made: row.made, from: row.from });
+    }
+    Ok(keys)
+}
+
+/// Unwraps one of the keys that a key-encryption key wrapped.
+async fn check_wrapper(
+    control: &Database,
+    provider: &dyn KeyProvider,
+    installation: [u8; 16],
+    wrapper: &str,
+) -> Result<(), StoreError> {
+    let row = query("SELECT project, kind, number, wrapped FROM keys WHERE wrapped_by = $1 AND kind <> 'day' LIMIT 1")
+        .bind(wrapper)
+        .fetch_optional(control.readers())
+        .await
+        .during("read keys")?;
+    let Some(row) = row else { return Ok(()) };
+    let purpose = if row.get::<&str, _>(1) == "root" { "root" } else { "project" };
+    let version = u32::try_from(row.get::<i64, _>(2)).map_err(|_| gone("a key's version"))?;
+    let binding = Binding { installation, purpose, project: row.get(0), version };
+    provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.get(3) }).await?;
+    Ok(())
+}
+
+fn gone(what: &str) -> StoreError {
+    StoreError::Unusable(format!("{what} is missing from the table keys: restore the keys from their copy"))
+}

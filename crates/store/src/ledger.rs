@@ -1,0 +1,163 @@
+//! The ledger of erasures in memory: asked by whatever reads or writes events, so that what was erased is gone at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use convizit_model::{NewEvent, Timestamp};
+use serde::Deserialize;
+use sqlx::{Row, query};
+
+use crate::Store;
+use crate::error::{During, StoreError};
+use crate::people::{self, HASH, PersonHash, PersonHasher};
+
+/// The ledger as this process knows it.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger {
+    /// Number of the newest erasure of any project.
+    pub(crate) number: i64,
+    open: i64,
+    projects: HashMap<i64, Arc<ProjectLedger>>,
+}
+
+/// What was erased of one project.
+#[derive(Default)]
+pub(crate) struct ProjectLedger {
+    /// What happened or was received up to a time, by person.
+    persons: HashMap<PersonHash, Timestamp>,
+    /// The whole dataset up to a time and an event number.
+    all: Option<(Timestamp, i64)>,
+    /// Frames up to this number may hold what is erased.
+    open_through: i64,
+    /// Those that are not carried out in every frame yet.
+    open: Vec<PersonHash>,
+    /// Number of the newest erasure.
+    pub(crate) number: i64,
+}
+
+/// What an event says of whose it is.
+#[derive(Deserialize)]
+pub(crate) struct Whose<'a> {
+    #[serde(borrow)]
+    pub(crate) visitor: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) user: Option<std::borrow::Cow<'a, str>>,
+    time: Timestamp,
+    received: Timestamp,
+}
+
+impl Whose<'_> {
+    /// Of an event as it is stored.
+    pub(crate) fn of(json: &[u8]) -> Option<Whose<'_>> {
+        serde_json::from_slice(json).ok()
+    }
+
+    pub(crate) fn since(&self) -> Timestamp {
+        self.time.min(self.received)
+    }
+}
+
+impl ProjectLedger {
+    /// Whether what a person did at this time is erased.
+    fn is_erased(&self, hash: &PersonHash, since: Timestamp) -> bool {
+        self.persons.get(hash).is_some_and(|made| since <= *made)
+    }
+
+    /// Whether an event of this visitor, user and time is erased.
+    pub(crate) fn erases(
+        &self,
+        hasher: &PersonHasher,
+        project: i64,
+        (visitor, user): (&str, Option<&str>),
+        since: Timestamp,
+    ) -> bool {
+        if self.all.is_some_and(|(made, _)| since <= made) {
+            return true;
+        }
+        !self.persons.is_empty()
+            && (self.is_erased(&hasher.of(project, "visitor", visitor), since)
+                || user.is_some_and(|user| self.is_erased(&hasher.of(project, "user", user), since)))
+    }
+
+    pub(crate) fn erases_event(&self, hasher: &PersonHasher, project: i64, event: &NewEvent) -> bool {
+        self.erases(hasher, project, (&event.visitor, event.user.as_deref()), event.since)
+    }
+
+    /// The event number up to which the whole dataset was erased.
+    pub(crate) fn erased_through(&self) -> i64 {
+        self.all.map_or(0, |(_, through)| through)
+    }
+
+    /// Whether a frame that begins with this number may hold events that are erased.
+    pub(crate) fn concerns(&self, first: i64, filter: &[u8]) -> bool {
+        first <= self.open_through && self.open.iter().any(|hash| people::may_hold(filter, hash))
+    }
+}
+
+impl Ledger {
+    pub(crate) fn of(&self, project: i64) -> Option<Arc<ProjectLedger>> {
+        self.projects.get(&project).cloned()
+    }
+}
+
+/// The ledger, exchanged whole when it grows.
+#[derive(Default)]
+pub(crate) struct SharedLedger(RwLock<Arc<Ledger>>);
+
+impl SharedLedger {
+    pub(crate) fn now(&self) -> Arc<Ledger> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Store {
+    pub(crate) fn hasher(&self) -> PersonHasher {
+        PersonHasher(self.ring().mac_key("person"))
+    }
+
+    /// Takes over what was erased since the last look.
+    pub(crate) async fn look_for_erasures(&self) -> Result<(), StoreError> {
+        const NAME: &str = "read ledger of erasures";
+        let known = self.ledger().now();
+        let row = query("SELECT COALESCE(MAX(number), 0), COUNT(*) FROM erasures")
+            .fetch_one(self.data().readers())
+            .await
+            .during(NAME)?;
+        let open: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM erasures WHERE state = 'open'")
+            .fetch_one(self.data().readers())
+            .await
+            .during(NAME)?;
+        let (number, count): (i64, i64) = (row.get(0), row.get(1));
+        // A ledger that lost its oldest entries is read anew as well.
+        let shape = open + (count << 24);
+        if known.number == number && known.open == shape {
+            return Ok(());
+        }
+        let rows = query("SELECT number, project, kind, person, made, through, state FROM erasures ORDER BY number")
+            .fetch_all(self.data().readers())
+            .await
+            .during(NAME)?;
+        let mut projects: HashMap<i64, ProjectLedger> = HashMap::new();
+        for row in rows {
+            let of = projects.entry(row.get(1)).or_default();
+            let made = Timestamp::from_millis(row.get(4));
+            let (kind, through): (&str, i64) = (row.get(2), row.get(5));
+            of.number = row.get(0);
+            if kind == "all" {
+                of.all = Some((made, through));
+                continue;
+            }
+            let Some(hash) = row.get::<&[u8], _>(3).first_chunk::<HASH>() else { continue };
+            of.persons.insert(*hash, made);
+            if row.get::<&str, _>(6) == "open" {
+                of.open.push(*hash);
+                of.open_through = of.open_through.max(through);
+            }
+        }
+        let projects = projects.into_iter().map(|(project, ledger)| (project, Arc::new(ledger))).collect();
+        let ledger = Ledger { number, open: shape, projects };
+        *self.ledger().0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
+        self.erased(number);
+        Ok(())
+    }
+}

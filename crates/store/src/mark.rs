@@ -1,0 +1,98 @@
+//! High-water marks: outside the databases, how far the journal and the audit log had come, at most about a second ago.
+//!
+//! SQLite ends its write-ahead log silently at the first damaged frame, and what stood behind it is gone without any
+//! error. A journal that ends before its mark has lost acknowledged batches, and the start refuses to hide that.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use convizit_keys::KeyRing;
+
+use crate::StoreError;
+use crate::journal::Link;
+
+/// The journal's file in the data folder.
+pub(crate) const JOURNAL: &str = "journal.mark";
+/// The audit log's.
+pub(crate) const AUDIT: &str = "audit.mark";
+
+const HEAD: &str = "convizit-mark 1";
+
+/// What the mark says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// There is no file.
+    Absent,
+    /// It had come to here.
+    At(Link),
+}
+
+/// Reads the mark.
+pub(crate) fn read(folder: &Path, name: &str, keys: &KeyRing) -> Result<Mark, StoreError> {
+    let text = match fs::read_to_string(folder.join(name)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Mark::Absent),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
+        Err(error) => return Err(StoreError::Unusable(format!("{name} cannot be read ({error})"))),
+    };
+    parse(&text).filter(|link| write_text(name, *link, keys) == text).map(Mark::At).ok_or_else(|| {
+        StoreError::Unusable(format!(
+            "{name} is damaged or belongs to another installation: restore it from its copy, or start once with \
+             --accept-gap to trust the databases as they stand"
+        ))
+    })
+}
+
+/// Writes the mark: temporary file, sync, rename, sync of the folder.
+pub(crate) fn write(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io::Result<()> {
+    let temporary = folder.join(format!("{name}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(write_text(name, link, keys).as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+fn write_text(name: &str, link: Link, keys: &KeyRing) -> String {
+    let said = format!("{HEAD} {} {:032x}", link.offset, u128::from_be_bytes(link.tag));
+    let mac = keys.mac(name, said.as_bytes());
+    let seal = mac.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes));
+    format!("{said} {seal:032x}\n")
+}
+
+fn parse(text: &str) -> Option<Link> {
+    let mut parts = text.strip_prefix(HEAD)?.split_ascii_whitespace();
+    let offset = parts.next()?.parse().ok()?;
+    let tag = u128::from_str_radix(parts.next()?, 16).ok()?.to_be_bytes();
+    Some(Link { offset, tag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_back_and_any_changed_bit_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, keys) = (folder.path(), KeyRing::ephemeral().unwrap());
+        assert_eq!(read(folder, JOURNAL, &keys).unwrap(), Mark::Absent);
+        let link = Link { offset: 4711, tag: [9; 16] };
+        write(folder, JOURNAL, &keys, link).unwrap();
+        assert_eq!(read(folder, JOURNAL, &keys).unwrap(), Mark::At(link));
+        assert!(read(folder, JOURNAL, &KeyRing::ephemeral().unwrap()).is_err(), "another key file");
+        let good = fs::read(folder.join(JOURNAL)).unwrap();
+        for at in 0..good.len() {
+            for bit in 0..8 {
+                let mut changed = good.clone();
+                changed[at] ^= 1 << bit;
+                fs::write(folder.join(JOURNAL), changed).unwrap();
+                assert!(read(folder, JOURNAL, &keys).is_err(), "byte {at} bit {bit}");
+            }
+            fs::write(folder.join(JOURNAL), &good[..at]).unwrap();
+            assert!(read(folder, JOURNAL, &keys).is_err(), "cut at {at}");
+        }
+        fs::write(folder.join(AUDIT), good).unwrap();
+        assert!(read(folder, AUDIT, &keys).is_err(), "of another mark");
+    }
+}

@@ -1,0 +1,590 @@
+//! Keys over time: rotated before they are too old, wrapped and sealed anew, made ahead for tomorrow, destroyed when nothing needs
+//! them; a living one only when two people say so.
+
+use std::collections::BTreeMap;
+
+use convizit_keys::{KEK_DAYS, KeyError, PROJECT_KEY_DAYS, Place, version_of};
+use convizit_model::time::DAY_MILLIS;
+use convizit_model::{NoticeKind, StateKind, StateRow, Timestamp};
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use crate::Store;
+use crate::audit;
+use crate::destinations::{body_of, secret_of};
+use crate::error::{During, StoreError};
+use crate::keyring::day_place;
+use crate::projects::touch;
+use crate::work::{body_of_state, state_row};
+
+/// Days before its end at which a key is rotated.
+const AHEAD_DAYS: i64 = 7;
+/// Keys that are wrapped anew in one round of upkeep.
+const REWRAPS: i64 = 200;
+/// Rows that are sealed anew in one step.
+const STEP: i64 = 200;
+/// Before the end of a day, the keys of the next are made.
+const HOUR: i64 = 3_600_000;
+
+/// A key as it is listed: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// Its id: `file:5f0c…`, `project/shop/2`, `day/shop/20780`.
+    pub id: String,
+    /// When it was made, where that is known.
+    pub made: Option<Timestamp>,
+    /// `wraps`, `seals`, `opens` or `destroyed`.
+    pub state: &'static str,
+    /// What wrapped it; empty for a key-encryption key, which its provider keeps.
+    pub wrapped_by: String,
+    /// How many keys it wraps.
+    pub wraps: i64,
+}
+
+/// What is sealed of a destination.
+#[derive(Debug, Clone, Copy)]
+enum Column {
+    Body,
+    Secret,
+}
+
+impl Column {
+    fn place(self, name: &str) -> Place<'_> {
+        match self {
+            Self::Body => body_of(name),
+            Self::Secret => secret_of(name),
+        }
+    }
+}
+
+impl Store {
+    /// All key-encryption keys, and the keys of the installation and of its projects; those of days are counted.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn list_keys(&self) -> Result<Vec<KeyInfo>, StoreError> {
+        const NAME: &str = "list keys";
+        let now = self.clock().now();
+        let counts = query("SELECT wrapped_by, project, COUNT(*) FROM keys GROUP BY wrapped_by, project")
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
+        let mut wraps: BTreeMap<(String, i64), i64> = BTreeMap::new();
+        let mut of_provider: BTreeMap<String, i64> = BTreeMap::new();
+        for row in counts {
+            let (by, project, count): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            *of_provider.entry(by.clone()).or_default() += count;
+            wraps.insert((by, project), count);
+        }
+        let mut keys = Vec::new();
+        for (index, kek) in self.keyring().provider().versions().await?.into_iter().enumerate() {
+            let count = of_provider.get(&kek.id).copied().unwrap_or(0);
+            let state = if index == 0 { "wraps" } else { "opens" };
+            keys.push(KeyInfo { id: kek.id, made: kek.made, state, wrapped_by: String::new(), wraps: count });
+        }
+        let names: BTreeMap<i64, String> =
+            self.projects().await?.into_iter().map(|project| (project.number, project.id.to_string())).collect();
+        let rows = query(
+            "SELECT project, number, wrapped_by, made FROM keys WHERE kind = 'project' ORDER BY project, number DESC",
+        )
+        .fetch_all(self.control().readers())
+        .await
+        .during(NAME)?;
+        for row in rows {
+            let (project, number): (i64, i64) = (row.get(0), row.get(1));
+            let name = match project {
+                0 => "installation",
+                _ => names.get(&project).map_or("removed", String::as_str),
+            };
+            let by: String = row.get(2);
+            let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
+            let state = match by.as_str() {
+                "destroyed" => "destroyed",
+                _ if number == sealing => "seals",
+                _ => "opens",
+            };
+            let count = wraps.get(&(format!("project:{number}"), project)).copied().unwrap_or(0);
+            let made = Some(Timestamp::from_millis(row.get(3)));
+            keys.push(KeyInfo { id: format!("project/{name}/{number}"), made, state, wrapped_by: by, wraps: count });
+        }
+        Ok(keys)
+    }
+
+    /// Makes a new version of the key-encryption key, and wraps all keys anew under it. Nothing pauses meanwhile. Returns the new
+    /// key's id and how many keys were wrapped anew.
+    ///
+    /// # Errors
+    /// `Keys` when the provider makes no versions here; `Database`.
+    pub async fn rotate_kek(&self) -> Result<(String, usize), StoreError> {
+        self.audit("key.rotate", "", "key-encryption key", self.keyring().provider().name()).await?;
+        let kek = self.keyring().provider().rotate(self.clock().now()).await?;
+        let mut count = 0;
+        loop {
+            let rewrapped = self.keyring().rewrap(REWRAPS).await?;
+            count += rewrapped;
+            if rewrapped == 0 {
+                return Ok((kek.id, count));
+            }
+        }
+    }
+
+    /// Makes a new version of a project's key (0 for the installation's own); it seals from a minute on.
+    ///
+    /// # Errors
+    /// `Keys`, `Database`.
+    pub async fn rotate_project_key(&self, project: i64) -> Result<u32, StoreError> {
+        self.audit("key.rotate", "", &format!("project/{project}"), "").await?;
+        self.keyring().rotate_project(project).await
+    }
+
+    /// Seals a project's destinations and nothing else anew: of an erased dataset there is nothing else.
+    pub(crate) async fn renew_project_key(&self, project: i64, than: Timestamp) -> Result<(), StoreError> {
+        let mut opened = Vec::new();
+        for (column, name, before) in self.sealed_of_destinations(project).await? {
+            let plain = self.keyring().open_sealed(project, column.place(&name), &before).await?;
+            opened.push((column, name, before, zeroize::Zeroizing::new(plain)));
+        }
+        let keys = self.keyring().renew_project(project, than).await?;
+        let now = self.clock().now().max(than.plus_millis(1));
+        for (column, name, before, plain) in opened {
+            let sealed = keys.seal(now, column.place(&name), &plain)?;
+            self.replace_sealed(project, column, name, before, sealed).await?;
+        }
+        Ok(())
+    }
+
+    /// What is sealed of a project's destinations.
+    async fn sealed_of_destinations(&self, project: i64) -> Result<Vec<(Column, String, Vec<u8>)>, StoreError> {
+        let rows = query("SELECT name, body, secret FROM destinations WHERE project = $1 ORDER BY name")
+            .bind(project)
+            .fetch_all(self.control().readers())
+            .await
+            .during("seal destinations anew")?;
+        let mut sealed = Vec::new();
+        for row in rows {
+            sealed.push((Column::Body, row.get(0), row.get(1)));
+            if let Some(secret) = row.get::<Option<Vec<u8>>, _>(2) {
+                sealed.push((Column::Secret, row.get(0), secret));
+            }
+        }
+        Ok(sealed)
+    }
+
+    async fn replace_sealed(
+        &self,
+        project: i64,
+        column: Column,
+        name: String,
+        before: Vec<u8>,
+        sealed: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "seal destinations anew";
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (name, before, sealed) = (name.clone(), before.clone(), sealed.clone());
+                Box::pin(async move {
+                    let sql = match column {
+                        Column::Body => {
+                            "UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3 AND body = $4"
+                        }
+                        Column::Secret => {
+                            "UPDATE destinations SET secret = $1 WHERE project = $2 AND name = $3 AND secret = $4"
+                        }
+                    };
+                    query(sql)
+                        .bind(sealed)
+                        .bind(project)
+                        .bind(name)
+                        .bind(before)
+                        .execute(connection)
+                        .await
+                        .during(NAME)
+                        .map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// Destroys a living key when two different people ask for it within a day; false when this is the first.
+    ///
+    /// # Errors
+    /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
+    pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
+        const NAME: &str = "destroy a living key";
+        let (project, kind, number) = self.find_key(key).await?;
+        let now = self.clock().now();
+        let asked = query("SELECT asked_by, made FROM key_requests WHERE key = $1")
+            .bind(key)
+            .fetch_optional(self.control().readers())
+            .await
+            .during(NAME)?;
+        let asked: Option<(String, i64)> = asked.map(|row| (row.get(0), row.get(1)));
+        let living = asked.filter(|(_, made)| now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
+        let mut entry = self.entry("key.destroy.ask", "", key, "");
+        entry.actor = format!("token:{by}");
+        match living {
+            Some((first, _)) if first == by => Err(StoreError::Invalid(format!(
+                "{by} has asked for it already: a second person must say so with a token of their own"
+            ))),
+            None => {
+                let (key, by, ring) = (key.to_owned(), by.to_owned(), self.ring().clone());
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let (key, by, entry, ring) = (key.clone(), by.clone(), entry.clone(), ring.clone());
+                        Box::pin(async move {
+                            query(
+                                "INSERT INTO key_requests (key, asked_by, made) VALUES ($1, $2, $3) \
+                                 ON CONFLICT (key) DO UPDATE SET asked_by = excluded.asked_by, made = excluded.made",
+                            )
+                            .bind(key)
+                            .bind(by)
+                            .bind(now.as_millis())
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                            audit::append(connection, &ring, &[entry]).await
+                        })
+                    })
+                    .await?;
+                Ok(false)
+            }
+            Some(_) => {
+                entry.act = "key.destroy";
+                let (key, ring) = (key.to_owned(), self.ring().clone());
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let (key, entry, ring) = (key.clone(), entry.clone(), ring.clone());
+                        Box::pin(async move {
+                            let destroy = if kind == "day" {
+                                query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
+                            } else {
+                                query("UPDATE keys SET wrapped = $3, wrapped_by = 'destroyed' WHERE project = $1 AND kind = 'project' AND number = $2")
+                            };
+                            let destroy = destroy.bind(project).bind(number);
+                            let destroy = if kind == "day" { destroy } else { destroy.bind(Vec::new()) };
+                            destroy.execute(&mut *connection).await.during(NAME)?;
+                            query("DELETE FROM key_requests WHERE key = $1")
+                                .bind(key)
+                                .execute(&mut *connection)
+                                .await
+                                .during(NAME)?;
+                            audit::append(connection, &ring, &[entry]).await?;
+                            touch(connection).await
+                        })
+                    })
+                    .await?;
+                self.keyring().forget_project(project);
+                self.control().sweep().await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Project number, kind and number of a key by its id.
+    async fn find_key(&self, key: &str) -> Result<(i64, &'static str, i64), StoreError> {
+        let form = || {
+            StoreError::Invalid(
+                "a key is project/ID/VERSION or day/ID/YYYY-MM-DD, as convizit keys list shows it".to_owned(),
+            )
+        };
+        let parts: Vec<&str> = key.split('/').collect();
+        let [kind, id, number] = parts.as_slice() else { return Err(form()) };
+        let project = self.project(&id.parse().map_err(|_| form())?).await?.number;
+        let (kind, number) = match *kind {
+            "project" => ("project", number.parse().map_err(|_| form())?),
+            "day" => {
+                let noon: Timestamp = format!("{number}T12:00:00Z").parse().map_err(|_| form())?;
+                ("day", noon.day())
+            }
+            _ => return Err(form()),
+        };
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT number FROM keys WHERE project = $1 AND kind = $2 AND number = $3 AND wrapped_by <> 'destroyed'",
+        )
+        .bind(project)
+        .bind(kind)
+        .bind(number)
+        .fetch_optional(self.control().readers())
+        .await
+        .during("find key")?;
+        found.map(|number| (project, kind, number)).ok_or_else(|| StoreError::not_found("key", key))
+    }
+
+    /// Keeps the keys: called by upkeep.
+    pub(crate) async fn keep_keys(&self) -> Result<(), StoreError> {
+        let now = self.clock().now();
+        let kept = self.keep_keks(now).await;
+        let kept = kept.and(self.keep_project_keys(now).await);
+        let ahead =
+            if now.plus_millis(HOUR).day() > now.day() { self.make_tomorrow(now.day() + 1).await } else { Ok(()) };
+        kept.and(ahead).and(self.destroy_unneeded(now).await)
+    }
+
+    async fn keep_keks(&self, now: Timestamp) -> Result<(), StoreError> {
+        // Asked of the provider once an hour: it may be far away.
+        if !self.keyring().is_due(now) {
+            return Ok(());
+        }
+        let newest = self.keyring().provider().versions().await?.into_iter().next();
+        let old = newest
+            .as_ref()
+            .and_then(|kek| kek.made)
+            .is_some_and(|made| now.since(made) > (KEK_DAYS - AHEAD_DAYS) * DAY_MILLIS);
+        if old && let Err(error) = self.rotate_kek().await {
+            let text = format!(
+                "the key-encryption key will soon be {KEK_DAYS} days old, and then no new key can be wrapped; it cannot be rotated: {error}"
+            );
+            self.raise(NoticeKind::Keys, None, "key-encryption key", &text).await?;
+        }
+        while self.keyring().rewrap(REWRAPS).await? > 0 {}
+        self.destroy_unneeded_keks().await
+    }
+
+    async fn keep_project_keys(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = now.plus_millis(-(PROJECT_KEY_DAYS - AHEAD_DAYS) * DAY_MILLIS);
+        let old: Vec<i64> = sqlx::query_scalar(
+            "SELECT project FROM keys WHERE kind = 'project' GROUP BY project HAVING MAX(made) < $1 ORDER BY project",
+        )
+        .bind(before.as_millis())
+        .fetch_all(self.control().readers())
+        .await
+        .during("find old keys")?;
+        for project in old {
+            self.keyring().rotate_project(project).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the keys of a day for projects that have none yet.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn make_keys_of_day(&self, projects: &[i64], day: i64) -> Result<(), StoreError> {
+        self.keyring().make_days(projects, day).await
+    }
+
+    async fn make_tomorrow(&self, day: i64) -> Result<(), StoreError> {
+        let without: Vec<i64> = sqlx::query_scalar(
+            "SELECT number FROM projects WHERE number NOT IN (SELECT project FROM keys WHERE kind = 'day' AND number = $1)",
+        )
+        .bind(day)
+        .fetch_all(self.control().readers())
+        .await
+        .during("find projects without tomorrow's key")?;
+        for projects in without.chunks(100) {
+            self.keyring().make_days(projects, day).await?;
+        }
+        Ok(())
+    }
+
+    /// Wraps the keys of days, and seals rows, anew where an older version of a project's key did; then destroys that version.
+    async fn destroy_unneeded(&self, now: Timestamp) -> Result<(), StoreError> {
+        const NAME: &str = "destroy keys that nothing needs";
+        let rows = query(
+            "SELECT project, MIN(number), MAX(number) FROM keys WHERE kind = 'project' AND wrapped_by <> 'destroyed' AND project <> 0 \
+             GROUP BY project HAVING COUNT(*) > 1",
+        )
+        .fetch_all(self.control().readers())
+        .await
+        .during(NAME)?;
+        for row in rows {
+            let (project, oldest): (i64, i64) = (row.get(0), row.get(1));
+            let keys = self.keyring().project(project).await?;
+            let sealing = keys.sealing(now)?;
+            let Ok(oldest) = u32::try_from(oldest) else { continue };
+            // Other processes seal with the old one until they have learned the new one.
+            let settled = keys.newest().is_some_and(|(number, made)| number > sealing || now.since(made) > 10 * 60_000);
+            if oldest >= sealing || !settled {
+                continue;
+            }
+            self.rewrap_days(project, oldest, now).await?;
+            self.reseal_state(project, oldest, now).await?;
+            self.reseal_destinations(project, oldest, now).await?;
+            if self.is_needed(project, oldest).await? {
+                continue;
+            }
+            self.keyring().record("key.destroy", "project", project, oldest).await?;
+            self.control()
+                .run_tx(NAME, move |connection| {
+                    Box::pin(async move {
+                        query("UPDATE keys SET wrapped = $1, wrapped_by = 'destroyed' WHERE project = $2 AND kind = 'project' AND number = $3")
+                            .bind(Vec::new())
+                            .bind(project)
+                            .bind(i64::from(oldest))
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                        touch(connection).await
+                    })
+                })
+                .await?;
+            self.keyring().forget_project(project);
+        }
+        Ok(())
+    }
+
+    /// What is still sealed by a version: quarantined items and ids of the ledger, which go by themselves.
+    async fn is_needed(&self, project: i64, version: u32) -> Result<bool, StoreError> {
+        let head = version.to_be_bytes().to_vec();
+        for sql in [
+            "SELECT COUNT(*) FROM quarantine WHERE project = $1 AND substr(body, 1, 4) = $2",
+            "SELECT COUNT(*) FROM erasures WHERE project = $1 AND id IS NOT NULL AND substr(id, 1, 4) = $2",
+            "SELECT COUNT(*) FROM state WHERE project = $1 AND substr(body, 1, 4) = $2",
+        ] {
+            let rows: i64 = sqlx::query_scalar(sql)
+                .bind(project)
+                .bind(head.clone())
+                .fetch_one(self.data().readers())
+                .await
+                .during("find what a key has sealed")?;
+            if rows > 0 {
+                return Ok(true);
+            }
+        }
+        let days: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM keys WHERE project = $1 AND wrapped_by = $2")
+            .bind(project)
+            .bind(format!("project:{version}"))
+            .fetch_one(self.control().readers())
+            .await
+            .during("find what a key has wrapped")?;
+        Ok(days > 0)
+    }
+
+    /// Wraps the keys of days anew that a version has wrapped; returns how many.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn rewrap_days(&self, project: i64, version: u32, now: Timestamp) -> Result<usize, StoreError> {
+        const NAME: &str = "wrap keys of days anew";
+        let (old, keys) = (format!("project:{version}"), self.keyring().project(project).await?);
+        let new = format!("project:{}", keys.sealing(now)?);
+        let mut count = 0;
+        loop {
+            let rows = query(
+                "SELECT number, wrapped FROM keys WHERE project = $1 AND wrapped_by = $2 ORDER BY number LIMIT $3",
+            )
+            .bind(project)
+            .bind(old.as_str())
+            .bind(STEP)
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
+            if rows.is_empty() || old == new {
+                return Ok(count);
+            }
+            let mut rewrapped = Vec::with_capacity(rows.len());
+            for row in rows {
+                let (day, wrapped): (i64, Vec<u8>) = (row.get(0), row.get(1));
+                rewrapped.push((day, keys.rewrap(now, day_place(&day.to_be_bytes()), &wrapped)?));
+            }
+            count += rewrapped.len();
+            let (old, new) = (old.clone(), new.clone());
+            self.control()
+                .run_tx(NAME, move |connection| {
+                    let (rewrapped, old, new) = (rewrapped.clone(), old.clone(), new.clone());
+                    Box::pin(async move {
+                        for (day, wrapped) in rewrapped {
+                            query(
+                                "UPDATE keys SET wrapped = $1, wrapped_by = $2 \
+                                 WHERE project = $3 AND kind = 'day' AND number = $4 AND wrapped_by = $5",
+                            )
+                            .bind(wrapped)
+                            .bind(new.as_str())
+                            .bind(project)
+                            .bind(day)
+                            .bind(old.as_str())
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .await?;
+        }
+    }
+
+    /// Seals the state rows anew that a version has sealed. One that the worker writes meanwhile is sealed anew by that.
+    async fn reseal_state(&self, project: i64, version: u32, now: Timestamp) -> Result<(), StoreError> {
+        const NAME: &str = "seal rows anew";
+        let keys = self.keyring().project(project).await?;
+        loop {
+            let rows =
+                query("SELECT kind, key, body FROM state WHERE project = $1 AND substr(body, 1, 4) = $2 LIMIT $3")
+                    .bind(project)
+                    .bind(version.to_be_bytes().to_vec())
+                    .bind(STEP)
+                    .fetch_all(self.data().readers())
+                    .await
+                    .during(NAME)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut resealed = Vec::with_capacity(rows.len());
+            for row in rows {
+                let (kind, key, before): (i64, i64, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+                let known = StateKind::from_number(kind).ok_or_else(|| {
+                    StoreError::Unusable(format!(
+                        "state rows of kind {kind} are of a newer convizit: start that version"
+                    ))
+                })?;
+                let state = StateRow { kind: known, key: key.cast_unsigned(), expires_day: None, body: Vec::new() };
+                let place = state_row(&state);
+                let plain = keys.open(body_of_state(&place), &before)?;
+                resealed.push((kind, key, before, keys.seal(now, body_of_state(&place), &plain)?));
+            }
+            self.data()
+                .run_tx(NAME, move |connection| {
+                    let resealed = resealed.clone();
+                    Box::pin(async move {
+                        for (kind, key, before, after) in resealed {
+                            query("UPDATE state SET body = $1 WHERE project = $2 AND kind = $3 AND key = $4 AND body = $5")
+                                .bind(after)
+                                .bind(project)
+                                .bind(kind)
+                                .bind(key)
+                                .bind(before)
+                                .execute(&mut *connection)
+                                .await
+                                .during(NAME)?;
+                        }
+                        Ok(())
+                    })
+                })
+                .await?;
+        }
+    }
+
+    async fn reseal_destinations(&self, project: i64, version: u32, now: Timestamp) -> Result<(), StoreError> {
+        let keys = self.keyring().project(project).await?;
+        for (column, name, before) in self.sealed_of_destinations(project).await? {
+            if version_of(&before) == Some(version) {
+                let plain = zeroize::Zeroizing::new(keys.open(column.place(&name), &before)?);
+                let sealed = keys.seal(now, column.place(&name), &plain)?;
+                self.replace_sealed(project, column, name, before, sealed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys versions of the key-encryption key that wrap nothing any more, where the provider can.
+    async fn destroy_unneeded_keks(&self) -> Result<(), StoreError> {
+        for kek in self.keyring().provider().versions().await?.into_iter().skip(1) {
+            let wraps: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM keys WHERE wrapped_by = $1")
+                .bind(kek.id.as_str())
+                .fetch_one(self.control().readers())
+                .await
+                .during("find what a key has wrapped")?;
+            if wraps > 0 {
+                continue;
+            }
+            match self.keyring().provider().destroy(&kek.id).await {
+                Ok(()) => self.audit("key.destroy", "", &kek.id, "nothing needs it").await?,
+                // Some providers destroy versions by themselves.
+                Err(KeyError::Provider { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

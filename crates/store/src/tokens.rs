@@ -1,0 +1,195 @@
+//! Tokens of the site's own systems: made once, shown once, kept as a keyed hash.
+
+use convizit_model::time::DAY_MILLIS;
+use convizit_model::{Project, Timestamp};
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use crate::Store;
+use crate::audit;
+use crate::error::{During, StoreError};
+
+/// Days for which a token lives at most.
+pub(crate) const TOKEN_DAYS: i64 = 366;
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Erasing persons of its project.
+    Erase,
+    /// Exporting persons of its project.
+    Export,
+    /// Being one of the two who destroy a living key.
+    Keys,
+}
+
+impl Scope {
+    /// The scope as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Erase => "erase",
+            Self::Export => "export",
+            Self::Keys => "keys",
+        }
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        [Self::Erase, Self::Export, Self::Keys].into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// Its name, unique in the installation.
+    pub name: String,
+    /// The project's number; 0 for the installation.
+    #[serde(skip)]
+    pub number: i64,
+    /// The project's id; empty for the installation.
+    pub project: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// When it was made.
+    pub made: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl Store {
+    /// Makes a token that lives for so many days; its secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is taken or malformed, or for more than 366 days.
+    pub async fn make_token(
+        &self,
+        project: Option<&Project>,
+        scope: Scope,
+        name: &str,
+        days: i64,
+    ) -> Result<String, StoreError> {
+        const NAME: &str = "make token";
+        let named = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if !named || name.is_empty() || name.len() > 64 {
+            return Err(StoreError::Invalid("a token's name has 1 to 64 of a-z, 0-9 and -".to_owned()));
+        }
+        if !(1..=TOKEN_DAYS).contains(&days) {
+            return Err(StoreError::Invalid(format!("a token lives 1 to {TOKEN_DAYS} days")));
+        }
+        if (scope == Scope::Keys) != project.is_none() {
+            let text = "a token of scope keys is of the installation, every other of a project";
+            return Err(StoreError::Invalid(text.to_owned()));
+        }
+        let secret = format!("cz_{}_{}", scope.as_str(), convizit_keys::random_text(30)?);
+        let hash = self.token_hash(&secret);
+        let (number, id) = project.map_or((0, ""), |project| (project.number, project.id.as_str()));
+        let now = self.clock().now();
+        let expires = now.plus_millis(days * DAY_MILLIS);
+        let entry = self.entry("token.make", id, name, scope.as_str());
+        let (name, ring) = (name.to_owned(), self.ring().clone());
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (name, entry, ring) = (name.clone(), entry.clone(), ring.clone());
+                Box::pin(async move {
+                    let done = query("INSERT INTO tokens (name, project, scope, hash, made, expires) VALUES ($1, $2, $3, $4, $5, $6)")
+                        .bind(name.as_str())
+                        .bind(number)
+                        .bind(scope.as_str())
+                        .bind(hash.as_slice())
+                        .bind(now.as_millis())
+                        .bind(expires.as_millis())
+                        .execute(&mut *connection)
+                        .await;
+                    match done {
+                        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
+                            return Err(StoreError::Invalid(format!("there is a token {name} already: choose another name")));
+                        }
+                        other => other.during(NAME)?,
+                    };
+                    audit::append(connection, &ring, &[entry]).await
+                })
+            })
+            .await?;
+        Ok(secret)
+    }
+
+    fn token_hash(&self, secret: &str) -> [u8; 32] {
+        self.ring().mac("token", secret.as_bytes())
+    }
+
+    /// The token of a secret, while it lives.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn token(&self, secret: &str) -> Result<Option<Token>, StoreError> {
+        let found = query("SELECT name, project, scope, made, expires FROM tokens WHERE hash = $1 AND expires > $2")
+            .bind(self.token_hash(secret).as_slice())
+            .bind(self.clock().now().as_millis())
+            .fetch_optional(self.control().readers())
+            .await
+            .during("find token")?;
+        let Some(row) = found else { return Ok(None) };
+        Ok(self.tokens_of(&[row]).await?.pop())
+    }
+
+    /// All tokens, by name.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn tokens(&self) -> Result<Vec<Token>, StoreError> {
+        let rows = query("SELECT name, project, scope, made, expires FROM tokens ORDER BY name")
+            .fetch_all(self.control().readers())
+            .await
+            .during("list tokens")?;
+        self.tokens_of(&rows).await
+    }
+
+    async fn tokens_of(&self, rows: &[sqlx::any::AnyRow]) -> Result<Vec<Token>, StoreError> {
+        let projects = self.projects().await?;
+        Ok(rows
+            .iter()
+            .filter_map(|row| {
+                let number: i64 = row.get(1);
+                let project = projects.iter().find(|project| project.number == number);
+                // Of a project that is gone a token allows nothing.
+                (number == 0 || project.is_some()).then_some(())?;
+                Some(Token {
+                    name: row.get(0),
+                    number,
+                    project: project.map(|project| project.id.to_string()).unwrap_or_default(),
+                    scope: Scope::of(row.get(2))?,
+                    made: Timestamp::from_millis(row.get(3)),
+                    expires: Timestamp::from_millis(row.get(4)),
+                })
+            })
+            .collect())
+    }
+
+    /// Ends a token.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn remove_token(&self, name: &str) -> Result<(), StoreError> {
+        const NAME: &str = "remove token";
+        let entry = self.entry("token.remove", "", name, "");
+        let (name, ring) = (name.to_owned(), self.ring().clone());
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (name, entry, ring) = (name.clone(), entry.clone(), ring.clone());
+                Box::pin(async move {
+                    let done = query("DELETE FROM tokens WHERE name = $1")
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    if done.rows_affected() == 0 {
+                        return Err(StoreError::not_found("token", name));
+                    }
+                    audit::append(connection, &ring, &[entry]).await
+                })
+            })
+            .await
+    }
+}

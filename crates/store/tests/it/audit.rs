@@ -1,0 +1,150 @@
+//! The audit log: whoever may write every row of the database changes nothing unseen.
+
+use convizit_model::ProjectSettings;
+use convizit_store::{Store, StoreError};
+use sqlx::Connection as _;
+
+use crate::engines::{Place, events, on_both_engines, work};
+
+on_both_engines!(
+    acts_and_uses_of_keys_are_written_and_the_chain_is_whole,
+    a_lost_end_stops_the_start_until_a_person_accepts_it,
+    two_processes_write_one_chain,
+);
+
+async fn entries(store: &Store, number: usize) {
+    for n in 0..number {
+        store.audit("test.act", "shop", &format!("subject {n}"), "detail").await.unwrap();
+    }
+}
+
+async fn acts_and_uses_of_keys_are_written_and_the_chain_is_whole(place: Place) {
+    let (store, shop) = place.shop().await;
+    let store = store.acting_as("os:anna");
+    store.save_settings(&shop.id, ProjectSettings { retention_days: 30, ..ProjectSettings::default() }).await.unwrap();
+    store.commit_work(work(0, &shop, events(0..3))).await.unwrap();
+    let log = store.audit_entries(None, 100).await.unwrap();
+    let of = |act: &str| log.iter().filter(|entry| entry.act == act).collect::<Vec<_>>();
+    assert_eq!(of("project.create").len(), 1);
+    let saved = of("settings.save");
+    assert_eq!((saved[0].actor.as_str(), saved[0].subject.as_str()), ("os:anna", "retention_days"));
+    assert!(of("key.wrap").len() >= 3, "root, installation, project: {log:?}");
+    let report = store.verify_audit(&[]).await.unwrap();
+    assert_eq!((report.entries, report.problem), (log.len() as i64, None));
+    let checkpoint = store.audit_checkpoint().await.unwrap();
+    assert!(checkpoint.is_signed());
+    entries(&store, 3).await;
+    assert_eq!(store.verify_audit(std::slice::from_ref(&checkpoint)).await.unwrap().problem, None);
+    let mut forged = checkpoint.clone();
+    forged.number += 1;
+    assert!(!forged.is_signed());
+    assert!(store.verify_audit(&[forged]).await.unwrap().problem.is_some());
+}
+
+async fn a_lost_end_stops_the_start_until_a_person_accepts_it(place: Place) {
+    let (store, _) = place.shop().await;
+    entries(&store, 10).await;
+    store.close().await;
+    drop(store);
+    let mut sql = place.behind("control").await;
+    let before: i64 = sqlx::query_scalar("SELECT MAX(number) FROM audit").fetch_one(&mut sql).await.unwrap();
+    // As if the last commits had never been: the chain itself is whole.
+    sqlx::query("DELETE FROM audit WHERE number > $1").bind(before - 4).execute(&mut sql).await.unwrap();
+    sqlx::query("UPDATE audit_end SET number = $1, chain = (SELECT chain FROM audit WHERE number = $1)")
+        .bind(before - 4)
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    sql.close().await.unwrap();
+    let error = place.try_open().await.err().unwrap();
+    assert!(matches!(error, StoreError::Unusable(_)), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("but entry {before} was written")) && text.contains("--accept-gap"), "{text}");
+    let store = place.open_accepting().await;
+    assert_eq!(store.verify_audit(&[]).await.unwrap().problem, None, "accepted, it goes on from there");
+    store.close().await;
+    place.open().await.close().await;
+}
+
+async fn two_processes_write_one_chain(place: Place) {
+    let (store, _) = place.shop().await;
+    let other = place.open().await;
+    tokio::join!(entries(&store, 40), entries(&other, 40));
+    let report = store.verify_audit(&[]).await.unwrap();
+    assert_eq!(report.problem, None);
+    assert!(report.entries >= 80);
+}
+
+/// Random changes by somebody with full rights: each alone is found.
+#[tokio::test]
+async fn any_tampering_is_found() {
+    let rounds: usize = std::env::var("TAMPERINGS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let place = Place::sqlite();
+    let (store, _) = place.shop().await;
+    entries(&store, 200).await;
+    let last = store.verify_audit(&[]).await.unwrap().entries;
+    // The mark is written once a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let mut sql = place.behind("control").await;
+    sqlx::raw_sql(
+        "CREATE TEMP TABLE kept AS SELECT * FROM audit; CREATE TEMP TABLE kept_end AS SELECT * FROM audit_end",
+    )
+    .execute(&mut sql)
+    .await
+    .unwrap();
+    let mut seed = 7_u64;
+    let mut random = move |below: i64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33).cast_signed() % below
+    };
+    let mut missed = Vec::new();
+    for _ in 0..rounds {
+        let (one, two) = (1 + random(last), 1 + random(last));
+        let sql_of = match random(9) {
+            0 => format!("UPDATE audit SET actor = actor || 'x' WHERE number = {one}"),
+            1 => format!("UPDATE audit SET time = time + 1 WHERE number = {one}"),
+            2 => format!("UPDATE audit SET act = 'key.nothing' WHERE number = {one}"),
+            3 => format!("DELETE FROM audit WHERE number = {one}"),
+            4 => format!("DELETE FROM audit WHERE number >= {one}"),
+            5 if one != two => format!(
+                "UPDATE audit SET number = -1 WHERE number = {one}; UPDATE audit SET number = {one} WHERE number = {two}; \
+                 UPDATE audit SET number = {two} WHERE number = -1"
+            ),
+            // The end moved back, as if what came later had never been.
+            6 if one < last => format!(
+                "DELETE FROM audit WHERE number > {one}; \
+                 UPDATE audit_end SET number = {one}, chain = (SELECT chain FROM audit WHERE number = {one})"
+            ),
+            7 => format!(
+                "INSERT INTO audit SELECT {last} + 1, time, actor, act, project, subject, detail, chain FROM audit WHERE number = {one}; \
+                 UPDATE audit_end SET number = {last} + 1"
+            ),
+            // Texts that move from one field into the next.
+            _ => format!(
+                "UPDATE audit SET subject = '', detail = subject || detail WHERE number = {one} AND subject <> ''"
+            ),
+        };
+        let mut transaction = sql.begin().await.unwrap();
+        let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql_of.clone())).execute(&mut *transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        if done.rows_affected() > 0 && store.verify_audit(&[]).await.unwrap().problem.is_none() {
+            missed.push(sql_of);
+        }
+        // As it was.
+        restore(&mut sql).await;
+    }
+    assert!(missed.is_empty(), "{} of {rounds} tamperings were not found: {:?}", missed.len(), missed.first());
+    assert_eq!(store.verify_audit(&[]).await.unwrap().problem, None, "what was put back is whole");
+    println!("{rounds} tamperings of {last} entries, all found");
+}
+
+/// Puts the log back from its copy.
+async fn restore(sql: &mut sqlx::AnyConnection) {
+    sqlx::raw_sql(
+        "DELETE FROM audit; INSERT INTO audit SELECT * FROM kept; \
+         UPDATE audit_end SET number = (SELECT number FROM kept_end), chain = (SELECT chain FROM kept_end)",
+    )
+    .execute(sql)
+    .await
+    .unwrap();
+}

@@ -1,0 +1,217 @@
+//! Erasure: gone from every reading at once, then from the bytes; nothing of anybody else is touched.
+
+use convizit_model::outcome::Filter;
+use convizit_model::{Destination, DestinationKind, NewEvent, Outcome, Person, Project};
+use convizit_store::Store;
+
+use crate::engines::{NOON, Place, event_at, on_both_engines, stored, work};
+
+on_both_engines!(
+    a_person_is_gone_at_once_and_then_from_the_bytes,
+    what_is_still_in_the_journal_never_becomes_an_event,
+    what_happens_later_is_kept_and_what_comes_late_is_not,
+    users_are_erased_by_the_sites_own_id,
+    a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were,
+    a_merge_never_brings_back_what_was_erased,
+    destinations_are_asked_and_the_id_goes_when_all_were_told,
+    a_frame_of_nobody_else_disappears_and_the_next_is_read,
+);
+
+fn of(visitor: &str, user: Option<&str>, n: u32, millis: i64) -> NewEvent {
+    let mut event = event_at(millis, n, 1);
+    let mut json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
+    json["visitor"] = visitor.into();
+    json["user"] = user.into();
+    event.json = serde_json::to_vec(&json).unwrap();
+    (event.visitor, event.user) = (visitor.to_owned(), user.map(str::to_owned));
+    event
+}
+
+fn visitor(id: &str) -> Person {
+    Person::Visitor(id.to_owned())
+}
+
+/// Ten works of three events: of a, b and c.
+async fn fill(store: &Store, shop: &Project) {
+    for n in 0..10_u32 {
+        let events = ["a", "b", "c"].iter().zip(n * 3..).map(|(who, n)| of(who, None, n, NOON - 1000)).collect();
+        store.commit_work(work(u64::from(n), shop, events)).await.unwrap();
+    }
+}
+
+fn without_a() -> Vec<i64> {
+    (0..30).filter(|n| n % 3 != 0).collect()
+}
+
+/// What the frames hold when nobody speaks of erasures any more: the bytes themselves.
+async fn in_the_bytes(place: &Place, project: i64) -> Vec<i64> {
+    let mut sql = place.behind("data").await;
+    sqlx::query("DELETE FROM erasures").execute(&mut sql).await.unwrap();
+    let store = place.open_accepting().await;
+    stored(&store, project, 0).await
+}
+
+async fn open(place: &Place) -> i64 {
+    place.number("SELECT COUNT(*) FROM erasures WHERE state = 'open'").await
+}
+
+async fn a_person_is_gone_at_once_and_then_from_the_bytes(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 30);
+    let request = store.erase(&shop, &[visitor("a"), visitor("nobody")]).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, without_a());
+    assert_eq!(store.samples(shop.number, 1).await.unwrap().len(), 20 - 6, "of the newest twenty");
+    assert_eq!(open(&place).await, 2);
+    store.upkeep().await.unwrap();
+    assert_eq!(open(&place).await, 0);
+    assert_eq!(stored(&store, shop.number, 0).await, without_a());
+    let erasures = store.erasures(shop.number).await.unwrap();
+    assert_eq!((erasures.len(), erasures[0].persons, erasures[0].open), (1, 2, 0));
+    assert_eq!(erasures[0].request, request);
+    // Another process, and a restart, know of it.
+    let other = place.open_accepting().await;
+    assert_eq!(stored(&other, shop.number, 0).await, without_a());
+    assert_eq!(in_the_bytes(&place, shop.number).await, without_a());
+}
+
+async fn what_is_still_in_the_journal_never_becomes_an_event(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    // Made before the erasure, committed after it.
+    let late = vec![of("a", None, 100, NOON - 1000), of("b", None, 101, NOON - 1000)];
+    let prepared = store.prepare_work(work(10, &shop, late.clone()), None).await.unwrap();
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    assert!(store.commit_prepared(&prepared).await.is_err(), "it was made without knowing of the erasure");
+    let mut again = work(10, &shop, late);
+    again.projects[0].outcomes = vec![(Outcome::Accepted, 2)];
+    store.commit_work(again).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await.last(), Some(&101));
+    assert!(!stored(&store, shop.number, 0).await.contains(&100));
+    let outcomes = store.outcomes(shop.number).await.unwrap();
+    assert!(outcomes.contains(&(Outcome::Filtered(Filter::Erased).as_str().to_owned(), 1)), "{outcomes:?}");
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 31, "it was given no number");
+}
+
+async fn what_happens_later_is_kept_and_what_comes_late_is_not(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.upkeep().await.unwrap();
+    let events = vec![of("a", None, 1, NOON - 1), of("a", None, 2, NOON), of("a", None, 3, NOON + 1)];
+    store.commit_work(work(0, &shop, events)).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [3], "up to the moment of the erasure nothing, later everything");
+}
+
+async fn users_are_erased_by_the_sites_own_id(place: Place) {
+    let (store, shop) = place.shop().await;
+    let events = vec![
+        of("a", Some("17"), 0, NOON - 1),
+        of("a", Some("18"), 1, NOON - 1),
+        of("a", None, 2, NOON - 1),
+        of("17", None, 3, NOON - 1),
+    ];
+    store.commit_work(work(0, &shop, events)).await.unwrap();
+    store.erase(&shop, &[Person::User("17".to_owned())]).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [1, 2, 3]);
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [1, 2, 3]);
+}
+
+async fn a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
+    fill(&store, &shop).await;
+    store.commit_work(work(10, &blog, vec![of("a", None, 500, NOON - 1)])).await.unwrap();
+    store.save_destination(&hook(&shop), Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="), true).await.unwrap();
+    let keys = "SELECT COUNT(*) FROM keys WHERE project = 1 AND kind = 'day'";
+    store.erase_all(&shop).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0]);
+    assert_eq!(place.number_of("control", keys).await, 0, "its keys are destroyed");
+    let secret = store.destination_secret(&shop.id, "hook").await.unwrap();
+    assert_eq!(secret.as_deref(), Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="), "the project goes on");
+    place.clock.set(NOON + 5_000);
+    store.commit_work(work(11, &shop, vec![of("a", None, 31, NOON + 5_000)])).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [31]);
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 31, "numbers go on");
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames WHERE project = 1").await, 1);
+    assert_eq!(stored(&store, shop.number, 0).await, [31]);
+    assert_eq!(stored(&store, blog.number, 0).await, [500]);
+    assert_eq!(open(&place).await, 0);
+    let again = place.open_accepting().await;
+    assert_eq!(stored(&again, shop.number, 0).await, [31]);
+}
+
+async fn a_merge_never_brings_back_what_was_erased(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    let other = place.open_accepting().await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    // Both keep up at once, again and again, and one goes on writing.
+    for round in 0..6_u32 {
+        let events = vec![of("b", None, 1_000 + round, NOON + 1)];
+        let (one, two, three) =
+            tokio::join!(store.upkeep(), other.upkeep(), store.commit_work(work(u64::from(10 + round), &shop, events)));
+        one.unwrap();
+        two.unwrap();
+        three.unwrap();
+    }
+    for store in [&store, &other] {
+        let found = stored(store, shop.number, 0).await;
+        assert_eq!(found.iter().filter(|n| **n < 30).copied().collect::<Vec<_>>(), without_a());
+        assert_eq!(found.len(), 26);
+    }
+    assert_eq!(in_the_bytes(&place, shop.number).await.len(), 26);
+}
+
+fn hook(shop: &Project) -> Destination {
+    Destination {
+        project: shop.id.clone(),
+        name: "hook".to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
+    }
+}
+
+async fn destinations_are_asked_and_the_id_goes_when_all_were_told(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    store.save_destination(&hook(&shop), None, true).await.unwrap();
+    let letters = (1..=30).map(|number| convizit_store::DeadLetter { number, reason: "status 422".to_owned() });
+    store.advance(&shop.id, "hook", 0, 30, letters.collect()).await.unwrap();
+    let request = store.erase(&shop, &[visitor("a")]).await.unwrap();
+    let messages = store.erase_messages(shop.number, "hook").await.unwrap();
+    assert_eq!(messages.len(), 1);
+    assert_eq!((messages[0].persons.as_slice(), messages[0].made.as_millis()), ([visitor("a")].as_slice(), NOON));
+    store.upkeep().await.unwrap();
+    let ids = "SELECT COUNT(*) FROM erasures WHERE id IS NOT NULL";
+    assert_eq!(place.number(ids).await, 1, "the destination and the worker are to be told");
+    let forgotten = store.to_forget().await.unwrap();
+    assert_eq!((forgotten.len(), forgotten[0].persons.as_slice()), (1, [visitor("a")].as_slice()));
+    store.forgotten(&forgotten[0].numbers).await.unwrap();
+    assert_eq!(place.number(ids).await, 1);
+    store.told(shop.number, "hook", &request, None).await.unwrap();
+    assert_eq!(place.number(ids).await, 0, "only a keyed hash stays");
+    assert_eq!(store.erase_messages(shop.number, "hook").await.unwrap(), []);
+    assert_eq!(store.erasures(shop.number).await.unwrap()[0].destinations[0].state, "told");
+    assert_eq!(store.dead_letters(&shop.id, "hook", 100).await.unwrap().len(), 20, "dead letters go with their events");
+}
+
+async fn a_frame_of_nobody_else_disappears_and_the_next_is_read(place: Place) {
+    let (store, shop) = place.shop().await;
+    for n in 0..3_u32 {
+        let events =
+            (n * 600..(n + 1) * 600).map(|n| of(if n < 1200 { "a" } else { "b" }, None, n, NOON - 1)).collect();
+        store.commit_work(work(u64::from(n), &shop, events)).await.unwrap();
+    }
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    for _ in 0..2 {
+        let next = store.events_after(shop.number, 0, 5, usize::MAX).await.unwrap();
+        assert_eq!(next.iter().map(|event| event.number).collect::<Vec<_>>(), [1201, 1202, 1203, 1204, 1205]);
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 1);
+}

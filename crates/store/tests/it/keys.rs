@@ -1,0 +1,254 @@
+//! Keys over time: the wrong one stops the start, a rotation pauses nothing, an old one is destroyed, a living one only by two.
+
+use std::fs;
+use std::sync::Arc;
+
+use convizit_model::{NoticeKind, StateKind, StateRow};
+use convizit_store::{Scope, Store, StoreError};
+
+use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines, stored, within, work};
+
+on_both_engines!(
+    without_its_key_nothing_starts_and_nothing_is_overwritten,
+    a_rotation_of_the_key_encryption_key_pauses_nothing,
+    a_projects_key_is_rotated_in_time_and_the_old_one_destroyed,
+    too_old_a_key_seals_nothing_and_goes_on_opening,
+    tomorrows_keys_are_made_an_hour_ahead,
+    a_living_key_is_destroyed_by_two_people_only,
+    retention_destroys_the_keys_of_its_days,
+    what_is_moved_to_another_project_does_not_open,
+    a_jump_of_the_clock_pauses_retention,
+);
+
+fn element(key: u64) -> StateRow {
+    StateRow { kind: StateKind::Decision, key, expires_day: None, body: format!("row {key}").into_bytes() }
+}
+
+async fn fill(place: &Place) -> (Store, convizit_model::Project) {
+    let (store, shop) = place.shop().await;
+    let mut first = work(0, &shop, events(0..5));
+    first.projects[0].rows = vec![element(1), element(2)];
+    store.commit_work(first).await.unwrap();
+    (store, shop)
+}
+
+async fn without_its_key_nothing_starts_and_nothing_is_overwritten(place: Place) {
+    let (store, _) = fill(&place).await;
+    let id = store.list_keys().await.unwrap()[0].id.clone();
+    store.close().await;
+    drop(store);
+    let file = place.folder.path().join("keys");
+    let good = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.contains(&id) && error.contains("restore"), "{error}");
+    assert!(!file.exists(), "no new key in the place of a lost one");
+    // Another installation's.
+    let other = Place::sqlite();
+    other.open().await.close().await;
+    fs::copy(other.folder.path().join("keys"), &file).unwrap();
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.contains(&id), "{error}");
+    fs::write(&file, good).unwrap();
+    let store = place.open_accepting().await;
+    assert_eq!(stored(&store, 1, 0).await.len(), 5);
+}
+
+async fn a_rotation_of_the_key_encryption_key_pauses_nothing(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let before = store.list_keys().await.unwrap()[0].id.clone();
+    let writer = {
+        let (store, shop) = (store.clone(), shop.clone());
+        tokio::spawn(async move {
+            for n in 1..40_u32 {
+                store.commit_work(work(u64::from(n), &shop, events(n * 10..n * 10 + 2))).await.unwrap();
+            }
+        })
+    };
+    let mut rewrapped = 0;
+    for _ in 0..5 {
+        rewrapped += store.rotate_kek().await.unwrap().1;
+    }
+    writer.await.unwrap();
+    assert_eq!(rewrapped, 15, "root, installation and project, five times");
+    let keys = store.list_keys().await.unwrap();
+    assert_ne!(keys[0].id, before);
+    assert_eq!((keys[0].state, keys[0].wraps), ("wraps", 3));
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5 + 39 * 2);
+    let kept = store.list_keys().await.unwrap();
+    assert_eq!(kept.iter().filter(|key| key.wrapped_by.is_empty()).count(), 1, "old ones are destroyed: {kept:?}");
+    store.close().await;
+    drop(store);
+    let store = place.open_accepting().await;
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 83);
+    assert_eq!(store.load_state(shop.number).await.unwrap().len(), 2);
+    assert_eq!(store.verify_audit(&[]).await.unwrap().problem, None);
+}
+
+async fn a_projects_key_is_rotated_in_time_and_the_old_one_destroyed(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.save_destination(&crate::destinations::hook(&shop, "hook"), Some("the secret"), true).await.unwrap();
+    let states = async |store: &Store| {
+        let keys = store.list_keys().await.unwrap();
+        keys.into_iter().filter(|key| key.id.starts_with("project/shop/")).map(|key| key.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&store).await, ["seals"]);
+    place.clock.set(NOON + 84 * DAY);
+    store.upkeep().await.unwrap();
+    assert_eq!(states(&store).await, ["opens", "seals"], "the new one is known everywhere before it seals");
+    place.clock.set(NOON + 84 * DAY + 11 * 60_000);
+    store.upkeep().await.unwrap();
+    assert_eq!(states(&store).await, ["seals", "destroyed"], "nothing needs the old one any more");
+    let secret = store.destination_secret(&shop.id, "hook").await.unwrap();
+    assert_eq!(secret.as_deref(), Some("the secret"));
+    assert_eq!(store.destinations(None).await.unwrap().len(), 1);
+    assert_eq!(store.load_state(shop.number).await.unwrap(), [element(1), element(2)]);
+    store.commit_work(work(1, &shop, vec![event_at(NOON + 84 * DAY, 77, 1)])).await.unwrap();
+    let store = place.open_accepting().await;
+    assert!(stored(&store, shop.number, 0).await.contains(&77));
+}
+
+async fn too_old_a_key_seals_nothing_and_goes_on_opening(place: Place) {
+    let (store, shop) = fill(&place).await;
+    place.clock.set(NOON + 91 * DAY);
+    let error = store.commit_work(work(1, &shop, vec![event_at(NOON + 91 * DAY, 9, 1)])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Keys(_)) && error.to_string().contains("older than 90 days"), "{error}");
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5, "what it sealed opens");
+    // A start makes a new one at once, as long as the key-encryption key may wrap.
+    let again = place.open_accepting().await;
+    again.commit_work(work(1, &shop, vec![event_at(NOON + 91 * DAY, 9, 1)])).await.unwrap();
+    place.clock.set(NOON + 500 * DAY);
+    let error = place.try_open().await.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("key-encryption key") && error.contains("365 days"), "{error}");
+}
+
+async fn tomorrows_keys_are_made_an_hour_ahead(place: Place) {
+    let (store, _) = fill(&place).await;
+    let tomorrow =
+        "SELECT COUNT(*) FROM keys WHERE kind = 'day' AND number = (SELECT MAX(number) FROM keys WHERE kind = 'day')";
+    assert_eq!(place.number_of("control", tomorrow).await, 1);
+    let until_midnight = (TODAY + 1) * DAY - NOON;
+    place.clock.set(NOON + until_midnight - 70 * 60_000);
+    store.upkeep().await.unwrap();
+    let days = "SELECT COUNT(*) FROM keys WHERE kind = 'day'";
+    assert_eq!(place.number_of("control", days).await, 1);
+    place.clock.set(NOON + until_midnight - 50 * 60_000);
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number_of("control", days).await, 2);
+    let provider = store.audit_entries(None, 1000).await.unwrap().len();
+    place.clock.set(NOON + until_midnight + 1);
+    let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+    store.commit_work(work(1, &shop, vec![event_at(NOON + until_midnight + 1, 50, 1)])).await.unwrap();
+    assert_eq!(
+        store.audit_entries(None, 1000).await.unwrap().len(),
+        provider,
+        "midnight asks the provider for nothing"
+    );
+}
+
+async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let date = convizit_model::Timestamp::from_millis(NOON).to_string();
+    let key = format!("day/shop/{}", date.split('T').next().unwrap());
+    for name in ["anna", "ben"] {
+        store.make_token(None, Scope::Keys, name, 30).await.unwrap();
+    }
+    assert!(!store.destroy_key(&key, "anna").await.unwrap());
+    let error = store.destroy_key(&key, "anna").await.unwrap_err().to_string();
+    assert!(error.contains("a second person"), "{error}");
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+    place.clock.set(NOON + 2 * DAY);
+    assert!(!store.destroy_key(&key, "ben").await.unwrap(), "anna's word is two days old");
+    assert!(store.destroy_key(&key, "anna").await.unwrap());
+    let error = store.events_after(shop.number, 0, 9, usize::MAX).await.unwrap_err();
+    assert!(matches!(error, StoreError::KeyGone { .. }), "{error}");
+    let error = store.destroy_key(&key, "anna").await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { what: "key", .. }), "{error}");
+}
+
+async fn retention_destroys_the_keys_of_its_days(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let days = "SELECT COUNT(*) FROM keys WHERE kind = 'day'";
+    place.clock.set(NOON + DAY);
+    store.commit_work(work(1, &shop, vec![event_at(NOON + DAY, 50, 1)])).await.unwrap();
+    for day in 2..=60 {
+        place.clock.set(NOON + day * DAY);
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(place.number_of("control", days).await, 2, "60 days are kept");
+    place.clock.set(NOON + 61 * DAY);
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number_of("control", days).await, 1);
+    assert_eq!(stored(&store, shop.number, 0).await, [50]);
+}
+
+async fn what_is_moved_to_another_project_does_not_open(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
+    store.commit_work(work(1, &blog, events(10..15))).await.unwrap();
+    let mut sql = place.behind("data").await;
+    sqlx::raw_sql(
+        "UPDATE frames SET body = (SELECT body FROM frames WHERE project = 1) WHERE project = 2; \
+         UPDATE state SET project = 2 WHERE project = 1",
+    )
+    .execute(&mut sql)
+    .await
+    .unwrap();
+    let error = store.events_after(blog.number, 0, 9, usize::MAX).await.unwrap_err();
+    assert!(matches!(error, StoreError::Keys(_)), "{error}");
+    let error = store.load_state(blog.number).await.unwrap_err();
+    assert!(matches!(error, StoreError::Keys(_)), "{error}");
+}
+
+async fn a_jump_of_the_clock_pauses_retention(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.upkeep().await.unwrap();
+    place.clock.set(NOON + 400 * DAY);
+    store.upkeep().await.ok();
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5, "nothing goes because of a jump");
+    let notice =
+        store.notices(false).await.unwrap().into_iter().find(|notice| notice.kind == NoticeKind::Clock).unwrap();
+    assert!(notice.text.contains("resolve this notice"), "{}", notice.text);
+    place.clock.set(NOON + 60_000);
+    store.upkeep().await.unwrap();
+    assert!(store.notices(false).await.unwrap().is_empty(), "the clock is back");
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+    place.clock.set(NOON + 70 * DAY);
+    store.upkeep().await.unwrap();
+    let notice =
+        store.notices(false).await.unwrap().into_iter().find(|notice| notice.kind == NoticeKind::Clock).unwrap();
+    store.set_notice(notice.id, convizit_model::NoticeState::Resolved).await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0], "a person said that the clock is right");
+}
+
+/// The journal's keys go with their hours.
+#[tokio::test]
+async fn a_journal_key_is_destroyed_with_the_last_batch_of_its_hour() {
+    let place = Place::sqlite();
+    let (store, shop) = place.shop().await;
+    let mut sql = place.behind("journal").await;
+    let mut keys =
+        async || -> i64 { sqlx::query_scalar("SELECT COUNT(*) FROM keys").fetch_one(&mut sql).await.unwrap() };
+    store.journal_append("one".into()).await.unwrap();
+    assert_eq!(keys().await, 1);
+    place.clock.set(NOON + 3_600_000);
+    store.journal_append("two".into()).await.unwrap();
+    store.journal_append("three".into()).await.unwrap();
+    assert_eq!(keys().await, 2, "one for each hour");
+    let records = store.journal_read(0, 1 << 20).await.unwrap();
+    assert_eq!(records.len(), 3);
+    let clock = Arc::clone(&place.clock);
+    for from in 0..2_u64 {
+        store.commit_work(work(from, &shop, Vec::new())).await.unwrap();
+    }
+    clock.set(NOON + 3_700_000);
+    store.journal_append("four".into()).await.unwrap();
+    within(std::time::Duration::from_secs(5), "the first hour's key is destroyed", async || {
+        let mut sql = place.behind("journal").await;
+        sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM keys").fetch_one(&mut sql).await.unwrap() == 1
+    })
+    .await;
+    assert_eq!(store.journal_read(2, 1 << 20).await.unwrap().len(), 2);
+}
