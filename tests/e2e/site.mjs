@@ -67,7 +67,8 @@ export class Site {
 
   /** The command line: exit code and both outputs. */
   run(args, { input = "", env } = {}) {
-    const done = spawnSync(binary, args, { cwd: this.folder, env: this.environment(env), input, encoding: "utf8", timeout: 30_000, maxBuffer: 1 << 28 });
+    const [file, ...rest] = [...this.wrap, binary, ...args];
+    const done = spawnSync(file, rest, { cwd: this.folder, env: this.environment(env), input, encoding: "utf8", timeout: 30_000, maxBuffer: 1 << 28 });
     if (done.error) throw done.error;
     return { code: done.status, out: done.stdout, err: done.stderr };
   }
@@ -89,7 +90,7 @@ export class Site {
   /** `convizit serve`, ready when its health and its collector answer. `wrap` puts a program before it. */
   async serve({ role = "all", consolePort = this.consolePort, env, wrap = [], ready = true } = {}) {
     const args = ["serve", "--role", role, ...(consolePort === this.consolePort ? [] : ["--console", `127.0.0.1:${consolePort}`])];
-    const [file, ...rest] = [...wrap, binary, ...args];
+    const [file, ...rest] = [...this.wrap, ...wrap, binary, ...args];
     const child = spawn(file, rest, { cwd: this.folder, env: this.environment(env), stdio: ["ignore", "ignore", "pipe"] });
     const running = new Running(child, consolePort);
     if (ready) await running.ready(["all", "collect"].includes(role) ? this.collector : null);
@@ -108,6 +109,8 @@ export class Site {
     });
   }
 
+  /** What stands before every command, such as what enters a mount namespace. */
+  wrap = [];
   visitors = [];
 
   remove() {
@@ -199,7 +202,7 @@ export function batch(key, { events = 1, visitor = randomBytes(8).toString("hex"
 }
 
 /** Sends batches over one kept connection until told to stop; what is not answered 2xx is sent again with the same ids. */
-export function visitor(site, { events = 10, gap = 0, retry = 20 } = {}) {
+export function visitor(site, { events = 10, gap = 0, retry = 20, ...each } = {}) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const load = { answered: [], batches: 0, retries: 0, statuses: new Map(), maxAnswerMillis: 0 };
   let [stopping, abandoned] = [false, false];
@@ -218,7 +221,7 @@ export function visitor(site, { events = 10, gap = 0, retry = 20 } = {}) {
   });
   const running = (async () => {
     for (let sequence = 1; !stopping; sequence++) {
-      const next = site.batch({ events, sequence });
+      const next = site.batch({ events, sequence, ...each });
       for (;;) {
         const status = await send(JSON.stringify({ ...next, sent: new Date().toISOString() }));
         load.statuses.set(status, (load.statuses.get(status) ?? 0) + 1);
