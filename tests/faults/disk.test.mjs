@@ -5,8 +5,12 @@ import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node
 import { userInfo } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
-import { folder, lastingPort, pause, until, visitor } from "../site.mjs";
-import { made, serving } from "./sites.mjs";
+import { folder, lastingPort, pause, until, visitor } from "../e2e/site.mjs";
+import { summary } from "./plan.mjs";
+import { made, serving } from "../e2e/serve/sites.mjs";
+
+const REFUSED_MILLIS = 1000;
+const AGAIN_SECONDS = 5;
 
 /** A batch near the bound of 64 KiB, of numbers that no compressor shortens much. */
 const large = (site) => site.batch({
@@ -28,7 +32,28 @@ async function refused(site, running, expected, { pages = true } = {}) {
   if (pages) assert.match(await (await fetch(running.operator)).text(), /role="alert"/);
 }
 
-const taken = (site) => until("batches are taken again", async () => (await site.post(site.batch())).status === 204, 15);
+/** Waits for the first batch that is taken; gives the milliseconds. */
+async function taken(site, seconds = 15) {
+  const began = performance.now();
+  await until("batches are taken again", async () => (await site.post(site.batch())).status === 204, seconds);
+  return performance.now() - began;
+}
+
+/** Milliseconds until a visitor's batch is refused. */
+async function refusedAfter(loads) {
+  const began = performance.now();
+  const refusals = () => loads.reduce((sum, load) => sum + (load.statuses.get(503) ?? 0), 0);
+  const before = refusals();
+  while (refusals() === before && performance.now() - began < 10_000) await pause(5);
+  return performance.now() - began;
+}
+
+/** What a person and a monitor look at while nothing can be written. */
+async function reads(site, running) {
+  assert.match(site.ok("project", "show", "shop"), /shop/);
+  assert.equal((await running.metrics()).get("convizit_healthy"), 0);
+  assert.match((await running.health()).failing, /./);
+}
 
 /** What was answered stands in the file of a destination, once. */
 async function holds(file, ledger, running) {
@@ -97,26 +122,41 @@ test("a full disk: the reserve is left alone, a disk with nothing left refuses t
   const free = () => { const { bavail, bsize } = statfsSync(disk); return bavail * bsize; };
   assert.ok(free() <= 100 << 20, "the data folder is on the small disk");
   const others = path.join(disk, "somebody-elses.file");
+  // The command line sees the small disk, too.
+  site.wrap = ["nsenter", "-t", String(running.pid), ...(userInfo().uid === 0 ? [] : ["-U", "--preserve-credentials"]), "-m", `--wd=${site.folder}`, "--"];
   writeFileSync(others, Buffer.alloc(free() - (50 << 20)));
-  await until("the reserve is kept from the collector", () => loads.every((load) => load.statuses.get(503) > 0), 20);
+  const reserved = await refusedAfter(loads);
+  assert.ok(reserved <= REFUSED_MILLIS, `the reserve was noticed after ${reserved.toFixed(0)} ms`);
+  await until("everybody is refused", () => loads.every((load) => load.statuses.get(503) > 0), 5);
   await refused(site, running, /the disk has less than its reserve of \d+ bytes free/);
   // The worker goes on: what was answered is named and stored from the reserve.
   await until("the worker uses the reserve", async () => (await running.health()).waiting_batches === 0, 20);
+  await reads(site, running);
+  // A new destination reads everything from the first event on, though nothing is taken.
+  await whole(site, running, "meanwhile", loads.flatMap((load) => load.answered));
 
   rmSync(others);
-  await taken(site);
+  const first = await taken(site, AGAIN_SECONDS);
   // Now everything at once, so that the writer itself meets a full disk before the reserve is noticed.
   assert.throws(() => { for (;;) writeFileSync(others, Buffer.alloc(1 << 20), { flag: "a" }); }, { code: "ENOSPC" });
-  await until("a full disk is refused", async () => (await site.post(site.batch())).status === 503, 10);
+  const full = await refusedAfter(loads);
+  assert.ok(full <= REFUSED_MILLIS, `the full disk was noticed after ${full.toFixed(0)} ms`);
   await refused(site, running, /reserve|cannot be written/);
+  await reads(site, running);
   await pause(1000);
+  await reads(site, running);
   rmSync(others);
-  await taken(site);
+  const second = await taken(site, AGAIN_SECONDS);
   await Promise.all(loads.map((load) => load.stop()));
   assert.match(running.log, /batches are refused; browsers keep them/);
   const ledger = loads.flatMap((load) => load.answered);
   await holds(path.join(lines, "full.jsonl"), ledger, running);
+  await whole(site, running, "whole", ledger);
   assert.equal(await running.stop(), 0, running.log);
+  summary(
+    `full disk: refused after ${reserved.toFixed(0)} ms at the reserve and ${full.toFixed(0)} ms with nothing left, taken again after ${first.toFixed(0)} and ${second.toFixed(0)} ms; ` +
+    `${ledger.length} events answered, 0 lost, 0 repeated`,
+  );
 });
 
 test("a journal at its bound refuses, and goes on when a worker has caught up", async () => {
