@@ -204,7 +204,7 @@ export function batch(key, { events = 1, visitor = randomBytes(8).toString("hex"
 /** Sends batches over one kept connection until told to stop; what is not answered 2xx is sent again with the same ids. */
 export function visitor(site, { events = 10, gap = 0, retry = 20, ...each } = {}) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const load = { answered: [], batches: 0, retries: 0, statuses: new Map(), maxAnswerMillis: 0 };
+  const load = { answered: [], batches: 0, retries: 0, statuses: new Map(), millis: [], maxAnswerMillis: 0 };
   let [stopping, abandoned] = [false, false];
   const send = (body) => new Promise((done) => {
     const began = performance.now();
@@ -213,7 +213,8 @@ export function visitor(site, { events = 10, gap = 0, retry = 20, ...each } = {}
       headers: { "content-type": "text/plain", "user-agent": CHROME, origin: ORIGIN, "content-length": Buffer.byteLength(body) },
     }, (answer) => {
       answer.resume().once("end", () => {
-        load.maxAnswerMillis = Math.max(load.maxAnswerMillis, performance.now() - began);
+        load.millis.push(performance.now() - began);
+        load.maxAnswerMillis = Math.max(load.maxAnswerMillis, load.millis.at(-1));
         done(answer.statusCode);
       }).once("error", () => done(0));
     });
