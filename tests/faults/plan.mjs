@@ -18,7 +18,7 @@ export function random(state = seed) {
   };
 }
 
-/** A part's one line: printed here, and once more by the runner below all others. */
+/** A part's one line: printed here, and once more by the runner below everything. */
 export function summary(line) {
   console.log(line);
   if (process.env.FAULTS_LINES) appendFileSync(process.env.FAULTS_LINES, `${line}\n`);
