@@ -204,7 +204,7 @@ export function batch(key, { events = 1, visitor = randomBytes(8).toString("hex"
 /** Sends batches over one kept connection until told to stop; what is not answered 2xx is sent again with the same ids. */
 export function visitor(site, { events = 10, gap = 0, retry = 20, ...each } = {}) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const load = { answered: [], batches: 0, retries: 0, statuses: new Map(), millis: [], maxAnswerMillis: 0 };
+  const load = { answered: [], answers: [], batches: 0, retries: 0, statuses: new Map(), millis: [], maxAnswerMillis: 0 };
   let [stopping, abandoned] = [false, false];
   const send = (body) => new Promise((done) => {
     const began = performance.now();
@@ -224,10 +224,12 @@ export function visitor(site, { events = 10, gap = 0, retry = 20, ...each } = {}
     for (let sequence = 1; !stopping; sequence++) {
       const next = site.batch({ events, sequence, ...each });
       for (;;) {
+        const sent = performance.now();
         const status = await send(JSON.stringify({ ...next, sent: new Date().toISOString() }));
         load.statuses.set(status, (load.statuses.get(status) ?? 0) + 1);
         if (status === 204) {
           for (const event of next.events) load.answered.push(event.id);
+          load.answers.push({ sent, events: next.events });
           load.batches++;
           break;
         }

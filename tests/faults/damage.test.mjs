@@ -12,6 +12,8 @@ const FLIPS = count("flips", 150, 10_000);
 /** `FAULTS_FILE=data.db` damages this one only. */
 const FILE = process.env.FAULTS_FILE;
 const PAGE = 4096;
+/** So long a start has to deliver everything or to say why not; it takes a fifth of that. */
+const WAIT_MILLIS = 2500;
 
 /** One page of a file, where it is not the only one. */
 const page = (bytes, next) => Math.floor(next() * Math.ceil(bytes.length / PAGE)) * PAGE;
@@ -188,8 +190,8 @@ async function outcome(stand, ledger, original, name) {
       return /^\S+ +(ERROR|WARN) (?!.*batches are refused).*$/m.exec(running.log)?.[0];
     };
     let why;
-    for (const end = performance.now() + 2500; missing() > 0 && performance.now() < end;) {
-      if (performance.now() > end - 1200 && (why = await told())) break;
+    for (const end = performance.now() + WAIT_MILLIS; missing() > 0 && performance.now() < end;) {
+      if (performance.now() > end - WAIT_MILLIS + 500 && (why = await told())) break;
       await pause(20);
     }
     why ??= await told();
