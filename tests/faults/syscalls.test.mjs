@@ -28,6 +28,25 @@ test(`a call that fails loses nothing that was answered (seed ${seed})`, { skip:
   );
 });
 
+test("the file destination writes lines again whose sync failed", { skip: noStrace(), todo: "it finds them in the file, and takes the next sync for theirs" }, async () => {
+  const stand = await Stand.make();
+  const target = { call: "fdatasync", file: "lines.jsonl" };
+  const running = await serveWith(stand, target, "error=EIO:when=1", { trace: "write,fdatasync" });
+  await running.ready(stand.site.collector);
+  await stand.take("before the sync that fails");
+  await pause(3000);
+  await running.stop("SIGKILL");
+  const lines = traced(stand);
+  const failed = lines.findIndex((line) => line.injected);
+  assert.ok(failed > 0, "a sync failed");
+  const after = lines.slice(failed + 1);
+  const again = after.findIndex(({ call }) => call === "fdatasync");
+  assert.ok(again >= 0, `it is tried again: ${running.log}`);
+  // An empty write is none.
+  const written = after.slice(0, again).some(({ call, result }) => call === "write" && result > 0);
+  assert.ok(written, `nothing was written before the sync was tried again:\n${lines.map(({ line }) => line).join("\n")}`);
+});
+
 async function one(stand, target, error, at, lasting, seen) {
   const when = `${error} of ${target.call} ${at}${lasting ? " and all after it" : ""} of ${target.file}`;
   const fault = `error=${error}:when=${at}${lasting ? "+" : ""}`;
