@@ -38,11 +38,11 @@ for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400
       assert.ok(!/a panic at/.test(stand.running.log), `${when}: ${stand.running.log}`);
     };
     await visit("before any jump");
-    let count = 0;
+    let jumped = 0;
     for (let round = 0; round < ROUNDS; round++) {
       for (const jump of jumps.flatMap((offset) => [offset, "+0"])) {
         set(jump);
-        count++;
+        jumped++;
         await visit(`running, the clock set to ${jump}`);
         // A round of upkeep at this time.
         if (jump !== "+0" && name === "400 days") await pause(5500);
@@ -50,7 +50,7 @@ for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400
       for (const jump of jumps.flatMap((offset) => [offset, "+0"])) {
         await stand.running.stop(next() < 0.5 ? "SIGKILL" : "SIGTERM");
         set(jump);
-        count++;
+        jumped++;
         await stand.serve({ env });
         await visit(`started with the clock at ${jump}`);
       }
@@ -63,6 +63,6 @@ for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400
       await stand.check();
       said = "0 lost, 0 repeated";
     });
-    summary(`clock: ${count} jumps of ${name}, ${stand.ledger.length} events answered; no end, no refusal; ${said}`);
+    summary(`clock: ${jumped} jumps of ${name}, ${stand.ledger.length} events answered; no end, no refusal; ${said}`);
   });
 }
