@@ -17,7 +17,7 @@ const library = ["/usr/lib", "/usr/lib64", "/usr/local/lib"]
 const skip = library ? false : "skipped: the clock does not jump because libfaketime is not installed";
 
 for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400d", "-400d"]]]) {
-  test(`a clock that jumps by ${name} (seed ${seed})`, { skip }, async (t) => {
+  test(`a clock that jumps by ${name} (seed ${seed})`, { skip }, async () => {
     const next = random();
     const stand = await Stand.make();
     const file = path.join(stand.site.folder, "clock");
@@ -29,6 +29,8 @@ for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400
     await stand.serve({ env });
     const known = stand.site.batch({ events: 3 });
     const visit = async (when) => {
+      // A clock that is years ahead makes every key too old to seal, until upkeep has made new ones.
+      if (name === "400 days") assert.equal((await stand.post({ when, tries: 300 })).at(-1), 204, when);
       for (let batch = 0; batch < 5; batch++) await stand.take(when);
       // What was taken before a jump is known after it.
       assert.deepEqual(await stand.post({ when, batch: known }), [204], when);
@@ -57,12 +59,7 @@ for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400
     }
     // And one at the true time.
     await pause(5500);
-    const todo = name === "400 days" ? "retention believes a clock that is ahead or behind, and deletes" : false;
-    let said = "lost or repeated: see the test";
-    await t.test("nothing is lost or repeated", { todo }, async () => {
-      await stand.check();
-      said = "0 lost, 0 repeated";
-    });
-    summary(`clock: ${jumped} jumps of ${name}, ${stand.ledger.length} events answered; no end, no refusal; ${said}`);
+    await stand.check();
+    summary(`clock: ${jumped} jumps of ${name}, ${stand.ledger.length} events answered; no end, no refusal; 0 lost, 0 repeated`);
   });
 }

@@ -87,7 +87,7 @@ async function receiver() {
   return server.address().port;
 }
 
-test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`, async (t) => {
+test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`, async () => {
   const next = random();
   const stand = await Stand.make({ events: 6 });
   const { site } = stand;
@@ -121,7 +121,7 @@ test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`,
     const found = await outcome(stand, ledger, original, name);
     table[name] ??= { refused: 0, whole: 0, named: 0, unclear: 0, wrong: 0 };
     table[name][found.kind]++;
-    if (["unclear", "wrong"].includes(found.kind)) bad.push({ name, line: `${found.kind}: ${kind} ${name} (${ending}) ${place}: ${found.why.trim()}` });
+    if (["unclear", "wrong"].includes(found.kind)) bad.push({ line: `${found.kind}: ${kind} ${name} (${ending}) ${place}: ${found.why.trim()}` });
   }
   console.table(Object.fromEntries(Object.entries(table).sort()));
   for (const { line } of bad) console.log(line);
@@ -130,14 +130,7 @@ test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`,
     `damage: ${FLIPS} damages to ${folders.stopped.ledger.length} answered events in ${Object.keys(table).length} files: ${sum("refused")} starts refused with a reason, ` +
     `${sum("whole")} lost nothing, ${sum("named")} named what was lost, ${sum("unclear")} refused unclearly, ${sum("wrong")} silently wrong`,
   );
-  const of = (pattern) => bad.filter(({ name }) => pattern.test(name)).map(({ line }) => line);
-  assert.deepEqual(of(/^(?!control|data)/), [], "the journal, its mark and the keys");
-  await t.test("control.db and its log", { todo: "a lost end of control.db's log is not noticed, and refusals do not name the file" }, () => {
-    assert.deepEqual(of(/^control/), []);
-  });
-  await t.test("data.db and its log", { todo: "refusals do not name the file, or name journal.db in its place" }, () => {
-    assert.deepEqual(of(/^data/), []);
-  });
+  assert.deepEqual(bad.map(({ line }) => line), []);
 });
 
 /**

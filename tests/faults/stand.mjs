@@ -101,7 +101,7 @@ export class Stand {
     await this.delivered(name, "lines");
     const stored = this.read(`${name}.jsonl`);
     const lines = this.read("lines.jsonl");
-    this.site.ok("destination", "remove", "shop", name);
+    this.site.ok("destination", "remove", "shop", name, "--yes");
     return compare({ ledger: this.ledger, when: this.answered, stored, lines });
   }
 }

@@ -28,7 +28,7 @@ test(`a call that fails loses nothing that was answered (seed ${seed})`, { skip:
   );
 });
 
-test("the file destination writes lines again whose sync failed", { skip: noStrace(), todo: "it finds them in the file, and takes the next sync for theirs" }, async () => {
+test("the file destination writes lines again whose sync failed", { skip: noStrace() }, async () => {
   const stand = await Stand.make();
   const target = { call: "fdatasync", file: "lines.jsonl" };
   const running = await serveWith(stand, target, "error=EIO:when=1", { trace: "write,fdatasync" });

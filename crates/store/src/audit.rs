@@ -287,6 +287,8 @@ impl Store {
         const NAME: &str = "verify audit log";
         let ring = self.keyring().ring();
         let key = ring.mac_key(PURPOSE);
+        // Before the entries: what is written meanwhile is no gap.
+        let mark = mark::read(&self.0.folder, mark::AUDIT, ring)?;
         for checkpoint in checkpoints {
             let foreign = checkpoint.installation != ring.installation_text()
                 || checkpoint.public_key != hex(&ring.public_key())
@@ -343,7 +345,7 @@ impl Store {
         if number > entries && !self.has_audit_entry(entries + 1).await? {
             return wrong(entries, format!("entries {} to {number} are missing from the end", entries + 1));
         }
-        if let Mark::At(mark) = mark::read(&self.0.folder, mark::AUDIT, ring)?
+        if let Mark::At(mark) = mark
             && mark.offset > entries.cast_unsigned()
         {
             return wrong(entries, format!("the log ends at entry {entries}, but entry {} was written", mark.offset));

@@ -345,9 +345,14 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
 }
 
 async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
+    // Only heeded before the first table is made: free pages can then be given back. Said again it would be a write, which a full
+    // disk refuses.
+    let vacuum: i64 =
+        sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(&mut *connection).await.during("read pragmas")?;
+    if vacuum == 0 {
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").await.during("set pragmas")?;
+    }
     for pragma in [
-        // Only heeded before the first table is made: free pages can then be given back.
-        "PRAGMA auto_vacuum = INCREMENTAL",
         "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",

@@ -4,7 +4,7 @@
 //! neither waits nor fails. A new version of a project's key seals only after a minute, so that every process knows it by then.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use convizit_keys::{
     Binding, DataKey, KEK_DAYS, KeyError, KeyProvider, KeyRing, Place, ProjectKey, ProjectKeys, Secret, Wrapped,
@@ -22,6 +22,8 @@ use crate::error::{During, StoreError};
 const KNOWN_EVERYWHERE: i64 = 60_000;
 /// Keys of days in memory, about 1 KiB each; beyond it all are read anew.
 const DAYS: usize = 8192;
+/// Uses of the provider that wait for the audit log at most.
+const UNWRITTEN: usize = 10_000;
 /// The actor of what the product does by itself.
 pub(crate) const SYSTEM: &str = "system";
 
@@ -33,6 +35,8 @@ pub(crate) struct Keyring {
     clock: Arc<dyn Clock>,
     projects: RwLock<HashMap<i64, Arc<ProjectKeys>>>,
     days: RwLock<HashMap<(i64, i64), Arc<DataKey>>>,
+    /// Uses that the audit log has not yet.
+    unwritten: Mutex<Vec<Entry>>,
     /// The hour in which the provider was asked for its keys.
     asked: std::sync::atomic::AtomicI64,
 }
@@ -86,6 +90,7 @@ impl Keyring {
             clock,
             projects: RwLock::default(),
             days: RwLock::default(),
+            unwritten: Mutex::default(),
             asked: std::sync::atomic::AtomicI64::new(i64::MIN),
         };
         let mut uses = vec![("key.unwrap", "root", 0), ("key.unwrap", "project", 0)];
@@ -93,7 +98,7 @@ impl Keyring {
             uses.extend([("key.wrap", "root", 0), ("key.wrap", "project", 0)]);
         }
         let entries = uses.into_iter().map(|(act, purpose, project)| keyring.used(act, purpose, project, 1)).collect();
-        audit::write(&keyring.control, &keyring.ring, entries).await?;
+        keyring.note(entries).await;
         if keyring.ring.own().sealing(now).is_err() {
             keyring.new_version(0, (now, now)).await?;
             keyring.refresh().await?;
@@ -107,6 +112,24 @@ impl Keyring {
 
     pub(crate) fn provider(&self) -> &Arc<dyn KeyProvider> {
         &self.provider
+    }
+
+    /// Writes uses of the provider down. Where a full disk refuses that, they wait in memory: reading must go on.
+    async fn note(&self, entries: Vec<Entry>) {
+        let mut all = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        all.extend(entries);
+        if let Err(error) = audit::write(&self.control, &self.ring, all.clone()).await {
+            tracing::warn!(%error, uses = all.len(), "uses of the key provider wait for the audit log");
+            all.truncate(UNWRITTEN);
+            self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).splice(0..0, all);
+        }
+    }
+
+    /// Writes down what could not be written before.
+    pub(crate) async fn write_uses(&self) {
+        if !self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.note(Vec::new()).await;
+        }
     }
 
     /// What the audit log says of a use of the provider.
@@ -143,8 +166,7 @@ impl Keyring {
 
     async fn read_project(&self, number: i64) -> Result<ProjectKeys, StoreError> {
         let versions = unwrap_all(&self.control, &*self.provider, &self.ring.binding(number, 1)).await?;
-        let entries = versions.iter().map(|key| self.used("key.unwrap", "project", number, key.number)).collect();
-        audit::write(&self.control, &self.ring, entries).await?;
+        self.note(versions.iter().map(|key| self.used("key.unwrap", "project", number, key.number)).collect()).await;
         Ok(self.ring.project(number, versions))
     }
 

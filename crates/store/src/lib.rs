@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -196,6 +196,8 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     audit_marked: AtomicU64,
+    /// The hour whose signed checkpoint was logged, or in which the process began.
+    checkpoint_hour: AtomicI64,
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
     rulings: Rulings,
     ledger: SharedLedger,
@@ -234,12 +236,6 @@ impl Store {
         if config.database.is_some() {
             claim(&data, &config.folder).await?;
         }
-        let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
-            .fetch_one(data.readers())
-            .await
-            .during("read worker offset")
-            .in_file(names.1)?;
-        let processed = u64::try_from(processed).unwrap_or(0);
         let bounds = Bounds {
             journal_bytes: config.journal_bytes,
             queue_bytes: config.queue_bytes,
@@ -248,9 +244,25 @@ impl Store {
         };
         let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
         check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
-        let start = Start { processed, accept_gap: config.accept_gap };
-        let journal = SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await?;
-        let processed = skip_gap(&data, processed, journal.begins_after()).await?;
+        let mut processed = processed_offset(&data).await.in_file(names.1)?;
+        let journal = loop {
+            let start = Start { processed, accept_gap: config.accept_gap };
+            match SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await {
+                Ok(journal) => break journal,
+                Err(error) => {
+                    // Another process may have processed, and let go of, what this one was about to look for.
+                    let now = processed_offset(&data).await.in_file(names.1)?;
+                    if now <= processed {
+                        return Err(error);
+                    }
+                    processed = now;
+                }
+            }
+        };
+        if config.accept_gap {
+            processed = skip_gap(&data, processed, journal.begins_after()).await?;
+        }
+        let hour = clock.now().hour();
         let inner = Inner {
             folder: config.folder,
             keys,
@@ -262,6 +274,7 @@ impl Store {
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
             audit_marked: AtomicU64::new(0),
+            checkpoint_hour: AtomicI64::new(hour),
             counters: Mutex::default(),
             rulings: Rulings::default(),
             ledger: SharedLedger::default(),
@@ -381,10 +394,17 @@ impl Store {
 
     /// Writes the audit log's mark when the log has grown.
     async fn mark_audit(&self) -> Result<(), StoreError> {
+        self.keyring().write_uses().await;
         let (number, chain) = audit::end(self.control()).await?;
         let number = number.cast_unsigned();
         if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
             return Ok(());
+        }
+        // Once an hour it leaves the machine with the log, wherever that goes.
+        let hour = self.clock().now().hour();
+        if self.0.checkpoint_hour.swap(hour, Ordering::Relaxed) != hour {
+            let checkpoint = serde_json::to_string(&self.audit_checkpoint().await?).unwrap_or_default();
+            tracing::info!(checkpoint, "the audit log's end, signed");
         }
         let link = journal::Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
         let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
@@ -506,8 +526,10 @@ async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -
     if config.accept_gap {
         return Ok(());
     }
+    // The mark first: another process may write meanwhile, and the log is then only further.
+    let mark = mark::read(&config.folder, mark::AUDIT, ring)?;
     let (end, _) = audit::end(control).await?;
-    match mark::read(&config.folder, mark::AUDIT, ring)? {
+    match mark {
         Mark::At(link) if link.offset > end.cast_unsigned() => Err(StoreError::Unusable(format!(
             "the audit log ends at entry {end}, but entry {} was written ({}): restore control.db (or the PostgreSQL database) from a backup, \
              or start once with --accept-gap to go on without them",
@@ -516,6 +538,14 @@ async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -
         ))),
         _ => Ok(()),
     }
+}
+
+async fn processed_offset(data: &Database) -> Result<u64, StoreError> {
+    let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
+        .fetch_one(data.readers())
+        .await
+        .during("read worker offset")?;
+    Ok(u64::try_from(processed).unwrap_or(0))
 }
 
 /// Where a person accepted that batches are missing, the worker goes on behind them.

@@ -349,3 +349,31 @@ async fn a_name_and_a_project_that_fall_silent_are_told_and_their_return_too() {
     assert!(told(store.notices(false).await.unwrap(), NoticeKind::SilentProject).is_none());
     store.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_person_is_forgotten_in_memory_and_in_the_store() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    store.journal_append(clicks(NOON, 10, &["Save"])).await.unwrap();
+    let mut worker = Worker::new(store.clone(), name_events, Silences::default());
+    worker.round(0, 0).await.unwrap();
+    let sessions = async || {
+        let rows = store.load_all_sessions(shop.number).await.unwrap();
+        rows.into_iter().filter(|row| row.expires_day != Some(0)).count()
+    };
+    assert_eq!(sessions().await, 1);
+    let request = store.erase(&shop, &[convizit_model::Person::Visitor("v".to_owned())]).await.unwrap();
+    worker.forget(1).await.unwrap();
+    assert_eq!(sessions().await, 0, "what was known of the session is overwritten");
+    assert_eq!(store.to_forget().await.unwrap(), []);
+    let registry = worker.registries.take(shop.number).await.unwrap();
+    assert!(!registry.has_session(Registry::session_key("v", "s")));
+    assert_eq!(store.worker_offset().await.unwrap(), 1, "the journal's offset stays");
+    // A batch that was named before the erasure and committed after it is made anew, without the person.
+    store.journal_append(clicks(NOON, 20, &["Save"])).await.unwrap();
+    work(&store, name_events).await;
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 1, "{request}");
+    assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await, 1);
+    store.close().await;
+}

@@ -66,7 +66,7 @@ test("what a program reads is JSON", async () => {
   site.ok("destination", "resume", "shop", "lines");
   assert.ok(json("doctor").every((one) => one.problem === null));
   JSON.parse(site.ok("settings", "get", "shop"));
-  site.ok("destination", "remove", "shop", "lines");
+  site.ok("destination", "remove", "shop", "lines", "--yes");
 });
 
 test("a wrong command says in one sentence what to do, and changes nothing", () => {

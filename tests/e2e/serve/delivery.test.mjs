@@ -89,7 +89,7 @@ test("a destination that is slow, down or busy gets everything once it can, as i
   const lag = (await running.metrics()).get('convizit_delivery_lag_events{project="shop",destination="dead"}');
   assert.equal(lag, 5, "the dead one's lag is shown");
   assert.equal(destination("dead").destination.paused, null, "what may come back is not paused");
-  for (const name of ["slow", "busy", "broken", "dead"]) site.ok("destination", "remove", "shop", name);
+  for (const name of ["slow", "busy", "broken", "dead"]) site.ok("destination", "remove", "shop", name, "--yes");
 });
 
 test("401, 403, 404, 410 and a redirect pause with a reason and a notice; resumed it sends what waited", async () => {
@@ -115,7 +115,7 @@ test("401, 403, 404, 410 and a redirect pause with a reason and a notice; resume
   hooks.s410.judge = () => ({ status: 200 });
   site.ok("destination", "resume", "shop", "s410");
   await until("what waited arrives", () => has(hooks.s410.ids, ids));
-  for (const name of Object.keys(answers)) site.ok("destination", "remove", "shop", name);
+  for (const name of Object.keys(answers)) site.ok("destination", "remove", "shop", name, "--yes");
 });
 
 test("one event that is refused ends in the dead letters, its neighbours arrive in order", async () => {

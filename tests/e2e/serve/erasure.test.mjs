@@ -53,7 +53,7 @@ async function visit(id, { events = 3, user } = {}) {
 const settled = () => until("everything is delivered", async () => {
   const found = await running.metrics();
   return found.get("convizit_worker_lag_batches") === 0 && ["db", "lines", "hook"].every((name) => found.get(`convizit_delivery_lag_events{project="shop",destination="${name}"}`) === 0);
-}, 30);
+}, 30).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify([...await running.metrics()].filter(([name]) => /lag|paused|failures/.test(name)))} ${running.log.slice(-1500)}`); });
 
 const exported = (...who) => site.ok("export", "--project", "shop", ...who).split("\n").filter(Boolean).map((line) => JSON.parse(line));
 const rows = (who) => Number(postgres.query(`select count(*) from convizit.events where visitor = '${who}'`));

@@ -8,6 +8,7 @@ use convizit_delivery::DeliveryConfig;
 use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
 use convizit_store::Store;
 
+use crate::cli::ask::Hold;
 use crate::cli::{say, table};
 
 #[derive(Debug, Subcommand)]
@@ -41,8 +42,13 @@ pub(crate) enum Destination {
     #[command(after_help = "Example: convizit destination resume shop hook")]
     Resume(Which),
     /// Removes a destination and its dead letters.
-    #[command(after_help = "Example: convizit destination remove shop hook")]
-    Remove(Which),
+    #[command(after_help = "Example: convizit destination remove shop hook --yes")]
+    Remove {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        hold: Hold,
+    },
     /// Lists events that the destination refused, and why.
     #[command(after_help = "Example: convizit destination dead shop hook --json")]
     Dead {
@@ -132,7 +138,14 @@ impl Destination {
                 store.pause_destination(&which.project, &which.name, None).await?;
                 say(format!("{} sends on from where it stopped", which.name))
             }
-            Self::Remove(which) => {
+            Self::Remove { which, hold } => {
+                known(store, &which).await?;
+                let dead = store.dead_letters(&which.project, &which.name, 10_000).await?.len();
+                let what =
+                    format!("remove destination {} of {} and its {dead} dead letters", which.name, which.project);
+                if !hold.goes_on(&what)? {
+                    return Ok(());
+                }
                 store.remove_destination(&which.project, &which.name).await?;
                 say(format!("{} is removed", which.name))
             }

@@ -1,11 +1,12 @@
 //! `convizit project`: one for each site.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use axum::http::Uri;
 use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
 
+use crate::cli::ask::Hold;
 use crate::cli::names::Naming;
 use crate::cli::{say, say_error, table};
 
@@ -91,9 +92,8 @@ pub(crate) enum Project {
     Remove {
         /// The project.
         id: ProjectId,
-        /// Its events, names and destinations are gone for good.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        hold: Hold,
     },
     #[command(flatten)]
     Naming(Naming),
@@ -162,10 +162,13 @@ impl Project {
                 say(snippet(public, project.key.as_str()))
             }
             Self::Naming(naming) => naming.run(store).await,
-            Self::Remove { id, yes } => {
-                store.project(&id).await?;
-                if !yes {
-                    bail!("this deletes every event, name and destination of {id}: say --yes");
+            Self::Remove { id, hold } => {
+                let events = store.last_event(store.project(&id).await?.number).await?;
+                let what = format!(
+                    "destroy the keys of project {id} and delete its events ({events} were stored in all), names and destinations"
+                );
+                if !hold.goes_on(&what)? {
+                    return Ok(());
                 }
                 store.remove_project(&id).await?;
                 say(format!(

@@ -97,10 +97,10 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
     assert!(told.contains(&format!("problem  collector port: collector.listen = {busy} is busy")), "{told}");
     assert!(told.contains("problem  destination: hook of shop: nobody answers at 127.0.0.1:"), "{told}");
-    ok(at, &["destination", "remove", "shop", "hook"]);
+    ok(at, &["destination", "remove", "shop", "hook", "--yes"]);
     drop(collector);
     assert!(ok(at, &["doctor"]).lines().all(|line| line.starts_with("ok")));
-    ok(at, &["destination", "remove", "shop", "lines"]);
+    ok(at, &["destination", "remove", "shop", "lines", "--yes"]);
     assert!(fails(at, &["project", "remove", "shop"]).contains("--yes"));
     ok(at, &["project", "remove", "shop", "--yes"]);
     assert!(fails(at, &["project", "show", "shop"]).contains("there is no project shop"));
