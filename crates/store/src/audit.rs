@@ -328,6 +328,12 @@ impl Store {
                 if expected.remove(&number).is_some_and(|kept| kept != hex(&chain)) {
                     return wrong(entries, format!("entry {number} is not the one that its checkpoint was made of"));
                 }
+                if let Mark::At(mark) = &mark
+                    && mark.offset == number.cast_unsigned()
+                    && !chain.starts_with(&mark.tag)
+                {
+                    return wrong(entries, format!("entry {number} is not the one that its mark was made of"));
+                }
                 before = chain.to_vec();
                 entries = number;
             }
@@ -345,7 +351,7 @@ impl Store {
         if number > entries && !self.has_audit_entry(entries + 1).await? {
             return wrong(entries, format!("entries {} to {number} are missing from the end", entries + 1));
         }
-        if let Mark::At(mark) = mark
+        if let Mark::At(mark) = &mark
             && mark.offset > entries.cast_unsigned()
         {
             return wrong(entries, format!("the log ends at entry {entries}, but entry {} was written", mark.offset));

@@ -408,8 +408,21 @@ impl Store {
         }
         let link = journal::Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
         let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
-        let written = tokio::task::spawn_blocking(move || mark::write(&folder, mark::AUDIT, &ring, link)).await;
-        match written {
+        let written = tokio::task::spawn_blocking(move || {
+            // Never back: a log that has lost its end must not take its mark along.
+            match mark::read(&folder, mark::AUDIT, &ring) {
+                Ok(Mark::At(known)) if known.offset > link.offset => {
+                    tracing::error!(
+                        end = link.offset,
+                        mark = known.offset,
+                        "the audit log has lost entries from its end"
+                    );
+                    Ok(())
+                }
+                _ => mark::write(&folder, mark::AUDIT, &ring, link),
+            }
+        });
+        match written.await {
             Ok(Ok(())) => Ok(()),
             failed => {
                 self.0.audit_marked.store(0, Ordering::Release);
@@ -524,6 +537,8 @@ async fn each(time: Duration, store: Store, act: impl AsyncFn(&Store) -> Result<
 /// Compares the audit log with its mark: entries that are missing from its end stop the start.
 async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -> Result<(), StoreError> {
     if config.accept_gap {
+        // What is missing is accepted, so the mark is made anew.
+        std::fs::remove_file(config.folder.join(mark::AUDIT)).ok();
         return Ok(());
     }
     // The mark first: another process may write meanwhile, and the log is then only further.

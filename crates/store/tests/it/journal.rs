@@ -379,10 +379,10 @@ async fn a_damaged_batch_is_passed_over_once_a_person_accepts_it() {
     append_each(&journal, 0..6).await;
     journal.close().await;
     let mut sql = behind(folder.path()).await;
-    sqlx::raw_sql("UPDATE journal SET sealed = substr(sealed, 1, 20) || x'ff' || substr(sealed, 22) WHERE batch = 3")
-        .execute(&mut sql)
-        .await
-        .unwrap();
+    let mut sealed: Vec<u8> =
+        sqlx::query_scalar("SELECT sealed FROM journal WHERE batch = 3").fetch_one(&mut sql).await.unwrap();
+    sealed[20] ^= 1;
+    sqlx::query("UPDATE journal SET sealed = $1 WHERE batch = 3").bind(sealed).execute(&mut sql).await.unwrap();
     let after_two = Start { processed: 2, accept_gap: false };
     let journal = open_at(folder.path(), &keys, after_two).await.unwrap();
     let error = journal.read(2, 10_000).await.unwrap_err().to_string();
