@@ -16,7 +16,8 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{During, StoreError};
+use crate::error::{During, InFile, StoreError};
+use crate::{CONTROL, DATA};
 
 /// A transaction's work, borrowed from the connection it runs on.
 pub(crate) type Job<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
@@ -78,6 +79,8 @@ pub(crate) struct Database {
     writer: Option<mpsc::Sender<Write>>,
     /// On SQLite, how the file is opened.
     file: Option<AnyConnectOptions>,
+    /// How a connection of its own is made.
+    options: AnyConnectOptions,
 }
 
 impl Database {
@@ -114,7 +117,7 @@ impl Database {
             .connect_lazy_with(options.clone());
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(write_all(options.clone(), freed, connection, receiver));
-        Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender), file: Some(options) })
+        Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender), file: Some(options.clone()), options })
     }
 
     /// Connects to PostgreSQL and runs the migrations.
@@ -139,8 +142,52 @@ impl Database {
         let readers = AnyPoolOptions::new()
             .max_connections(12)
             .acquire_timeout(Duration::from_secs(10))
-            .connect_lazy_with(options);
-        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None })
+            .connect_lazy_with(options.clone());
+        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None, options })
+    }
+
+    /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
+    pub(crate) async fn both(folder: &Path, url: Option<&str>) -> Result<(Self, Self), StoreError> {
+        match url {
+            None => Ok((
+                Self::sqlite(&folder.join("control.db"), &CONTROL, Freed::Wiped).await.in_file("control.db")?,
+                Self::sqlite(&folder.join("data.db"), &DATA, Freed::Kept).await.in_file("data.db")?,
+            )),
+            Some(url) => {
+                let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
+                Ok((both.clone(), both))
+            }
+        }
+    }
+
+    /// Whether a PostgreSQL database holds an installation; nothing is made in it.
+    pub(crate) async fn has_rows(url: &str) -> Result<bool, StoreError> {
+        const NAME: &str = "look whether the database is empty";
+        sqlx::any::install_default_drivers();
+        let options: AnyConnectOptions = url.parse().map_err(|_| no_address())?;
+        let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options)).await;
+        let mut connection = connecting
+            .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
+            .map_err(|error| unreachable(&error.to_string()))?;
+        for sql in ["SELECT COUNT(*) FROM installation", "SELECT COUNT(*) FROM projects", "SELECT COUNT(*) FROM frames"] {
+            match sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await {
+                Ok(0) => {}
+                Ok(_) => return Ok(true),
+                Err(sqlx::Error::Database(error)) if is_missing_table(&*error) => {}
+                Err(error) => return Err(error).during(NAME),
+            }
+        }
+        connection.close().await.during(NAME)?;
+        Ok(false)
+    }
+
+    /// A connection of its own, for whoever reads for long.
+    pub(crate) async fn connect(&self) -> Result<AnyConnection, StoreError> {
+        let mut connection = AnyConnection::connect_with(&self.options).await.during("connect")?;
+        if self.engine == Engine::Sqlite {
+            connection.execute("PRAGMA busy_timeout = 5000").await.during("connect")?;
+        }
+        Ok(connection)
     }
 
     /// Where reads go.

@@ -114,6 +114,7 @@ impl Store {
             })
             .await?;
         self.look_for_erasures().await?;
+        self.copy_ledger_soon().await;
         Ok(request)
     }
 
@@ -152,6 +153,7 @@ impl Store {
             .await?;
         self.look_for_erasures().await?;
         self.destroy_keys_of(number, now).await?;
+        self.copy_ledger_soon().await;
         Ok(request)
     }
 

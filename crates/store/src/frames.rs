@@ -156,7 +156,7 @@ fn cannot_pack(error: std::io::Error) -> StoreError {
     StoreError::Database { action: "compress frame", problem: error.to_string() }
 }
 
-fn open(key: &DataKey, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn open(key: &DataKey, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
     let packed = key.open(place(&first.to_be_bytes()), body)?;
     zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|error| {
         StoreError::Unusable(format!("frame {first} of project number {project} cannot be unpacked: {error}"))

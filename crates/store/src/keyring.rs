@@ -39,6 +39,8 @@ pub(crate) struct Keyring {
     unwritten: Mutex<Vec<Entry>>,
     /// The hour in which the provider was asked for its keys.
     asked: std::sync::atomic::AtomicI64,
+    /// The hour in which rows were last looked through for what old keys have sealed.
+    resealed: std::sync::atomic::AtomicI64,
 }
 
 /// A row of the table `keys`.
@@ -92,6 +94,7 @@ impl Keyring {
             days: RwLock::default(),
             unwritten: Mutex::default(),
             asked: std::sync::atomic::AtomicI64::new(i64::MIN),
+            resealed: std::sync::atomic::AtomicI64::new(i64::MIN),
         };
         let mut uses = vec![("key.unwrap", "root", 0), ("key.unwrap", "project", 0)];
         if made {
@@ -278,6 +281,11 @@ impl Keyring {
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         let asked = self.asked.swap(now.hour(), std::sync::atomic::Ordering::Relaxed);
         asked != now.hour()
+    }
+
+    /// Whether rows are to be looked through again for what old keys have sealed: once an hour.
+    pub(crate) fn reseals_now(&self, now: Timestamp) -> bool {
+        self.resealed.swap(now.hour(), std::sync::atomic::Ordering::Relaxed) != now.hour()
     }
 
     /// Forgets a project's keys in memory: they were destroyed, or there are newer ones.

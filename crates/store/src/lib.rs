@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 mod audit;
+pub mod backup;
 mod clock;
 mod crowd;
 mod database;
@@ -58,7 +59,10 @@ pub use tokens::{Scope, Token};
 pub use withheld::WithheldCount;
 pub use work::PreparedWork;
 
-use database::{Database, Freed};
+use backup::BackupConfig;
+use backup::ledger_copy::Copied;
+use backup::rows::RESTORING;
+use database::Database;
 use error::{During, InFile};
 use journal::{Bounds, Journal, SqliteJournal, Start};
 use keyring::Keyring;
@@ -95,12 +99,14 @@ pub struct StoreConfig {
     pub reserve_bytes: u64,
     /// Whether a person accepts that acknowledged batches or audit entries are missing: the start then goes on without them.
     pub accept_gap: bool,
+    /// Where backups go; `None` makes none, and keeps no copy of keys and erasures.
+    pub backup: Option<BackupConfig>,
 }
 
 /// Without the database's address, which holds a password.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap } = self;
+        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, backup } = self;
         f.debug_struct("StoreConfig")
             .field("folder", folder)
             .field("database", &database.as_ref().map(|_| "…"))
@@ -108,6 +114,7 @@ impl fmt::Debug for StoreConfig {
             .field("queue_bytes", queue_bytes)
             .field("reserve_bytes", reserve_bytes)
             .field("accept_gap", accept_gap)
+            .field("backup", backup)
             .finish()
     }
 }
@@ -124,6 +131,7 @@ impl StoreConfig {
             queue_bytes: bounds.queue_bytes,
             reserve_bytes: bounds.reserve_bytes,
             accept_gap: false,
+            backup: None,
         }
     }
 }
@@ -206,6 +214,9 @@ struct Inner {
     /// Number of the newest event of each project: what this process stored at once, of others within a second.
     newest: watch::Sender<HashMap<i64, i64>>,
     stop: CancellationToken,
+    backup: Option<BackupConfig>,
+    /// What the copy of keys and erasures was made of.
+    copied: tokio::sync::Mutex<Copied>,
 }
 
 impl Store {
@@ -218,21 +229,32 @@ impl Store {
         provider: Arc<dyn KeyProvider>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
+        let store = Self::assemble(config, provider, clock).await?;
+        tokio::spawn(each(LOOK, store.clone(), async |store| {
+            // What cannot be read must not keep what was counted from being saved.
+            let (seen, saved) = (store.refresh().await, store.save_counters().await);
+            let (events, ruled) = (store.look_for_events().await, store.look_for_rulings().await);
+            let erased = store.look_for_erasures().await;
+            seen.and(saved).and(events).and(ruled).and(erased).and(store.mark_audit().await)
+        }));
+        // Apart, since upkeep may have much to do, and the place of a copy may be far away.
+        tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
+        tokio::spawn(each(LOOK, store.clone(), async |store| store.keep_ledger_copied().await));
+        Ok(store)
+    }
+
+    /// A store that does nothing by itself.
+    async fn assemble(
+        config: StoreConfig,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
         make_folder(&config.folder)?;
         let names = match &config.database {
             None => ("control.db", "data.db"),
             Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
         };
-        let (control, data) = match &config.database {
-            None => (
-                Database::sqlite(&config.folder.join(names.0), &CONTROL, Freed::Wiped).await.in_file(names.0)?,
-                Database::sqlite(&config.folder.join(names.1), &DATA, Freed::Kept).await.in_file(names.1)?,
-            ),
-            Some(url) => {
-                let both = Database::postgres(url, &[&CONTROL, &DATA]).await?;
-                (both.clone(), both)
-            }
-        };
+        let (control, data) = Database::both(&config.folder, config.database.as_deref()).await?;
         if config.database.is_some() {
             claim(&data, &config.folder).await?;
         }
@@ -281,21 +303,14 @@ impl Store {
             erased: watch::Sender::default(),
             newest: watch::Sender::default(),
             stop: CancellationToken::new(),
+            backup: config.backup,
+            copied: tokio::sync::Mutex::default(),
         };
         let store = Self(Arc::new(inner), keyring::SYSTEM.into());
         store.refresh().await.in_file(names.0)?;
         store.look_for_rulings().await.in_file(names.1)?;
         // Before anything can be read.
         store.look_for_erasures().await.in_file(names.1)?;
-        tokio::spawn(each(LOOK, store.clone(), async |store| {
-            // What cannot be read must not keep what was counted from being saved.
-            let (seen, saved) = (store.refresh().await, store.save_counters().await);
-            let (events, ruled) = (store.look_for_events().await, store.look_for_rulings().await);
-            let erased = store.look_for_erasures().await;
-            seen.and(saved).and(events).and(ruled).and(erased).and(store.mark_audit().await)
-        }));
-        // Apart, since upkeep may have much to do.
-        tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
         Ok(store)
     }
 
@@ -618,6 +633,12 @@ async fn claim(data: &Database, folder: &Path) -> Result<(), StoreError> {
         .await?;
     if claimed {
         return Ok(());
+    }
+    let now: String = sqlx::query_scalar("SELECT journal FROM worker WHERE id = 0").fetch_one(data.readers()).await.during(NAME)?;
+    if now == RESTORING {
+        return Err(StoreError::Unusable(
+            "a restore into this PostgreSQL database did not end: empty the database, and restore again".to_owned(),
+        ));
     }
     Err(StoreError::Unusable(format!(
         "this PostgreSQL database belongs to the journal of another data folder than {}: start with that folder, or give \

@@ -123,6 +123,7 @@ impl Store {
             let rewrapped = self.keyring().rewrap(REWRAPS).await?;
             count += rewrapped;
             if rewrapped == 0 {
+                self.copy_ledger_soon().await;
                 return Ok((kek.id, count));
             }
         }
@@ -275,6 +276,7 @@ impl Store {
                     .await?;
                 self.keyring().forget_project(project);
                 self.control().sweep().await?;
+                self.copy_ledger_soon().await;
                 Ok(true)
             }
         }
@@ -337,6 +339,8 @@ impl Store {
             self.raise(NoticeKind::Keys, None, "key-encryption key", &text).await?;
         }
         while self.keyring().rewrap(REWRAPS).await? > 0 {}
+        // The copy holds keys as an old key-encryption key wrapped them until it is written anew.
+        self.copy_ledger().await?;
         self.destroy_unneeded_keks().await
     }
 
@@ -380,6 +384,10 @@ impl Store {
     /// Wraps the keys of days, and seals rows, anew where an older version of a project's key did; then destroys that version.
     async fn destroy_unneeded(&self, now: Timestamp) -> Result<(), StoreError> {
         const NAME: &str = "destroy keys that nothing needs";
+        // Where backups need old keys for months, looking each time would read the registry for nothing.
+        if self.backup_config().is_some() && !self.keyring().reseals_now(now) {
+            return Ok(());
+        }
         let rows = query(
             "SELECT project, MIN(number), MAX(number) FROM keys WHERE kind = 'project' AND wrapped_by <> 'destroyed' AND project <> 0 \
              GROUP BY project HAVING COUNT(*) > 1",
@@ -400,7 +408,7 @@ impl Store {
             self.rewrap_days(project, oldest, now).await?;
             self.reseal_state(project, oldest, now).await?;
             self.reseal_destinations(project, oldest, now).await?;
-            if self.is_needed(project, oldest).await? {
+            if self.is_needed(project, oldest).await? || self.may_be_in_backups(project, oldest, now).await? {
                 continue;
             }
             self.keyring().record("key.destroy", "project", project, oldest).await?;
@@ -421,6 +429,19 @@ impl Store {
             self.keyring().forget_project(project);
         }
         Ok(())
+    }
+
+    /// Whether backups may be kept that hold rows which a version has sealed: those of the time before the next one sealed.
+    async fn may_be_in_backups(&self, project: i64, version: u32, now: Timestamp) -> Result<bool, StoreError> {
+        let Some(config) = self.backup_config() else { return Ok(false) };
+        let superseded: Option<i64> =
+            sqlx::query_scalar("SELECT MIN(seals_from) FROM keys WHERE project = $1 AND kind = 'project' AND number > $2")
+                .bind(project)
+                .bind(i64::from(version))
+                .fetch_one(self.control().readers())
+                .await
+                .during("find what a key has sealed")?;
+        Ok(superseded.is_none_or(|since| now.since(Timestamp::from_millis(since)) <= config.keep.days() * DAY_MILLIS))
     }
 
     /// What is still sealed by a version: quarantined items and ids of the ledger, which go by themselves.

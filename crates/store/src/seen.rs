@@ -32,13 +32,8 @@ pub(crate) fn table_of(id: &EventId, received_day: i64) -> i64 {
     if id.embedded_time().day() > received_day + 1 { AHEAD } else { received_day.max(1) }
 }
 
-/// Inserts the keys of one day, making its table when it is the day's first.
-pub(crate) async fn insert(
-    connection: &mut AnyConnection,
-    engine: Engine,
-    day: i64,
-    keys: &[[u8; KEY]],
-) -> Result<(), StoreError> {
+/// Makes the table of a day when it is the day's first key.
+async fn make(connection: &mut AnyConnection, engine: Engine, day: i64) -> Result<(), StoreError> {
     const NAME: &str = "insert seen ids";
     let known: Option<i64> = sqlx::query_scalar("SELECT day FROM seen_days WHERE day = $1")
         .bind(day)
@@ -53,6 +48,39 @@ pub(crate) async fn insert(
         query(AssertSqlSafe(sql)).execute(&mut *connection).await.during(NAME)?;
         query("INSERT INTO seen_days (day) VALUES ($1)").bind(day).execute(&mut *connection).await.during(NAME)?;
     }
+    Ok(())
+}
+
+/// Keys that `insert_many` takes at once.
+pub(crate) const MANY: usize = 50_000;
+
+/// Inserts keys that stand one behind the other, in their order: many times quicker than each as a parameter of its own.
+pub(crate) async fn insert_many(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    day: i64,
+    keys: &[u8],
+) -> Result<(), StoreError> {
+    make(connection, engine, day).await?;
+    let count = keys.len() / KEY;
+    // Only numbers are composed.
+    let sql = format!(
+        "WITH RECURSIVE places (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM places WHERE n + 1 < {count}) \
+         INSERT INTO seen_{day} (id) SELECT substr($1, n * {KEY} + 1, {KEY}) FROM places WHERE n < {count} ON CONFLICT DO NOTHING"
+    );
+    query(AssertSqlSafe(sql)).bind(keys).execute(connection).await.during("insert seen ids")?;
+    Ok(())
+}
+
+/// Inserts the keys of one day, making its table when it is the day's first.
+pub(crate) async fn insert(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    day: i64,
+    keys: &[[u8; KEY]],
+) -> Result<(), StoreError> {
+    const NAME: &str = "insert seen ids";
+    make(connection, engine, day).await?;
     for piece in pieces(keys) {
         let sql = insert_rows(engine, &format!("INSERT INTO seen_{day} (id)"), 1, piece.len(), "");
         let mut insert = query(AssertSqlSafe(sql));

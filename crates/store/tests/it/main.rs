@@ -3,6 +3,10 @@
 #![cfg(test)]
 
 mod audit;
+mod backup;
+mod backup_erased;
+mod backup_refused;
+mod backup_s3;
 mod decisions;
 mod destinations;
 mod engines;

@@ -1,0 +1,231 @@
+//! Frames one after the other: to look at each, and to learn again, after a restore, which ids are stored.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use convizit_keys::DataKey;
+use convizit_model::EventId;
+use serde::Deserialize;
+use sqlx::{Row as _, query};
+
+use super::Progress;
+use super::verify::VerifyReport;
+use super::write::blocking;
+use crate::Store;
+use crate::error::{During, StoreError};
+use crate::ledger::Whose;
+use crate::people::{PersonHasher, may_hold};
+use crate::{frames, seen};
+
+/// Frames that are read at once: some MiB.
+const PAGE: i64 = 100;
+/// Keys of seen ids that are held to be put in order, 20 bytes each: more are written in several runs.
+const KEYS: usize = 4_000_000;
+
+struct Frame {
+    project: i64,
+    first: i64,
+    last: i64,
+    day: i64,
+    filter: Vec<u8>,
+    body: Vec<u8>,
+}
+
+/// What every event begins with.
+#[derive(Deserialize)]
+struct Id {
+    id: EventId,
+}
+
+/// An event's id.
+fn id_of(line: &[u8]) -> Option<EventId> {
+    // As the worker writes it: the id first, in 36 characters.
+    let quick = line.strip_prefix(br#"{"id":""#).and_then(|rest| rest.get(..36)).and_then(|id| std::str::from_utf8(id).ok());
+    quick.and_then(|id| id.parse().ok()).or_else(|| serde_json::from_slice::<Id>(line).ok().map(|event| event.id))
+}
+
+/// What is wrong with a frame; `None` when nothing is, and how many events it holds.
+fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Result<u64, String> {
+    let lines = frames::open(key, frame.project, frame.first, &frame.body).map_err(|error| error.to_string())?;
+    let (mut count, mut events, mut known) = (0, 0, HashSet::new());
+    for line in lines.split(|byte| *byte == b'\n') {
+        count += 1;
+        if line.is_empty() {
+            continue;
+        }
+        events += 1;
+        let whose = Whose::of(line).ok_or("it holds a line that is no event")?;
+        for (kind, id) in [("visitor", Some(&whose.visitor)), ("user", whose.user.as_ref())] {
+            if let Some(id) = id
+                && known.insert((kind, id.to_string()))
+                && !may_hold(&frame.filter, &hasher.of(frame.project, kind, id))
+            {
+                return Err("its filter does not hold everybody who is in it".to_owned());
+            }
+        }
+    }
+    let expected = frame.last - frame.first + 1;
+    if count == expected { Ok(events) } else { Err(format!("it holds {count} lines and not {expected}")) }
+}
+
+/// The keys of seen ids of a frame, by table.
+fn ids(key: &DataKey, frame: &Frame) -> Result<Vec<(i64, [u8; seen::KEY])>, StoreError> {
+    let lines = frames::open(key, frame.project, frame.first, &frame.body)?;
+    let ids = lines.split(|byte| *byte == b'\n').filter_map(id_of);
+    Ok(ids.map(|id| (seen::table_of(&id, frame.day), seen::key(frame.project, &id))).collect())
+}
+
+impl Store {
+    async fn frames_of(&self, project: i64, day: Option<i64>, after: i64, to: i64) -> Result<Vec<Frame>, StoreError> {
+        const NAME: &str = "read frames";
+        let select = match day {
+            Some(day) => query(
+                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND first > $2 AND first <= $3 AND day = $5 \
+                 ORDER BY first LIMIT $4",
+            )
+            .bind(project)
+            .bind(after)
+            .bind(to)
+            .bind(PAGE)
+            .bind(day),
+            None => query(
+                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND first > $2 AND first <= $3 \
+                 ORDER BY first LIMIT $4",
+            )
+            .bind(project)
+            .bind(after)
+            .bind(to)
+            .bind(PAGE),
+        };
+        let rows = select.fetch_all(self.data().readers()).await.during(NAME)?;
+        Ok(rows
+            .iter()
+            .map(|row| Frame {
+                project,
+                first: row.get(0),
+                last: row.get(1),
+                day: row.get(2),
+                filter: row.get(3),
+                body: row.get(4),
+            })
+            .collect())
+    }
+
+    /// Opens every frame of a project up to a number.
+    pub(super) async fn verify_frames(
+        &self,
+        project: i64,
+        to: i64,
+        report: &mut VerifyReport,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let (hasher, mut after) = (self.hasher(), 0);
+        loop {
+            let page = self.frames_of(project, None, after, to).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            let mut before = after;
+            after = last.first;
+            let mut keyed = Vec::with_capacity(page.len());
+            for frame in page {
+                report.frames += 1;
+                progress.add(frame.body.len() as u64);
+                if frame.first <= before && before > 0 {
+                    report.wrong(format!("frame {} of project number {project} overlaps the one before", frame.first));
+                }
+                before = frame.last;
+                match self.keyring().day(project, frame.day).await {
+                    Ok(key) => keyed.push((key, frame)),
+                    Err(error) => report.wrong(format!("frame {} of project number {project}: {error}", frame.first)),
+                }
+            }
+            let hasher = hasher.clone();
+            let looked: Vec<(i64, Result<u64, String>)> = blocking(move || {
+                Ok(keyed.iter().map(|(key, frame)| (frame.first, look(key, &hasher, frame))).collect())
+            })
+            .await?;
+            for (first, looked) in looked {
+                match looked {
+                    Ok(events) => report.events += events,
+                    Err(problem) => report.wrong(format!("frame {first} of project number {project}: {problem}")),
+                }
+            }
+        }
+    }
+
+    /// Writes the ids of all stored events down as seen, day by day and in their order: of a restored database.
+    pub(super) async fn see_again(&self) -> Result<(), StoreError> {
+        let rows = query("SELECT DISTINCT day, project FROM frames ORDER BY day, project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("list days of frames")?;
+        let mut found: BTreeMap<i64, Vec<[u8; seen::KEY]>> = BTreeMap::new();
+        let (mut held, mut of_day) = (0, None);
+        for row in rows {
+            let (day, project): (i64, i64) = (row.get(0), row.get(1));
+            if of_day.replace(day).is_some_and(|before| before != day) {
+                held = 0;
+                self.write_seen(&mut found).await?;
+            }
+            let key = self.keyring().day(project, day).await?;
+            let mut after = 0;
+            loop {
+                let page = self.frames_of(project, Some(day), after, i64::MAX).await?;
+                let Some(last) = page.last() else { break };
+                after = last.first;
+                let key = Arc::clone(&key);
+                let (keys, damaged) = blocking(move || {
+                    let (mut keys, mut damaged) = (Vec::new(), Vec::new());
+                    for frame in &page {
+                        match ids(&key, frame) {
+                            Ok(found) => keys.extend(found),
+                            Err(error) => damaged.push(error),
+                        }
+                    }
+                    Ok((keys, damaged))
+                })
+                .await?;
+                for error in damaged {
+                    // It was so when it was backed up, and the rest is worth as much as before.
+                    tracing::warn!(%error, "a frame cannot be opened: its events are lost, and repeats of them would be taken");
+                }
+                held += keys.len();
+                for (table, key) in keys {
+                    found.entry(table).or_default().push(key);
+                }
+                if held >= KEYS {
+                    held = 0;
+                    self.write_seen(&mut found).await?;
+                }
+            }
+        }
+        self.write_seen(&mut found).await
+    }
+
+    async fn write_seen(&self, found: &mut BTreeMap<i64, Vec<[u8; seen::KEY]>>) -> Result<(), StoreError> {
+        let engine = self.data().engine;
+        for (day, mut keys) in std::mem::take(found) {
+            keys.sort_unstable();
+            for keys in keys.chunks(seen::MANY) {
+                let keys = Arc::new(keys.concat());
+                self.data()
+                    .run_tx("learn seen ids", move |connection| {
+                        let keys = keys.clone();
+                        Box::pin(async move { seen::insert_many(connection, engine, day, &keys).await })
+                    })
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many events each project has, by its id.
+    pub(super) async fn count_events(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let rows = query("SELECT project, CAST(SUM(last - first + 1) AS BIGINT) FROM frames GROUP BY project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("count events")?;
+        let counts: BTreeMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let projects = self.projects().await?;
+        Ok(projects.iter().map(|project| (project.id.to_string(), counts.get(&project.number).copied().unwrap_or(0))).collect())
+    }
+}

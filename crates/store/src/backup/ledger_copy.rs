@@ -1,0 +1,249 @@
+//! The copy of the wrapped keys and of the ledger of erasures, apart from the backups, so that a restored backup is erased again
+//! and a key that was destroyed is in no copy any more.
+//!
+//! It is not sealed, since the keys that could open it are in it, wrapped; a keyed hash under the root secret says that nobody
+//! changed it. Two files are written one after the other: a write that is cut leaves the other one.
+
+use std::time::{Duration, Instant};
+
+use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
+use convizit_model::{NoticeKind, Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::{AssertSqlSafe, Row as _, query};
+
+use super::pack::{self, Pack, What, behead, damaged};
+use super::tables::{ERASURES, KEYS, Table};
+use super::target::Target;
+use crate::Store;
+use crate::database::Database;
+use crate::error::{During, StoreError};
+
+/// The two files, in the order of their writing.
+const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
+const MAC: usize = 32;
+/// What the copy's notice is about.
+const SUBJECT: &str = "copy of keys and erasures";
+/// After a write that took long, the next waits so many times longer.
+const REST: u32 = 20;
+
+/// What a copy holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LedgerCopy {
+    /// Rises with each copy: whatever was committed before its number was taken is in it.
+    pub(super) sequence: u64,
+    made: i64,
+    tables: Vec<Pack>,
+}
+
+/// What the copying loop remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Copied {
+    fingerprint: String,
+    not_before: Option<Instant>,
+}
+
+impl LedgerCopy {
+    pub(super) fn table(&self, name: &str) -> Option<&Pack> {
+        self.tables.iter().find(|pack| pack.table == name)
+    }
+
+    pub(super) fn tables(&self) -> &[Pack] {
+        &self.tables
+    }
+
+    /// The installation's keys, unwrapped by the provider.
+    pub(super) async fn ring(&self, installation: [u8; 16], provider: &dyn KeyProvider) -> Result<KeyRing, StoreError> {
+        let missing = || StoreError::Unusable("the copy of the keys holds no key of the installation: take the other copy".to_owned());
+        let keys = self.table(KEYS.name).ok_or_else(missing)?;
+        let (mut root, mut own) = (None, Vec::new());
+        for row in &keys.rows {
+            // In the order of the table's columns, which `read` has looked at.
+            let [project, kind, number, kek, made, from, wrapped] = row.as_slice() else { return Err(missing()) };
+            let purpose = match (project.int(), kind.text(), kek.text()) {
+                (_, _, "destroyed") => continue,
+                (0, "root", _) => "root",
+                (0, "project", _) => "project",
+                _ => continue,
+            };
+            let version = u32::try_from(number.int()).map_err(|_| missing())?;
+            let binding = Binding { installation, purpose, project: 0, version };
+            let wrapped = Wrapped { kek: kek.text().to_owned(), bytes: wrapped.bytes().to_vec() };
+            let secret = provider.unwrap(&binding, &wrapped).await?;
+            if purpose == "root" {
+                root = Some(secret);
+            } else {
+                let (made, from) = (Timestamp::from_millis(made.int()), Timestamp::from_millis(from.int()));
+                own.push(ProjectKey { number: version, secret, made, from });
+            }
+        }
+        Ok(KeyRing::new(installation, &root.ok_or_else(missing)?, own)?)
+    }
+}
+
+fn mac(ring: &KeyRing, body: &[u8]) -> [u8; MAC] {
+    ring.mac("ledger copy", body)
+}
+
+/// The newest copy that is whole, with the ring that its keys make.
+pub(super) async fn read(target: &Target, provider: &dyn KeyProvider) -> Result<(LedgerCopy, KeyRing), StoreError> {
+    let mut found = Vec::new();
+    let mut problem = None;
+    for name in NAMES {
+        let Some(bytes) = target.get(name).await? else { continue };
+        match parse(name, &bytes) {
+            Ok(parsed) => found.push((name, parsed)),
+            Err(error) => problem = Some(error),
+        }
+    }
+    found.sort_by_key(|(_, (_, copy, _, _))| std::cmp::Reverse(copy.sequence));
+    for (name, (installation, copy, body, tag)) in found {
+        match copy.ring(installation, provider).await {
+            Ok(ring) if mac(&ring, &body) == tag => return Ok((copy, ring)),
+            Ok(_) => problem = Some(damaged(name)),
+            Err(error) => problem = Some(error),
+        }
+    }
+    Err(problem.unwrap_or_else(|| {
+        StoreError::Unusable(format!(
+            "there is no copy of the keys and of the ledger of erasures in {}: a backup is not restored without it, since what \
+             was erased would come back; name its place with backup.keys_to",
+            target.shown
+        ))
+    }))
+}
+
+type Parsed = ([u8; 16], LedgerCopy, Vec<u8>, [u8; MAC]);
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Parsed, StoreError> {
+    let (installation, rest) = behead(What::Ledger, name, bytes)?;
+    let (tag, body) = rest.split_first_chunk::<MAC>().ok_or_else(|| damaged(name))?;
+    let copy: LedgerCopy = pack::decode(name, body)?;
+    let whole = |pack: &Pack| {
+        let table = std::iter::once(&KEYS).chain(ERASURES).find(|table| table.name == pack.table);
+        table.is_some_and(|table| table.names() == pack.columns && pack.rows.iter().all(|row| table.fits(&pack.columns, row)))
+    };
+    if copy.tables.len() == 1 + ERASURES.len() && copy.tables.iter().all(whole) {
+        Ok((installation, copy, body.to_vec(), *tag))
+    } else {
+        Err(damaged(name))
+    }
+}
+
+async fn rows(database: &Database, table: &Table) -> Result<Pack, StoreError> {
+    let sql = table.select(&format!("ORDER BY {}", table.order));
+    let rows = query(AssertSqlSafe(sql)).fetch_all(database.readers()).await.during("copy keys and erasures")?;
+    let rows = rows.iter().map(|row| table.cells(row)).collect::<Result<_, _>>()?;
+    Ok(Pack { table: table.name.to_owned(), columns: table.names(), rows })
+}
+
+impl Store {
+    /// What changes when keys or erasures do.
+    async fn ledger_fingerprint(&self) -> Result<String, StoreError> {
+        const NAME: &str = "look for new keys and erasures";
+        // Out of an index alone.
+        let keys = query("SELECT wrapped_by, COUNT(*) FROM keys GROUP BY wrapped_by ORDER BY wrapped_by")
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
+        let mut text: String = keys.iter().map(|row| format!("{} {},", row.get::<&str, _>(0), row.get::<i64, _>(1))).collect();
+        for sql in [
+            "SELECT COUNT(*), COALESCE(MAX(number), 0), COUNT(id), CAST(COALESCE(SUM(forgotten), 0) AS BIGINT), \
+             CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM erasures",
+            "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT), 0, 0, 0 FROM erase_messages",
+        ] {
+            let row = query(sql).fetch_one(self.data().readers()).await.during(NAME)?;
+            text.extend((0..5).map(|column| format!("{} ", row.get::<i64, _>(column))));
+        }
+        Ok(text)
+    }
+
+    /// Copies keys and erasures when they have changed; what fails raises a notice and is tried again. Called each second.
+    pub(crate) async fn keep_ledger_copied(&self) -> Result<(), StoreError> {
+        if self.backup_config().is_none() {
+            return Ok(());
+        }
+        let fingerprint = self.ledger_fingerprint().await?;
+        {
+            let copied = self.copied().lock().await;
+            if copied.fingerprint == fingerprint || copied.not_before.is_some_and(|time| time > Instant::now()) {
+                return Ok(());
+            }
+        }
+        let started = Instant::now();
+        let copying = self.copy_ledger().await;
+        let mut copied = self.copied().lock().await;
+        copied.not_before = Some(Instant::now() + started.elapsed() * REST);
+        if copying.is_ok() {
+            copied.fingerprint = fingerprint;
+            drop(copied);
+            return self.resolve_notice(NoticeKind::Backup, None, SUBJECT).await;
+        }
+        copied.not_before = Some(Instant::now() + Duration::from_secs(30));
+        drop(copied);
+        copying.map(|_| ())
+    }
+
+    /// Copies keys and erasures now, where backups are kept; returns the copy's sequence number.
+    ///
+    /// # Errors
+    /// `Database`, `Invalid` for a place that cannot be; then a notice is raised, too.
+    pub(crate) async fn copy_ledger(&self) -> Result<u64, StoreError> {
+        let Some(config) = self.backup_config() else { return Ok(0) };
+        let copied = self.copy_ledger_to(&config.keys_to).await;
+        if let Err(error) = &copied {
+            let text = format!(
+                "keys and erasures cannot be copied to {}, and without their copy no backup can be restored: {error}",
+                config.keys_to
+            );
+            self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+        }
+        copied
+    }
+
+    /// As `copy_ledger`, where what was done is done: what fails is in a notice, and is tried again each second.
+    pub(crate) async fn copy_ledger_soon(&self) {
+        if let Err(error) = self.copy_ledger().await {
+            tracing::warn!(%error, "keys and erasures were not copied; it is tried again");
+        }
+    }
+
+    async fn copy_ledger_to(&self, place: &str) -> Result<u64, StoreError> {
+        let target = Target::open(place, true)?;
+        // One process of this folder after the other; the first number that is taken is written first.
+        let lock = self.hold("backup-keys.lock", true).await?;
+        // Before anything is read, so that what a later number speaks of was there.
+        let sequence: i64 = self
+            .control()
+            .run_tx("number the copy of keys", |connection| {
+                Box::pin(async move {
+                    sqlx::query_scalar(
+                        "INSERT INTO control_version (id, version) VALUES (2, 1) \
+                         ON CONFLICT (id) DO UPDATE SET version = control_version.version + 1 RETURNING version",
+                    )
+                    .fetch_one(connection)
+                    .await
+                    .during("number the copy of keys")
+                })
+            })
+            .await?;
+        let sequence = sequence.cast_unsigned();
+        let mut tables = vec![rows(self.control(), &KEYS).await?];
+        for table in ERASURES {
+            tables.push(rows(self.data(), table).await?);
+        }
+        let copy = LedgerCopy { sequence, made: self.clock().now().as_millis(), tables };
+        let body = pack::encode(&copy)?;
+        let mut file = pack::head(What::Ledger, self.ring());
+        file.extend_from_slice(&mac(self.ring(), &body));
+        file.extend_from_slice(&body);
+        let file = bytes::Bytes::from(file);
+        for name in NAMES {
+            target.put(name, file.clone()).await?;
+        }
+        if target.get(NAMES[0]).await?.as_ref() != Some(&file) {
+            return Err(StoreError::Database { action: "copy keys and erasures", problem: "what was written reads differently".to_owned() });
+        }
+        drop(lock);
+        Ok(sequence)
+    }
+}

@@ -1,0 +1,279 @@
+//! Backups: consistent while everything goes on, incremental, sealed, read back after writing, kept by a schedule, and tried.
+//!
+//! A backup holds the rows of tables, in one form for both engines: packs of rows under keyed hashes of their content, and a
+//! manifest that names them and is written last. Wrapped keys and the ledger of erasures are not in it; they have a copy of
+//! their own (`ledger_copy`), by which a restored backup is erased again.
+
+use std::fs::{File, TryLockError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use convizit_model::{NoticeKind, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::Store;
+use crate::error::StoreError;
+
+mod check;
+mod drill;
+mod events;
+mod keep;
+pub(crate) mod ledger_copy;
+mod pack;
+mod restore;
+pub(crate) mod rows;
+mod snapshot;
+mod tables;
+pub(crate) mod target;
+mod verify;
+mod write;
+
+pub use drill::DrillReport;
+pub use keep::Keep;
+pub use restore::{Restore, RestoreReport};
+pub use verify::VerifyReport;
+
+use pack::{Manifest, open_manifest};
+use target::Target;
+
+/// What the backup's notice is about, and the drill's.
+const SUBJECT: &str = "backup";
+const DRILL: &str = "drill";
+/// What is known of the last backup and the last drill, in the data folder.
+const STATE: &str = "backup.state";
+/// Nobody waits longer for another backup or copy.
+const LOCKED: Duration = Duration::from_secs(60);
+
+/// Where backups go, and how long they are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// A folder, or `s3://bucket/prefix`.
+    pub to: String,
+    /// The place of the copy of keys and of the ledger of erasures: another one than that of the backups.
+    pub keys_to: String,
+    /// How long they are kept.
+    pub keep: Keep,
+    /// The hour of the day, in UTC, at which the daily one is made.
+    pub hour: u8,
+}
+
+/// A backup as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupInfo {
+    /// When it was begun.
+    pub made: Timestamp,
+    /// Its file.
+    pub name: String,
+    /// Events of all projects.
+    pub events: i64,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// Bytes of all packs that it names, also of those that others name too.
+    pub bytes: u64,
+    /// The program that made it.
+    pub program: String,
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackupReport {
+    /// When it was begun.
+    pub made: Timestamp,
+    /// Its file.
+    pub name: String,
+    /// Events of all projects.
+    pub events: i64,
+    /// Packs that it names.
+    pub packs: u64,
+    /// Packs that were written anew.
+    pub written: u64,
+    /// Bytes that were written.
+    pub bytes: u64,
+    /// Older backups that the schedule dropped.
+    pub dropped: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// How far something has come, for whoever watches: bytes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes done, and bytes in all; 0 while that is not known.
+    #[must_use]
+    pub fn now(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn expect(&self, bytes: u64) {
+        self.all.store(bytes, Ordering::Relaxed);
+        self.done.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is known of the last backup and the last drill.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackupState {
+    /// When the last backup that ended well was begun.
+    pub made: Option<Timestamp>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// When the last drill ended.
+    pub drilled: Option<Timestamp>,
+    /// What the last drill found; `None` when all was well, or there was none.
+    pub drill_problem: Option<String>,
+}
+
+/// Times within a name: to the millisecond, so that two of one second differ.
+fn manifest_name(made: Timestamp, random: &str) -> String {
+    let digits: String = made.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+    format!("manifests/{digits}-{random}.manifest")
+}
+
+/// The time that a manifest's name says.
+fn time_of(name: &str) -> Option<Timestamp> {
+    let stem = name.strip_prefix("manifests/")?.split('-').next()?;
+    let part = |range: std::ops::Range<usize>| stem.get(range);
+    let millis = stem.get(15..).map(|rest| rest.trim_end_matches('Z')).filter(|rest| !rest.is_empty());
+    let text = format!(
+        "{}-{}-{}T{}:{}:{}.{}Z",
+        part(0..4)?,
+        part(4..6)?,
+        part(6..8)?,
+        part(9..11)?,
+        part(11..13)?,
+        part(13..15)?,
+        millis.unwrap_or("0")
+    );
+    text.parse().ok()
+}
+
+/// The manifests of a place, oldest first.
+async fn manifests(target: &Target) -> Result<Vec<(Timestamp, String)>, StoreError> {
+    let files = target.list("manifests").await?;
+    let mut found: Vec<(Timestamp, String)> =
+        files.into_keys().filter_map(|name| Some((time_of(&name)?, name))).collect();
+    found.sort();
+    Ok(found)
+}
+
+async fn read_manifest(target: &Target, ring: &convizit_keys::KeyRing, name: &str) -> Result<Manifest, StoreError> {
+    let bytes = target.get(name).await?.ok_or_else(|| pack::damaged(name))?;
+    open_manifest(ring, name, &bytes)
+}
+
+impl Store {
+    pub(crate) fn backup_config(&self) -> Option<&BackupConfig> {
+        self.0.backup.as_ref()
+    }
+
+    /// Where backups of this installation go.
+    ///
+    /// # Errors
+    /// `Invalid` when none are made.
+    fn backups_at(&self) -> Result<&BackupConfig, StoreError> {
+        self.backup_config().ok_or_else(|| {
+            StoreError::Invalid("backups are off: set backup.off = false, or leave it out, in the configuration".to_owned())
+        })
+    }
+
+    pub(crate) fn copied(&self) -> &tokio::sync::Mutex<ledger_copy::Copied> {
+        &self.0.copied
+    }
+
+    /// Holds a lock file of the data folder; let go of when dropped, and by the system when the process ends.
+    pub(crate) async fn hold(&self, name: &str, wait: bool) -> Result<File, StoreError> {
+        let path = self.0.folder.join(name);
+        let failed = |error: std::io::Error| StoreError::Database { action: "lock", problem: format!("{}: {error}", path.display()) };
+        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let begun = std::time::Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if wait && begun.elapsed() < LOCKED => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Invalid(format!(
+                        "another process works on backups of this data folder ({name} is locked): wait until it has ended"
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// The backups that there are, newest first.
+    ///
+    /// # Errors
+    /// `Unusable` for one that is damaged or of another installation, `Invalid` when there is no place.
+    pub async fn backups(&self) -> Result<Vec<BackupInfo>, StoreError> {
+        let target = Target::open(&self.backups_at()?.to, false)?;
+        let mut found = Vec::new();
+        for (made, name) in manifests(&target).await?.into_iter().rev() {
+            let manifest = read_manifest(&target, self.ring(), &name).await?;
+            let counts = manifest.parts.iter().flat_map(|part| &part.counts);
+            let (rows, events) = counts.fold((0, 0), |(rows, events), (_, more, of)| (rows + more, events + of));
+            let bytes = manifest.packs().map(|pack| pack.bytes).sum();
+            found.push(BackupInfo { made, name, events, rows, bytes, program: manifest.program });
+        }
+        Ok(found)
+    }
+
+    /// What is known of the last backup and the last drill.
+    #[must_use]
+    pub fn backup_state(&self) -> BackupState {
+        let text = std::fs::read_to_string(self.0.folder.join(STATE)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    fn set_backup_state(&self, change: impl FnOnce(&mut BackupState)) -> Result<(), StoreError> {
+        let mut state = self.backup_state();
+        change(&mut state);
+        let failed = |error: String| StoreError::Database { action: "take down what the backup did", problem: error };
+        let text = serde_json::to_string(&state).map_err(|error| failed(error.to_string()))?;
+        let (path, new) = (self.0.folder.join(STATE), self.0.folder.join(format!("{STATE}.new")));
+        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Makes a backup now. One that fails leaves no manifest, and a notice.
+    ///
+    /// # Errors
+    /// `Invalid` when backups are off or another one runs, `Database` when something cannot be read or written.
+    pub async fn back_up(&self, progress: &Progress) -> Result<BackupReport, StoreError> {
+        let _alone = self.hold("backup.lock", false).await?;
+        match write::run(self, progress).await {
+            Ok(report) => {
+                self.set_backup_state(|state| (state.made, state.seconds) = (Some(report.made), report.seconds))?;
+                self.resolve_notice(NoticeKind::Backup, None, SUBJECT).await?;
+                Ok(report)
+            }
+            Err(error) => {
+                let text = format!("a backup failed: {error}; mend it, then convizit backup");
+                self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the daily backup is due: its hour has come since the last one, or that is older than 25 hours.
+    #[must_use]
+    pub fn backup_is_due(&self) -> bool {
+        let Some(config) = self.backup_config() else { return false };
+        let now = self.clock().now();
+        let Some(made) = self.backup_state().made else { return true };
+        let hours = i64::from(config.hour);
+        let today = Timestamp::from_millis((now.day() * 24 + hours) * 3_600_000);
+        let begun = if today <= now { today } else { today.plus_millis(-86_400_000) };
+        made < begun || now.since(made) > 25 * 3_600_000
+    }
+}

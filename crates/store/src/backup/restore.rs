@@ -1,0 +1,382 @@
+//! Restoring a backup: everything is looked at before anything is written, and what was erased since is erased again before it ends.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use convizit_keys::{KeyProvider, KeyRing};
+use convizit_model::{Clock, Timestamp};
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+use sqlx::{AssertSqlSafe, Row as _, query};
+
+use super::check::{check, info, newest, packs};
+use super::ledger_copy::{self, LedgerCopy};
+use super::pack::{Cell, Manifest, Pack, installation_of};
+use super::rows::Sieve;
+use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, table};
+use super::target::Target;
+use super::{BackupInfo, Progress};
+use crate::database::Database;
+use crate::error::{During, StoreError};
+use crate::{Store, StoreConfig, make_folder, mark};
+
+/// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
+/// mark and no database, no start takes the folder for a new one.
+const FILES: [&str; 6] = [mark::JOURNAL, mark::AUDIT, "journal.db", "journal.id", "data.db", "control.db"];
+/// How long closing databases may take.
+const CLOSED: Duration = Duration::from_secs(60);
+/// Records that are given to the journal at once.
+const APPENDS: usize = 256;
+
+/// A restore that was looked at, and not begun.
+pub struct Restore {
+    config: StoreConfig,
+    provider: Arc<dyn KeyProvider>,
+    clock: Arc<dyn Clock>,
+    target: Target,
+    ring: Arc<KeyRing>,
+    ledger: LedgerCopy,
+    name: String,
+    manifest: Manifest,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestoreReport {
+    /// When the backup was begun.
+    pub made: Timestamp,
+    /// The backup's file.
+    pub name: String,
+    /// Events by project that can be read now.
+    pub events: Vec<(String, i64)>,
+    /// Events that the backup held and that were left out, since their key was destroyed or their dataset erased.
+    pub left_out_events: i64,
+    /// Rows that were left out, by table.
+    pub left_out: BTreeMap<String, u64>,
+    /// Destinations that must be given their credentials again.
+    pub without_secret: Vec<String>,
+    /// Records that wait in the journal for the worker.
+    pub journal_records: u64,
+    /// Erasures that were carried out again.
+    pub erased_again: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl Restore {
+    /// Looks at everything that a restore needs: an empty place, the copy of keys and erasures, the backup with every pack.
+    ///
+    /// # Errors
+    /// `Invalid` when the place is not empty or there is no such backup; `Unusable` when a file is damaged, missing, of another
+    /// installation or of a newer program; `Keys` when the provider cannot unwrap the installation's keys. Nothing is touched.
+    pub async fn plan(
+        config: StoreConfig,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+        at: Option<Timestamp>,
+        progress: &Progress,
+    ) -> Result<Self, StoreError> {
+        let places = config.backup.clone().ok_or_else(|| {
+            StoreError::Invalid("backups are off: name their place with backup.to and backup.keys_to".to_owned())
+        })?;
+        is_empty(&config).await?;
+        let (target, keys) = (Target::open(&places.to, false)?, Target::open(&places.keys_to, false)?);
+        let (ledger, ring) = ledger_copy::read(&keys, &*provider).await?;
+        let ring = Arc::new(ring);
+        let (name, manifest) = newest(&target, &ring, at).await?;
+        if ledger.sequence < manifest.ledger {
+            return Err(StoreError::Unusable(format!(
+                "the copy of keys and erasures in {} is older ({}) than this backup ({}): what was erased in between would come back; \
+                 bring the newest copy",
+                places.keys_to, ledger.sequence, manifest.ledger
+            )));
+        }
+        check(&target, &ring, (&name, &manifest), progress).await?;
+        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest })
+    }
+
+    /// The backup that it is about.
+    #[must_use]
+    pub fn backup(&self) -> BackupInfo {
+        info(&self.name, &self.manifest)
+    }
+
+    /// Restores it; `actor` is who does, for the audit log.
+    ///
+    /// # Errors
+    /// `Database`, and whatever opening a store may say. On SQLite nothing is in the data folder then; a PostgreSQL database that
+    /// was begun is refused by every start.
+    pub async fn run(self, actor: &str, progress: &Progress) -> Result<RestoreReport, StoreError> {
+        let started = Instant::now();
+        make_folder(&self.config.folder)?;
+        let scratch = self.config.folder.join("restore");
+        remove(&scratch)?;
+        make_folder(&scratch)?;
+        let mut sieve = Sieve::new(&self.ledger, &self.manifest);
+        let (control, data) = Database::both(&scratch, self.config.database.as_deref()).await?;
+        fill(&self, (&control, &data), &mut sieve, progress).await?;
+        let erased_again = self.end_filling((&control, &data), &sieve).await?;
+        close((control, data), &scratch).await?;
+        let config = StoreConfig { folder: scratch.clone(), backup: None, accept_gap: false, ..self.config.clone() };
+        let store = Store::assemble(config, self.provider.clone(), self.clock.clone()).await?.acting_as(actor);
+        let report = self.end(&store, &sieve, erased_again, progress).await;
+        store.close().await;
+        drop(store);
+        let report = report?;
+        settled(&scratch).await?;
+        self.move_in(&scratch)?;
+        Ok(RestoreReport { seconds: started.elapsed().as_secs_f64(), ..report })
+    }
+
+    /// Keys and the ledger, and that the databases may be opened.
+    async fn end_filling(&self, (control, data): (&Database, &Database), sieve: &Sieve) -> Result<u64, StoreError> {
+        let sequence = self.ledger.sequence.cast_signed();
+        let mut reopened = 0;
+        for pack in self.ledger.tables() {
+            let (mut pack, database) = (pack.clone(), if pack.table == KEYS.name { control } else { data });
+            if pack.table == ERASURES[0].name {
+                reopened = sieve.reopen(&mut pack);
+            }
+            insert(database, Arc::new(pack)).await?;
+        }
+        control
+            .run_tx("end restoring", move |connection| {
+                Box::pin(async move {
+                    query("INSERT INTO control_version (id, version) VALUES (2, $1)")
+                        .bind(sequence)
+                        .execute(connection)
+                        .await
+                        .during("end restoring")
+                        .map(|_| ())
+                })
+            })
+            .await?;
+        data.run_tx("end restoring", |connection| {
+            Box::pin(async move {
+                query("UPDATE worker SET journal = '' WHERE id = 0")
+                    .execute(connection)
+                    .await
+                    .during("end restoring")
+                    .map(|_| ())
+            })
+        })
+        .await?;
+        Ok(reopened)
+    }
+
+    /// In the opened store: ids, journal, erasures, audit.
+    async fn end(
+        &self,
+        store: &Store,
+        sieve: &Sieve,
+        erased_again: u64,
+        progress: &Progress,
+    ) -> Result<RestoreReport, StoreError> {
+        store.see_again().await?;
+        let journal_records = self.append(store, progress).await?;
+        store.carry_out_erasures().await?;
+        let events = store.count_events().await?;
+        let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
+        store.audit("backup.restore", "", &self.name, detail).await?;
+        let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
+        for ((table, _), rows) in &sieve.left_out {
+            *left_out.entry(table.clone()).or_default() += rows;
+        }
+        Ok(RestoreReport {
+            made: self.manifest.made(),
+            name: self.name.clone(),
+            events,
+            left_out_events: sieve.left_events.values().sum(),
+            left_out,
+            without_secret: sieve.without_secret.clone(),
+            journal_records,
+            erased_again,
+            seconds: 0.0,
+        })
+    }
+
+    /// What the worker had not processed: those that the snapshot has already are left out.
+    async fn append(&self, store: &Store, progress: &Progress) -> Result<u64, StoreError> {
+        let (manifest, mut appended) = (&self.manifest, 0);
+        let packs = packs(&self.target, &self.ring, manifest, progress, |table| table == JOURNAL);
+        let mut packs = std::pin::pin!(packs);
+        while let Some((_, pack)) = packs.try_next().await? {
+            let later = |row: &&Vec<Cell>| row.first().is_some_and(|batch| batch.int().cast_unsigned() > manifest.journal_offset);
+            let records: Vec<bytes::Bytes> = pack
+                .rows
+                .iter()
+                .filter(later)
+                .filter_map(|row| if let Some(Cell::Bytes(record)) = row.get(1) { Some(record.clone()) } else { None })
+                .collect();
+            for records in records.chunks(APPENDS) {
+                appended += records.len() as u64;
+                // Asked in their order, so that they stand in it.
+                let appends = records.iter().map(|record| store.journal_append(record.clone()));
+                futures_util::future::try_join_all(appends).await?;
+            }
+        }
+        Ok(appended)
+    }
+
+    fn move_in(&self, scratch: &Path) -> Result<(), StoreError> {
+        for name in FILES {
+            if scratch.join(name).exists() {
+                std::fs::rename(scratch.join(name), self.config.folder.join(name)).map_err(|error| cannot(scratch, &error))?;
+            }
+        }
+        remove(scratch)?;
+        std::fs::File::open(&self.config.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| cannot(&self.config.folder, &error))
+    }
+}
+
+fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Database { action: "restore", problem: format!("{}: {error}", path.display()) }
+}
+
+/// Removes a scratch folder, if there is one.
+pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(cannot(folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+async fn is_empty(config: &StoreConfig) -> Result<(), StoreError> {
+    if let Some(file) = FILES.iter().find(|name| config.folder.join(name).exists()) {
+        return Err(StoreError::Invalid(format!(
+            "{} is there already: a backup is restored into an empty place; move the folder away, or name another one with data",
+            config.folder.join(file).display()
+        )));
+    }
+    match &config.database {
+        Some(url) if Database::has_rows(url).await? => Err(StoreError::Invalid(
+            "the PostgreSQL database holds an installation already: a backup is restored into an empty one".to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The rows of all packs, but the journal's, that come back.
+pub(super) async fn fill_from(
+    (target, ring, manifest): (&Target, &Arc<KeyRing>, &Manifest),
+    (control, data): (&Database, &Database),
+    sieve: &mut Sieve,
+    progress: &Progress,
+) -> Result<(), StoreError> {
+    for table in CONTROL.iter().chain(DATA).chain([&FRAMES]) {
+        let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
+        // Rows that the migrations made.
+        database
+            .run_tx("empty a table", move |connection| {
+                Box::pin(async move {
+                    let sql = format!("DELETE FROM {}", table.name);
+                    query(AssertSqlSafe(sql)).execute(connection).await.during("empty a table").map(|_| ())
+                })
+            })
+            .await?;
+    }
+    let mut packs = std::pin::pin!(packs(target, ring, manifest, progress, |table| table != JOURNAL));
+    while let Some((_, mut pack)) = packs.try_next().await? {
+        sieve.sift(&mut pack);
+        let database = if CONTROL.iter().any(|of| of.name == pack.table) { control } else { data };
+        insert(database, Arc::new(pack)).await?;
+    }
+    compare(manifest, (control, data), sieve).await
+}
+
+async fn fill(
+    restore: &Restore,
+    databases: (&Database, &Database),
+    sieve: &mut Sieve,
+    progress: &Progress,
+) -> Result<(), StoreError> {
+    fill_from((&restore.target, &restore.ring, &restore.manifest), databases, sieve, progress).await?;
+    let installation: String = sqlx::query_scalar("SELECT id FROM installation")
+        .fetch_one(databases.0.readers())
+        .await
+        .during("read the installation's id")?;
+    if u128::from_str_radix(&installation, 16).ok().map(u128::to_be_bytes) == Some(installation_of(&restore.ring)) {
+        Ok(())
+    } else {
+        Err(StoreError::Unusable("the backup is of another installation than the copy of the keys".to_owned()))
+    }
+}
+
+async fn insert(database: &Database, pack: Arc<Pack>) -> Result<(), StoreError> {
+    let engine = database.engine;
+    database
+        .run_tx("restore rows", move |connection| {
+            let pack = pack.clone();
+            Box::pin(async move {
+                match table(&pack.table) {
+                    Some(table) => table.insert(connection, engine, &pack.columns, &pack.rows).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await
+}
+
+/// Counts what stands in the tables, and holds it against what the manifest counted and what was left out.
+async fn compare(
+    manifest: &Manifest,
+    (control, data): (&Database, &Database),
+    sieve: &Sieve,
+) -> Result<(), StoreError> {
+    let mut expected: BTreeMap<(&str, i64), u64> = BTreeMap::new();
+    for part in manifest.parts.iter().filter(|part| part.table != JOURNAL && part.table != "control_version") {
+        for (project, rows, _) in &part.counts {
+            *expected.entry((&part.table, *project)).or_default() += rows;
+        }
+    }
+    for ((table, project), rows) in &sieve.left_out {
+        if let Some(expected) = expected.get_mut(&(table.as_str(), *project)) {
+            *expected -= (*rows).min(*expected);
+        }
+    }
+    expected.retain(|_, rows| *rows > 0);
+    let mut found: BTreeMap<(&str, i64), u64> = BTreeMap::new();
+    for table in CONTROL.iter().chain(DATA).chain([&FRAMES]).filter(|table| table.name != "control_version") {
+        let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
+        let project = if table.columns.contains(&("project", Kind::Int)) { "project" } else { "0" };
+        // Constants only. A column's number in GROUP BY would be taken for the constant that it is.
+        let sql = format!("SELECT CAST(p AS BIGINT), COUNT(*) FROM (SELECT {project} AS p FROM {}) rows GROUP BY p", table.name);
+        for row in query(AssertSqlSafe(sql)).fetch_all(database.readers()).await.during("count restored rows")? {
+            found.insert((table.name, row.get(0)), row.get::<i64, _>(1).cast_unsigned());
+        }
+    }
+    if found == expected {
+        return Ok(());
+    }
+    let differs = expected.iter().find(|(key, rows)| found.get(key) != Some(rows)).or(found.iter().find(|(key, _)| !expected.contains_key(key)));
+    let what = differs.map(|((table, project), rows)| {
+        let there = found.get(&(*table, *project)).copied().unwrap_or(0);
+        format!("table {table}, project number {project}: {there} rows are there of {rows}")
+    });
+    Err(StoreError::Unusable(format!("the counts differ from the backup's: {}", what.unwrap_or_default())))
+}
+
+/// Closes the databases of a scratch folder and waits for their files.
+pub(super) async fn close((control, data): (Database, Database), scratch: &Path) -> Result<(), StoreError> {
+    data.close().await;
+    control.close().await;
+    drop((control, data));
+    settled(scratch).await
+}
+
+/// Done when no database of a folder has a write-ahead log any more: then its last connection is closed.
+async fn settled(folder: &Path) -> Result<(), StoreError> {
+    let logs: Vec<PathBuf> = ["control.db-wal", "data.db-wal", "journal.db-wal"].iter().map(|name| folder.join(name)).collect();
+    let begun = Instant::now();
+    while logs.iter().any(|log| log.exists()) {
+        if begun.elapsed() > CLOSED {
+            return Err(StoreError::Database { action: "restore", problem: "the restored databases do not close".to_owned() });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

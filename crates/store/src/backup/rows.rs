@@ -1,0 +1,175 @@
+//! What of a backup comes back: not what was erased since, nor what no key opens any more.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use convizit_keys::version_of;
+use convizit_model::StateKind;
+
+use super::ledger_copy::LedgerCopy;
+use super::pack::{Cell, Manifest, Pack};
+
+/// State rows that say of persons what they did: the worker learns them anew.
+const OF_PERSONS: [i64; 3] = [StateKind::Session as i64, StateKind::Place as i64, StateKind::Waiting as i64];
+/// What `worker.journal` says while a restore goes on: no start takes the database for its own.
+pub(crate) const RESTORING: &str = "restoring";
+
+/// Decides on rows.
+pub(super) struct Sieve {
+    /// Days of projects whose key there is.
+    days: HashSet<(i64, i64)>,
+    /// Living versions of projects' keys.
+    versions: HashMap<i64, HashSet<u32>>,
+    /// Projects whose whole dataset was erased since.
+    erased: HashSet<i64>,
+    /// Projects of which persons were erased since.
+    forgetting: HashSet<i64>,
+    /// The highest number of a project that anything was sealed or erased of.
+    given: i64,
+    /// The backup's newest erasure, and those that it has carried out.
+    known: (i64, i64),
+    /// Last event numbers, as the backup has them.
+    last: HashMap<i64, i64>,
+    /// Rows that were left out by table, and events by project.
+    pub(super) left_out: BTreeMap<(String, i64), u64>,
+    pub(super) left_events: BTreeMap<i64, i64>,
+    /// Destinations whose credentials no key opens any more.
+    pub(super) without_secret: Vec<String>,
+}
+
+impl Sieve {
+    pub(super) fn new(ledger: &LedgerCopy, manifest: &Manifest) -> Self {
+        let mut sieve = Self {
+            days: HashSet::new(),
+            versions: HashMap::new(),
+            erased: HashSet::new(),
+            forgetting: HashSet::new(),
+            given: 0,
+            known: (manifest.erasure, manifest.erased),
+            last: HashMap::new(),
+            left_out: BTreeMap::new(),
+            left_events: BTreeMap::new(),
+            without_secret: Vec::new(),
+        };
+        for row in ledger.table("keys").iter().flat_map(|pack| &pack.rows) {
+            let [project, kind, number, wrapped_by, ..] = row.as_slice() else { continue };
+            sieve.given = sieve.given.max(project.int());
+            match (kind.text(), wrapped_by.text()) {
+                (_, "destroyed") => {}
+                ("day", _) => drop(sieve.days.insert((project.int(), number.int()))),
+                (_, _) => {
+                    let version = u32::try_from(number.int()).unwrap_or(0);
+                    sieve.versions.entry(project.int()).or_default().insert(version);
+                }
+            }
+        }
+        for row in ledger.table("erasures").iter().flat_map(|pack| &pack.rows) {
+            let [number, project, kind, ..] = row.as_slice() else { continue };
+            sieve.given = sieve.given.max(project.int());
+            if kind.text() == "all" && number.int() > manifest.erasure {
+                sieve.erased.insert(project.int());
+            } else if kind.text() != "all" && number.int() > manifest.erased {
+                sieve.forgetting.insert(project.int());
+            }
+        }
+        sieve
+    }
+
+    fn opens(&self, project: i64, sealed: &[u8]) -> bool {
+        version_of(sealed)
+            .is_some_and(|version| self.versions.get(&project).is_some_and(|versions| versions.contains(&version)))
+    }
+
+    /// Leaves out of a pack what does not come back, and puts the rest as it is to stand.
+    pub(super) fn sift(&mut self, pack: &mut Pack) {
+        let columns: HashMap<String, usize> =
+            pack.columns.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect();
+        let at = |row: &[Cell], name: &str| columns.get(name).and_then(|index| row.get(*index)).cloned().unwrap_or(Cell::Null);
+        let table = pack.table.clone();
+        let mut rows = std::mem::take(&mut pack.rows);
+        rows.retain_mut(|row| {
+            let project = at(row, "project").int();
+            let erased = self.erased.contains(&project);
+            let keep = match table.as_str() {
+                "frames" => !erased && self.days.contains(&(project, at(row, "day").int())),
+                "state" => {
+                    let of_persons = OF_PERSONS.contains(&at(row, "kind").int());
+                    !erased && !(of_persons && self.forgetting.contains(&project)) && self.opens(project, at(row, "body").bytes())
+                }
+                "quarantine" => !erased && self.opens(project, at(row, "body").bytes()),
+                "counts" | "rulings" | "dead_letters" => !erased,
+                // The sequence of the ledger copy is written by whoever restores.
+                "control_version" => at(row, "id").int() != 2,
+                _ => true,
+            };
+            if !keep && table != "control_version" {
+                *self.left_out.entry((table.clone(), project)).or_default() += 1;
+                if table == "frames" {
+                    *self.left_events.entry(project).or_default() += at(row, "last").int() - at(row, "first").int() + 1;
+                }
+            }
+            if keep {
+                self.put(&table, &columns, row);
+            }
+            keep
+        });
+        pack.rows = rows;
+    }
+
+    fn put(&mut self, table: &str, columns: &HashMap<String, usize>, row: &mut [Cell]) {
+        let index = |name: &str| columns.get(name).copied().unwrap_or(usize::MAX);
+        let int = |row: &[Cell], name: &str| row.get(index(name)).map_or(0, Cell::int);
+        match table {
+            "progress" => drop(self.last.insert(int(row, "project"), int(row, "last_number"))),
+            "worker" => {
+                if let Some(journal) = row.get_mut(index("journal")) {
+                    *journal = Cell::Text(RESTORING.to_owned());
+                }
+            }
+            "control_version" => {
+                let id = int(row, "id");
+                if let Some(Cell::Int(version)) = row.get_mut(index("version")) {
+                    // Other processes look again; a number of a project that was made since is not given again.
+                    *version = if id == 1 { (*version).max(self.given) } else { *version + 1 };
+                }
+            }
+            "destinations" => {
+                let project = int(row, "project");
+                let sealed = row.get(index("secret")).cloned().unwrap_or(Cell::Null);
+                if sealed == Cell::Null || self.opens(project, sealed.bytes()) {
+                    return;
+                }
+                if let Some(secret) = row.get_mut(index("secret")) {
+                    *secret = Cell::Null;
+                }
+                self.without_secret.push(row.get(index("name")).map_or("", Cell::text).to_owned());
+                if let Some(Cell::Text(body)) = row.get_mut(index("body"))
+                    && let Ok(mut destination) = serde_json::from_str::<serde_json::Value>(body)
+                {
+                    let reason = "it was restored from a backup, and the key of its credentials was destroyed since: give them again";
+                    if let Some(fields) = destination.as_object_mut() {
+                        fields.insert("paused".to_owned(), reason.into());
+                    }
+                    *body = destination.to_string();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The ledger as it is to stand: what the backup has not carried out is open again, up to the last number of its project.
+    pub(super) fn reopen(&self, pack: &mut Pack) -> u64 {
+        let mut reopened = 0;
+        for row in &mut pack.rows {
+            // In the order of the table's columns, which reading the copy has looked at.
+            let [number, project, kind, _, _, through, _, state, ..] = row.as_mut_slice() else { continue };
+            let all = kind.text() == "all";
+            let carried_out = if all { self.known.0 } else { self.known.1 };
+            if number.int() > carried_out {
+                *through = Cell::Int(self.last.get(&project.int()).copied().unwrap_or(0));
+                *state = Cell::Text("open".to_owned());
+                reopened += 1;
+            }
+        }
+        reopened
+    }
+}

@@ -1,0 +1,81 @@
+//! Reading rows of one moment while everybody goes on writing.
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, query};
+
+use super::pack::Cell;
+use super::tables::Table;
+use crate::database::{Database, Engine};
+use crate::error::{During, StoreError};
+
+/// A connection that sees the database as it was at one moment.
+pub(super) struct Snapshot(AnyConnection);
+
+impl Snapshot {
+    pub(super) async fn of(database: &Database) -> Result<Self, StoreError> {
+        const NAME: &str = "begin a snapshot";
+        let mut connection = database.connect().await?;
+        match database.engine {
+            Engine::Sqlite => {
+                connection.execute("PRAGMA query_only = ON").await.during(NAME)?;
+                connection.execute("BEGIN").await.during(NAME)?;
+                // The moment is that of the first reading.
+                connection.execute("SELECT COUNT(*) FROM sqlite_schema").await.during(NAME)?;
+            }
+            Engine::Postgres => {
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.during(NAME)?;
+                connection.execute("SELECT 1").await.during(NAME)?;
+            }
+        }
+        Ok(Self(connection))
+    }
+
+    pub(super) async fn end(mut self) -> Result<(), StoreError> {
+        self.0.execute("COMMIT").await.during("end a snapshot")?;
+        self.0.close().await.during("end a snapshot")
+    }
+
+    /// One row of numbers.
+    pub(super) async fn numbers<const N: usize>(&mut self, sql: &'static str) -> Result<[i64; N], StoreError> {
+        let row = query(sql).fetch_one(&mut self.0).await.during("read a snapshot")?;
+        let mut numbers = [0; N];
+        for (index, number) in numbers.iter_mut().enumerate() {
+            *number = row.try_get(index).during("read a snapshot")?;
+        }
+        Ok(numbers)
+    }
+
+    /// Rows of numbers.
+    pub(super) async fn all_numbers<const N: usize>(&mut self, sql: &'static str) -> Result<Vec<[i64; N]>, StoreError> {
+        let mut rows = query(sql).fetch(&mut self.0);
+        let mut all = Vec::new();
+        while let Some(row) = rows.try_next().await.during("read a snapshot")? {
+            let mut numbers = [0; N];
+            for (index, number) in numbers.iter_mut().enumerate() {
+                *number = row.try_get(index).during("read a snapshot")?;
+            }
+            all.push(numbers);
+        }
+        Ok(all)
+    }
+
+    /// Gives every row of a table, or of those that `which` names by two numbers, to somebody.
+    pub(super) async fn each(
+        &mut self,
+        table: &Table,
+        which: Option<(&str, [i64; 2])>,
+        mut take: impl AsyncFnMut(Vec<Cell>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let condition = which.map(|(condition, _)| format!("WHERE {condition} ")).unwrap_or_default();
+        // Names of tables and columns are constants.
+        let mut select = query(AssertSqlSafe(table.select(&format!("{condition}ORDER BY {}", table.order))));
+        for number in which.map(|(_, numbers)| numbers).into_iter().flatten() {
+            select = select.bind(number);
+        }
+        let mut rows = select.fetch(&mut self.0);
+        while let Some(row) = rows.try_next().await.during("read a snapshot")? {
+            take(table.cells(&row)?).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,328 @@
+//! Which tables a backup holds, with their columns and the order of their rows, and which it leaves out and why.
+//!
+//! `verify` compares both lists with the databases, and a test does so on both engines, so that a table that somebody adds is
+//! not forgotten.
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, query};
+
+use super::pack::Cell;
+use crate::database::{Database, Engine, insert_rows, pieces};
+use crate::error::{During, StoreError};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Int,
+    MaybeInt,
+    Text,
+    Bytes,
+    MaybeBytes,
+}
+
+/// A table of the backup.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [(&'static str, Kind)],
+    /// Its primary key, by which its rows are ordered.
+    pub(super) order: &'static str,
+}
+
+use Kind::{Bytes, Int, MaybeBytes, MaybeInt, Text};
+
+/// The frames: by far the most, so they are kept in parts that are read again only when they have changed.
+pub(super) const FRAMES: Table = Table {
+    name: "frames",
+    columns: &[
+        ("project", Int),
+        ("first", Int),
+        ("last", Int),
+        ("day", Int),
+        ("ledger", Int),
+        ("filter", Bytes),
+        ("body", Bytes),
+    ],
+    order: "project, first",
+};
+
+/// The other tables of what the worker writes, in the database `data`.
+pub(super) const DATA: &[Table] = &[
+    Table {
+        name: "worker",
+        columns: &[("id", Int), ("journal_offset", Int), ("journal", Text)],
+        order: "id",
+    },
+    Table { name: "progress", columns: &[("project", Int), ("last_number", Int)], order: "project" },
+    Table {
+        name: "state",
+        columns: &[("project", Int), ("kind", Int), ("key", Int), ("expires", MaybeInt), ("body", Bytes)],
+        order: "project, kind, key",
+    },
+    Table {
+        name: "counts",
+        columns: &[("project", Int), ("name", Int), ("hour", Int), ("events", Int), ("newest", Text)],
+        order: "project, name, hour",
+    },
+    Table {
+        name: "rulings",
+        columns: &[("project", Int), ("key", Int), ("ruling", Int), ("journal_offset", Int)],
+        order: "project, key",
+    },
+    Table {
+        name: "withheld",
+        columns: &[("project", Int), ("week", Int), ("field", Text), ("rule", Text), ("side", Text), ("items", Int)],
+        order: "project, week, field, rule, side",
+    },
+    Table {
+        name: "outcomes",
+        columns: &[("project", Int), ("outcome", Text), ("items", Int)],
+        order: "project, outcome",
+    },
+    Table {
+        name: "quarantine",
+        columns: &[("project", Int), ("subject", Text), ("day", Int), ("body", Bytes)],
+        order: "project, subject",
+    },
+    Table {
+        name: "notices",
+        columns: &[
+            ("id", Int),
+            ("kind", Text),
+            ("project", Text),
+            ("subject", Text),
+            ("text", Text),
+            ("state", Text),
+            ("count", Int),
+            ("first", Int),
+            ("last", Int),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "cursors",
+        columns: &[("project", Int), ("destination", Text), ("number", Int)],
+        order: "project, destination",
+    },
+    Table {
+        name: "dead_letters",
+        columns: &[("project", Int), ("destination", Text), ("number", Int), ("reason", Text)],
+        order: "project, destination, number",
+    },
+];
+
+/// The tables of what people set, in the database `control`.
+pub(super) const CONTROL: &[Table] = &[
+    Table {
+        name: "projects",
+        columns: &[
+            ("number", Int),
+            ("id", Text),
+            ("key", Text),
+            ("created", Int),
+            ("version", Int),
+            ("settings", Text),
+            ("since", Text),
+        ],
+        order: "number",
+    },
+    Table {
+        name: "destinations",
+        columns: &[("project", Int), ("name", Text), ("body", Text), ("secret", MaybeBytes)],
+        order: "project, name",
+    },
+    Table { name: "control_version", columns: &[("id", Int), ("version", Int)], order: "id" },
+    Table { name: "installation", columns: &[("id", Text)], order: "id" },
+    Table {
+        name: "audit",
+        columns: &[
+            ("number", Int),
+            ("time", Int),
+            ("actor", Text),
+            ("act", Text),
+            ("project", Text),
+            ("subject", Text),
+            ("detail", Text),
+            ("chain", Bytes),
+        ],
+        order: "number",
+    },
+    Table { name: "audit_end", columns: &[("id", Int), ("number", Int), ("chain", MaybeBytes)], order: "id" },
+    Table {
+        name: "tokens",
+        columns: &[
+            ("name", Text),
+            ("project", Int),
+            ("scope", Text),
+            ("hash", Bytes),
+            ("made", Int),
+            ("expires", Int),
+        ],
+        order: "name",
+    },
+];
+
+/// Wrapped keys, which are in the ledger copy.
+pub(super) const KEYS: Table = Table {
+    name: "keys",
+    columns: &[
+        ("project", Int),
+        ("kind", Text),
+        ("number", Int),
+        ("wrapped_by", Text),
+        ("made", Int),
+        ("seals_from", Int),
+        ("wrapped", Bytes),
+    ],
+    order: "project, kind, number",
+};
+
+/// The ledger of erasures, which is in the ledger copy.
+pub(super) const ERASURES: &[Table] = &[
+    Table {
+        name: "erasures",
+        columns: &[
+            ("number", Int),
+            ("project", Int),
+            ("kind", Text),
+            ("person", Bytes),
+            ("made", Int),
+            ("through", Int),
+            ("request", Text),
+            ("state", Text),
+            ("forgotten", Int),
+            ("id", MaybeBytes),
+        ],
+        order: "number",
+    },
+    Table {
+        name: "erase_messages",
+        columns: &[
+            ("project", Int),
+            ("destination", Text),
+            ("request", Text),
+            ("state", Text),
+            ("reason", Text),
+        ],
+        order: "project, destination, request",
+    },
+];
+
+/// What neither a backup nor the ledger copy holds, and why.
+pub(super) const LEFT_OUT: &[(&str, &str)] = &[
+    ("key_requests", "what one of two people asked for is asked again: it holds for a day"),
+    ("seen_days", "made anew from the frames, as the tables that it names"),
+    ("_sqlx_migrations", "written by the migrations themselves"),
+];
+
+/// The records of the journal that the snapshot's worker had not processed.
+pub(super) const JOURNAL: &str = "journal";
+
+/// A table of the backup or of the ledger copy by its name.
+pub(super) fn table(name: &str) -> Option<&'static Table> {
+    static OTHERS: [&Table; 2] = [&FRAMES, &KEYS];
+    let all = DATA.iter().chain(CONTROL).chain(ERASURES).chain(OTHERS);
+    all.into_iter().find(|table| table.name == name)
+}
+
+/// Tables and columns of the databases that neither a backup nor the copy of keys and erasures holds, though nobody left them out.
+pub(super) async fn forgotten(databases: [&Database; 2]) -> Result<Vec<String>, StoreError> {
+    let mut forgotten = Vec::new();
+    for database in databases {
+        let sql = match database.engine {
+            Engine::Sqlite => {
+                "SELECT tables.name, columns.name FROM sqlite_schema tables JOIN pragma_table_info(tables.name) columns \
+                 WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite%' ORDER BY 1, 2"
+            }
+            Engine::Postgres => {
+                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns \
+                 WHERE table_schema = current_schema() ORDER BY 1, 2"
+            }
+        };
+        for row in query(sql).fetch_all(database.readers()).await.during("list tables")? {
+            let (name, column): (&str, &str) = (row.get(0), row.get(1));
+            let known = table(name).is_some_and(|table| table.columns.iter().any(|(known, _)| *known == column));
+            let seen = name.strip_prefix("seen_").is_some_and(|day| day.bytes().all(|byte| byte.is_ascii_digit()));
+            if !known && !seen && !LEFT_OUT.iter().any(|(left_out, _)| *left_out == name) {
+                forgotten.push(format!("{name}.{column}"));
+            }
+        }
+    }
+    // On PostgreSQL both are one.
+    forgotten.dedup();
+    Ok(forgotten)
+}
+
+impl Table {
+    pub(super) fn names(&self) -> Vec<String> {
+        self.columns.iter().map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// `SELECT` of all columns; `rest` holds placeholders only.
+    pub(super) fn select(&self, rest: &str) -> String {
+        let columns: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        format!("SELECT {} FROM {} {rest}", columns.join(", "), self.name)
+    }
+
+    /// A row's cells.
+    pub(super) fn cells(&self, row: &AnyRow) -> Result<Vec<Cell>, StoreError> {
+        let read = |index: usize, kind: Kind| -> Result<Cell, sqlx::Error> {
+            Ok(match kind {
+                Int => Cell::Int(row.try_get(index)?),
+                MaybeInt => row.try_get::<Option<i64>, _>(index)?.map_or(Cell::Null, Cell::Int),
+                Text => Cell::Text(row.try_get(index)?),
+                Bytes => Cell::Bytes(row.try_get::<Vec<u8>, _>(index)?.into()),
+                MaybeBytes => {
+                    row.try_get::<Option<Vec<u8>>, _>(index)?.map_or(Cell::Null, |bytes| Cell::Bytes(bytes.into()))
+                }
+            })
+        };
+        let cells = self.columns.iter().enumerate().map(|(index, (_, kind))| read(index, *kind));
+        cells.collect::<Result<_, _>>().during("read rows to back up")
+    }
+
+    /// Whether a row of a pack can be one of this table.
+    pub(super) fn fits(&self, columns: &[String], row: &[Cell]) -> bool {
+        columns.len() == row.len()
+            && columns.iter().zip(row).all(|(name, cell)| {
+                let kind = self.columns.iter().find(|(known, _)| known == name).map(|(_, kind)| *kind);
+                matches!(
+                    (kind, cell),
+                    (Some(Int | MaybeInt), Cell::Int(_))
+                        | (Some(Text), Cell::Text(_))
+                        | (Some(Bytes | MaybeBytes), Cell::Bytes(_))
+                        | (Some(MaybeInt | MaybeBytes), Cell::Null)
+                )
+            })
+    }
+
+    /// Writes rows that `fits` has looked at.
+    pub(super) async fn insert(
+        &self,
+        connection: &mut AnyConnection,
+        engine: Engine,
+        columns: &[String],
+        rows: &[Vec<Cell>],
+    ) -> Result<(), StoreError> {
+        let head = format!("INSERT INTO {} ({})", self.name, columns.join(", "));
+        for piece in pieces(rows) {
+            // Names of columns are those of the lists here; all else is placeholders.
+            let sql = insert_rows(engine, &head, columns.len(), piece.len(), "");
+            let mut insert = query(AssertSqlSafe(sql));
+            for (cell, name) in piece.iter().flat_map(|row| row.iter().zip(columns)) {
+                insert = match cell {
+                    Cell::Int(number) => insert.bind(*number),
+                    Cell::Text(text) => insert.bind(text.as_str()),
+                    Cell::Bytes(bytes) => insert.bind(bytes.to_vec()),
+                    Cell::Null if self.columns.contains(&(name.as_str(), MaybeBytes)) => {
+                        insert.bind(None::<Vec<u8>>)
+                    }
+                    Cell::Null => insert.bind(None::<i64>),
+                };
+            }
+            insert.execute(&mut *connection).await.during("restore rows")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Looking at everything that is stored: whether each frame and each sealed row opens, and whether the chains are whole.
+
+use convizit_keys::Place;
+use serde::Serialize;
+use sqlx::{Row as _, query};
+
+use super::{Progress, tables};
+use crate::Store;
+use crate::error::{During, StoreError};
+
+/// Rows that are read at once.
+const PAGE: i64 = 500;
+/// Bytes of the journal that are read at once.
+const JOURNAL_BYTES: usize = 4 << 20;
+/// Problems that are said one by one; more are counted.
+const SAID: usize = 100;
+
+/// What `verify` looked at and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Frames that were opened.
+    pub frames: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Sealed rows beside them that were opened: registry, quarantine.
+    pub rows: u64,
+    /// Batches of the journal that were opened along its chain.
+    pub batches: u64,
+    /// Entries of the audit log along its chain.
+    pub audit_entries: i64,
+    /// What is wrong, in sentences; a hundred at most.
+    pub problems: Vec<String>,
+    /// Problems in all.
+    pub problem_count: u64,
+}
+
+impl VerifyReport {
+    pub(super) fn wrong(&mut self, what: String) {
+        self.problem_count += 1;
+        if self.problems.len() < SAID {
+            self.problems.push(what);
+        }
+    }
+}
+
+impl Store {
+    /// Opens every frame and every sealed row, and follows the chains of the journal and of the audit log. Goes on beside
+    /// everything else; what is merged or erased meanwhile is looked at as it is then.
+    ///
+    /// # Errors
+    /// `Database`. What is damaged is no error but in the report.
+    pub async fn verify(&self, progress: &Progress) -> Result<VerifyReport, StoreError> {
+        let mut report = VerifyReport::default();
+        for column in tables::forgotten([self.control(), self.data()]).await? {
+            report.wrong(format!("{column} is in no backup: this database has more than this convizit knows"));
+        }
+        let bytes: i64 = sqlx::query_scalar("SELECT CAST(COALESCE(SUM(length(body)), 0) AS BIGINT) FROM frames")
+            .fetch_one(self.data().readers())
+            .await
+            .during("measure frames")?;
+        progress.expect(bytes.cast_unsigned());
+        for (project, last) in self.all_last_events().await? {
+            self.verify_frames(project, last, &mut report, progress).await?;
+            self.verify_state(project, &mut report).await?;
+        }
+        self.verify_quarantine(&mut report).await?;
+        self.verify_journal(&mut report).await?;
+        let audit = self.verify_audit(&[]).await?;
+        report.audit_entries = audit.entries;
+        if let Some(problem) = audit.problem {
+            report.wrong(format!("audit log: {problem}"));
+        }
+        Ok(report)
+    }
+
+    async fn verify_state(&self, project: i64, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let mut after = (i64::MIN, i64::MIN);
+        loop {
+            let rows = query(
+                "SELECT kind, key, expires, body FROM state WHERE project = $1 AND (kind > $2 OR (kind = $2 AND key > $3)) \
+                 ORDER BY kind, key LIMIT $4",
+            )
+            .bind(project)
+            .bind(after.0)
+            .bind(after.1)
+            .bind(PAGE)
+            .fetch_all(self.data().readers())
+            .await
+            .during("read state")?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = (last.get(0), last.get(1));
+            for row in &rows {
+                report.rows += 1;
+                if let Err(error) = self.open_state(project, row, 0).await {
+                    let (kind, key): (i64, i64) = (row.get(0), row.get(1));
+                    report.wrong(format!("state row {kind}/{key} of project number {project}: {error}"));
+                }
+            }
+        }
+    }
+
+    async fn verify_quarantine(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let rows = query("SELECT project, subject, body FROM quarantine ORDER BY project, subject")
+            .fetch_all(self.data().readers())
+            .await
+            .during("read quarantine")?;
+        for row in rows {
+            let (project, subject): (i64, String) = (row.get(0), row.get(1));
+            let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
+            report.rows += 1;
+            if let Err(error) = self.keyring().open_sealed(project, place, row.get(2)).await {
+                report.wrong(format!("quarantined item {subject} of project number {project}: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn verify_journal(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let mut after = self.worker_offset().await?;
+        loop {
+            match self.journal_read(after, JOURNAL_BYTES).await {
+                Ok(batches) => {
+                    let Some(last) = batches.last() else { return Ok(()) };
+                    after = last.offset;
+                    report.batches += batches.len() as u64;
+                }
+                Err(error) => {
+                    let now = self.worker_offset().await?;
+                    // Processed and dropped meanwhile.
+                    if now > after {
+                        after = now;
+                        continue;
+                    }
+                    report.wrong(format!("journal: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Writing a backup: what the journal still holds, then the rows of one moment, then the copy of keys and erasures, then the
+//! manifest. Each pack is read back from where it was written; between packs it rests, so that ingestion goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use convizit_keys::KeyRing;
+use convizit_model::Timestamp;
+
+use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
+use super::snapshot::Snapshot;
+use super::tables::{CONTROL, DATA, FRAMES, JOURNAL, Table};
+use super::target::Target;
+use super::{BackupReport, Progress, manifest_name, manifests, read_manifest};
+use crate::Store;
+use crate::error::StoreError;
+
+/// How long the worker may take to process what was acknowledged; what it has not goes into the backup as it is.
+const WORKER: Duration = Duration::from_secs(30);
+/// A worker that has not moved for so long does not run.
+const STUCK: Duration = Duration::from_secs(2);
+/// After a pack that took a time, the backup rests so many times longer.
+const REST: u32 = 2;
+/// Bytes of the journal that are read at once.
+const JOURNAL_BYTES: usize = 4 << 20;
+/// Tries to read the journal while the worker drops what it has processed.
+const TRIES: usize = 20;
+
+pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupReport, StoreError> {
+    let started = Instant::now();
+    let made = store.clock().now();
+    let config = store.backups_at()?;
+    let target = Target::open(&config.to, true)?;
+    let before = manifests(&target).await?;
+    // Of one that cannot be read nothing is taken over; what is whole of it is found again by its content.
+    let last = match before.last() {
+        Some((_, name)) => match read_manifest(&target, store.ring(), name).await {
+            Ok(manifest) => Some(manifest),
+            Err(error) => {
+                tracing::warn!(%error, "the last backup cannot be read; everything is written anew");
+                None
+            }
+        },
+        None => None,
+    };
+    let mut writer = Writer {
+        known: target.list("packs").await?,
+        // What a drill found damaged is not to be taken over again.
+        trusts: store.backup_state().drill_problem.is_none(),
+        ring: store.ring().clone(),
+        target: target.clone(),
+        made,
+        progress,
+        written: 0,
+        bytes: 0,
+    };
+    let mut parts = Vec::new();
+    wait_for_worker(store).await?;
+    parts.extend(writer.journal(store).await?);
+    let mut data = Snapshot::of(store.data()).await?;
+    let [journal_offset] = data.numbers("SELECT journal_offset FROM worker WHERE id = 0").await?;
+    let [erasure] = data.numbers("SELECT COALESCE(MAX(number), 0) FROM erasures").await?;
+    let [erased] = data
+        .numbers("SELECT COALESCE(MIN(number) - 1, (SELECT COALESCE(MAX(number), 0) FROM erasures)) FROM erasures WHERE state = 'open' OR forgotten = 0")
+        .await?;
+    parts.extend(writer.frames(&mut data, last.as_ref()).await?);
+    for table in DATA {
+        parts.push(writer.whole(&mut data, table).await?);
+    }
+    data.end().await?;
+    let mut control = Snapshot::of(store.control()).await?;
+    for table in CONTROL {
+        parts.push(writer.whole(&mut control, table).await?);
+    }
+    control.end().await?;
+    // After the snapshots, so that every key that sealed a row of theirs is in it.
+    let ledger = store.copy_ledger().await?;
+    let manifest = Manifest {
+        made: made.as_millis(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        journal_offset: journal_offset.cast_unsigned(),
+        ledger,
+        erasure,
+        erased,
+        parts,
+    };
+    let name = manifest_name(made, &convizit_keys::random_text(6)?.to_lowercase());
+    let plain = pack::encode(&manifest)?;
+    let sealed = Bytes::from(pack::seal(store.ring(), made, (What::Manifest, name.as_bytes()), &plain)?);
+    target.put(&name, sealed).await?;
+    if read_manifest(&target, store.ring(), &name).await? != manifest {
+        target.delete(&name).await?;
+        return Err(differs(&name));
+    }
+    let (written, bytes) = (writer.written, writer.bytes);
+    let dropped = prune(store, &target, made).await?;
+    let counts = manifest.parts.iter().flat_map(|part| &part.counts);
+    Ok(BackupReport {
+        made,
+        events: counts.map(|(_, _, events)| events).sum(),
+        packs: manifest.packs().count() as u64,
+        written,
+        bytes,
+        dropped,
+        seconds: started.elapsed().as_secs_f64(),
+        name,
+    })
+}
+
+fn differs(name: &str) -> StoreError {
+    StoreError::Database { action: "read back what was written", problem: format!("{name} is not what was written there") }
+}
+
+/// Waits until the worker has processed what was acknowledged before, as long as it moves.
+async fn wait_for_worker(store: &Store) -> Result<(), StoreError> {
+    let target = store.health().journal_offset;
+    let (begun, mut moved, mut last) = (Instant::now(), Instant::now(), 0);
+    loop {
+        let offset = store.worker_offset().await?;
+        if offset != last {
+            (moved, last) = (Instant::now(), offset);
+        }
+        if offset >= target || begun.elapsed() > WORKER || moved.elapsed() > STUCK {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+struct Writer<'p> {
+    /// Files of packs that are there, and their sizes.
+    known: BTreeMap<String, u64>,
+    /// Whether a pack that is there is taken for whole.
+    trusts: bool,
+    ring: Arc<KeyRing>,
+    target: Target,
+    made: Timestamp,
+    progress: &'p Progress,
+    written: u64,
+    bytes: u64,
+}
+
+/// Rows on their way into packs.
+struct Filling {
+    table: &'static str,
+    columns: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    bytes: usize,
+    packs: Vec<PackRef>,
+    /// Rows and events by project.
+    counts: HashMap<i64, (u64, i64)>,
+}
+
+impl Filling {
+    fn new(table: &'static str, columns: Vec<String>) -> Self {
+        Self { table, columns, rows: Vec::new(), bytes: 0, packs: Vec::new(), counts: HashMap::new() }
+    }
+
+    fn part(self, (project, day): (i64, i64), fingerprint: Vec<i64>) -> Part {
+        let mut counts: Vec<_> =
+            self.counts.into_iter().map(|(project, (rows, events))| (project, rows, events)).collect();
+        counts.sort_unstable();
+        Part { table: self.table.to_owned(), project, day, fingerprint, packs: self.packs, counts }
+    }
+}
+
+impl Writer<'_> {
+    /// What the journal holds behind the worker. Read before the snapshot: what the worker processes meanwhile is in that, and its
+    /// batches are dropped, so that they could not be read afterwards.
+    async fn journal(&mut self, store: &Store) -> Result<Option<Part>, StoreError> {
+        let target = store.health().journal_offset;
+        for _ in 0..TRIES {
+            let mut after = store.worker_offset().await?;
+            let mut filling = Filling::new(JOURNAL, vec!["batch".to_owned(), "record".to_owned()]);
+            let whole = loop {
+                match store.journal_read(after, JOURNAL_BYTES).await {
+                    Ok(batches) => {
+                        let Some(last) = batches.last() else { break true };
+                        after = last.offset;
+                        for batch in batches {
+                            for record in batch.records {
+                                let row = vec![Cell::Int(batch.offset.cast_signed()), Cell::Bytes(record)];
+                                self.take(&mut filling, row, 0, 0).await?;
+                            }
+                        }
+                        // Where this process appends, what comes later belongs to the next backup.
+                        if target > 0 && after >= target {
+                            break true;
+                        }
+                    }
+                    // The worker has processed them meanwhile: what is left is behind where it stands now.
+                    Err(StoreError::Unusable(_)) if store.worker_offset().await? > after => break false,
+                    Err(error) => return Err(error),
+                }
+            };
+            if whole {
+                self.flush(&mut filling).await?;
+                return Ok((!filling.packs.is_empty()).then(|| filling.part((0, 0), Vec::new())));
+            }
+        }
+        Err(StoreError::Database { action: "back up the journal", problem: "the worker was faster each time: try again".to_owned() })
+    }
+
+    /// Frames by project and day; those that are as they were in the last backup are taken over unread.
+    async fn frames(&mut self, data: &mut Snapshot, last: Option<&Manifest>) -> Result<Vec<Part>, StoreError> {
+        let known: HashMap<(i64, i64), &Part> = last
+            .iter()
+            .flat_map(|manifest| &manifest.parts)
+            .filter(|part| part.table == FRAMES.name)
+            .map(|part| ((part.project, part.day), part))
+            .collect();
+        let fingerprints = data
+            .all_numbers::<7>(
+                "SELECT project, day, COUNT(*), MIN(first), MAX(last), CAST(SUM(ledger) AS BIGINT), \
+                 CAST(SUM(length(body)) AS BIGINT) FROM frames GROUP BY project, day ORDER BY project, day",
+            )
+            .await?;
+        self.progress.expect(fingerprints.iter().map(|[.., bytes]| bytes.cast_unsigned()).sum());
+        let mut parts = Vec::with_capacity(fingerprints.len());
+        for [project, day, fingerprint @ ..] in fingerprints {
+            let bytes = fingerprint[4].cast_unsigned();
+            if let Some(part) = known.get(&(project, day))
+                && self.trusts
+                && part.fingerprint == fingerprint
+                && part.packs.iter().all(|pack| self.known.get(&pack_name(&pack.id)) == Some(&pack.bytes))
+            {
+                parts.push((*part).clone());
+                self.progress.add(bytes);
+                continue;
+            }
+            let mut filling = Filling::new(FRAMES.name, FRAMES.names());
+            let mut done = 0;
+            data.each(&FRAMES, Some(("project = $1 AND day = $2", [project, day])), async |row| {
+                let (first, last) = (row.get(1).map_or(0, Cell::int), row.get(2).map_or(0, Cell::int));
+                let size = row.iter().map(Cell::size).sum::<usize>() as u64;
+                done += size;
+                self.progress.add(size);
+                self.take(&mut filling, row, project, last - first + 1).await
+            })
+            .await?;
+            self.flush(&mut filling).await?;
+            parts.push(filling.part((project, day), fingerprint.to_vec()));
+        }
+        Ok(parts)
+    }
+
+    /// A whole table.
+    async fn whole(&mut self, snapshot: &mut Snapshot, table: &'static Table) -> Result<Part, StoreError> {
+        let mut filling = Filling::new(table.name, table.names());
+        let project = table.columns.iter().position(|column| *column == ("project", super::tables::Kind::Int));
+        snapshot
+            .each(table, None, async |row| {
+                let of = project.and_then(|at| row.get(at)).map_or(0, Cell::int);
+                self.take(&mut filling, row, of, 0).await
+            })
+            .await?;
+        self.flush(&mut filling).await?;
+        Ok(filling.part((0, 0), Vec::new()))
+    }
+
+    async fn take(&mut self, into: &mut Filling, row: Vec<Cell>, project: i64, events: i64) -> Result<(), StoreError> {
+        into.bytes += row.iter().map(Cell::size).sum::<usize>();
+        into.rows.push(row);
+        let counts = into.counts.entry(project).or_default();
+        *counts = (counts.0 + 1, counts.1 + events);
+        if into.bytes >= PACK_BYTES { self.flush(into).await } else { Ok(()) }
+    }
+
+    /// Writes what waits as a pack, unless it is there already.
+    async fn flush(&mut self, from: &mut Filling) -> Result<(), StoreError> {
+        if from.rows.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let rows = from.rows.len() as u64;
+        let pack =
+            Pack { table: from.table.to_owned(), columns: from.columns.clone(), rows: std::mem::take(&mut from.rows) };
+        from.bytes = 0;
+        let (ring, made) = (self.ring.clone(), self.made);
+        let (id, sealed) = blocking(move || {
+            let plain = pack::encode(&pack)?;
+            let id = pack::id_of(&ring, &plain);
+            Ok((id, pack::seal(&ring, made, (What::Pack, &id), &plain)?))
+        })
+        .await?;
+        let (name, bytes) = (pack_name(&id), sealed.len() as u64);
+        let of = PackRef { id, rows, bytes };
+        let is_there = self.known.get(&name) == Some(&bytes)
+            && (self.trusts || self.read_back(&of, &name).await.is_ok());
+        if !is_there {
+            self.target.put(&name, Bytes::from(sealed)).await?;
+            self.read_back(&of, &name).await?;
+            self.known.insert(name, bytes);
+            self.written += 1;
+            self.bytes += bytes;
+        }
+        from.packs.push(of);
+        tokio::time::sleep(started.elapsed() * REST).await;
+        Ok(())
+    }
+
+    /// Whether a pack opens and is what its name says.
+    async fn read_back(&self, of: &PackRef, name: &str) -> Result<(), StoreError> {
+        let bytes = self.target.get(name).await?.ok_or_else(|| differs(name))?;
+        let (ring, of, named) = (self.ring.clone(), of.clone(), name.to_owned());
+        blocking(move || {
+            let plain = pack::open(&ring, &named, (What::Pack, &of.id), &bytes)?;
+            if pack::id_of(&ring, &plain) == of.id { Ok(()) } else { Err(differs(&named)) }
+        })
+        .await
+    }
+}
+
+/// Work that takes the processor, on a thread where nobody waits for it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Database { action: "back up", problem: "it ended in a panic".to_owned() })?
+}
+
+/// Drops the backups that the schedule does not keep, then the packs that none names any more; returns how many backups.
+async fn prune(store: &Store, target: &Target, made: Timestamp) -> Result<u64, StoreError> {
+    let Some(config) = store.backup_config() else { return Ok(0) };
+    let all = manifests(target).await?;
+    let times: Vec<Timestamp> = all.iter().map(|(time, _)| *time).collect();
+    let mut dropped = 0;
+    let mut needed = BTreeMap::new();
+    let mut unreadable = false;
+    for ((time, name), keep) in all.iter().zip(config.keep.kept(&times)) {
+        // One of a clock that ran ahead is no reason to drop the newest.
+        if !keep && *time < made {
+            target.delete(name).await?;
+            dropped += 1;
+            continue;
+        }
+        match read_manifest(target, store.ring(), name).await {
+            Ok(manifest) => needed.extend(manifest.packs().map(|pack| (pack_name(&pack.id), ()))),
+            Err(error) => {
+                tracing::warn!(%error, "no pack is dropped while a backup cannot be read");
+                unreadable = true;
+            }
+        }
+    }
+    if !unreadable {
+        for name in target.list("packs").await?.into_keys().filter(|name| !needed.contains_key(name)) {
+            target.delete(&name).await?;
+        }
+    }
+    Ok(dropped)
+}

@@ -1,0 +1,208 @@
+//! What was erased after a backup does not come back with it.
+
+use convizit_model::{NewEvent, Person, Project};
+use convizit_store::Store;
+use convizit_store::backup::Progress;
+
+use crate::backup::{Kept, back_up, commit, fill, hook};
+use crate::engines::{DAY, NOON, Place, TODAY, event_at, on_both_engines, stored};
+
+on_both_engines!(
+    a_person_who_was_erased_since_does_not_come_back,
+    who_was_erased_before_and_came_again_stays,
+    a_dataset_that_was_erased_since_does_not_come_back,
+    a_dataset_that_was_erased_before_is_as_it_was_since,
+    frames_of_a_destroyed_key_are_left_out_and_counted,
+    what_waited_in_the_journal_is_not_stored_of_who_was_erased,
+    a_copy_follows_every_erasure_and_every_key,
+);
+
+const CANARY: &str = "canary-of-the-erased";
+
+fn of(visitor: &str, n: u32, millis: i64) -> NewEvent {
+    let mut event = event_at(millis, n, 1);
+    let mut json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
+    json["visitor"] = visitor.into();
+    if visitor == "a" {
+        json["properties"]["said"] = CANARY.into();
+    }
+    event.json = serde_json::to_vec(&json).unwrap();
+    visitor.clone_into(&mut event.visitor);
+    event
+}
+
+async fn three_visitors(store: &Store, shop: &Project) {
+    for n in 0..10_u32 {
+        let events = ["a", "b", "c"].iter().zip(n * 3..).map(|(who, n)| of(who, n, NOON - 1000)).collect();
+        commit(store, shop, u64::from(n), events).await;
+    }
+}
+
+fn visitor(id: &str) -> Person {
+    Person::Visitor(id.to_owned())
+}
+
+fn without_a() -> Vec<i64> {
+    (0..30).filter(|n| n % 3 != 0).collect()
+}
+
+/// That nothing of who was erased can be read, and what the frames hold when nobody speaks of erasures.
+async fn no_canary(place: &Place, kept: &Kept, project: i64) -> Vec<i64> {
+    sqlx::query("DELETE FROM erasures").execute(&mut place.behind("data").await).await.unwrap();
+    let store = kept.open_restored(place).await;
+    let events = store.events_after(project, 0, usize::MAX / 4, usize::MAX).await.unwrap();
+    assert!(!events.is_empty());
+    for event in events {
+        assert!(!String::from_utf8_lossy(&event.json).contains(CANARY));
+    }
+    for sample in store.samples(project, 1).await.unwrap() {
+        assert!(!serde_json::to_string(&sample).unwrap().contains(CANARY));
+    }
+    stored(&store, project, 0).await
+}
+
+async fn a_person_who_was_erased_since_does_not_come_back(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    back_up(&store).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    // Carried out, told and forgotten: of the person only a hash is left.
+    store.upkeep().await.unwrap();
+    for forgotten in store.to_forget().await.unwrap() {
+        store.forgotten(&forgotten.numbers).await.unwrap();
+    }
+    kept.place.clock.set(NOON + 1);
+    store.upkeep().await.unwrap();
+    store.close().await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.erased_again, 1);
+    assert_eq!(stored(&restored, shop.number, 0).await, without_a());
+    assert_eq!(into.number("SELECT COUNT(*) FROM erasures WHERE state = 'open'").await, 0);
+    restored.close().await;
+    assert_eq!(no_canary(&into, &kept, shop.number).await, without_a());
+}
+
+async fn who_was_erased_before_and_came_again_stays(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.upkeep().await.unwrap();
+    for forgotten in store.to_forget().await.unwrap() {
+        store.forgotten(&forgotten.numbers).await.unwrap();
+    }
+    commit(&store, &shop, 10, vec![of("b", 30, NOON + 5_000), of("a", 31, NOON + 5_000)]).await;
+    back_up(&store).await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.erased_again, 0, "the backup was erased already");
+    let mut expected = without_a();
+    expected.extend([30, 31]);
+    assert_eq!(stored(&restored, shop.number, 0).await, expected);
+}
+
+async fn a_dataset_that_was_erased_since_does_not_come_back(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
+    fill(&store, &shop).await;
+    commit(&store, &blog, 30, vec![of("b", 500, NOON - 1)]).await;
+    back_up(&store).await;
+    store.erase_all(&shop).await.unwrap();
+    store.upkeep().await.unwrap();
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!((report.left_out_events, report.erased_again), (90, 1));
+    assert_eq!(report.left_out.get("frames"), Some(&30));
+    assert_eq!(report.left_out.get("state"), Some(&60));
+    assert_eq!(report.without_secret, ["hook"]);
+    assert_eq!(stored(&restored, shop.number, 0).await, [0_i64; 0]);
+    assert_eq!(stored(&restored, blog.number, 0).await, [500]);
+    assert_eq!(into.number("SELECT COUNT(*) FROM state WHERE project = 1").await, 0);
+    // The project goes on, and its destination says why it does not.
+    let hook = restored.destinations(Some(&shop.id)).await.unwrap().remove(0).destination;
+    assert!(hook.paused.is_some_and(|reason| reason.contains("restored")));
+    assert_eq!(restored.destination_secret(&shop.id, "hook").await.unwrap(), None);
+    kept.place.clock.set(NOON + 5_000);
+    commit(&restored, &shop, 31, vec![of("b", 90, NOON + 5_000)]).await;
+    assert_eq!(stored(&restored, shop.number, 0).await, [90]);
+    assert_eq!(restored.verify(&Progress::default()).await.unwrap().problems, [""; 0]);
+}
+
+async fn a_dataset_that_was_erased_before_is_as_it_was_since(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.save_destination(&hook(&shop), Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="), true).await.unwrap();
+    store.erase_all(&shop).await.unwrap();
+    kept.place.clock.set(NOON + 5_000);
+    commit(&store, &shop, 10, vec![of("b", 31, NOON + 5_000)]).await;
+    // Before the frames of the erased are gone.
+    back_up(&store).await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(stored(&restored, shop.number, 0).await, [31]);
+    assert_eq!((report.events, report.left_out_events), (vec![("shop".to_owned(), 1)], 0));
+    assert!(restored.destination_secret(&shop.id, "hook").await.unwrap().is_some());
+    assert_eq!(restored.verify(&Progress::default()).await.unwrap().problems, [""; 0]);
+}
+
+async fn frames_of_a_destroyed_key_are_left_out_and_counted(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    let day: convizit_model::Timestamp = convizit_model::Timestamp::from_millis((TODAY - 1) * DAY);
+    let key = format!("day/shop/{}", &day.to_string()[..10]);
+    assert!(!store.destroy_key(&key, "anna").await.unwrap());
+    assert!(store.destroy_key(&key, "ben").await.unwrap());
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!((report.left_out_events, report.left_out.get("frames")), (30, Some(&10)));
+    assert_eq!(report.events, [("shop".to_owned(), 60)]);
+    assert_eq!(stored(&restored, shop.number, 0).await.len(), 60);
+    assert_eq!(restored.last_event(shop.number).await.unwrap(), 90, "numbers are not given again");
+}
+
+async fn what_waited_in_the_journal_is_not_stored_of_who_was_erased(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.journal_append("of a and b".into()).await.unwrap();
+    back_up(&store).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.journal_records, 1);
+    let late = vec![of("a", 100, NOON - 1000), of("b", 101, NOON - 1000)];
+    restored.commit_work(crate::engines::work(10, &shop, late)).await.unwrap();
+    assert_eq!(stored(&restored, shop.number, 20).await.last(), Some(&101));
+    assert!(!stored(&restored, shop.number, 20).await.contains(&100));
+}
+
+async fn a_copy_follows_every_erasure_and_every_key(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    let copy = || std::fs::read(kept.keys_to().join("ledger-b")).unwrap_or_default();
+    let mut last = copy();
+    let mut changed = |what: &str| {
+        let now = copy();
+        assert_ne!(now, last, "{what}");
+        last = now;
+    };
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    changed("a person was erased");
+    store.rotate_kek().await.unwrap();
+    changed("keys were wrapped anew");
+    store.erase_all(&shop).await.unwrap();
+    changed("a dataset was erased");
+    // What the worker makes by itself is copied within a second or two.
+    let day = NOON + DAY;
+    kept.place.clock.set(day);
+    commit(&store, &shop, 10, vec![of("b", 31, day)]).await;
+    crate::engines::within(std::time::Duration::from_secs(10), "a copy of the new key", async || copy() != last).await;
+    assert_eq!(std::fs::read(kept.keys_to().join("ledger-a")).unwrap(), copy());
+}
