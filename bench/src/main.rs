@@ -2,6 +2,7 @@
 
 mod agents;
 mod backlog;
+mod backup;
 mod body_reader;
 mod cluster;
 mod collect;
@@ -37,6 +38,8 @@ enum Measurement {
     Deliver(deliver::Deliver),
     /// Memory and lag over what waits in the journal.
     Backlog(backlog::Backlog),
+    /// Seconds of a backup and of a restore, and events a second beside a backup.
+    Backup(backup::Backup),
     /// Bytes on the disk per event.
     Stored(stored::Stored),
     /// Seconds from start to ready.
@@ -75,6 +78,7 @@ fn main() -> Result<()> {
             Measurement::Deliver(deliver) => deliver.run().await,
             Measurement::Lexicon(_) => lexicon::Lexicon::run(),
             Measurement::Backlog(backlog) => backlog.run().await,
+            Measurement::Backup(backup) => backup.run().await,
             Measurement::Stored(stored) => stored.run().await,
             Measurement::Start(start) => start.run().await,
             Measurement::Build(build) => build.run(),

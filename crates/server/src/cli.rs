@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod backup;
 mod destination;
 mod doctor;
 mod erase;
@@ -106,6 +107,15 @@ enum Command {
     /// Who did what, chained so that no change of it stays unseen.
     #[command(subcommand, after_help = "Example: convizit audit verify")]
     Audit(audit::Audit),
+    /// Makes a backup now; `serve` makes one each day.
+    #[command(after_help = "Examples:\n  convizit backup\n  convizit backup list\n  convizit backup drill")]
+    Backup(backup::Backup),
+    /// Brings a backup back into an empty place. What was erased since is erased again before it ends.
+    #[command(after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes")]
+    Restore(backup::Restore),
+    /// Opens every frame and every sealed row, and follows the chains of the journal and of the audit log; or looks at a backup.
+    #[command(after_help = "Examples:\n  convizit verify\n  convizit verify --backup\n  convizit verify --backup 2026-11-28T12:00:00Z")]
+    Verify(backup::Verify),
     /// What a person must see.
     #[command(subcommand, after_help = "Example: convizit notices list")]
     Notices(notices::Notices),
@@ -227,6 +237,12 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
         Command::Keys(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Token(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Audit(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Backup(command) => {
+            let config = load()?;
+            with_store(&config, async |store| command.run(store, &config).await).await
+        }
+        Command::Restore(command) => command.run(&load()?).await,
+        Command::Verify(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
         Command::Scrub(scrub) => scrub.run(),

@@ -8,6 +8,7 @@ use convizit_collector::CollectorConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::ProviderConfig;
 use convizit_store::StoreConfig;
+use convizit_store::backup::{BackupConfig, Keep};
 use serde::Deserialize;
 
 /// The file that is read when none is named.
@@ -29,6 +30,7 @@ pub(crate) struct Config {
     pub(crate) console: Console,
     pub(crate) journal: Journal,
     pub(crate) delivery: Delivery,
+    pub(crate) backup: Backup,
     pub(crate) log: Log,
     /// The database's URL from the environment; never in the file, so that a backup of it holds no password.
     #[serde(skip)]
@@ -67,6 +69,20 @@ pub(crate) struct Delivery {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Backup {
+    /// A folder or `s3://bucket/prefix`; `<data>/backups` when missing.
+    to: Option<String>,
+    /// Where keys and erasures are copied to; `<data>/backup-keys` when missing.
+    keys_to: Option<String>,
+    hour: u8,
+    daily: u16,
+    weekly: u16,
+    monthly: u16,
+    off: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
     pub(crate) filter: String,
@@ -90,6 +106,7 @@ impl Default for Config {
             console: Console::default(),
             journal: Journal::default(),
             delivery: Delivery::default(),
+            backup: Backup::default(),
             log: Log::default(),
             database_url: None,
         }
@@ -111,6 +128,13 @@ impl Default for Console {
 impl Default for Journal {
     fn default() -> Self {
         Self { megabytes: 4096 }
+    }
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        let Keep { daily, weekly, monthly } = Keep::default();
+        Self { to: None, keys_to: None, hour: 3, daily, weekly, monthly, off: false }
     }
 }
 
@@ -163,6 +187,9 @@ impl Config {
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
         }
+        if let Some(backup) = self.backup() {
+            backup.check().map_err(|error| anyhow!(error))?;
+        }
         convizit_delivery::check_config(&self.delivery()).map_err(|error| anyhow!(error))?;
         Ok(())
     }
@@ -181,8 +208,23 @@ impl Config {
         StoreConfig {
             database: self.database_url.clone(),
             journal_bytes: self.journal.megabytes << 20,
+            backup: self.backup(),
             ..StoreConfig::in_folder(&self.data)
         }
+    }
+
+    /// Where backups go; `None` when they are off.
+    pub(crate) fn backup(&self) -> Option<BackupConfig> {
+        let Backup { to, keys_to, hour, daily, weekly, monthly, off } = &self.backup;
+        let place = |place: &Option<String>, name: &str| {
+            place.clone().unwrap_or_else(|| self.data.join(name).to_string_lossy().into_owned())
+        };
+        (!off).then(|| BackupConfig {
+            to: place(to, "backups"),
+            keys_to: place(keys_to, "backup-keys"),
+            keep: Keep { daily: *daily, weekly: *weekly, monthly: *monthly },
+            hour: *hour,
+        })
     }
 
     pub(crate) fn collector(&self) -> CollectorConfig {

@@ -81,6 +81,7 @@ impl Demo {
             collector: Some((collector.listener, CollectorConfig::default())),
             tables: Some(tables),
             worker: true,
+            backups: false,
             delivery: Some(DeliveryConfig {
                 allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
                 allow_folders: vec![folder],

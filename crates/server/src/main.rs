@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod daily;
 mod demo;
 mod observe;
 mod run;

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::observe;
+use crate::{daily, observe};
 
 /// How long a role may take to end.
 const ROLE_END: Duration = Duration::from_secs(15);
@@ -77,6 +77,8 @@ pub(crate) struct Parts {
     pub(crate) collector: Option<(TcpListener, CollectorConfig)>,
     pub(crate) tables: Option<Arc<Tables>>,
     pub(crate) worker: bool,
+    /// Whether this process makes the daily backup.
+    pub(crate) backups: bool,
     pub(crate) delivery: Option<DeliveryConfig>,
     /// Whether the console's pages stand beside health and metrics, which every process has.
     pub(crate) pages: bool,
@@ -91,7 +93,10 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     // Read and compiled beside the store's opening: a start is to be quick.
     let geo = config.geo.clone();
     let reading = is(Role::Collect).then(|| tokio::spawn(async move { tables(geo.as_deref()).await }));
-    let store = open_store(&StoreConfig { accept_gap, ..config.store() }, &config.keys()).await?;
+    // One process of an installation makes the backups, and copies what the others do to keys and erasures.
+    let backup = config.backup().filter(|_| is(Role::Work));
+    let backs_up = backup.is_some();
+    let store = open_store(&StoreConfig { accept_gap, backup, ..config.store() }, &config.keys()).await?;
     let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
         convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;
@@ -120,6 +125,7 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         collector,
         tables,
         worker: is(Role::Work),
+        backups: backs_up,
         delivery: is(Role::Deliver).then(|| config.delivery()),
         pages: is(Role::Console),
         operator,
@@ -257,6 +263,10 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
     if parts.worker {
         let store = store.clone();
         roles.push(start("worker", &stop, &failure, |stop| Box::pin(convizit_worker::run(store, stop))));
+    }
+    if parts.backups {
+        let store = store.clone();
+        roles.push(start("backups", &stop, &failure, |stop| Box::pin(daily::run(store, stop))));
     }
     let delivers = parts.delivery.is_some();
     let before_delivery = roles.len();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, anyhow, bail};
 use convizit_model::{DestinationKind, Project};
+use convizit_store::backup::BackupConfig;
 use convizit_store::{DestinationState, Store};
 
 use crate::cli::project::unreachable_snippet;
@@ -14,6 +15,8 @@ use crate::run::{Role, bind, open_store, runs, tables};
 
 /// From so many items on, what became of them says something about a site.
 const ENOUGH: u64 = 20;
+/// A backup that is older is missing today's.
+const BACKUP_MILLIS: i64 = 26 * 3_600_000;
 
 struct Finding {
     what: &'static str,
@@ -114,8 +117,37 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
     for state in store.destinations(None).await? {
         findings.add("destination", reachable(config, store, &state).await?);
     }
+    if let Some(backup) = config.backup() {
+        findings.add("backups", backed_up(config, &backup, store));
+    }
     let open = store.notices(false).await?.len();
     findings.add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
+    Ok(())
+}
+
+/// Whether there is a backup that helps when the disk is gone, and that was tried.
+fn backed_up(config: &Config, backup: &BackupConfig, store: &Store) -> Result<(), String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let state = store.backup_state();
+    if let Some(problem) = state.drill_problem {
+        return Err(format!("the last drill could not restore a backup: {problem}"));
+    }
+    match state.made {
+        None => return Err("there is none yet: convizit backup; convizit serve makes one each day".to_owned()),
+        Some(made) if store.clock().now().since(made) > BACKUP_MILLIS => {
+            return Err(format!("the last one is of {made}: convizit notices list says why there is none since"));
+        }
+        Some(_) => {}
+    }
+    let disk = |path: &std::path::Path| std::fs::metadata(path).map(|at| at.dev()).ok();
+    let beside = |place: &str| !place.starts_with("s3://") && disk(place.as_ref()) == disk(&config.data);
+    if beside(&backup.to) || beside(&backup.keys_to) {
+        return Err(
+            "they, or the copy of keys and erasures, are on the disk of the data and are lost with it: set backup.to and \
+             backup.keys_to to other disks or to s3://bucket/prefix"
+                .to_owned(),
+        );
+    }
     Ok(())
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use convizit_keys::KeyRing;
 use convizit_model::Timestamp;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::pack::{Cell, Manifest, Pack, damaged, open_pack, pack_name};
+use super::pack::{Cell, Manifest, Pack, PackRef, damaged, open_pack, pack_name};
 use super::tables::{FRAMES, JOURNAL, table};
 use super::target::Target;
 use super::write::blocking;
@@ -19,33 +20,48 @@ use crate::error::StoreError;
 const AT_ONCE: usize = 2;
 
 /// The packs of a manifest in their order, each with the index of its part; `which` chooses parts.
-pub(super) fn packs<'a>(
-    target: &'a Target,
-    ring: &'a Arc<KeyRing>,
-    manifest: &'a Manifest,
-    progress: &'a Progress,
+pub(super) fn packs<'p>(
+    target: &Target,
+    ring: &Arc<KeyRing>,
+    manifest: &Manifest,
+    progress: &'p Progress,
     which: impl Fn(&str) -> bool,
-) -> impl Stream<Item = Result<(usize, Pack), StoreError>> + Send + 'a {
-    let parts = manifest.parts.iter().enumerate().filter(|(_, part)| which(&part.table));
-    let wanted: Vec<_> =
-        parts.flat_map(|(index, part)| part.packs.iter().map(move |pack| (index, pack, part.table.as_str()))).collect();
-    progress.expect(wanted.iter().map(|(_, pack, _)| pack.bytes).sum());
-    futures_util::stream::iter(wanted)
-        .map(move |(index, of, table)| async move {
-            let name = pack_name(&of.id);
-            let bytes = target.get(&name).await?.ok_or_else(|| {
-                StoreError::Unusable(format!("{name} of the backup is missing from {}: take another backup", target.shown))
-            })?;
-            let (ring, reference, expected) = (ring.clone(), of.clone(), table.to_owned());
-            let pack = blocking(move || {
-                let pack = open_pack(&ring, &reference, &bytes)?;
-                if pack.table == expected && is_known(&pack)? { Ok(pack) } else { Err(damaged(&pack_name(&reference.id))) }
-            })
-            .await?;
-            progress.add(of.bytes);
-            Ok((index, pack))
-        })
-        .buffered(AT_ONCE)
+) -> BoxStream<'p, Result<(usize, Pack), StoreError>> {
+    let mut wanted = Vec::new();
+    for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| which(&part.table)) {
+        for of in &part.packs {
+            let wants = Wanted { index, of: of.clone(), table: part.table.clone(), target: target.clone(), ring: ring.clone() };
+            wanted.push(wants);
+        }
+    }
+    progress.expect(wanted.iter().map(|wanted| wanted.of.bytes).sum());
+    let read = futures_util::stream::iter(wanted).map(Wanted::read).buffered(AT_ONCE);
+    read.inspect_ok(|(bytes, ..)| progress.add(*bytes)).map_ok(|(_, index, pack)| (index, pack)).boxed()
+}
+
+/// A pack that is to be read.
+struct Wanted {
+    index: usize,
+    of: PackRef,
+    table: String,
+    target: Target,
+    ring: Arc<KeyRing>,
+}
+
+impl Wanted {
+    /// Its bytes, the index of its part, and what it holds.
+    async fn read(self) -> Result<(u64, usize, Pack), StoreError> {
+        let Self { index, of, table, target, ring } = self;
+        let (name, size) = (pack_name(&of.id), of.bytes);
+        let bytes = target.get(&name).await?.ok_or_else(|| {
+            StoreError::Unusable(format!("{name} of the backup is missing from {}: take another backup", target.shown))
+        })?;
+        let pack = blocking(move || {
+            let pack = open_pack(&ring, &of, &bytes)?;
+            if pack.table == table && is_known(&pack)? { Ok(pack) } else { Err(damaged(&name)) }
+        });
+        Ok((size, index, pack.await?))
+    }
 }
 
 /// Whether all rows are of a table and of columns that this build knows.
@@ -83,7 +99,7 @@ pub(super) async fn check(
     progress: &Progress,
 ) -> Result<(), StoreError> {
     let mut found: Vec<BTreeMap<i64, (u64, i64)>> = vec![BTreeMap::new(); manifest.parts.len()];
-    let mut packs = std::pin::pin!(packs(target, ring, manifest, progress, |_| true));
+    let mut packs = packs(target, ring, manifest, progress, |_| true);
     while let Some((index, pack)) = packs.try_next().await? {
         if let Some(counts) = found.get_mut(index) {
             count(&pack, counts);

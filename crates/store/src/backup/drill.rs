@@ -9,6 +9,7 @@ use super::check::{check, info};
 use super::restore::{close, fill_from, remove};
 use super::rows::Sieve;
 use super::target::Target;
+use super::write::blocking;
 use super::{DRILL, Progress, ledger_copy, manifests, read_manifest};
 use crate::database::Database;
 use crate::error::StoreError;
@@ -72,7 +73,9 @@ impl Store {
         make_folder(&scratch)?;
         let mut sieve = Sieve::new(&ledger, &manifest);
         let filled = {
-            let (control, data) = Database::both(&scratch, None).await?;
+            // The migrations' future cannot be moved between threads, and this one can.
+            let (folder, runtime) = (scratch.clone(), tokio::runtime::Handle::current());
+            let (control, data) = blocking(move || runtime.block_on(Database::both(&folder, None))).await?;
             let filled = fill_from((&target, &ring, &manifest), (&control, &data), &mut sieve, progress).await;
             close((control, data), &scratch).await?;
             filled

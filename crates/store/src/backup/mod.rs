@@ -57,6 +57,30 @@ pub struct BackupConfig {
     pub hour: u8,
 }
 
+impl BackupConfig {
+    /// Whether it can be so.
+    ///
+    /// # Errors
+    /// A sentence that names the setting.
+    pub fn check(&self) -> Result<(), String> {
+        if self.hour > 23 {
+            return Err("backup.hour: 0 to 23".to_owned());
+        }
+        let inside = |inner: &str, outer: &str| {
+            let (inner, outer) = (inner.trim_end_matches('/'), outer.trim_end_matches('/'));
+            inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if inside(&self.keys_to, &self.to) || inside(&self.to, &self.keys_to) {
+            return Err(format!(
+                "backup.keys_to = {} lies with the backups: whoever had them would have the keys and the ledger of erasures of \
+                 their time, and a key that was destroyed must be in no backup; name a place apart",
+                self.keys_to
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// A backup as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BackupInfo {

@@ -15,7 +15,7 @@ use super::check::{check, info, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::rows::Sieve;
-use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, table};
+use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, Table, table};
 use super::target::Target;
 use super::{BackupInfo, Progress};
 use crate::database::Database;
@@ -200,8 +200,7 @@ impl Restore {
     /// What the worker had not processed: those that the snapshot has already are left out.
     async fn append(&self, store: &Store, progress: &Progress) -> Result<u64, StoreError> {
         let (manifest, mut appended) = (&self.manifest, 0);
-        let packs = packs(&self.target, &self.ring, manifest, progress, |table| table == JOURNAL);
-        let mut packs = std::pin::pin!(packs);
+        let mut packs = packs(&self.target, &self.ring, manifest, progress, |table| table == JOURNAL);
         while let Some((_, pack)) = packs.try_next().await? {
             let later = |row: &&Vec<Cell>| row.first().is_some_and(|batch| batch.int().cast_unsigned() > manifest.journal_offset);
             let records: Vec<bytes::Bytes> = pack
@@ -260,6 +259,11 @@ async fn is_empty(config: &StoreConfig) -> Result<(), StoreError> {
     }
 }
 
+/// The tables of a backup.
+fn all_tables() -> Vec<&'static Table> {
+    CONTROL.iter().chain(DATA).chain([&FRAMES]).collect()
+}
+
 /// The rows of all packs, but the journal's, that come back.
 pub(super) async fn fill_from(
     (target, ring, manifest): (&Target, &Arc<KeyRing>, &Manifest),
@@ -267,7 +271,7 @@ pub(super) async fn fill_from(
     sieve: &mut Sieve,
     progress: &Progress,
 ) -> Result<(), StoreError> {
-    for table in CONTROL.iter().chain(DATA).chain([&FRAMES]) {
+    for table in all_tables() {
         let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
         // Rows that the migrations made.
         database
@@ -279,7 +283,7 @@ pub(super) async fn fill_from(
             })
             .await?;
     }
-    let mut packs = std::pin::pin!(packs(target, ring, manifest, progress, |table| table != JOURNAL));
+    let mut packs = packs(target, ring, manifest, progress, |table| table != JOURNAL);
     while let Some((_, mut pack)) = packs.try_next().await? {
         sieve.sift(&mut pack);
         let database = if CONTROL.iter().any(|of| of.name == pack.table) { control } else { data };
@@ -340,7 +344,7 @@ async fn compare(
     }
     expected.retain(|_, rows| *rows > 0);
     let mut found: BTreeMap<(&str, i64), u64> = BTreeMap::new();
-    for table in CONTROL.iter().chain(DATA).chain([&FRAMES]).filter(|table| table.name != "control_version") {
+    for table in all_tables().into_iter().filter(|table| table.name != "control_version").collect::<Vec<_>>() {
         let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
         let project = if table.columns.contains(&("project", Kind::Int)) { "project" } else { "0" };
         // Constants only. A column's number in GROUP BY would be taken for the constant that it is.

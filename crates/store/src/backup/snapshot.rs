@@ -1,6 +1,7 @@
 //! Reading rows of one moment while everybody goes on writing.
 
-use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, Row as _, query};
 
 use super::pack::Cell;
@@ -59,23 +60,18 @@ impl Snapshot {
         Ok(all)
     }
 
-    /// Gives every row of a table, or of those that `which` names by two numbers, to somebody.
-    pub(super) async fn each(
+    /// Every row of a table, or of those that `which` names by two numbers.
+    pub(super) fn rows(
         &mut self,
-        table: &Table,
+        table: &'static Table,
         which: Option<(&str, [i64; 2])>,
-        mut take: impl AsyncFnMut(Vec<Cell>) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> BoxStream<'_, Result<Vec<Cell>, StoreError>> {
         let condition = which.map(|(condition, _)| format!("WHERE {condition} ")).unwrap_or_default();
         // Names of tables and columns are constants.
         let mut select = query(AssertSqlSafe(table.select(&format!("{condition}ORDER BY {}", table.order))));
         for number in which.map(|(_, numbers)| numbers).into_iter().flatten() {
             select = select.bind(number);
         }
-        let mut rows = select.fetch(&mut self.0);
-        while let Some(row) = rows.try_next().await.during("read a snapshot")? {
-            take(table.cells(&row)?).await?;
-        }
-        Ok(())
+        select.fetch(&mut self.0).map(|row| table.cells(&row.during("read a snapshot")?)).boxed()
     }
 }

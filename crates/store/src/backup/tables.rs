@@ -250,6 +250,7 @@ pub(super) async fn forgotten(databases: [&Database; 2]) -> Result<Vec<String>, 
         }
     }
     // On PostgreSQL both are one.
+    forgotten.sort();
     forgotten.dedup();
     Ok(forgotten)
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use convizit_keys::KeyRing;
 use convizit_model::Timestamp;
+use futures_util::TryStreamExt as _;
 
 use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
 use super::snapshot::Snapshot;
@@ -231,15 +232,13 @@ impl Writer<'_> {
                 continue;
             }
             let mut filling = Filling::new(FRAMES.name, FRAMES.names());
-            let mut done = 0;
-            data.each(&FRAMES, Some(("project = $1 AND day = $2", [project, day])), async |row| {
+            let mut rows = data.rows(&FRAMES, Some(("project = $1 AND day = $2", [project, day])));
+            while let Some(row) = rows.try_next().await? {
                 let (first, last) = (row.get(1).map_or(0, Cell::int), row.get(2).map_or(0, Cell::int));
-                let size = row.iter().map(Cell::size).sum::<usize>() as u64;
-                done += size;
-                self.progress.add(size);
-                self.take(&mut filling, row, project, last - first + 1).await
-            })
-            .await?;
+                self.progress.add(row.iter().map(Cell::size).sum::<usize>() as u64);
+                self.take(&mut filling, row, project, last - first + 1).await?;
+            }
+            drop(rows);
             self.flush(&mut filling).await?;
             parts.push(filling.part((project, day), fingerprint.to_vec()));
         }
@@ -250,12 +249,12 @@ impl Writer<'_> {
     async fn whole(&mut self, snapshot: &mut Snapshot, table: &'static Table) -> Result<Part, StoreError> {
         let mut filling = Filling::new(table.name, table.names());
         let project = table.columns.iter().position(|column| *column == ("project", super::tables::Kind::Int));
-        snapshot
-            .each(table, None, async |row| {
-                let of = project.and_then(|at| row.get(at)).map_or(0, Cell::int);
-                self.take(&mut filling, row, of, 0).await
-            })
-            .await?;
+        let mut rows = snapshot.rows(table, None);
+        while let Some(row) = rows.try_next().await? {
+            let of = project.and_then(|at| row.get(at)).map_or(0, Cell::int);
+            self.take(&mut filling, row, of, 0).await?;
+        }
+        drop(rows);
         self.flush(&mut filling).await?;
         Ok(filling.part((0, 0), Vec::new()))
     }
