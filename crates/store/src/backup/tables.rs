@@ -92,7 +92,7 @@ pub(super) const DATA: &[Table] = &[
             ("kind", Text),
             ("project", Text),
             ("subject", Text),
-            ("text", Text),
+            ("text", Bytes),
             ("state", Text),
             ("count", Int),
             ("first", Int),
@@ -129,7 +129,7 @@ pub(super) const CONTROL: &[Table] = &[
     },
     Table {
         name: "destinations",
-        columns: &[("project", Int), ("name", Text), ("body", Text), ("secret", MaybeBytes)],
+        columns: &[("project", Int), ("name", Text), ("body", Bytes), ("secret", MaybeBytes)],
         order: "project, name",
     },
     Table { name: "control_version", columns: &[("id", Int), ("version", Int)], order: "id" },
@@ -212,6 +212,7 @@ pub(super) const ERASURES: &[Table] = &[
 /// What neither a backup nor the ledger copy holds, and why.
 pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("key_requests", "what one of two people asked for is asked again: it holds for a day"),
+    ("clock", "a restore may come long after the backup, and that is no jump of the clock"),
     ("seen_days", "made anew from the frames, as the tables that it names"),
     ("_sqlx_migrations", "written by the migrations themselves"),
 ];
