@@ -32,7 +32,7 @@ test("a setting that cannot be used stops the start and is named with its line o
     ["geo = \"no.mmdb\"\n[console]\nlisten = \"127.0.0.1:0\"\n[collector]\nlisten = \"127.0.0.1:0\"\n", /geo = no\.mmdb/],
     ["[log]\nfilter = \"convizit=loud=x\"\n", /log\.filter/],
     ["[delivery]\nallow_networks = [\"lan\"]\n[console]\nlisten = \"127.0.0.1:0\"\n[collector]\nlisten = \"127.0.0.1:0\"\n", /delivery\.allow_networks: lan is no network/],
-    ["key_file = \"/proc/convizit/keys\"\n", /\/proc\/convizit/],
+    ["[keys]\nprovider = \"file\"\npath = \"/proc/convizit/keys\"\n", /\/proc\/convizit/],
     ["data = \"/proc/convizit\"\n", /\/proc\/convizit/],
   ];
   for (const [text, expected] of cases) {
