@@ -64,14 +64,16 @@ impl Backup {
         note("the second, of what is new");
         table.row(row("second backup", &store.back_up(&Progress::default()).await?));
         std::fs::remove_dir_all(folder.path().join("backups"))?;
-        let speeds = self.beside(&store, &shop, &mut |report| table.row(row("first backup, beside ingestion", report))).await?;
+        let speeds =
+            self.beside(&store, &shop, &mut |report| table.row(row("first backup, beside ingestion", report))).await?;
         let stored = store.last_event(shop.number).await?;
         note("restoring");
         store.back_up(&Progress::default()).await?;
         store.close().await;
         let into = StoreConfig { folder: folder.path().join("restored"), ..place.config.clone() };
         let started = Instant::now();
-        let plan = Restore::plan(into, place.provider.clone(), Arc::new(SystemClock), None, &Progress::default()).await?;
+        let plan =
+            Restore::plan(into, place.provider.clone(), Arc::new(SystemClock), None, &Progress::default()).await?;
         let looked = started.elapsed().as_secs_f64();
         let report = plan.run("bench", &Progress::default()).await?;
         let back: i64 = report.events.iter().map(|(_, events)| events).sum();
@@ -103,7 +105,8 @@ impl Backup {
             let size = std::fs::metadata(&data)?.len();
             // Of the file about nine tenths are frames; seen ids are the rest.
             let wanted = self.megabytes * 1_000_000 * 100 / 90;
-            let day = today - (self.days - 1).max(0) + i64::try_from(size * self.days.unsigned_abs() / wanted.max(1))?.min(self.days - 1);
+            let day = today - (self.days - 1).max(0)
+                + i64::try_from(size * self.days.unsigned_abs() / wanted.max(1))?.min(self.days - 1);
             if size >= wanted {
                 break;
             }

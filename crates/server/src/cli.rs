@@ -111,10 +111,14 @@ enum Command {
     #[command(after_help = "Examples:\n  convizit backup\n  convizit backup list\n  convizit backup drill")]
     Backup(backup::Backup),
     /// Brings a backup back into an empty place. What was erased since is erased again before it ends.
-    #[command(after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes")]
+    #[command(
+        after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes"
+    )]
     Restore(backup::Restore),
     /// Opens every frame and every sealed row, and follows the chains of the journal and of the audit log; or looks at a backup.
-    #[command(after_help = "Examples:\n  convizit verify\n  convizit verify --backup\n  convizit verify --backup 2026-11-28T12:00:00Z")]
+    #[command(
+        after_help = "Examples:\n  convizit verify\n  convizit verify --backup\n  convizit verify --backup 2026-11-28T12:00:00Z"
+    )]
     Verify(backup::Verify),
     /// What a person must see.
     #[command(subcommand, after_help = "Example: convizit notices list")]

@@ -169,7 +169,8 @@ impl Database {
         let mut connection = connecting
             .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
             .map_err(|error| unreachable(&error.to_string()))?;
-        for sql in ["SELECT COUNT(*) FROM installation", "SELECT COUNT(*) FROM projects", "SELECT COUNT(*) FROM frames"] {
+        for sql in ["SELECT COUNT(*) FROM installation", "SELECT COUNT(*) FROM projects", "SELECT COUNT(*) FROM frames"]
+        {
             match sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await {
                 Ok(0) => {}
                 Ok(_) => return Ok(true),

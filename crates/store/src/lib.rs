@@ -311,6 +311,7 @@ impl Store {
         store.look_for_rulings().await.in_file(names.1)?;
         // Before anything can be read.
         store.look_for_erasures().await.in_file(names.1)?;
+        store.first_sight_of_the_clock().await.in_file(names.1)?;
         Ok(store)
     }
 
@@ -634,7 +635,8 @@ async fn claim(data: &Database, folder: &Path) -> Result<(), StoreError> {
     if claimed {
         return Ok(());
     }
-    let now: String = sqlx::query_scalar("SELECT journal FROM worker WHERE id = 0").fetch_one(data.readers()).await.during(NAME)?;
+    let now: String =
+        sqlx::query_scalar("SELECT journal FROM worker WHERE id = 0").fetch_one(data.readers()).await.during(NAME)?;
     if now == RESTORING {
         return Err(StoreError::Unusable(
             "a restore into this PostgreSQL database did not end: empty the database, and restore again".to_owned(),

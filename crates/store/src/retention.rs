@@ -34,7 +34,7 @@ impl Store {
             .during("read when the clock was seen")?;
         let seen = Timestamp::from_millis(seen);
         let apart = now.since(seen).abs();
-        if seen.as_millis() == 0 || apart <= DAY_MILLIS {
+        if apart <= DAY_MILLIS {
             if self.clock_notice().await?.is_some() {
                 self.resolve_notice(NoticeKind::Clock, None, SUBJECT).await?;
                 self.clock_seen(now).await?;
@@ -80,6 +80,11 @@ impl Store {
             "seen" => NoticeState::Seen,
             _ => NoticeState::Resolved,
         }))
+    }
+
+    /// A new installation has seen the clock when it was made: a jump may come before the first round of upkeep.
+    pub(crate) async fn first_sight_of_the_clock(&self) -> Result<(), StoreError> {
+        self.set_clock("UPDATE clock SET seen = $1 WHERE id = 0 AND seen = 0", self.clock().now().as_millis()).await
     }
 
     async fn clock_seen(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -434,13 +434,14 @@ impl Store {
     /// Whether backups may be kept that hold rows which a version has sealed: those of the time before the next one sealed.
     async fn may_be_in_backups(&self, project: i64, version: u32, now: Timestamp) -> Result<bool, StoreError> {
         let Some(config) = self.backup_config() else { return Ok(false) };
-        let superseded: Option<i64> =
-            sqlx::query_scalar("SELECT MIN(seals_from) FROM keys WHERE project = $1 AND kind = 'project' AND number > $2")
-                .bind(project)
-                .bind(i64::from(version))
-                .fetch_one(self.control().readers())
-                .await
-                .during("find what a key has sealed")?;
+        let superseded: Option<i64> = sqlx::query_scalar(
+            "SELECT MIN(seals_from) FROM keys WHERE project = $1 AND kind = 'project' AND number > $2",
+        )
+        .bind(project)
+        .bind(i64::from(version))
+        .fetch_one(self.control().readers())
+        .await
+        .during("find what a key has sealed")?;
         Ok(superseded.is_none_or(|since| now.since(Timestamp::from_millis(since)) <= config.keep.days() * DAY_MILLIS))
     }
 

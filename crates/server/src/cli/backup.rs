@@ -257,7 +257,10 @@ impl Verify {
             ))?;
         }
         if report.problem_count > 0 {
-            bail!("{} problems were found: restore a backup, or ask whoever knows this installation", report.problem_count);
+            bail!(
+                "{} problems were found: restore a backup, or ask whoever knows this installation",
+                report.problem_count
+            );
         }
         Ok(())
     }

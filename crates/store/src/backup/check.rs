@@ -30,7 +30,8 @@ pub(super) fn packs<'p>(
     let mut wanted = Vec::new();
     for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| which(&part.table)) {
         for of in &part.packs {
-            let wants = Wanted { index, of: of.clone(), table: part.table.clone(), target: target.clone(), ring: ring.clone() };
+            let wants =
+                Wanted { index, of: of.clone(), table: part.table.clone(), target: target.clone(), ring: ring.clone() };
             wanted.push(wants);
         }
     }
@@ -69,7 +70,11 @@ fn is_known(pack: &Pack) -> Result<bool, StoreError> {
     if pack.table == JOURNAL {
         return Ok(pack.rows.iter().all(|row| matches!(row.as_slice(), [Cell::Int(_), Cell::Bytes(_)])));
     }
-    let newer = |what: String| StoreError::Unusable(format!("the backup holds {what}, which is of a newer convizit: restore it with that version"));
+    let newer = |what: String| {
+        StoreError::Unusable(format!(
+            "the backup holds {what}, which is of a newer convizit: restore it with that version"
+        ))
+    };
     let table = table(&pack.table).ok_or_else(|| newer(format!("a table {}", pack.table)))?;
     if let Some(column) = pack.columns.iter().find(|name| !table.columns.iter().any(|(known, _)| known == name)) {
         return Err(newer(format!("a column {column} of table {}", pack.table)));
@@ -124,9 +129,10 @@ pub(super) async fn newest(
     let Some((oldest, _)) = all.first().cloned() else {
         return Err(StoreError::Invalid(format!("there is no backup in {}", target.shown)));
     };
-    let (_, name) = all.into_iter().rfind(|(made, _)| at.is_none_or(|at| *made <= at)).ok_or_else(|| {
-        StoreError::Invalid(format!("there is no backup of that time: the oldest is of {oldest}"))
-    })?;
+    let (_, name) = all
+        .into_iter()
+        .rfind(|(made, _)| at.is_none_or(|at| *made <= at))
+        .ok_or_else(|| StoreError::Invalid(format!("there is no backup of that time: the oldest is of {oldest}")))?;
     let manifest = read_manifest(target, ring, &name).await?;
     Ok((name, manifest))
 }

@@ -45,7 +45,9 @@ impl Store {
         match problem {
             None => self.resolve_notice(NoticeKind::Backup, None, DRILL).await?,
             Some(problem) => {
-                let text = format!("a drill could not restore a backup: {problem}; the next backup writes anew what is damaged");
+                let text = format!(
+                    "a drill could not restore a backup: {problem}; the next backup writes anew what is damaged"
+                );
                 self.raise(NoticeKind::Backup, None, DRILL, &text).await?;
             }
         }

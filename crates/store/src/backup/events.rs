@@ -40,7 +40,8 @@ struct Id {
 /// An event's id.
 fn id_of(line: &[u8]) -> Option<EventId> {
     // As the worker writes it: the id first, in 36 characters.
-    let quick = line.strip_prefix(br#"{"id":""#).and_then(|rest| rest.get(..36)).and_then(|id| std::str::from_utf8(id).ok());
+    let quick =
+        line.strip_prefix(br#"{"id":""#).and_then(|rest| rest.get(..36)).and_then(|id| std::str::from_utf8(id).ok());
     quick.and_then(|id| id.parse().ok()).or_else(|| serde_json::from_slice::<Id>(line).ok().map(|event| event.id))
 }
 
@@ -226,6 +227,9 @@ impl Store {
             .during("count events")?;
         let counts: BTreeMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let projects = self.projects().await?;
-        Ok(projects.iter().map(|project| (project.id.to_string(), counts.get(&project.number).copied().unwrap_or(0))).collect())
+        Ok(projects
+            .iter()
+            .map(|project| (project.id.to_string(), counts.get(&project.number).copied().unwrap_or(0)))
+            .collect())
     }
 }

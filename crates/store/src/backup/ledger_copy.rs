@@ -53,7 +53,11 @@ impl LedgerCopy {
 
     /// The installation's keys, unwrapped by the provider.
     pub(super) async fn ring(&self, installation: [u8; 16], provider: &dyn KeyProvider) -> Result<KeyRing, StoreError> {
-        let missing = || StoreError::Unusable("the copy of the keys holds no key of the installation: take the other copy".to_owned());
+        let missing = || {
+            StoreError::Unusable(
+                "the copy of the keys holds no key of the installation: take the other copy".to_owned(),
+            )
+        };
         let keys = self.table(KEYS.name).ok_or_else(missing)?;
         let (mut root, mut own) = (None, Vec::new());
         for row in &keys.rows {
@@ -120,7 +124,9 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Parsed, StoreError> {
     let copy: LedgerCopy = pack::decode(name, body)?;
     let whole = |pack: &Pack| {
         let table = std::iter::once(&KEYS).chain(ERASURES).find(|table| table.name == pack.table);
-        table.is_some_and(|table| table.names() == pack.columns && pack.rows.iter().all(|row| table.fits(&pack.columns, row)))
+        table.is_some_and(|table| {
+            table.names() == pack.columns && pack.rows.iter().all(|row| table.fits(&pack.columns, row))
+        })
     };
     if copy.tables.len() == 1 + ERASURES.len() && copy.tables.iter().all(whole) {
         Ok((installation, copy, body.to_vec(), *tag))
@@ -145,7 +151,8 @@ impl Store {
             .fetch_all(self.control().readers())
             .await
             .during(NAME)?;
-        let mut text: String = keys.iter().map(|row| format!("{} {},", row.get::<&str, _>(0), row.get::<i64, _>(1))).collect();
+        let mut text: String =
+            keys.iter().map(|row| format!("{} {},", row.get::<&str, _>(0), row.get::<i64, _>(1))).collect();
         for sql in [
             "SELECT COUNT(*), COALESCE(MAX(number), 0), COUNT(id), CAST(COALESCE(SUM(forgotten), 0) AS BIGINT), \
              CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM erasures",
@@ -241,7 +248,10 @@ impl Store {
             target.put(name, file.clone()).await?;
         }
         if target.get(NAMES[0]).await?.as_ref() != Some(&file) {
-            return Err(StoreError::Database { action: "copy keys and erasures", problem: "what was written reads differently".to_owned() });
+            return Err(StoreError::Database {
+                action: "copy keys and erasures",
+                problem: "what was written reads differently".to_owned(),
+            });
         }
         drop(lock);
         Ok(sequence)

@@ -206,7 +206,9 @@ impl Store {
     /// `Invalid` when none are made.
     fn backups_at(&self) -> Result<&BackupConfig, StoreError> {
         self.backup_config().ok_or_else(|| {
-            StoreError::Invalid("backups are off: set backup.off = false, or leave it out, in the configuration".to_owned())
+            StoreError::Invalid(
+                "backups are off: set backup.off = false, or leave it out, in the configuration".to_owned(),
+            )
         })
     }
 
@@ -217,7 +219,10 @@ impl Store {
     /// Holds a lock file of the data folder; let go of when dropped, and by the system when the process ends.
     pub(crate) async fn hold(&self, name: &str, wait: bool) -> Result<File, StoreError> {
         let path = self.0.folder.join(name);
-        let failed = |error: std::io::Error| StoreError::Database { action: "lock", problem: format!("{}: {error}", path.display()) };
+        let failed = |error: std::io::Error| StoreError::Database {
+            action: "lock",
+            problem: format!("{}: {error}", path.display()),
+        };
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
         let begun = std::time::Instant::now();
         loop {
@@ -266,7 +271,9 @@ impl Store {
         let failed = |error: String| StoreError::Database { action: "take down what the backup did", problem: error };
         let text = serde_json::to_string(&state).map_err(|error| failed(error.to_string()))?;
         let (path, new) = (self.0.folder.join(STATE), self.0.folder.join(format!("{STATE}.new")));
-        std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(|error| failed(error.to_string()))
+        std::fs::write(&new, text)
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(|error| failed(error.to_string()))
     }
 
     /// Makes a backup now. One that fails leaves no manifest, and a notice.

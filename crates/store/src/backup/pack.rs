@@ -203,13 +203,19 @@ pub(super) fn open(
 ) -> Result<Vec<u8>, StoreError> {
     let (installation, sealed) = behead(what, name, bytes)?;
     if installation != installation_of(ring) {
-        return Err(StoreError::Unusable(format!("{name} is of another installation: name the place of this one's backups")));
+        return Err(StoreError::Unusable(format!(
+            "{name} is of another installation: name the place of this one's backups"
+        )));
     }
     let packed = ring.own().open(place(what, row), sealed).map_err(|_| damaged(name))?;
     // The frame says how much it holds; what was sealed here is believed, within a bound.
-    zstd::bulk::decompress(&packed, zstd::zstd_safe::get_frame_content_size(&packed).ok().flatten().map_or(MOST, |size| {
-        usize::try_from(size).unwrap_or(MOST).min(MOST)
-    }))
+    zstd::bulk::decompress(
+        &packed,
+        zstd::zstd_safe::get_frame_content_size(&packed)
+            .ok()
+            .flatten()
+            .map_or(MOST, |size| usize::try_from(size).unwrap_or(MOST).min(MOST)),
+    )
     .map_err(|_| damaged(name))
 }
 

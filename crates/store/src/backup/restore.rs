@@ -202,7 +202,9 @@ impl Restore {
         let (manifest, mut appended) = (&self.manifest, 0);
         let mut packs = packs(&self.target, &self.ring, manifest, progress, |table| table == JOURNAL);
         while let Some((_, pack)) = packs.try_next().await? {
-            let later = |row: &&Vec<Cell>| row.first().is_some_and(|batch| batch.int().cast_unsigned() > manifest.journal_offset);
+            let later = |row: &&Vec<Cell>| {
+                row.first().is_some_and(|batch| batch.int().cast_unsigned() > manifest.journal_offset)
+            };
             let records: Vec<bytes::Bytes> = pack
                 .rows
                 .iter()
@@ -222,7 +224,8 @@ impl Restore {
     fn move_in(&self, scratch: &Path) -> Result<(), StoreError> {
         for name in FILES {
             if scratch.join(name).exists() {
-                std::fs::rename(scratch.join(name), self.config.folder.join(name)).map_err(|error| cannot(scratch, &error))?;
+                std::fs::rename(scratch.join(name), self.config.folder.join(name))
+                    .map_err(|error| cannot(scratch, &error))?;
             }
         }
         remove(scratch)?;
@@ -348,7 +351,10 @@ async fn compare(
         let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
         let project = if table.columns.contains(&("project", Kind::Int)) { "project" } else { "0" };
         // Constants only. A column's number in GROUP BY would be taken for the constant that it is.
-        let sql = format!("SELECT CAST(p AS BIGINT), COUNT(*) FROM (SELECT {project} AS p FROM {}) rows GROUP BY p", table.name);
+        let sql = format!(
+            "SELECT CAST(p AS BIGINT), COUNT(*) FROM (SELECT {project} AS p FROM {}) rows GROUP BY p",
+            table.name
+        );
         for row in query(AssertSqlSafe(sql)).fetch_all(database.readers()).await.during("count restored rows")? {
             found.insert((table.name, row.get(0)), row.get::<i64, _>(1).cast_unsigned());
         }
@@ -356,7 +362,10 @@ async fn compare(
     if found == expected {
         return Ok(());
     }
-    let differs = expected.iter().find(|(key, rows)| found.get(key) != Some(rows)).or(found.iter().find(|(key, _)| !expected.contains_key(key)));
+    let differs = expected
+        .iter()
+        .find(|(key, rows)| found.get(key) != Some(rows))
+        .or(found.iter().find(|(key, _)| !expected.contains_key(key)));
     let what = differs.map(|((table, project), rows)| {
         let there = found.get(&(*table, *project)).copied().unwrap_or(0);
         format!("table {table}, project number {project}: {there} rows are there of {rows}")
@@ -374,11 +383,15 @@ pub(super) async fn close((control, data): (Database, Database), scratch: &Path)
 
 /// Done when no database of a folder has a write-ahead log any more: then its last connection is closed.
 async fn settled(folder: &Path) -> Result<(), StoreError> {
-    let logs: Vec<PathBuf> = ["control.db-wal", "data.db-wal", "journal.db-wal"].iter().map(|name| folder.join(name)).collect();
+    let logs: Vec<PathBuf> =
+        ["control.db-wal", "data.db-wal", "journal.db-wal"].iter().map(|name| folder.join(name)).collect();
     let begun = Instant::now();
     while logs.iter().any(|log| log.exists()) {
         if begun.elapsed() > CLOSED {
-            return Err(StoreError::Database { action: "restore", problem: "the restored databases do not close".to_owned() });
+            return Err(StoreError::Database {
+                action: "restore",
+                problem: "the restored databases do not close".to_owned(),
+            });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

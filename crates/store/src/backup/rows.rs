@@ -83,7 +83,9 @@ impl Sieve {
     pub(super) fn sift(&mut self, pack: &mut Pack) {
         let columns: HashMap<String, usize> =
             pack.columns.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect();
-        let at = |row: &[Cell], name: &str| columns.get(name).and_then(|index| row.get(*index)).cloned().unwrap_or(Cell::Null);
+        let at = |row: &[Cell], name: &str| {
+            columns.get(name).and_then(|index| row.get(*index)).cloned().unwrap_or(Cell::Null)
+        };
         let table = pack.table.clone();
         let mut rows = std::mem::take(&mut pack.rows);
         rows.retain_mut(|row| {
@@ -93,7 +95,9 @@ impl Sieve {
                 "frames" => !erased && self.days.contains(&(project, at(row, "day").int())),
                 "state" => {
                     let of_persons = OF_PERSONS.contains(&at(row, "kind").int());
-                    !erased && !(of_persons && self.forgetting.contains(&project)) && self.opens(project, at(row, "body").bytes())
+                    !erased
+                        && !(of_persons && self.forgetting.contains(&project))
+                        && self.opens(project, at(row, "body").bytes())
                 }
                 "quarantine" => !erased && self.opens(project, at(row, "body").bytes()),
                 "counts" | "rulings" | "dead_letters" => !erased,

@@ -49,11 +49,7 @@ pub(super) const FRAMES: Table = Table {
 
 /// The other tables of what the worker writes, in the database `data`.
 pub(super) const DATA: &[Table] = &[
-    Table {
-        name: "worker",
-        columns: &[("id", Int), ("journal_offset", Int), ("journal", Text)],
-        order: "id",
-    },
+    Table { name: "worker", columns: &[("id", Int), ("journal_offset", Int), ("journal", Text)], order: "id" },
     Table { name: "progress", columns: &[("project", Int), ("last_number", Int)], order: "project" },
     Table {
         name: "state",
@@ -151,14 +147,7 @@ pub(super) const CONTROL: &[Table] = &[
     Table { name: "audit_end", columns: &[("id", Int), ("number", Int), ("chain", MaybeBytes)], order: "id" },
     Table {
         name: "tokens",
-        columns: &[
-            ("name", Text),
-            ("project", Int),
-            ("scope", Text),
-            ("hash", Bytes),
-            ("made", Int),
-            ("expires", Int),
-        ],
+        columns: &[("name", Text), ("project", Int), ("scope", Text), ("hash", Bytes), ("made", Int), ("expires", Int)],
         order: "name",
     },
 ];
@@ -198,13 +187,7 @@ pub(super) const ERASURES: &[Table] = &[
     },
     Table {
         name: "erase_messages",
-        columns: &[
-            ("project", Int),
-            ("destination", Text),
-            ("request", Text),
-            ("state", Text),
-            ("reason", Text),
-        ],
+        columns: &[("project", Int), ("destination", Text), ("request", Text), ("state", Text), ("reason", Text)],
         order: "project, destination, request",
     },
 ];
@@ -317,9 +300,7 @@ impl Table {
                     Cell::Int(number) => insert.bind(*number),
                     Cell::Text(text) => insert.bind(text.as_str()),
                     Cell::Bytes(bytes) => insert.bind(bytes.to_vec()),
-                    Cell::Null if self.columns.contains(&(name.as_str(), MaybeBytes)) => {
-                        insert.bind(None::<Vec<u8>>)
-                    }
+                    Cell::Null if self.columns.contains(&(name.as_str(), MaybeBytes)) => insert.bind(None::<Vec<u8>>),
                     Cell::Null => insert.bind(None::<i64>),
                 };
             }

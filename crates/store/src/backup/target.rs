@@ -42,7 +42,10 @@ impl Target {
 
     fn folder(place: &str, make: bool) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
-        let failed = |error: String| StoreError::Database { action: "open the place of backups", problem: format!("{place}: {error}") };
+        let failed = |error: String| StoreError::Database {
+            action: "open the place of backups",
+            problem: format!("{place}: {error}"),
+        };
         if make {
             let mut folder = std::fs::DirBuilder::new();
             folder.recursive(true).mode(0o700).create(place).map_err(|error| failed(error.to_string()))?;
@@ -58,13 +61,16 @@ impl Target {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let invalid = |problem: String| StoreError::Invalid(format!("{place}: {problem}"));
         let endpoint = ENDPOINTS.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_allow_http(false).with_retry(
-            RetryConfig { max_retries: 8, retry_timeout: PATIENCE, ..RetryConfig::default() },
-        );
+        let mut builder = AmazonS3Builder::from_env()
+            .with_bucket_name(bucket)
+            .with_allow_http(false)
+            .with_retry(RetryConfig { max_retries: 8, retry_timeout: PATIENCE, ..RetryConfig::default() });
         if let Some(endpoint) = endpoint {
             let plain = endpoint.starts_with("http://");
             if plain && !is_loopback(&endpoint) {
-                return Err(invalid(format!("{endpoint} is plain HTTP, which is for this machine only: give an address of https")));
+                return Err(invalid(format!(
+                    "{endpoint} is plain HTTP, which is for this machine only: give an address of https"
+                )));
             }
             builder = builder.with_endpoint(endpoint).with_allow_http(plain);
         }
@@ -120,7 +126,10 @@ impl Target {
 /// Whether an address is of this machine.
 fn is_loopback(endpoint: &str) -> bool {
     let host = endpoint.trim_start_matches("http://").split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(host, |(host, _)| host);
+    let host = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+        .map_or(host, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -134,7 +143,8 @@ mod tests {
         for here in ["http://127.0.0.1:5000", "http://localhost", "http://[::1]:9/x", "http://127.9.9.9/"] {
             assert!(is_loopback(here), "{here}");
         }
-        for away in ["http://10.0.0.1:5000", "http://localhost.example", "http://127.0.0.1@evil.example/", "http://s3"] {
+        for away in ["http://10.0.0.1:5000", "http://localhost.example", "http://127.0.0.1@evil.example/", "http://s3"]
+        {
             assert!(!is_loopback(away), "{away}");
         }
     }

@@ -111,7 +111,10 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
 }
 
 fn differs(name: &str) -> StoreError {
-    StoreError::Database { action: "read back what was written", problem: format!("{name} is not what was written there") }
+    StoreError::Database {
+        action: "read back what was written",
+        problem: format!("{name} is not what was written there"),
+    }
 }
 
 /// Waits until the worker has processed what was acknowledged before, as long as it moves.
@@ -201,7 +204,10 @@ impl Writer<'_> {
                 return Ok((!filling.packs.is_empty()).then(|| filling.part((0, 0), Vec::new())));
             }
         }
-        Err(StoreError::Database { action: "back up the journal", problem: "the worker was faster each time: try again".to_owned() })
+        Err(StoreError::Database {
+            action: "back up the journal",
+            problem: "the worker was faster each time: try again".to_owned(),
+        })
     }
 
     /// Frames by project and day; those that are as they were in the last backup are taken over unread.
@@ -286,8 +292,8 @@ impl Writer<'_> {
         .await?;
         let (name, bytes) = (pack_name(&id), sealed.len() as u64);
         let of = PackRef { id, rows, bytes };
-        let is_there = self.known.get(&name) == Some(&bytes)
-            && (self.trusts || self.read_back(&of, &name).await.is_ok());
+        let is_there =
+            self.known.get(&name) == Some(&bytes) && (self.trusts || self.read_back(&of, &name).await.is_ok());
         if !is_there {
             self.target.put(&name, Bytes::from(sealed)).await?;
             self.read_back(&of, &name).await?;

@@ -104,7 +104,12 @@ pub(crate) async fn commit(store: &Store, project: &Project, offset: u64, events
 
 fn with_state(mut share: ProjectWork, n: u64) -> ProjectWork {
     share.rows = [StateKind::Element, StateKind::Session]
-        .map(|kind| StateRow { kind, key: n, expires_day: Some(TODAY + 400), body: format!("{kind:?} {n}").into_bytes() })
+        .map(|kind| StateRow {
+            kind,
+            key: n,
+            expires_day: Some(TODAY + 400),
+            body: format!("{kind:?} {n}").into_bytes(),
+        })
         .to_vec();
     share
 }
@@ -221,7 +226,10 @@ async fn a_backup_is_of_one_moment_while_writing_goes_on(place: Place) {
         })
     };
     within(Duration::from_secs(20), "some events", async || store.last_event(shop.number).await.unwrap() > 60).await;
-    let upkeep = { let store = store.clone(); tokio::spawn(async move { store.upkeep().await }) };
+    let upkeep = {
+        let store = store.clone();
+        tokio::spawn(async move { store.upkeep().await })
+    };
     let before = store.last_event(shop.number).await.unwrap();
     back_up(&store).await;
     let after = store.last_event(shop.number).await.unwrap();
@@ -348,7 +356,10 @@ async fn every_table_is_in_a_backup_or_left_out_by_name(place: Place) {
         sqlx::query(sql).execute(&mut kept.place.behind("data").await).await.unwrap();
     }
     let found = store.verify(&Progress::default()).await.unwrap().problems;
-    assert!(found.len() == 2 && found[0].starts_with("accounts.id") && found[1].starts_with("frames.rank"), "{found:?}");
+    assert!(
+        found.len() == 2 && found[0].starts_with("accounts.id") && found[1].starts_with("frames.rank"),
+        "{found:?}"
+    );
 }
 
 async fn everything_that_is_stored_is_looked_at(place: Place) {

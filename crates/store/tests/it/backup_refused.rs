@@ -160,7 +160,9 @@ async fn a_place_that_is_not_empty_is_left_as_it_is(place: Place) {
             ..other.place.config()
         };
         let clock = kept.place.clock.clone();
-        let refused = convizit_store::backup::Restore::plan(config, kept.place.provider(), clock, None, &Progress::default()).await;
+        let refused =
+            convizit_store::backup::Restore::plan(config, kept.place.provider(), clock, None, &Progress::default())
+                .await;
         assert!(refused.err().unwrap().to_string().contains("PostgreSQL"));
     }
 }

@@ -60,7 +60,7 @@ async fn an_id_from_the_future_is_found_for_ever(place: Place) {
         receive(&store, &shop, store.worker_offset().await.unwrap(), &[NOON + days * DAY], TODAY + days).await;
         assert_eq!(seen(&store, &shop, &ids).await.len(), 4, "after {days} days");
     }
-    place.clock.set(NOON + 60 * DAY);
+    place.pass_to(NOON + 60 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(seen(&store, &shop, &ids).await.len(), 4);
 }
@@ -83,11 +83,11 @@ async fn retention_drops_whole_days(place: Place) {
         ids.extend(receive(&store, &shop, day as u64, &[NOON + day * DAY], TODAY + day).await);
     }
     let tables = async || place.number("SELECT COUNT(*) FROM seen_days").await;
-    place.clock.set(NOON + 10 * DAY);
+    place.pass_to(NOON + 10 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(tables().await, 4, "the longest retention of all projects counts");
     assert_eq!(seen(&store, &shop, &ids).await.len(), 4);
-    place.clock.set(NOON + 12 * DAY);
+    place.pass_to(NOON + 12 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(tables().await, 2);
     assert_eq!(seen(&store, &shop, &ids).await, ids[2..].iter().copied().collect());
