@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, anyhow, bail};
 use convizit_model::{DestinationKind, Project};
-use convizit_store::backup::BackupConfig;
+use convizit_store::backup::{BackupConfig, BackupState};
 use convizit_store::{DestinationState, Store};
 
 use crate::cli::project::unreachable_snippet;
@@ -21,6 +21,8 @@ const BACKUP_MILLIS: i64 = 26 * 3_600_000;
 struct Finding {
     what: &'static str,
     problem: Option<String>,
+    /// What is worth a thought, and no reason to fail.
+    warning: Option<String>,
 }
 
 #[derive(Default)]
@@ -28,7 +30,11 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, what: &'static str, result: Result<(), String>) {
-        self.0.push(Finding { what, problem: result.err() });
+        self.0.push(Finding { what, problem: result.err(), warning: None });
+    }
+
+    fn warn(&mut self, what: &'static str, warning: Option<String>) {
+        self.0.push(Finding { what, problem: None, warning });
     }
 }
 
@@ -65,14 +71,15 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     if json {
         let rows: Vec<_> = findings
             .iter()
-            .map(|finding| serde_json::json!({"check": finding.what, "problem": finding.problem}))
+            .map(|finding| serde_json::json!({"check": finding.what, "problem": finding.problem, "warning": finding.warning}))
             .collect();
         say(serde_json::to_string(&rows)?)?;
     } else {
         for finding in &findings {
-            match &finding.problem {
-                None => say(format!("ok       {}", finding.what))?,
-                Some(problem) => say(format!("problem  {}: {problem}", finding.what))?,
+            match (&finding.problem, &finding.warning) {
+                (None, None) => say(format!("ok       {}", finding.what))?,
+                (None, Some(warning)) => say(format!("warning  {}: {warning}", finding.what))?,
+                (Some(problem), _) => say(format!("problem  {}: {problem}", finding.what))?,
             }
         }
     }
@@ -118,37 +125,42 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
         findings.add("destination", reachable(config, store, &state).await?);
     }
     if let Some(backup) = config.backup() {
-        findings.add("backups", backed_up(config, &backup, store));
+        match backed_up(&store.backup_state(), store) {
+            Ok(()) => findings.warn("backups", beside(config, &backup, store)),
+            failed => findings.add("backups", failed),
+        }
     }
     let open = store.notices(false).await?.len();
     findings.add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
     Ok(())
 }
 
-/// Whether there is a backup that helps when the disk is gone, and that was tried.
-fn backed_up(config: &Config, backup: &BackupConfig, store: &Store) -> Result<(), String> {
-    use std::os::unix::fs::MetadataExt as _;
-    let state = store.backup_state();
-    if let Some(problem) = state.drill_problem {
+/// Whether the last backup is of today and the last drill could restore one.
+fn backed_up(state: &BackupState, store: &Store) -> Result<(), String> {
+    if let Some(problem) = &state.drill_problem {
         return Err(format!("the last drill could not restore a backup: {problem}"));
     }
     match state.made {
-        None => return Err("there is none yet: convizit backup; convizit serve makes one each day".to_owned()),
         Some(made) if store.clock().now().since(made) > BACKUP_MILLIS => {
-            return Err(format!("the last one is of {made}: convizit notices list says why there is none since"));
+            Err(format!("the last one is of {made}: convizit notices list says why there is none since"))
         }
-        Some(_) => {}
+        _ => Ok(()),
+    }
+}
+
+/// Whether the backups help when the disk is gone.
+fn beside(config: &Config, backup: &BackupConfig, store: &Store) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    if store.backup_state().made.is_none() {
+        return Some("there is none yet: convizit backup makes one now, convizit serve one each day".to_owned());
     }
     let disk = |path: &std::path::Path| std::fs::metadata(path).map(|at| at.dev()).ok();
     let beside = |place: &str| !place.starts_with("s3://") && disk(place.as_ref()) == disk(&config.data);
-    if beside(&backup.to) || beside(&backup.keys_to) {
-        return Err(
-            "they, or the copy of keys and erasures, are on the disk of the data and are lost with it: set backup.to and \
-             backup.keys_to to other disks or to s3://bucket/prefix"
-                .to_owned(),
-        );
-    }
-    Ok(())
+    (beside(&backup.to) || beside(&backup.keys_to)).then(|| {
+        "they, or the copy of keys and erasures, are on the disk of the data and are lost with it: set backup.to and \
+         backup.keys_to to other disks or to s3://bucket/prefix"
+            .to_owned()
+    })
 }
 
 /// Whether most of what a site sent became events; repeats are sent again by design and say nothing.

@@ -99,7 +99,8 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     assert!(told.contains("problem  destination: hook of shop: nobody answers at 127.0.0.1:"), "{told}");
     ok(at, &["destination", "remove", "shop", "hook", "--yes"]);
     drop(collector);
-    assert!(ok(at, &["doctor"]).lines().all(|line| line.starts_with("ok")));
+    let well = |line: &str| line.starts_with("ok") || line.starts_with("warning  backups: there is none yet");
+    assert!(ok(at, &["doctor"]).lines().all(well));
     ok(at, &["destination", "remove", "shop", "lines", "--yes"]);
     assert!(fails(at, &["project", "remove", "shop"]).contains("--yes"));
     ok(at, &["project", "remove", "shop", "--yes"]);
@@ -162,4 +163,40 @@ fn every_command_has_help_with_an_example() {
     {
         assert!(ok(folder.path(), &[command, "--help"]).contains("Example"), "{command}");
     }
+}
+
+#[test]
+fn a_backup_is_made_listed_tried_looked_at_and_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    // Apart from the data, as the key-encryption key.
+    std::fs::write(
+        at.join("convizit.toml"),
+        "data = \"data\"\n[keys]\nprovider = \"file\"\npath = \"key/key\"\n[backup]\nto = \"kept/backups\"\nkeys_to = \"kept/keys\"\n",
+    )
+    .unwrap();
+    ok(at, &["project", "add", "shop", "--origin", "https://shop.example"]);
+    assert!(ok(at, &["backup", "--dry-run"]).contains("nothing was done"));
+    assert!(!at.join("kept/backups").exists());
+    let made: serde_json::Value = serde_json::from_str(&ok(at, &["backup", "--json"])).unwrap();
+    assert!(made["packs"].as_u64().unwrap() > 3 && made["packs"] == made["written"], "{made}");
+    assert!(ok(at, &["backup", "list"]).contains("events"));
+    assert!(ok(at, &["verify", "--backup"]).contains("is whole"));
+    assert!(ok(at, &["verify"]).contains("entries of the audit log"));
+    assert!(ok(at, &["backup", "drill"]).contains("can be restored"));
+    assert!(fails(at, &["restore", "--yes"]).contains("empty place"));
+    std::fs::rename(at.join("data"), at.join("lost")).unwrap();
+    assert!(ok(at, &["restore", "--dry-run"]).contains("nothing was done"));
+    assert!(!at.join("data").exists());
+    assert!(fails(at, &["restore"]).contains("--yes"));
+    assert!(fails(at, &["restore", "--at", "2001-01-01T00:00:00Z", "--yes"]).contains("the oldest is of"));
+    assert!(ok(at, &["restore", "--yes"]).contains("Restored the backup of"));
+    assert!(ok(at, &["project", "list"]).contains("shop"));
+    assert!(ok(at, &["audit", "verify"]).len() > 3);
+    assert!(fails(at, &["restore", "--yes"]).contains("empty place"));
+
+    std::fs::write(at.join("convizit.toml"), "[backup]\nto = \"b\"\nkeys_to = \"b/keys\"\n").unwrap();
+    assert!(fails(at, &["backup"]).contains("backup.keys_to = b/keys lies with the backups"));
+    std::fs::write(at.join("convizit.toml"), "[backup]\noff = true\n").unwrap();
+    assert!(fails(at, &["backup"]).contains("backups are off"));
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use convizit_model::Timestamp;
-use serde::Deserialize;
 
 /// For how many days, weeks and months the last backup of each is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// Days.
     pub daily: u16,

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row as _, query};
 use super::check::{check, info, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::pack::{Cell, Manifest, Pack, installation_of};
-use super::rows::Sieve;
+use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, Table, table};
 use super::target::Target;
 use super::{BackupInfo, Progress};
@@ -25,6 +25,8 @@ use crate::{Store, StoreConfig, make_folder, mark};
 /// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
 /// mark and no database, no start takes the folder for a new one.
 const FILES: [&str; 6] = [mark::JOURNAL, mark::AUDIT, "journal.db", "journal.id", "data.db", "control.db"];
+/// The table that says, until the end, that a restore goes on.
+const WORKER: &str = "worker";
 /// How long closing databases may take.
 const CLOSED: Duration = Duration::from_secs(60);
 /// Records that are given to the journal at once.
@@ -274,7 +276,18 @@ pub(super) async fn fill_from(
     sieve: &mut Sieve,
     progress: &Progress,
 ) -> Result<(), StoreError> {
-    for table in all_tables() {
+    data.run_tx("begin restoring", |connection| {
+        Box::pin(async move {
+            query("UPDATE worker SET journal = $1 WHERE id = 0")
+                .bind(RESTORING)
+                .execute(connection)
+                .await
+                .during("begin restoring")
+                .map(|_| ())
+        })
+    })
+    .await?;
+    for table in all_tables().into_iter().filter(|table| table.name != WORKER).collect::<Vec<_>>() {
         let database = if CONTROL.iter().any(|of| of.name == table.name) { control } else { data };
         // Rows that the migrations made.
         database
@@ -319,6 +332,9 @@ async fn insert(database: &Database, pack: Arc<Pack>) -> Result<(), StoreError> 
         .run_tx("restore rows", move |connection| {
             let pack = pack.clone();
             Box::pin(async move {
+                if pack.table == WORKER {
+                    query("DELETE FROM worker").execute(&mut *connection).await.during("restore rows")?;
+                }
                 match table(&pack.table) {
                     Some(table) => table.insert(connection, engine, &pack.columns, &pack.rows).await,
                     None => Ok(()),

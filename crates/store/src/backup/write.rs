@@ -24,6 +24,8 @@ const WORKER: Duration = Duration::from_secs(30);
 const STUCK: Duration = Duration::from_secs(2);
 /// After a pack that took a time, the backup rests so many times longer.
 const REST: u32 = 2;
+/// Within this time a process sees what another has appended to the journal before.
+const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of the journal that are read at once.
 const JOURNAL_BYTES: usize = 4 << 20;
 /// Tries to read the journal while the worker drops what it has processed.
@@ -58,8 +60,9 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         bytes: 0,
     };
     let mut parts = Vec::new();
-    wait_for_worker(store).await?;
-    parts.extend(writer.journal(store).await?);
+    let end = journal_end(store).await;
+    wait_for_worker(store, end).await?;
+    parts.extend(writer.journal(store, end).await?);
     let mut data = Snapshot::of(store.data()).await?;
     let [journal_offset] = data.numbers("SELECT journal_offset FROM worker WHERE id = 0").await?;
     let [erasure] = data.numbers("SELECT COALESCE(MAX(number), 0) FROM erasures").await?;
@@ -117,9 +120,15 @@ fn differs(name: &str) -> StoreError {
     }
 }
 
+/// The journal's end, not before the moment of asking: where another process appends, this one looks only now and then.
+async fn journal_end(store: &Store) -> u64 {
+    let known = store.health().journal_offset;
+    tokio::time::timeout(LOOK, store.journal_wait(known)).await.ok();
+    store.health().journal_offset
+}
+
 /// Waits until the worker has processed what was acknowledged before, as long as it moves.
-async fn wait_for_worker(store: &Store) -> Result<(), StoreError> {
-    let target = store.health().journal_offset;
+async fn wait_for_worker(store: &Store, target: u64) -> Result<(), StoreError> {
     let (begun, mut moved, mut last) = (Instant::now(), Instant::now(), 0);
     loop {
         let offset = store.worker_offset().await?;
@@ -173,8 +182,7 @@ impl Filling {
 impl Writer<'_> {
     /// What the journal holds behind the worker. Read before the snapshot: what the worker processes meanwhile is in that, and its
     /// batches are dropped, so that they could not be read afterwards.
-    async fn journal(&mut self, store: &Store) -> Result<Option<Part>, StoreError> {
-        let target = store.health().journal_offset;
+    async fn journal(&mut self, store: &Store, target: u64) -> Result<Option<Part>, StoreError> {
         for _ in 0..TRIES {
             let mut after = store.worker_offset().await?;
             let mut filling = Filling::new(JOURNAL, vec!["batch".to_owned(), "record".to_owned()]);
@@ -189,8 +197,8 @@ impl Writer<'_> {
                                 self.take(&mut filling, row, 0, 0).await?;
                             }
                         }
-                        // Where this process appends, what comes later belongs to the next backup.
-                        if target > 0 && after >= target {
+                        // What comes later belongs to the next backup.
+                        if after >= target {
                             break true;
                         }
                     }

@@ -197,3 +197,17 @@ async fn a_copy_that_is_older_than_the_backup_is_refused(place: Place) {
     let error = refused(&kept, "older").await;
     assert!(error.contains("older"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_database_whose_restore_did_not_end_is_refused_by_every_start() {
+    let kept = backed_up().await;
+    let into = Place::postgres();
+    let (restored, _) = kept.restore(&into).await;
+    restored.close().await;
+    let unfinished = "UPDATE worker SET journal = 'restoring'";
+    sqlx::query(unfinished).execute(&mut into.behind("data").await).await.unwrap();
+    let config = into.config();
+    let start = convizit_store::Store::open(config, kept.place.provider(), kept.place.clock.clone()).await;
+    let error = start.err().unwrap().to_string();
+    assert!(error.contains("did not end") && error.contains("restore again"), "{error}");
+}
