@@ -95,9 +95,8 @@ impl Sieve {
                 "frames" => !erased && self.days.contains(&(project, at(row, "day").int())),
                 "state" => {
                     let of_persons = OF_PERSONS.contains(&at(row, "kind").int());
-                    !erased
-                        && !(of_persons && self.forgetting.contains(&project))
-                        && self.opens(project, at(row, "body").bytes())
+                    let forgotten = erased || (of_persons && self.forgetting.contains(&project));
+                    !forgotten && self.opens(project, at(row, "body").bytes())
                 }
                 "quarantine" => !erased && self.opens(project, at(row, "body").bytes()),
                 "counts" | "rulings" | "dead_letters" => !erased,

@@ -27,7 +27,7 @@ async fn backed_up() -> Kept {
 async fn refused(kept: &Kept, what: &str) -> String {
     let into = Place::sqlite();
     let Err(error) = kept.plan(&into).await else { panic!("{what}: it was not refused") };
-    assert_eq!(files(into.folder.path()), [PathBuf::new(); 0], "{what}");
+    assert_eq!(files(into.folder.path()), Vec::<PathBuf>::new(), "{what}");
     error.to_string()
 }
 
