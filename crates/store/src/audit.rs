@@ -190,6 +190,26 @@ pub(crate) async fn end(control: &Database) -> Result<(i64, Vec<u8>), StoreError
 }
 
 impl Store {
+    /// Whether the last entry is one that this installation wrote: a forged one is not marked.
+    pub(crate) async fn is_end_genuine(&self, number: i64, chain: &[u8]) -> Result<bool, StoreError> {
+        let rows = query(
+            "SELECT number, time, actor, act, project, subject, detail, chain FROM audit WHERE number >= $1 AND number <= $2 ORDER BY number",
+        )
+        .bind(number - 1)
+        .bind(number)
+        .fetch_all(self.control().readers())
+        .await
+        .during("read audit log")?;
+        let Some(row) = rows.last().filter(|row| row.get::<i64, _>(0) == number) else { return Ok(number == 0) };
+        let before: Vec<u8> = match rows.as_slice() {
+            [before, _] => before.get(7),
+            _ => Vec::new(),
+        };
+        let texts: [&str; 5] = [row.get(2), row.get(3), row.get(4), row.get(5), row.get(6)];
+        let key = self.keyring().ring().mac_key(PURPOSE);
+        Ok(link(&key, &before, number, row.get(1), texts) == *chain)
+    }
+
     /// An entry of this store's actor.
     pub(crate) fn entry(&self, act: &'static str, project: &str, subject: &str, detail: impl Into<String>) -> Entry {
         Entry {

@@ -416,6 +416,10 @@ impl Store {
         if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
             return Ok(());
         }
+        if !self.is_end_genuine(number.cast_signed(), &chain).await? {
+            tracing::error!(entry = number, "the audit log's last entry was not written by this installation");
+            return Ok(());
+        }
         // Once an hour it leaves the machine with the log, wherever that goes.
         let hour = self.clock().now().hour();
         if self.0.checkpoint_hour.swap(hour, Ordering::Relaxed) != hour {

@@ -210,8 +210,8 @@ fn tell(report: &RestoreReport) -> Result<()> {
     if report.journal_records > 0 {
         say(format!("Waiting for the worker: {} batches of visitors.", report.journal_records))?;
     }
-    for name in &report.without_secret {
-        say(format!("Destination {name} is paused: give it its credentials again."))?;
+    for name in &report.lost_destinations {
+        say(format!("Destination {name} is left out, since no key opens it any more: add it again."))?;
     }
     Ok(())
 }

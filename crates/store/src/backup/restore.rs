@@ -57,8 +57,8 @@ pub struct RestoreReport {
     pub left_out_events: i64,
     /// Rows that were left out, by table.
     pub left_out: BTreeMap<String, u64>,
-    /// Destinations that must be given their credentials again.
-    pub without_secret: Vec<String>,
+    /// Destinations of erased datasets, which no key opens any more: they are to be added again.
+    pub lost_destinations: Vec<String>,
     /// Records that wait in the journal for the worker.
     pub journal_records: u64,
     /// Erasures that were carried out again.
@@ -192,7 +192,7 @@ impl Restore {
             events,
             left_out_events: sieve.left_events.values().sum(),
             left_out,
-            without_secret: sieve.without_secret.clone(),
+            lost_destinations: sieve.lost_destinations.clone(),
             journal_records,
             erased_again,
             seconds: 0.0,

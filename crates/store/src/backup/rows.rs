@@ -32,8 +32,8 @@ pub(super) struct Sieve {
     /// Rows that were left out by table, and events by project.
     pub(super) left_out: BTreeMap<(String, i64), u64>,
     pub(super) left_events: BTreeMap<i64, i64>,
-    /// Destinations whose credentials no key opens any more.
-    pub(super) without_secret: Vec<String>,
+    /// Destinations that no key opens any more.
+    pub(super) lost_destinations: Vec<String>,
 }
 
 impl Sieve {
@@ -48,7 +48,7 @@ impl Sieve {
             last: HashMap::new(),
             left_out: BTreeMap::new(),
             left_events: BTreeMap::new(),
-            without_secret: Vec::new(),
+            lost_destinations: Vec::new(),
         };
         for row in ledger.table("keys").iter().flat_map(|pack| &pack.rows) {
             let [project, kind, number, wrapped_by, ..] = row.as_slice() else { continue };
@@ -99,6 +99,13 @@ impl Sieve {
                     !forgotten && self.opens(project, at(row, "body").bytes())
                 }
                 "quarantine" => !erased && self.opens(project, at(row, "body").bytes()),
+                "destinations" => {
+                    let opens = self.opens(project, at(row, "body").bytes());
+                    if !opens {
+                        self.lost_destinations.push(at(row, "name").text().to_owned());
+                    }
+                    opens
+                }
                 "counts" | "rulings" | "dead_letters" => !erased,
                 // The sequence of the ledger copy is written by whoever restores.
                 "control_version" => at(row, "id").int() != 2,
@@ -133,26 +140,6 @@ impl Sieve {
                 if let Some(Cell::Int(version)) = row.get_mut(index("version")) {
                     // Other processes look again; a number of a project that was made since is not given again.
                     *version = if id == 1 { (*version).max(self.given) } else { *version + 1 };
-                }
-            }
-            "destinations" => {
-                let project = int(row, "project");
-                let sealed = row.get(index("secret")).cloned().unwrap_or(Cell::Null);
-                if sealed == Cell::Null || self.opens(project, sealed.bytes()) {
-                    return;
-                }
-                if let Some(secret) = row.get_mut(index("secret")) {
-                    *secret = Cell::Null;
-                }
-                self.without_secret.push(row.get(index("name")).map_or("", Cell::text).to_owned());
-                if let Some(Cell::Text(body)) = row.get_mut(index("body"))
-                    && let Ok(mut destination) = serde_json::from_str::<serde_json::Value>(body)
-                {
-                    let reason = "it was restored from a backup, and the key of its credentials was destroyed since: give them again";
-                    if let Some(fields) = destination.as_object_mut() {
-                        fields.insert("paused".to_owned(), reason.into());
-                    }
-                    *body = destination.to_string();
                 }
             }
             _ => {}

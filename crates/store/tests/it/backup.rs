@@ -202,7 +202,7 @@ async fn comes_back(from: Place, into: Place) {
     store.close().await;
     let (restored, said) = kept.restore(&into).await;
     assert_eq!((said.events, said.left_out_events, said.journal_records), (vec![("shop".to_owned(), 90)], 0, 0));
-    assert_eq!(said.without_secret, [""; 0]);
+    assert_eq!(said.lost_destinations, [""; 0]);
     is_whole(&restored, &shop).await;
     restored.close().await;
     // And opens again, as any other.
