@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use convizit_keys::Place;
 use convizit_model::{Person, Project, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
 
 use crate::Store;
@@ -384,11 +384,59 @@ impl Store {
                 self.delete_frames_through(project).await?;
             }
             while !self.rewrite_through(project, through, newest).await? {}
+            self.erase_quarantined(project).await?;
             self.finish(project, newest).await?;
         }
         self.look_for_erasures().await?;
         // What was freed still holds sealed bytes of what is erased.
         self.data().sweep().await
+    }
+
+    /// Items that could not be processed are of persons, too.
+    async fn erase_quarantined(&self, project: i64) -> Result<(), StoreError> {
+        const NAME: &str = "erase quarantined items";
+        #[derive(Deserialize)]
+        struct Item {
+            visitor: String,
+            received: Timestamp,
+            batch: Batch,
+        }
+        #[derive(Deserialize)]
+        struct Batch {
+            user: Option<String>,
+        }
+        let Some(ledger) = self.ledger().now().of(project) else { return Ok(()) };
+        let hasher = self.hasher();
+        let rows = query("SELECT subject, body FROM quarantine WHERE project = $1")
+            .bind(project)
+            .fetch_all(self.data().readers())
+            .await
+            .during(NAME)?;
+        for row in rows {
+            let (subject, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
+            let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
+            let body = self.keyring().open_sealed(project, place, &sealed).await?;
+            let erased = serde_json::from_slice::<Item>(&body).is_ok_and(|item| {
+                ledger.erases(&hasher, project, (&item.visitor, item.batch.user.as_deref()), item.received)
+            });
+            if erased {
+                self.data()
+                    .run_tx(NAME, move |connection| {
+                        let subject = subject.clone();
+                        Box::pin(async move {
+                            query("DELETE FROM quarantine WHERE project = $1 AND subject = $2")
+                                .bind(project)
+                                .bind(subject)
+                                .execute(connection)
+                                .await
+                                .during(NAME)
+                                .map(|_| ())
+                        })
+                    })
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     async fn finish(&self, project: i64, newest: i64) -> Result<(), StoreError> {

@@ -277,6 +277,12 @@ impl Store {
                 self.keyring().forget_project(project);
                 self.control().sweep().await?;
                 self.copy_ledger_soon().await;
+                if kind == "day" {
+                    // Nobody can read them any more, and events of that day that still come get a new key.
+                    let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
+                               (SELECT first FROM frames WHERE project = $1 AND day = $2 LIMIT $3)";
+                    self.steps(sql, &[project, number]).await?;
+                }
                 Ok(true)
             }
         }

@@ -10,6 +10,7 @@ on_both_engines!(
     a_person_is_gone_at_once_and_then_from_the_bytes,
     what_is_still_in_the_journal_never_becomes_an_event,
     what_happens_later_is_kept_and_what_comes_late_is_not,
+    quarantined_items_of_a_person_go_too,
     users_are_erased_by_the_sites_own_id,
     a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were,
     a_merge_never_brings_back_what_was_erased,
@@ -101,6 +102,25 @@ async fn what_happens_later_is_kept_and_what_comes_late_is_not(place: Place) {
     let events = vec![of("a", None, 1, NOON - 1), of("a", None, 2, NOON), of("a", None, 3, NOON + 1)];
     store.commit_work(work(0, &shop, events)).await.unwrap();
     assert_eq!(stored(&store, shop.number, 0).await, [3], "up to the moment of the erasure nothing, later everything");
+}
+
+async fn quarantined_items_of_a_person_go_too(place: Place) {
+    let (store, shop) = place.shop().await;
+    let mut failed = work(0, &shop, Vec::new());
+    failed.projects[0].quarantined = ["a", "b"]
+        .map(|visitor| convizit_model::Quarantined {
+            notice: convizit_model::NoticeKind::Quarantined,
+            subject: format!("item of {visitor}"),
+            body:
+                serde_json::json!({"visitor": visitor, "received": "2025-01-01T00:00:00.000Z", "batch": {"user": null}})
+                    .to_string()
+                    .into_bytes(),
+        })
+        .to_vec();
+    store.commit_work(failed).await.unwrap();
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number("SELECT COUNT(*) FROM quarantine").await, 1);
 }
 
 async fn users_are_erased_by_the_sites_own_id(place: Place) {
