@@ -183,7 +183,7 @@ impl Erase {
         store.close().await;
         drop(store);
         // The bytes themselves: what frames hold when the ledger is silent.
-        let store = server::open(folder.path()).await?;
+        let store = server::open_without_journal(folder.path()).await?;
         let (after, all) = search(&store, project.number, &wanted, made).await?;
         let expected = total - before;
         store.close().await;

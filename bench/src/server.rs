@@ -72,6 +72,14 @@ pub(crate) async fn open(folder: &Path) -> Result<Store> {
     open_on(folder, None).await
 }
 
+/// The same of a folder whose events were stored without a journal.
+pub(crate) async fn open_without_journal(folder: &Path) -> Result<Store> {
+    let data = folder.join("data");
+    let keys = open_provider(&ProviderConfig::File { path: data.join("keys") })?;
+    let config = StoreConfig { accept_gap: true, ..StoreConfig::in_folder(&data) };
+    Ok(Store::open(config, keys, Arc::new(SystemClock)).await?)
+}
+
 /// The same with settings and events in a PostgreSQL database.
 pub(crate) async fn open_on(folder: &Path, database: Option<String>) -> Result<Store> {
     let data = folder.join("data");
