@@ -166,7 +166,7 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     assert_eq!(stored(&store, shop.number, 0).await, [5, 6], "events of the day that still come get a new key");
     assert!(!store.destroy_key(&key, "anna").await.unwrap(), "which is another one");
     let key = "day/shop/2020-01-01";
-    let error = store.destroy_key(&key, "anna").await.unwrap_err();
+    let error = store.destroy_key(key, "anna").await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "key", .. }), "{error}");
 }
 
