@@ -430,27 +430,37 @@ impl Keyring {
 /// The installation's id, made at the first opening.
 async fn installation(control: &Database) -> Result<[u8; 16], StoreError> {
     const NAME: &str = "read the installation's id";
-    let random: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    let text: String = control
-        .run_tx(NAME, move |connection| {
-            let random = random.clone();
-            Box::pin(async move {
-                let known: Option<String> = sqlx::query_scalar("SELECT id FROM installation")
-                    .fetch_optional(&mut *connection)
-                    .await
-                    .during(NAME)?;
-                if let Some(known) = known {
-                    return Ok(known);
-                }
-                query("INSERT INTO installation (id) VALUES ($1)")
-                    .bind(random.as_str())
-                    .execute(&mut *connection)
-                    .await
-                    .during(NAME)?;
-                Ok(random)
-            })
-        })
-        .await?;
+    const READ: &str = "SELECT id FROM installation";
+    let known: Option<String> = sqlx::query_scalar(READ).fetch_optional(control.readers()).await.during(NAME)?;
+    let text: String = match known {
+        Some(known) => known,
+        None => {
+            let random: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            control
+                .run_tx(NAME, move |connection| {
+                    let random = random.clone();
+                    Box::pin(async move {
+                        // Of two processes that start at once the second waits here, and finds what the first has made.
+                        query("UPDATE control_version SET version = version WHERE id = 0")
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                        let known: Option<String> =
+                            sqlx::query_scalar(READ).fetch_optional(&mut *connection).await.during(NAME)?;
+                        if let Some(known) = known {
+                            return Ok(known);
+                        }
+                        query("INSERT INTO installation (id) VALUES ($1)")
+                            .bind(random.as_str())
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                        Ok(random)
+                    })
+                })
+                .await?
+        }
+    };
     u128::from_str_radix(&text, 16)
         .map(u128::to_be_bytes)
         .map_err(|_| StoreError::Unusable("the installation's id is damaged: restore the control database".to_owned()))
