@@ -523,6 +523,22 @@ async fn make(
         .await
 }
 
+/// Destroys a version of a project's key. The row stays, so that the version's number is never given again.
+pub(crate) async fn destroy_version(
+    connection: &mut AnyConnection,
+    project: i64,
+    number: i64,
+) -> Result<(), StoreError> {
+    query("UPDATE keys SET wrapped = $1, wrapped_by = 'destroyed' WHERE project = $2 AND kind = 'project' AND number = $3")
+        .bind(Vec::new())
+        .bind(project)
+        .bind(number)
+        .execute(connection)
+        .await
+        .during("destroy a version of a key")
+        .map(|_| ())
+}
+
 async fn rows(control: &Database, project: i64, kind: &'static str) -> Result<Vec<Row1>, StoreError> {
     let rows = query(
         "SELECT number, wrapped_by, made, seals_from, wrapped FROM keys WHERE project = $1 AND kind = $2 \

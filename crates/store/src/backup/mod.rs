@@ -248,12 +248,9 @@ impl Store {
     pub async fn backups(&self) -> Result<Vec<BackupInfo>, StoreError> {
         let target = Target::open(&self.backups_at()?.to, false)?;
         let mut found = Vec::new();
-        for (made, name) in manifests(&target).await?.into_iter().rev() {
+        for (_, name) in manifests(&target).await?.into_iter().rev() {
             let manifest = read_manifest(&target, self.ring(), &name).await?;
-            let counts = manifest.parts.iter().flat_map(|part| &part.counts);
-            let (rows, events) = counts.fold((0, 0), |(rows, events), (_, more, of)| (rows + more, events + of));
-            let bytes = manifest.packs().map(|pack| pack.bytes).sum();
-            found.push(BackupInfo { made, name, events, rows, bytes, program: manifest.program });
+            found.push(check::info(&name, &manifest));
         }
         Ok(found)
     }

@@ -1,0 +1,197 @@
+//! Keys by the names that people call them: listed, and a living one destroyed when two people say so.
+
+use std::collections::BTreeMap;
+
+use convizit_model::Timestamp;
+use convizit_model::time::DAY_MILLIS;
+use serde::Serialize;
+use sqlx::{Row, query};
+
+use crate::Store;
+use crate::audit;
+use crate::error::{During, StoreError};
+use crate::keyring::destroy_version;
+use crate::projects::touch;
+
+/// A key as it is listed: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyInfo {
+    /// Its id: `file:5f0c…`, `project/shop/2`.
+    pub id: String,
+    /// When it was made, where that is known.
+    pub made: Option<Timestamp>,
+    /// `wraps`, `seals`, `opens` or `destroyed`.
+    pub state: &'static str,
+    /// What wrapped it; empty for a key-encryption key, which its provider keeps.
+    pub wrapped_by: String,
+    /// How many keys it wraps.
+    pub wraps: i64,
+}
+
+impl Store {
+    /// All key-encryption keys, and the keys of the installation and of its projects; those of days are counted.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn list_keys(&self) -> Result<Vec<KeyInfo>, StoreError> {
+        const NAME: &str = "list keys";
+        let now = self.clock().now();
+        let counts = query("SELECT wrapped_by, project, COUNT(*) FROM keys GROUP BY wrapped_by, project")
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
+        let mut wraps: BTreeMap<(String, i64), i64> = BTreeMap::new();
+        let mut of_provider: BTreeMap<String, i64> = BTreeMap::new();
+        for row in counts {
+            let (by, project, count): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            *of_provider.entry(by.clone()).or_default() += count;
+            wraps.insert((by, project), count);
+        }
+        let mut keys = Vec::new();
+        for (index, kek) in self.keyring().provider().versions().await?.into_iter().enumerate() {
+            let count = of_provider.get(&kek.id).copied().unwrap_or(0);
+            let state = if index == 0 { "wraps" } else { "opens" };
+            keys.push(KeyInfo { id: kek.id, made: kek.made, state, wrapped_by: String::new(), wraps: count });
+        }
+        let names: BTreeMap<i64, String> =
+            self.projects().await?.into_iter().map(|project| (project.number, project.id.to_string())).collect();
+        let rows = query(
+            "SELECT project, number, wrapped_by, made FROM keys WHERE kind = 'project' ORDER BY project, number DESC",
+        )
+        .fetch_all(self.control().readers())
+        .await
+        .during(NAME)?;
+        for row in rows {
+            let (project, number): (i64, i64) = (row.get(0), row.get(1));
+            let name = match project {
+                0 => "installation",
+                _ => names.get(&project).map_or("removed", String::as_str),
+            };
+            let by: String = row.get(2);
+            let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
+            let state = match by.as_str() {
+                "destroyed" => "destroyed",
+                _ if number == sealing => "seals",
+                _ => "opens",
+            };
+            let count = wraps.get(&(format!("project:{number}"), project)).copied().unwrap_or(0);
+            let made = Some(Timestamp::from_millis(row.get(3)));
+            keys.push(KeyInfo { id: format!("project/{name}/{number}"), made, state, wrapped_by: by, wraps: count });
+        }
+        Ok(keys)
+    }
+
+    /// Destroys a living key when two different people ask for it within a day; false when this is the first.
+    ///
+    /// # Errors
+    /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
+    pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
+        const NAME: &str = "destroy a living key";
+        let (project, kind, number) = self.find_key(key).await?;
+        let now = self.clock().now();
+        let asked = query("SELECT asked_by, made FROM key_requests WHERE key = $1")
+            .bind(key)
+            .fetch_optional(self.control().readers())
+            .await
+            .during(NAME)?;
+        let asked: Option<(String, i64)> = asked.map(|row| (row.get(0), row.get(1)));
+        let living = asked.filter(|(_, made)| now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
+        let mut entry = self.entry("key.destroy.ask", "", key, "");
+        entry.actor = format!("token:{by}");
+        match living {
+            Some((first, _)) if first == by => Err(StoreError::Invalid(format!(
+                "{by} has asked for it already: a second person must say so with a token of their own"
+            ))),
+            None => {
+                let (key, by, ring) = (key.to_owned(), by.to_owned(), self.ring().clone());
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let (key, by, entry, ring) = (key.clone(), by.clone(), entry.clone(), ring.clone());
+                        Box::pin(async move {
+                            query(
+                                "INSERT INTO key_requests (key, asked_by, made) VALUES ($1, $2, $3) \
+                                 ON CONFLICT (key) DO UPDATE SET asked_by = excluded.asked_by, made = excluded.made",
+                            )
+                            .bind(key)
+                            .bind(by)
+                            .bind(now.as_millis())
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                            audit::append(connection, &ring, &[entry]).await
+                        })
+                    })
+                    .await?;
+                Ok(false)
+            }
+            Some(_) => {
+                entry.act = "key.destroy";
+                let (key, ring) = (key.to_owned(), self.ring().clone());
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let (key, entry, ring) = (key.clone(), entry.clone(), ring.clone());
+                        Box::pin(async move {
+                            if kind == "day" {
+                                query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
+                                    .bind(project)
+                                    .bind(number)
+                                    .execute(&mut *connection)
+                                    .await
+                                    .during(NAME)?;
+                            } else {
+                                destroy_version(connection, project, number).await?;
+                            }
+                            query("DELETE FROM key_requests WHERE key = $1")
+                                .bind(key)
+                                .execute(&mut *connection)
+                                .await
+                                .during(NAME)?;
+                            audit::append(connection, &ring, &[entry]).await?;
+                            touch(connection).await
+                        })
+                    })
+                    .await?;
+                self.keyring().forget_project(project);
+                self.control().sweep().await?;
+                self.copy_ledger_soon().await;
+                if kind == "day" {
+                    // Nobody can read them any more, and events of that day that still come get a new key.
+                    let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
+                               (SELECT first FROM frames WHERE project = $1 AND day = $2 LIMIT $3)";
+                    self.steps(sql, &[project, number]).await?;
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    /// Project number, kind and number of a key by its id.
+    async fn find_key(&self, key: &str) -> Result<(i64, &'static str, i64), StoreError> {
+        let form = || {
+            StoreError::Invalid(
+                "a key is project/ID/VERSION or day/ID/YYYY-MM-DD, as convizit keys list shows it".to_owned(),
+            )
+        };
+        let parts: Vec<&str> = key.split('/').collect();
+        let [kind, id, number] = parts.as_slice() else { return Err(form()) };
+        let project = self.project(&id.parse().map_err(|_| form())?).await?.number;
+        let (kind, number) = match *kind {
+            "project" => ("project", number.parse().map_err(|_| form())?),
+            "day" => {
+                let noon: Timestamp = format!("{number}T12:00:00Z").parse().map_err(|_| form())?;
+                ("day", noon.day())
+            }
+            _ => return Err(form()),
+        };
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT number FROM keys WHERE project = $1 AND kind = $2 AND number = $3 AND wrapped_by <> 'destroyed'",
+        )
+        .bind(project)
+        .bind(kind)
+        .bind(number)
+        .fetch_optional(self.control().readers())
+        .await
+        .during("find key")?;
+        found.map(|number| (project, kind, number)).ok_or_else(|| StoreError::not_found("key", key))
+    }
+}
