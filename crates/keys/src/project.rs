@@ -89,6 +89,11 @@ impl ProjectKeys {
         self.versions.first().map(|version| (version.number, version.made))
     }
 
+    /// The numbers of the versions that there are, the newest first.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.versions.iter().map(|version| version.number)
+    }
+
     /// The version that seals at this time.
     ///
     /// # Errors

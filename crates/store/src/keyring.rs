@@ -294,24 +294,28 @@ impl Keyring {
         self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != project);
     }
 
-    /// Forgets keys of days in memory that are not in the database any more, and projects that have a newer version.
+    /// Takes over which keys there are: forgets what was destroyed elsewhere, and learns what was made.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
-        let rows = query("SELECT project, MAX(number), COUNT(*) FROM keys WHERE kind = 'project' GROUP BY project")
-            .fetch_all(self.control.readers())
-            .await
-            .during("look for rotated keys")?;
-        let newest: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let known = |keys: &ProjectKeys| keys.newest().map(|(number, _)| i64::from(number));
-        if newest.get(&0).copied() != known(&self.ring.own()) {
+        let rows = query(
+            "SELECT project, number FROM keys WHERE kind = 'project' AND wrapped_by <> 'destroyed' ORDER BY number DESC",
+        )
+        .fetch_all(self.control.readers())
+        .await
+        .during("look for rotated keys")?;
+        let mut living: HashMap<i64, Vec<i64>> = HashMap::new();
+        for row in rows {
+            living.entry(row.get(0)).or_default().push(row.get(1));
+        }
+        let is_known = |keys: &ProjectKeys| {
+            let living = living.get(&keys.project()).map_or(&[][..], Vec::as_slice);
+            keys.numbers().map(i64::from).eq(living.iter().copied())
+        };
+        if !is_known(&self.ring.own()) {
             self.ring.set_own(unwrap_all(&self.control, &*self.provider, &self.ring.binding(0, 1)).await?);
         }
         let stale: Vec<i64> = {
             let projects = self.projects.read().unwrap_or_else(PoisonError::into_inner);
-            projects
-                .iter()
-                .filter(|(number, keys)| newest.get(number).copied() != known(keys))
-                .map(|(number, _)| *number)
-                .collect()
+            projects.iter().filter(|(_, keys)| !is_known(keys)).map(|(number, _)| *number).collect()
         };
         for project in stale {
             self.forget_project(project);

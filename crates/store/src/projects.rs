@@ -215,6 +215,7 @@ impl Store {
             .during("read control version")?;
         let version = u64::try_from(version).unwrap_or(0);
         if version != self.control_version() {
+            self.keyring().refresh().await?;
             let cache: KeyCache =
                 self.projects().await?.into_iter().map(|project| (project.key.clone(), Arc::new(project))).collect();
             self.set_control(version, cache);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use convizit_model::{NoticeKind, StateKind, StateRow};
 use convizit_store::{Scope, Store, StoreError};
@@ -15,6 +16,7 @@ on_both_engines!(
     too_old_a_key_seals_nothing_and_goes_on_opening,
     tomorrows_keys_are_made_an_hour_ahead,
     a_living_key_is_destroyed_by_two_people_only,
+    what_another_process_destroys_is_forgotten,
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
@@ -168,6 +170,31 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     let key = "day/shop/2020-01-01";
     let error = store.destroy_key(key, "anna").await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "key", .. }), "{error}");
+}
+
+async fn what_another_process_destroys_is_forgotten(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.commit_work(work(1, &shop, vec![event_at(NOON, 5, 1)])).await.unwrap();
+    let other = place.open_accepting().await;
+    let date = convizit_model::Timestamp::from_millis(NOON).to_string();
+    let key = format!("day/shop/{}", date.split('T').next().unwrap());
+    for name in ["anna", "ben"] {
+        other.make_token(None, Scope::Keys, name, 30).await.unwrap();
+    }
+    // A day's key first: what comes after is sealed by one that there is.
+    let version = store.control_version();
+    assert!(!other.destroy_key(&key, "anna").await.unwrap());
+    assert!(other.destroy_key(&key, "ben").await.unwrap());
+    within(Duration::from_secs(30), "the change is seen", async || store.control_version() > version).await;
+    let before = store.last_event(shop.number).await.unwrap();
+    store.commit_work(work(2, &shop, vec![event_at(NOON, 6, 1)])).await.unwrap();
+    assert_eq!(stored(&other, shop.number, before).await, [6], "sealed by a key that there is");
+    // Then the one that wraps it: nothing opens for the first process either, though it has read with it before.
+    assert_eq!(store.load_state(shop.number).await.unwrap().len(), 2);
+    assert!(!other.destroy_key("project/shop/1", "anna").await.unwrap());
+    assert!(other.destroy_key("project/shop/1", "ben").await.unwrap());
+    within(Duration::from_secs(30), "the key is forgotten", async || store.load_state(shop.number).await.is_err())
+        .await;
 }
 
 async fn retention_destroys_the_keys_of_its_days(place: Place) {
