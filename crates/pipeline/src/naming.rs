@@ -112,12 +112,14 @@ fn is_item(descriptor: &Descriptor) -> bool {
 /// (`data-testid="account-menu"` on "Account").
 pub(crate) fn is_own_button(descriptor: &Descriptor) -> bool {
     let Some(group) = descriptor.group.as_ref().filter(|group| group.path.is_empty()) else { return false };
-    let said = descriptor.label.to_lowercase();
+    let label = descriptor.label.to_lowercase();
+    // Whole words: "and" is no part of "Jörmungandr".
+    let said: Vec<&str> = label.split(|c: char| !c.is_alphanumeric()).collect();
     let author = || {
         ["data-testid", "data-qa", "data-cy", "data-test", "id"].iter().any(|key| {
             let value = descriptor.attributes.get(*key).and_then(Value::as_str).unwrap_or_default();
             let words = words::readable(value).to_lowercase();
-            words.split(' ').any(|word| word.chars().count() > 2 && said.contains(word))
+            words.split(' ').any(|word| word.chars().count() > 2 && said.contains(&word))
         })
     };
     descriptor.role == "button" && group.length <= FEW_BUTTONS && (words::is_action(&descriptor.label) || author())
