@@ -60,6 +60,7 @@ impl Route {
             match self.step(&mut sink).await {
                 Ok(()) => failures = 0,
                 Err(Stop::Paused) => return,
+                Err(Stop::Gone) if self.has_lost_its_cursor().await => return,
                 Err(Stop::Gone) => {
                     tracing::info!(project = %self.destination.project, destination = self.destination.name, "delivery ends: the destination or its cursor was removed, or nobody reads any more");
                     return;
@@ -76,6 +77,24 @@ impl Route {
                 }
             }
         }
+    }
+
+    /// Of a destination that there is, a cursor can be gone by damage only: then it is paused, for a person to decide.
+    async fn has_lost_its_cursor(&self) -> bool {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let Ok(number) = self.store.project(project).await.map(|project| project.number) else { return false };
+        if !matches!(self.store.cursor(number, name).await, Err(StoreError::NotFound { .. })) {
+            return false;
+        }
+        let reason = format!(
+            "where it stood is missing from the database: restore that from a backup, or remove {name} and add it again"
+        );
+        // One that was removed is not there to be paused.
+        let paused = self.store.pause_destination(project, name, Some(&reason)).await.is_ok();
+        if paused {
+            tracing::warn!(%project, destination = name, reason, "destination paused");
+        }
+        paused
     }
 
     async fn rest(&self, wait: Duration) {

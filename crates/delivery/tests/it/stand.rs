@@ -10,6 +10,7 @@ use convizit_model::destination::{Destination, DestinationKind};
 use convizit_model::{EventId, NewEvent, Notice, ProjectId, ProjectWork, Work};
 use convizit_store::{DestinationState, Store, StoreConfig, SystemClock};
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -94,6 +95,14 @@ impl Stand {
             quarantined: Vec::new(),
         };
         self.store.commit_work(Work { from, to: from + 1, projects: vec![project] }).await.unwrap();
+    }
+
+    /// Changes data.db behind the store's back.
+    pub(crate) async fn behind(&self, sql: &'static str) {
+        let url = format!("sqlite://{}", self.folder.path().join("data/data.db").display());
+        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+        connection.execute(sql).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     pub(crate) async fn state(&self, name: &str) -> DestinationState {

@@ -60,6 +60,23 @@ async fn a_401_pauses_with_a_notice_and_resuming_sends_what_waited() {
 }
 
 #[tokio::test]
+async fn a_lost_cursor_pauses_and_is_no_removal() {
+    let (stand, receiver) = hooked().await;
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
+    stand.at("hook", 1).await;
+    stand.behind("DELETE FROM cursors").await;
+    stand.put(&["b"]).await;
+    assert!(stand.paused("hook").await.contains("missing from the database"));
+    assert!(stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused));
+    // What the reason says to do.
+    stand.store.remove_destination(&stand.project, "hook").await.unwrap();
+    stand.add("hook", receiver.kind(), Some(SECRET)).await;
+    stand.at("hook", 2).await;
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_413_halves_and_a_422_finds_the_one_refused_event() {
     let (stand, receiver) = hooked().await;
     receiver.judge(|names| match names {
