@@ -7,11 +7,11 @@
 use convizit_keys::{KeyRing, MacKey};
 use convizit_model::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyConnection, Row, query};
+use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::database::Database;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::mark::{self, Mark};
 
 const PURPOSE: &str = "audit";
@@ -89,7 +89,7 @@ pub(crate) async fn append(
             .fetch_one(&mut *connection)
             .await
             .during(NAME)?;
-        let (number, before): (i64, Option<Vec<u8>>) = (row.get(0), row.get(1));
+        let (number, before): (i64, Option<Vec<u8>>) = (row.read(0)?, row.read(1)?);
         let chain = link(
             &key,
             before.as_deref().unwrap_or_default(),
@@ -186,7 +186,7 @@ pub(crate) async fn end(control: &Database) -> Result<(i64, Vec<u8>), StoreError
         .fetch_one(control.readers())
         .await
         .during("read audit log")?;
-    Ok((row.get(0), row.get::<Option<Vec<u8>>, _>(1).unwrap_or_default()))
+    Ok((row.read(0)?, row.read::<Option<Vec<u8>>>(1)?.unwrap_or_default()))
 }
 
 impl Store {
@@ -200,14 +200,17 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during("read audit log")?;
-        let Some(row) = rows.last().filter(|row| row.get::<i64, _>(0) == number) else { return Ok(number == 0) };
+        let Some(row) = rows.last() else { return Ok(number == 0) };
+        if row.read::<i64>(0)? != number {
+            return Ok(number == 0);
+        }
         let before: Vec<u8> = match rows.as_slice() {
-            [before, _] => before.get(7),
+            [before, _] => before.read(7)?,
             _ => Vec::new(),
         };
-        let texts: [&str; 5] = [row.get(2), row.get(3), row.get(4), row.get(5), row.get(6)];
+        let texts: [&str; 5] = [row.read(2)?, row.read(3)?, row.read(4)?, row.read(5)?, row.read(6)?];
         let key = self.keyring().ring().mac_key(PURPOSE);
-        Ok(link(&key, &before, number, row.get(1), texts) == *chain)
+        Ok(link(&key, &before, number, row.read(1)?, texts) == *chain)
     }
 
     /// An entry of this store's actor.
@@ -266,18 +269,19 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during("read audit log")?;
-        Ok(rows
-            .iter()
-            .map(|row| AuditEntry {
-                number: row.get(0),
-                time: Timestamp::from_millis(row.get(1)),
-                actor: row.get(2),
-                act: row.get(3),
-                project: row.get(4),
-                subject: row.get(5),
-                detail: row.get(6),
+        rows.iter()
+            .map(|row| {
+                Ok(AuditEntry {
+                    number: row.read(0)?,
+                    time: Timestamp::from_millis(row.read(1)?),
+                    actor: row.read(2)?,
+                    act: row.read(3)?,
+                    project: row.read(4)?,
+                    subject: row.read(5)?,
+                    detail: row.read(6)?,
+                })
             })
-            .collect())
+            .collect()
     }
 
     /// The end of the chain now, signed.
@@ -336,13 +340,13 @@ impl Store {
                 break;
             }
             for row in rows {
-                let number: i64 = row.get(0);
+                let number: i64 = row.read(0)?;
                 if number != entries + 1 {
                     return wrong(entries, format!("entry {} is missing or was moved", entries + 1));
                 }
-                let texts: [&str; 5] = [row.get(2), row.get(3), row.get(4), row.get(5), row.get(6)];
-                let chain = link(&key, &before, number, row.get(1), texts);
-                if row.get::<&[u8], _>(7) != chain {
+                let texts: [&str; 5] = [row.read(2)?, row.read(3)?, row.read(4)?, row.read(5)?, row.read(6)?];
+                let chain = link(&key, &before, number, row.read(1)?, texts);
+                if row.read::<&[u8]>(7)? != chain {
                     return wrong(entries, format!("entry {number} was changed, or what stood before it"));
                 }
                 if expected.remove(&number).is_some_and(|kept| kept != hex(&chain)) {

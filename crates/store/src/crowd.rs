@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use convizit_model::{Ruling, Timestamp};
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
 use crate::database::{Engine, insert_rows, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Rulings of a project in memory: beyond it further texts go on waiting.
 const RULINGS: usize = 200_000;
@@ -97,7 +97,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("look for rulings")?;
-        let newest = rows.last().map_or(known, |row| row.get(3));
+        let newest = rows.last().map_or(Ok(known), |row| row.read(3))?;
         // Of projects that are gone nothing is kept.
         let alive: HashSet<i64> = self.keys_in_memory().values().map(|project| project.number).collect();
         self.all_rulings()
@@ -105,10 +105,13 @@ impl Store {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|number, _| alive.contains(number));
-        self.all_rulings().take(rows.iter().filter_map(|row| {
-            let key: i64 = row.get(1);
-            Some((row.get(0), key.cast_unsigned(), Ruling::from_number(row.get(2))?))
-        }));
+        let mut rulings = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Some(ruling) = Ruling::from_number(row.read(2)?) {
+                rulings.push((row.read(0)?, row.read::<i64>(1)?.cast_unsigned(), ruling));
+            }
+        }
+        self.all_rulings().take(rulings.into_iter());
         *self.all_rulings().known.write().unwrap_or_else(PoisonError::into_inner) = newest;
         Ok(())
     }

@@ -149,10 +149,21 @@ impl Database {
     /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
     pub(crate) async fn both(folder: &Path, url: Option<&str>) -> Result<(Self, Self), StoreError> {
         match url {
-            None => Ok((
-                Self::sqlite(&folder.join("control.db"), &CONTROL, Freed::Wiped).await.in_file("control.db")?,
-                Self::sqlite(&folder.join("data.db"), &DATA, Freed::Kept).await.in_file("data.db")?,
-            )),
+            None => {
+                let (control, data) = (folder.join("control.db"), folder.join("data.db"));
+                // The second is made after the first, and is asked for first: another process may be making both.
+                if data.exists() && !control.exists() {
+                    return Err(StoreError::Unusable(format!(
+                        "control.db is missing from {}, though data.db is there: without the keys in it nothing opens. \
+                         Restore it from a backup, or move the folder away to start anew",
+                        folder.display()
+                    )));
+                }
+                Ok((
+                    Self::sqlite(&control, &CONTROL, Freed::Wiped).await.in_file("control.db")?,
+                    Self::sqlite(&data, &DATA, Freed::Kept).await.in_file("data.db")?,
+                ))
+            }
             Some(url) => {
                 let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
                 Ok((both.clone(), both))
@@ -392,6 +403,9 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
     (answer, connection.execute(end).await.during(job.name).map(|_| ()))
 }
 
+/// Tries to change a database's mode, 20 ms apart.
+const MODE_TRIES: u32 = 250;
+
 async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
     // Only heeded before the first table is made: free pages can then be given back. Said again it would be a write, which a full
     // disk refuses.
@@ -400,8 +414,17 @@ async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
     if vacuum == 0 {
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL").await.during("set pragmas")?;
     }
+    // Changing the mode does not wait for another process that is just doing so, whatever busy_timeout says.
+    let mut tries = 0;
+    while let Err(error) = connection.execute("PRAGMA journal_mode = WAL").await {
+        let is_locked = error.as_database_error().is_some_and(|error| error.message().contains("locked"));
+        if !is_locked || tries == MODE_TRIES {
+            return Err(error).during("set pragmas");
+        }
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     for pragma in [
-        "PRAGMA journal_mode = WAL",
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
         "PRAGMA busy_timeout = 5000",

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use convizit_keys::Place;
 use convizit_model::{Destination, NoticeKind, ProjectId};
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{AssertSqlSafe, query};
 
 use crate::database::{insert_rows, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::{DeadLetter, DestinationState, Store, audit, projects};
 
 pub(crate) fn body_of(name: &str) -> Place<'_> {
@@ -113,7 +113,7 @@ impl Store {
         let (cursors, dead) = (self.numbers_of(cursors, number).await?, self.numbers_of(dead, number).await?);
         let mut states = Vec::new();
         for row in rows {
-            let (project, name, body): (i64, String, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+            let (project, name, body): (i64, String, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
             let body = self.keyring().open_sealed(project, body_of(&name), &body).await?;
             let destination = read(&name, &body)?;
             let of =
@@ -134,7 +134,7 @@ impl Store {
             select = select.bind(project);
         }
         let rows = select.fetch_all(self.data().readers()).await.during("read states of destinations")?;
-        Ok(rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect())
+        rows.iter().map(|row| Ok(((row.read(0)?, row.read(1)?), row.read(2)?))).collect()
     }
 
     /// Where a destination stands: the number of the last event that it is done with.
@@ -164,7 +164,7 @@ impl Store {
             .await
             .during("read secret")?
             .ok_or_else(|| StoreError::not_found("destination", name))?;
-        let Some(sealed) = row.get::<Option<Vec<u8>>, _>(0) else { return Ok(None) };
+        let Some(sealed) = row.read::<Option<Vec<u8>>>(0)? else { return Ok(None) };
         let opened = self.keyring().open_sealed(number, secret_of(name), &sealed).await?;
         Ok(Some(String::from_utf8_lossy(&opened).into_owned()))
     }
@@ -289,7 +289,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("read dead letters")?;
-        Ok(rows.iter().map(|row| DeadLetter { number: row.get(0), reason: row.get(1) }).collect())
+        rows.iter().map(|row| Ok(DeadLetter { number: row.read(0)?, reason: row.read(1)? })).collect()
     }
 
     /// Pauses a destination with a reason and a notice, or resumes it with `None`.

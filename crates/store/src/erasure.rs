@@ -10,11 +10,11 @@ use std::sync::Arc;
 use convizit_keys::Place;
 use convizit_model::{Person, Project, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
 use crate::database::{marks, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::people::PersonHash;
 use crate::projects::touch;
 
@@ -217,23 +217,22 @@ impl Store {
         .during(NAME)?;
         let mut told: BTreeMap<String, Vec<Told>> = BTreeMap::new();
         for row in messages {
-            let message = Told { destination: row.get(1), state: row.get(2), reason: row.get(3) };
-            told.entry(row.get(0)).or_default().push(message);
+            let message = Told { destination: row.read(1)?, state: row.read(2)?, reason: row.read(3)? };
+            told.entry(row.read(0)?).or_default().push(message);
         }
-        Ok(rows
-            .iter()
+        rows.iter()
             .map(|row| {
-                let (request, all): (String, bool) = (row.get(0), row.get::<&str, _>(4) == "all");
-                Erasure {
-                    made: Timestamp::from_millis(row.get(1)),
-                    persons: if all { 0 } else { row.get(2) },
+                let (request, all): (String, bool) = (row.read(0)?, row.read::<&str>(4)? == "all");
+                Ok(Erasure {
+                    made: Timestamp::from_millis(row.read(1)?),
+                    persons: if all { 0 } else { row.read(2)? },
                     all,
-                    open: row.get(3),
+                    open: row.read(3)?,
                     destinations: told.remove(&request).unwrap_or_default(),
                     request,
-                }
+                })
             })
-            .collect())
+            .collect()
     }
 
     /// What a destination was not told of yet, oldest first.
@@ -257,10 +256,10 @@ impl Store {
                 .fetch_all(self.data().readers())
                 .await
                 .during(NAME)?;
-            let made = Timestamp::from_millis(rows.first().map_or(0, |row| row.get(2)));
+            let made = Timestamp::from_millis(rows.first().map_or(Ok(0), |row| row.read(2))?);
             let mut persons = Vec::new();
             for row in rows {
-                persons.extend(self.open_person(project, row.get(0), row.get(1), row.get(3)).await?);
+                persons.extend(self.open_person(project, row.read(0)?, row.read(1)?, row.read(3)?).await?);
             }
             messages.push(EraseMessage { request, made, persons });
         }
@@ -324,8 +323,8 @@ impl Store {
             .during("read what is to be forgotten")?;
         let mut all: BTreeMap<i64, Forgotten> = BTreeMap::new();
         for row in rows {
-            let (number, project): (i64, i64) = (row.get(0), row.get(1));
-            let person = self.open_person(project, number, row.get(2), row.get(3)).await?;
+            let (number, project): (i64, i64) = (row.read(0)?, row.read(1)?);
+            let person = self.open_person(project, number, row.read(2)?, row.read(3)?).await?;
             let of =
                 all.entry(project).or_insert_with(|| Forgotten { project, numbers: Vec::new(), persons: Vec::new() });
             of.numbers.push(number);
@@ -378,7 +377,7 @@ impl Store {
         self.look_for_erasures().await?;
         for row in rows {
             let (project, newest, through, all): (i64, i64, i64, i64) =
-                (row.get(0), row.get(1), row.get(2), row.get(3));
+                (row.read(0)?, row.read(1)?, row.read(2)?, row.read(3)?);
             if all > 0 {
                 self.destroy_keys_of(project, Timestamp::from_millis(all)).await?;
                 self.delete_frames_through(project).await?;
@@ -413,7 +412,7 @@ impl Store {
             .await
             .during(NAME)?;
         for row in rows {
-            let (subject, sealed): (String, Vec<u8>) = (row.get(0), row.get(1));
+            let (subject, sealed): (String, Vec<u8>) = (row.read(0)?, row.read(1)?);
             let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
             let body = self.keyring().open_sealed(project, place, &sealed).await?;
             let erased = serde_json::from_slice::<Item>(&body).is_ok_and(|item| {
@@ -474,9 +473,14 @@ impl Store {
             .await
             .during(NAME)?;
             let Some(last) = rows.last() else { return Ok(whole) };
-            after = last.get(0);
-            let concerned: Vec<i64> =
-                rows.iter().filter(|row| ledger.concerns(row.get(0), row.get(1))).map(|row| row.get(0)).collect();
+            after = last.read(0)?;
+            let mut concerned: Vec<i64> = Vec::new();
+            for row in &rows {
+                let first = row.read(0)?;
+                if ledger.concerns(first, row.read(1)?) {
+                    concerned.push(first);
+                }
+            }
             for firsts in concerned.chunks(TOGETHER) {
                 whole &= self.rewrite_frames(project, firsts, newest, &ledger).await?;
             }

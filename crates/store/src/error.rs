@@ -70,7 +70,7 @@ impl<T> InFile<T> for Result<T, StoreError> {
             "no such table",
             "already exists",
             "previously applied but has been modified",
-            "mismatched types",
+            "occurred while decoding",
             "disk I/O error",
         ];
         self.map_err(|error| match error {
@@ -94,5 +94,32 @@ impl<T> During<T> for Result<T, sqlx::Error> {
             let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
             StoreError::Database { action, problem: format!("{error}{code}") }
         })
+    }
+}
+
+/// Reads columns of rows that damage may have changed: another type is an error, where the driver's own `get` panics.
+pub(crate) trait Columns {
+    /// The value of a column, counted from 0.
+    fn read<'row, T>(&'row self, index: usize) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'row, sqlx::Any> + sqlx::Type<sqlx::Any>;
+}
+
+/// Rows of two columns, as a list or a map.
+pub(crate) fn pairs<'row, K, V, C>(rows: &'row [sqlx::any::AnyRow]) -> Result<C, StoreError>
+where
+    K: sqlx::Decode<'row, sqlx::Any> + sqlx::Type<sqlx::Any>,
+    V: sqlx::Decode<'row, sqlx::Any> + sqlx::Type<sqlx::Any>,
+    C: FromIterator<(K, V)>,
+{
+    rows.iter().map(|row| Ok((row.read(0)?, row.read(1)?))).collect()
+}
+
+impl Columns for sqlx::any::AnyRow {
+    fn read<'row, T>(&'row self, index: usize) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'row, sqlx::Any> + sqlx::Type<sqlx::Any>,
+    {
+        sqlx::Row::try_get(self, index).during("read a row")
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use convizit_model::{Person, Project};
-use sqlx::{Row, query};
+use sqlx::query;
 
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::people::{PersonHash, may_hold};
 use crate::{Store, StoredEvent};
 
@@ -45,12 +45,14 @@ impl Store {
                 .fetch_all(self.data().readers())
                 .await
                 .during("find events of persons")?;
-        let Some(mut next) = rows.last().map(|row| row.get::<i64, _>(1)) else { return Ok(PersonEvents::default()) };
+        let Some(last) = rows.last() else { return Ok(PersonEvents::default()) };
+        let mut next: i64 = last.read(1)?;
         let mut found = PersonEvents::default();
         let mut read = 0;
         for row in &rows {
-            let (first, last): (i64, i64) = (row.get(0), row.get(1));
-            if !hashes.iter().any(|hash| may_hold(row.get(2), hash)) {
+            let (first, last): (i64, i64) = (row.read(0)?, row.read(1)?);
+            let filter = row.read(2)?;
+            if !hashes.iter().any(|hash| may_hold(filter, hash)) {
                 continue;
             }
             if read == frames {

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use convizit_keys::{DataKey, Place};
 use convizit_model::NewEvent;
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::database::{Engine, insert_rows, marks, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::{ProjectLedger, Whose};
 use crate::people::{self, PersonHash, PersonHasher};
 use crate::{Store, StoredEvent};
@@ -254,12 +254,14 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("read events")?;
-            let Some(last) = rows.last().map(|row| row.get(1)) else { return Ok(events) };
+            let Some(last) = rows.last() else { return Ok(events) };
+            let last = last.read(1)?;
             for row in rows {
-                let first: i64 = row.get(0);
-                let key = self.keyring().day(project, row.get(2)).await?;
-                let lines = bytes::Bytes::from(open(&key, project, first, row.get(4))?);
-                let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, row.get(3)));
+                let first: i64 = row.read(0)?;
+                let key = self.keyring().day(project, row.read(2)?).await?;
+                let lines = bytes::Bytes::from(open(&key, project, first, row.read(4)?)?);
+                let filter = row.read(3)?;
+                let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, filter));
                 for (number, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
                     // An empty line is in the place of an event that was erased.
                     if number <= from || line.is_empty() {
@@ -305,7 +307,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("read last events")?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        pairs(&rows)
     }
 
     /// Numbers of the newest events of these projects; those that have none are missing.
@@ -318,7 +320,7 @@ impl Store {
                 select = select.bind(project);
             }
             let rows = select.fetch_all(self.data().readers()).await.during("read last events")?;
-            found.extend(rows.iter().map(|row| (row.get::<i64, _>(0), row.get::<i64, _>(1))));
+            found.extend(pairs::<i64, i64, Vec<_>>(&rows)?);
         }
         Ok(found)
     }

@@ -12,11 +12,11 @@ use convizit_keys::{
 };
 use convizit_model::time::DAY_MILLIS;
 use convizit_model::{Clock, Timestamp};
-use sqlx::{AnyConnection, Row, query};
+use sqlx::{AnyConnection, query};
 
 use crate::audit::{self, Entry};
 use crate::database::Database;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 
 /// After so long every process of the installation knows what another wrote.
 const KNOWN_EVERYWHERE: i64 = 60_000;
@@ -304,7 +304,7 @@ impl Keyring {
         .during("look for rotated keys")?;
         let mut living: HashMap<i64, Vec<i64>> = HashMap::new();
         for row in rows {
-            living.entry(row.get(0)).or_default().push(row.get(1));
+            living.entry(row.read(0)?).or_default().push(row.read(1)?);
         }
         let is_known = |keys: &ProjectKeys| {
             let living = living.get(&keys.project()).map_or(&[][..], Vec::as_slice);
@@ -324,7 +324,7 @@ impl Keyring {
             .fetch_all(self.control.readers())
             .await
             .during("look for destroyed keys")?;
-        let alive: BTreeSet<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let alive: BTreeSet<(i64, i64)> = pairs(&rows)?;
         self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| alive.contains(key));
         Ok(())
     }
@@ -395,11 +395,11 @@ impl Keyring {
         .during(NAME)?;
         let count = rows.len();
         for row in rows {
-            let (project, number): (i64, i64) = (row.get(0), row.get(2));
-            let kind = if row.get::<&str, _>(1) == "root" { "root" } else { "project" };
+            let (project, number): (i64, i64) = (row.read(0)?, row.read(2)?);
+            let kind = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
             let version = u32::try_from(number).map_err(|_| gone("a key's version"))?;
             let binding = Binding { purpose: kind, ..self.ring.binding(project, version) };
-            let before = Wrapped { kek: row.get(3), bytes: row.get(4) };
+            let before = Wrapped { kek: row.read(3)?, bytes: row.read(4)? };
             let secret = self.provider.unwrap(&binding, &before).await?;
             let after = self.provider.wrap(&binding, &secret).await?;
             let entries =
@@ -553,15 +553,16 @@ async fn rows(control: &Database, project: i64, kind: &'static str) -> Result<Ve
     .fetch_all(control.readers())
     .await
     .during("read keys")?;
-    Ok(rows
-        .iter()
-        .map(|row| Row1 {
-            number: row.get(0),
-            wrapped: Wrapped { kek: row.get(1), bytes: row.get(4) },
-            made: Timestamp::from_millis(row.get(2)),
-            from: Timestamp::from_millis(row.get(3)),
+    rows.iter()
+        .map(|row| {
+            Ok(Row1 {
+                number: row.read(0)?,
+                wrapped: Wrapped { kek: row.read(1)?, bytes: row.read(4)? },
+                made: Timestamp::from_millis(row.read(2)?),
+                from: Timestamp::from_millis(row.read(3)?),
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// All versions of the root secret or of a project's key, opened.
@@ -592,10 +593,10 @@ async fn check_wrapper(
         .await
         .during("read keys")?;
     let Some(row) = row else { return Ok(()) };
-    let purpose = if row.get::<&str, _>(1) == "root" { "root" } else { "project" };
-    let version = u32::try_from(row.get::<i64, _>(2)).map_err(|_| gone("a key's version"))?;
-    let binding = Binding { installation, purpose, project: row.get(0), version };
-    provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.get(3) }).await?;
+    let purpose = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
+    let version = u32::try_from(row.read::<i64>(2)?).map_err(|_| gone("a key's version"))?;
+    let binding = Binding { installation, purpose, project: row.read(0)?, version };
+    provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.read(3)? }).await?;
     Ok(())
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use convizit_model::{NewEvent, Timestamp};
 use serde::Deserialize;
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::people::{self, HASH, PersonHash, PersonHasher};
 
 /// The ledger as this process knows it.
@@ -127,7 +127,7 @@ impl Store {
             .fetch_one(self.data().readers())
             .await
             .during(NAME)?;
-        let (number, count): (i64, i64) = (row.get(0), row.get(1));
+        let (number, count): (i64, i64) = (row.read(0)?, row.read(1)?);
         // A ledger that lost its oldest entries is read anew as well.
         let shape = open + (count << 24);
         if known.number == number && known.open == shape {
@@ -139,17 +139,17 @@ impl Store {
             .during(NAME)?;
         let mut projects: HashMap<i64, ProjectLedger> = HashMap::new();
         for row in rows {
-            let of = projects.entry(row.get(1)).or_default();
-            let made = Timestamp::from_millis(row.get(4));
-            let (kind, through): (&str, i64) = (row.get(2), row.get(5));
-            of.number = row.get(0);
+            let of = projects.entry(row.read(1)?).or_default();
+            let made = Timestamp::from_millis(row.read(4)?);
+            let (kind, through): (&str, i64) = (row.read(2)?, row.read(5)?);
+            of.number = row.read(0)?;
             if kind == "all" {
                 of.all = Some((made, through));
                 continue;
             }
-            let Some(hash) = row.get::<&[u8], _>(3).first_chunk::<HASH>() else { continue };
+            let Some(hash) = row.read::<&[u8]>(3)?.first_chunk::<HASH>() else { continue };
             of.persons.insert(*hash, made);
-            if row.get::<&str, _>(6) == "open" {
+            if row.read::<&str>(6)? == "open" {
                 of.open.push(*hash);
                 of.open_through = of.open_through.max(through);
             }

@@ -38,8 +38,9 @@ pub(crate) fn read(folder: &Path, name: &str, keys: &KeyRing) -> Result<Mark, St
     };
     parse(&text).filter(|link| write_text(name, *link, keys) == text).map(Mark::At).ok_or_else(|| {
         StoreError::Unusable(format!(
-            "{name} is damaged or belongs to another installation: restore it from its copy, or start once with \
-             --accept-gap to trust the databases as they stand"
+            "{name} is damaged, or the keys in control.db (or the PostgreSQL database) are not those that it was written \
+             with: restore the damaged one from its copy, or start once with --accept-gap to trust the databases as \
+             they stand"
         ))
     })
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use convizit_model::Timestamp;
 use convizit_model::time::DAY_MILLIS;
 use serde::Serialize;
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
 use crate::audit;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::keyring::destroy_version;
 use crate::projects::touch;
 
@@ -43,7 +43,7 @@ impl Store {
         let mut wraps: BTreeMap<(String, i64), i64> = BTreeMap::new();
         let mut of_provider: BTreeMap<String, i64> = BTreeMap::new();
         for row in counts {
-            let (by, project, count): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            let (by, project, count): (String, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
             *of_provider.entry(by.clone()).or_default() += count;
             wraps.insert((by, project), count);
         }
@@ -62,12 +62,12 @@ impl Store {
         .await
         .during(NAME)?;
         for row in rows {
-            let (project, number): (i64, i64) = (row.get(0), row.get(1));
+            let (project, number): (i64, i64) = (row.read(0)?, row.read(1)?);
             let name = match project {
                 0 => "installation",
                 _ => names.get(&project).map_or("removed", String::as_str),
             };
-            let by: String = row.get(2);
+            let by: String = row.read(2)?;
             let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
             let state = match by.as_str() {
                 "destroyed" => "destroyed",
@@ -75,7 +75,7 @@ impl Store {
                 _ => "opens",
             };
             let count = wraps.get(&(format!("project:{number}"), project)).copied().unwrap_or(0);
-            let made = Some(Timestamp::from_millis(row.get(3)));
+            let made = Some(Timestamp::from_millis(row.read(3)?));
             keys.push(KeyInfo { id: format!("project/{name}/{number}"), made, state, wrapped_by: by, wraps: count });
         }
         Ok(keys)
@@ -94,7 +94,7 @@ impl Store {
             .fetch_optional(self.control().readers())
             .await
             .during(NAME)?;
-        let asked: Option<(String, i64)> = asked.map(|row| (row.get(0), row.get(1)));
+        let asked: Option<(String, i64)> = pairs::<_, _, Vec<_>>(asked.as_slice())?.pop();
         let living = asked.filter(|(_, made)| now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
         let mut entry = self.entry("key.destroy.ask", "", key, "");
         entry.actor = format!("token:{by}");

@@ -2,10 +2,10 @@
 
 use convizit_keys::{Place, ProjectKeys};
 use convizit_model::{Notice, NoticeKind, NoticeState, ProjectId, Timestamp};
-use sqlx::{AnyConnection, Row, query};
+use sqlx::{AnyConnection, query};
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Where a notice's text lies.
 fn row_of(kind: &str, project: &str, subject: &str) -> Vec<u8> {
@@ -128,21 +128,21 @@ impl Store {
         let keys = self.ring().own();
         rows.iter()
             .map(|row| {
-                let place = row_of(row.get(1), row.get(2), row.get(3));
-                let text = keys.open(text_of(&place), row.get(4))?;
-                let word = |index: usize| serde_json::Value::String(row.get(index));
+                let place = row_of(row.read(1)?, row.read(2)?, row.read(3)?);
+                let text = keys.open(text_of(&place), row.read(4)?)?;
+                let word = |index: usize| row.read(index).map(serde_json::Value::String);
                 let unusable =
                     |_| StoreError::Unusable("a notice is of a newer convizit: start that version".to_owned());
                 Ok(Notice {
-                    id: row.get(0),
-                    kind: serde_json::from_value(word(1)).map_err(unusable)?,
-                    project: row.get::<String, _>(2).parse().ok(),
-                    subject: row.get(3),
+                    id: row.read(0)?,
+                    kind: serde_json::from_value(word(1)?).map_err(unusable)?,
+                    project: row.read::<String>(2)?.parse().ok(),
+                    subject: row.read(3)?,
                     text: String::from_utf8_lossy(&text).into_owned(),
-                    state: serde_json::from_value(word(5)).map_err(unusable)?,
-                    count: row.get(6),
-                    first: Timestamp::from_millis(row.get(7)),
-                    last: Timestamp::from_millis(row.get(8)),
+                    state: serde_json::from_value(word(5)?).map_err(unusable)?,
+                    count: row.read(6)?,
+                    first: Timestamp::from_millis(row.read(7)?),
+                    last: Timestamp::from_millis(row.read(8)?),
                 })
             })
             .collect()

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row, query};
+use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::audit;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// What the collector asks for with every request.
 pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
@@ -17,19 +17,19 @@ pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
 const COLUMNS: &str = "SELECT number, id, key, created, version, settings, since FROM projects";
 
 fn project(row: &AnyRow) -> Result<Project, StoreError> {
-    let id: String = row.get(1);
-    let key: String = row.get(2);
-    let settings: String = row.get(5);
+    let id: String = row.read(1)?;
+    let key: String = row.read(2)?;
+    let settings: String = row.read(5)?;
     let damaged =
         |what: String| StoreError::Unusable(format!("project {id}: {what}; restore control.db from a backup"));
     Ok(Project {
         id: id.parse().map_err(|error: convizit_model::IdError| damaged(error.to_string()))?,
-        number: row.get(0),
+        number: row.read(0)?,
         key: key.parse().map_err(|error: convizit_model::IdError| damaged(error.to_string()))?,
-        created: Timestamp::from_millis(row.get(3)),
-        version: u64::try_from(row.get::<i64, _>(4)).unwrap_or(0),
+        created: Timestamp::from_millis(row.read(3)?),
+        version: u64::try_from(row.read::<i64>(4)?).unwrap_or(0),
         settings: serde_json::from_str(&settings).map_err(|error| damaged(error.to_string()))?,
-        since: serde_json::from_str(row.get::<&str, _>(6)).map_err(|error| damaged(error.to_string()))?,
+        since: serde_json::from_str(row.read::<&str>(6)?).map_err(|error| damaged(error.to_string()))?,
     })
 }
 
@@ -160,8 +160,8 @@ impl Store {
                         .during("save settings")?;
                     let Some(before) = before else { return Err(StoreError::not_found("project", name)) };
                     let known: BTreeMap<String, u64> =
-                        serde_json::from_str(before.get::<&str, _>(1)).unwrap_or_default();
-                    let since = since(&known, &settings, u64::try_from(before.get::<i64, _>(0)).unwrap_or(0))?;
+                        serde_json::from_str(before.read::<&str>(1)?).unwrap_or_default();
+                    let since = since(&known, &settings, u64::try_from(before.read::<i64>(0)?).unwrap_or(0))?;
                     query("UPDATE projects SET since = $1 WHERE id = $2")
                         .bind(since)
                         .bind(name.as_str())

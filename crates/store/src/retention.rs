@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use convizit_model::time::DAY_MILLIS;
 use convizit_model::{NoticeKind, NoticeState, Project, Timestamp};
-use sqlx::{AssertSqlSafe, Row, query};
+use sqlx::{AssertSqlSafe, query};
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::upkeep::STEP;
 
 /// Weeks that the privacy report reaches back.
@@ -75,7 +75,8 @@ impl Store {
             .fetch_optional(self.data().readers())
             .await
             .during("look for the clock's notice")?;
-        Ok(found.map(|row| match row.get(0) {
+        let state = found.map(|row| row.read::<String>(0)).transpose()?;
+        Ok(state.map(|state| match state.as_str() {
             "open" => NoticeState::Open,
             "seen" => NoticeState::Seen,
             _ => NoticeState::Resolved,
@@ -106,7 +107,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("find old frames")?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        pairs(&rows)
     }
 
     async fn would_drop(&self, today: i64) -> Result<bool, StoreError> {
@@ -125,16 +126,16 @@ impl Store {
             .await
             .during("find quarantined items")?
             .iter()
-            .map(|row| row.get(0))
-            .collect();
+            .map(|row| row.read(0))
+            .collect::<Result<_, _>>()?;
         let keys: HashMap<i64, i64> =
             query("SELECT project, MIN(number) FROM keys WHERE kind = 'day' GROUP BY project")
                 .fetch_all(self.control().readers())
                 .await
                 .during("find old keys")?
                 .iter()
-                .map(|row| (row.get(0), row.get(1)))
-                .collect();
+                .map(|row| Ok((row.read(0)?, row.read(1)?)))
+                .collect::<Result<_, StoreError>>()?;
         let mut destroyed = false;
         for project in &projects {
             let first_kept = today - i64::from(project.settings.retention_days);
@@ -287,7 +288,7 @@ impl Store {
             .await
             .during("find old days")?;
         for row in old {
-            let day: i64 = row.get(0);
+            let day: i64 = row.read(0)?;
             self.data()
                 .run_tx("drop seen day", move |connection| {
                     Box::pin(async move {

@@ -4,11 +4,11 @@
 use convizit_keys::{KEK_DAYS, KeyError, PROJECT_KEY_DAYS, Place, version_of};
 use convizit_model::time::DAY_MILLIS;
 use convizit_model::{NoticeKind, StateKind, StateRow, Timestamp};
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
 use crate::destinations::{body_of, secret_of};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::keyring::{day_place, destroy_version};
 use crate::projects::touch;
 use crate::work::{body_of_state, state_row};
@@ -92,9 +92,9 @@ impl Store {
             .during("seal destinations anew")?;
         let mut sealed = Vec::new();
         for row in rows {
-            sealed.push((Column::Body, row.get(0), row.get(1)));
-            if let Some(secret) = row.get::<Option<Vec<u8>>, _>(2) {
-                sealed.push((Column::Secret, row.get(0), secret));
+            sealed.push((Column::Body, row.read(0)?, row.read(1)?));
+            if let Some(secret) = row.read::<Option<Vec<u8>>>(2)? {
+                sealed.push((Column::Secret, row.read(0)?, secret));
             }
         }
         Ok(sealed)
@@ -219,7 +219,7 @@ impl Store {
         .await
         .during(NAME)?;
         for row in rows {
-            let (project, oldest): (i64, i64) = (row.get(0), row.get(1));
+            let (project, oldest): (i64, i64) = (row.read(0)?, row.read(1)?);
             let keys = self.keyring().project(project).await?;
             let sealing = keys.sealing(now)?;
             let Ok(oldest) = u32::try_from(oldest) else { continue };
@@ -313,7 +313,7 @@ impl Store {
             }
             let mut rewrapped = Vec::with_capacity(rows.len());
             for row in rows {
-                let (day, wrapped): (i64, Vec<u8>) = (row.get(0), row.get(1));
+                let (day, wrapped): (i64, Vec<u8>) = (row.read(0)?, row.read(1)?);
                 rewrapped.push((day, keys.rewrap(now, day_place(&day.to_be_bytes()), &wrapped)?));
             }
             count += rewrapped.len();
@@ -361,7 +361,7 @@ impl Store {
             }
             let mut resealed = Vec::with_capacity(rows.len());
             for row in rows {
-                let (kind, key, before): (i64, i64, Vec<u8>) = (row.get(0), row.get(1), row.get(2));
+                let (kind, key, before): (i64, i64, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
                 let known = StateKind::from_number(kind).ok_or_else(|| {
                     StoreError::Unusable(format!(
                         "state rows of kind {kind} are of a newer convizit: start that version"

@@ -1,9 +1,9 @@
 //! Samples: the newest events of a name. Their numbers stand beside the counts of each hour, the events in their frames.
 
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Samples of a name that are kept.
 const SAMPLES: usize = 20;
@@ -57,8 +57,11 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("read samples")?;
-        let numbers: Vec<i64> =
-            rows.iter().flat_map(|row| Newest::numbers(row.get(0)).collect::<Vec<_>>()).take(SAMPLES).collect();
+        let mut numbers: Vec<i64> = Vec::new();
+        for row in &rows {
+            numbers.extend(Newest::numbers(row.read(0)?));
+        }
+        numbers.truncate(SAMPLES);
         let mut samples = Vec::with_capacity(numbers.len());
         for number in numbers {
             // An erased event has a number and no frame that holds it.

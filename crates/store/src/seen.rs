@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 
 use convizit_model::EventId;
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
 use crate::database::{Engine, insert_rows, marks, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Bytes of a key: the event's id, then the project's number. Ids of one time stand together: the tree grows at its end.
 pub(crate) const KEY: usize = 20;
@@ -151,7 +151,7 @@ impl Store {
             .await
             .during(NAME)?;
         for row in days {
-            let day: i64 = row.get(0);
+            let day: i64 = row.read(0)?;
             let mut candidates: Vec<[u8; KEY]> = ids
                 .iter()
                 .filter(|(_, id)| day == AHEAD || id.embedded_time().day() - 1 <= day)
@@ -166,7 +166,7 @@ impl Store {
                     select = select.bind(key.as_slice());
                 }
                 for row in select.fetch_all(self.data().readers()).await.during(NAME)? {
-                    let bytes: Vec<u8> = row.get(0);
+                    let bytes: Vec<u8> = row.read(0)?;
                     found.extend(read_key(&bytes));
                 }
             }

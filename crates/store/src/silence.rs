@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::samples::first_number;
 
 /// Hours that what is expected is learned from: two weeks hold two of each weekday.
@@ -72,15 +72,15 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during(NAME)?;
-        let total: i64 = rows.iter().map(|row| row.get::<i64, _>(1)).sum();
+        let total: i64 = rows.iter().map(|row| row.read::<i64>(1)).sum::<Result<_, _>>()?;
         let before = last - total;
         let mut names = Vec::new();
         for row in rows {
-            let (name, events, hours): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+            let (name, events, hours): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
             if events < if hours > 1 { EVENTS } else { EVENTS_OF_ONE_HOUR } {
                 continue;
             }
-            let newest = first_number(row.get(3)).unwrap_or(0);
+            let newest = first_number(row.read(3)?).unwrap_or(0);
             names.push(ExpectedName { name, share: ratio(events, newest - before), newest, pause: None });
         }
         names.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.name.cmp(&b.name)));
@@ -177,7 +177,7 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("count events by hour")?;
-        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        pairs(&rows)
     }
 
     /// Events of each name of a project that are kept.
@@ -190,7 +190,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("count events by name")?;
-        Ok(rows.iter().map(|row| (row.get::<i64, _>(0).cast_unsigned(), row.get(1))).collect())
+        rows.iter().map(|row| Ok((row.read::<i64>(0)?.cast_unsigned(), row.read(1)?))).collect()
     }
 }
 

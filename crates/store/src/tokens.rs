@@ -3,11 +3,11 @@
 use convizit_model::time::DAY_MILLIS;
 use convizit_model::{Project, Timestamp};
 use serde::Serialize;
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
 use crate::audit;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Days for which a token lives at most.
 pub(crate) const TOKEN_DAYS: i64 = 366;
@@ -148,23 +148,25 @@ impl Store {
 
     async fn tokens_of(&self, rows: &[sqlx::any::AnyRow]) -> Result<Vec<Token>, StoreError> {
         let projects = self.projects().await?;
-        Ok(rows
-            .iter()
-            .filter_map(|row| {
-                let number: i64 = row.get(1);
-                let project = projects.iter().find(|project| project.number == number);
-                // Of a project that is gone a token allows nothing.
-                (number == 0 || project.is_some()).then_some(())?;
-                Some(Token {
-                    name: row.get(0),
-                    number,
-                    project: project.map(|project| project.id.to_string()).unwrap_or_default(),
-                    scope: Scope::of(row.get(2))?,
-                    made: Timestamp::from_millis(row.get(3)),
-                    expires: Timestamp::from_millis(row.get(4)),
-                })
-            })
-            .collect())
+        let mut tokens = Vec::with_capacity(rows.len());
+        for row in rows {
+            let number: i64 = row.read(1)?;
+            let project = projects.iter().find(|project| project.number == number);
+            let Some(scope) = Scope::of(row.read(2)?) else { continue };
+            // Of a project that is gone a token allows nothing.
+            if number != 0 && project.is_none() {
+                continue;
+            }
+            tokens.push(Token {
+                name: row.read(0)?,
+                number,
+                project: project.map(|project| project.id.to_string()).unwrap_or_default(),
+                scope,
+                made: Timestamp::from_millis(row.read(3)?),
+                expires: Timestamp::from_millis(row.read(4)?),
+            });
+        }
+        Ok(tokens)
     }
 
     /// Ends a token.

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use convizit_model::Outcome;
-use sqlx::{Row, query};
+use sqlx::query;
 
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::work::add_outcomes;
 
 /// Rows deleted in one step.
@@ -60,7 +60,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("read outcomes")?;
-        Ok(rows.iter().map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0))).collect())
+        rows.iter().map(|row| Ok((row.read(0)?, u64::try_from(row.read::<i64>(1)?).unwrap_or(0)))).collect()
     }
 
     /// One round of upkeep in steps of at most 20 ms: merges frames, drops days beyond retention and the data of removed projects.
@@ -103,7 +103,7 @@ impl Store {
             .await
             .during("read given project numbers")?;
         for row in rows {
-            let number: i64 = row.get(0);
+            let number: i64 = row.read(0)?;
             if number == 0 || number > given || alive.contains(&number) {
                 continue;
             }

@@ -1,11 +1,11 @@
 //! The privacy report: what was withheld, by week, field, rule and side.
 
 use convizit_model::Withheld;
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
 use crate::database::{Engine, insert_rows, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// One line of a project's report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,14 +37,16 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("read privacy report")?;
-        let line = |row: &sqlx::any::AnyRow| WithheldCount {
-            week: row.get(0),
-            field: row.get(1),
-            rule: row.get(2),
-            side: row.get(3),
-            items: row.get(4),
+        let line = |row: &sqlx::any::AnyRow| {
+            Ok(WithheldCount {
+                week: row.read(0)?,
+                field: row.read(1)?,
+                rule: row.read(2)?,
+                side: row.read(3)?,
+                items: row.read(4)?,
+            })
         };
-        Ok(rows.iter().map(line).collect())
+        rows.iter().map(line).collect()
     }
 }
 

@@ -8,10 +8,10 @@ use convizit_keys::{DataKey, Place, ProjectKeys};
 use convizit_model::outcome::Filter;
 use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Withheld, Work};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::database::{Engine, insert_rows, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::Ledger;
 use crate::people::PersonHasher;
 use crate::{Store, crowd, frames, notices, samples, seen, withheld};
@@ -152,12 +152,13 @@ impl Store {
 
     /// Which rows of a project's state: opened.
     pub(crate) async fn open_state(&self, project: i64, row: &AnyRow, from: usize) -> Result<StateRow, StoreError> {
-        let (kind, key, expires): (i64, i64, Option<i64>) = (row.get(from), row.get(from + 1), row.get(from + 2));
+        let (kind, key, expires): (i64, i64, Option<i64>) = (row.read(from)?, row.read(from + 1)?, row.read(from + 2)?);
         let kind = convizit_model::StateKind::from_number(kind).ok_or_else(|| {
             StoreError::Unusable(format!("state rows of kind {kind} are of a newer convizit: start that version"))
         })?;
         let mut state = StateRow { kind, key: key.cast_unsigned(), expires_day: expires, body: Vec::new() };
-        state.body = self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.get(from + 3)).await?;
+        state.body =
+            self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.read(from + 3)?).await?;
         Ok(state)
     }
 
@@ -227,7 +228,7 @@ impl Store {
                 select = select.bind(*project).bind(key.cast_signed());
             }
             for row in select.fetch_all(self.data().readers()).await.during("load sessions")? {
-                let project: i64 = row.get(0);
+                let project: i64 = row.read(0)?;
                 found.push((project, self.open_state(project, &row, 1).await?));
             }
         }
@@ -401,7 +402,7 @@ async fn advance_numbers(
             select = select.bind(project.project);
         }
         let rows = select.fetch_all(&mut *connection).await.during(NAME)?;
-        let stored: HashMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let stored: HashMap<i64, i64> = pairs(&rows)?;
         for project in piece {
             if stored.get(&project.project).copied().unwrap_or(0) != project.before {
                 let what = format!("the last event number of project number {}", project.project);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use convizit_keys::DataKey;
 use convizit_model::EventId;
 use serde::Deserialize;
-use sqlx::{Row as _, query};
+use sqlx::query;
 
 use super::Progress;
 use super::verify::VerifyReport;
 use super::write::blocking;
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::Whose;
 use crate::people::{PersonHasher, may_hold};
 use crate::{frames, seen};
@@ -99,17 +99,18 @@ impl Store {
             .bind(PAGE),
         };
         let rows = select.fetch_all(self.data().readers()).await.during(NAME)?;
-        Ok(rows
-            .iter()
-            .map(|row| Frame {
-                project,
-                first: row.get(0),
-                last: row.get(1),
-                day: row.get(2),
-                filter: row.get(3),
-                body: row.get(4),
+        rows.iter()
+            .map(|row| {
+                Ok(Frame {
+                    project,
+                    first: row.read(0)?,
+                    last: row.read(1)?,
+                    day: row.read(2)?,
+                    filter: row.read(3)?,
+                    body: row.read(4)?,
+                })
             })
-            .collect())
+            .collect()
     }
 
     /// Opens every frame of a project up to a number.
@@ -162,7 +163,7 @@ impl Store {
         let mut found: BTreeMap<i64, Vec<[u8; seen::KEY]>> = BTreeMap::new();
         let (mut held, mut of_day) = (0, None);
         for row in rows {
-            let (day, project): (i64, i64) = (row.get(0), row.get(1));
+            let (day, project): (i64, i64) = (row.read(0)?, row.read(1)?);
             if of_day.replace(day).is_some_and(|before| before != day) {
                 held = 0;
                 self.write_seen(&mut found).await?;
@@ -225,7 +226,7 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("count events")?;
-        let counts: BTreeMap<i64, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let counts: BTreeMap<i64, i64> = pairs(&rows)?;
         let projects = self.projects().await?;
         Ok(projects
             .iter()

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
 use convizit_model::{NoticeKind, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, Row as _, query};
+use sqlx::{AssertSqlSafe, query};
 
 use super::pack::{self, Pack, What, behead, damaged};
 use super::tables::{ERASURES, KEYS, Table};
 use super::target::Target;
 use crate::Store;
 use crate::database::Database;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// The two files, in the order of their writing.
 const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
@@ -151,15 +151,19 @@ impl Store {
             .fetch_all(self.control().readers())
             .await
             .during(NAME)?;
-        let mut text: String =
-            keys.iter().map(|row| format!("{} {},", row.get::<&str, _>(0), row.get::<i64, _>(1))).collect();
+        let mut text = String::new();
+        for row in keys {
+            text.push_str(&format!("{} {},", row.read::<&str>(0)?, row.read::<i64>(1)?));
+        }
         for sql in [
             "SELECT COUNT(*), COALESCE(MAX(number), 0), COUNT(id), CAST(COALESCE(SUM(forgotten), 0) AS BIGINT), \
              CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM erasures",
             "SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT), 0, 0, 0 FROM erase_messages",
         ] {
             let row = query(sql).fetch_one(self.data().readers()).await.during(NAME)?;
-            text.extend((0..5).map(|column| format!("{} ", row.get::<i64, _>(column))));
+            for column in 0..5 {
+                text.push_str(&format!("{} ", row.read::<i64>(column)?));
+            }
         }
         Ok(text)
     }

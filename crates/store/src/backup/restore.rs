@@ -9,7 +9,7 @@ use convizit_keys::{KeyProvider, KeyRing};
 use convizit_model::{Clock, Timestamp};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
-use sqlx::{AssertSqlSafe, Row as _, query};
+use sqlx::{AssertSqlSafe, query};
 
 use super::check::{check, info, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
@@ -19,7 +19,7 @@ use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, Table,
 use super::target::Target;
 use super::{BackupInfo, Progress};
 use crate::database::Database;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 use crate::{Store, StoreConfig, make_folder, mark};
 
 /// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
@@ -372,7 +372,7 @@ async fn compare(
             table.name
         );
         for row in query(AssertSqlSafe(sql)).fetch_all(database.readers()).await.during("count restored rows")? {
-            found.insert((table.name, row.get(0)), row.get::<i64, _>(1).cast_unsigned());
+            found.insert((table.name, row.read(0)?), row.read::<i64>(1)?.cast_unsigned());
         }
     }
     if found == expected {

@@ -3,13 +3,12 @@
 //! `verify` compares both lists with the databases, and a test does so on both engines, so that a table that somebody adds is
 //! not forgotten.
 
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::pack::Cell;
 use crate::database::{Database, Engine, insert_rows, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +224,7 @@ pub(super) async fn forgotten(databases: [&Database; 2]) -> Result<Vec<String>, 
             }
         };
         for row in query(sql).fetch_all(database.readers()).await.during("list tables")? {
-            let (name, column): (&str, &str) = (row.get(0), row.get(1));
+            let (name, column): (&str, &str) = (row.read(0)?, row.read(1)?);
             let known = table(name).is_some_and(|table| table.columns.iter().any(|(known, _)| *known == column));
             let seen = name.strip_prefix("seen_").is_some_and(|day| day.bytes().all(|byte| byte.is_ascii_digit()));
             if !known && !seen && !LEFT_OUT.iter().any(|(left_out, _)| *left_out == name) {
@@ -252,19 +251,17 @@ impl Table {
 
     /// A row's cells.
     pub(super) fn cells(&self, row: &AnyRow) -> Result<Vec<Cell>, StoreError> {
-        let read = |index: usize, kind: Kind| -> Result<Cell, sqlx::Error> {
+        let read = |index: usize, kind: Kind| -> Result<Cell, StoreError> {
             Ok(match kind {
-                Int => Cell::Int(row.try_get(index)?),
-                MaybeInt => row.try_get::<Option<i64>, _>(index)?.map_or(Cell::Null, Cell::Int),
-                Text => Cell::Text(row.try_get(index)?),
-                Bytes => Cell::Bytes(row.try_get::<Vec<u8>, _>(index)?.into()),
-                MaybeBytes => {
-                    row.try_get::<Option<Vec<u8>>, _>(index)?.map_or(Cell::Null, |bytes| Cell::Bytes(bytes.into()))
-                }
+                Int => Cell::Int(row.read(index)?),
+                MaybeInt => row.read::<Option<i64>>(index)?.map_or(Cell::Null, Cell::Int),
+                Text => Cell::Text(row.read(index)?),
+                Bytes => Cell::Bytes(row.read::<Vec<u8>>(index)?.into()),
+                MaybeBytes => row.read::<Option<Vec<u8>>>(index)?.map_or(Cell::Null, |bytes| Cell::Bytes(bytes.into())),
             })
         };
         let cells = self.columns.iter().enumerate().map(|(index, (_, kind))| read(index, *kind));
-        cells.collect::<Result<_, _>>().during("read rows to back up")
+        cells.collect()
     }
 
     /// Whether a row of a pack can be one of this table.

@@ -2,11 +2,11 @@
 
 use convizit_keys::Place;
 use serde::Serialize;
-use sqlx::{Row as _, query};
+use sqlx::query;
 
 use super::{Progress, tables};
 use crate::Store;
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError};
 
 /// Rows that are read at once.
 const PAGE: i64 = 500;
@@ -88,11 +88,11 @@ impl Store {
             .await
             .during("read state")?;
             let Some(last) = rows.last() else { return Ok(()) };
-            after = (last.get(0), last.get(1));
+            after = (last.read(0)?, last.read(1)?);
             for row in &rows {
                 report.rows += 1;
                 if let Err(error) = self.open_state(project, row, 0).await {
-                    let (kind, key): (i64, i64) = (row.get(0), row.get(1));
+                    let (kind, key): (i64, i64) = (row.read(0)?, row.read(1)?);
                     report.wrong(format!("state row {kind}/{key} of project number {project}: {error}"));
                 }
             }
@@ -105,10 +105,10 @@ impl Store {
             .await
             .during("read quarantine")?;
         for row in rows {
-            let (project, subject): (i64, String) = (row.get(0), row.get(1));
+            let (project, subject): (i64, String) = (row.read(0)?, row.read(1)?);
             let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
             report.rows += 1;
-            if let Err(error) = self.keyring().open_sealed(project, place, row.get(2)).await {
+            if let Err(error) = self.keyring().open_sealed(project, place, row.read(2)?).await {
                 report.wrong(format!("quarantined item {subject} of project number {project}: {error}"));
             }
         }

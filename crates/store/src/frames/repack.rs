@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use convizit_keys::DataKey;
-use sqlx::{AnyConnection, AssertSqlSafe, Row, query};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::{FULL, FULL_BYTES, Frame, People, WORTH, cannot_pack, insert, is_erased, open, runs, seal};
 use crate::Store;
 use crate::database::{Engine, marks, pieces};
-use crate::error::{During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::ProjectLedger;
 use crate::people::{self, PersonHasher};
 
@@ -35,14 +35,14 @@ impl Store {
         let mut packer = Packer::new(self.hasher())?;
         let (mut merged, mut waiting, mut failed) = (false, Vec::new(), None);
         for row in worth {
-            let (project, day): (i64, i64) = (row.get(0), row.get(1));
+            let (project, day): (i64, i64) = (row.read(0)?, row.read(1)?);
             let rows = query("SELECT first, last FROM frames WHERE project = $1 AND day = $2 ORDER BY first")
                 .bind(project)
                 .bind(day)
                 .fetch_all(self.data().readers())
                 .await
                 .during("find frames to merge")?;
-            let frames: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            let frames: Vec<(i64, i64)> = pairs(&rows)?;
             for (first, last) in runs(&frames, day < today) {
                 let rows = query(
                     "SELECT first, last, ledger, filter, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
@@ -55,14 +55,16 @@ impl Store {
                 .during("read frames to merge")?;
                 let parts = rows
                     .iter()
-                    .map(|row| Part {
-                        first: row.get(0),
-                        last: row.get(1),
-                        ledger: row.get(2),
-                        filter: row.get(3),
-                        body: row.get(4),
+                    .map(|row| {
+                        Ok(Part {
+                            first: row.read(0)?,
+                            last: row.read(1)?,
+                            ledger: row.read(2)?,
+                            filter: row.read(3)?,
+                            body: row.read(4)?,
+                        })
                     })
-                    .collect();
+                    .collect::<Result<_, StoreError>>()?;
                 let key = match self.keyring().day(project, day).await {
                     Ok(key) => key,
                     // Of a dataset that was erased, or a project that was removed: its frames go, too.
@@ -169,9 +171,9 @@ impl Store {
                 .during(NAME)?;
             // Merged meanwhile.
             let Some(row) = row else { return Ok(false) };
-            let (last, before, day): (i64, i64, i64) = (row.get(0), row.get(1), row.get(4));
+            let (last, before, day): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(4)?);
             let key = self.keyring().day(project, day).await?;
-            let part = Part { first: *first, last, ledger: before, filter: row.get(2), body: row.get(3) };
+            let part = Part { first: *first, last, ledger: before, filter: row.read(2)?, body: row.read(3)? };
             let ledger = Arc::clone(ledger);
             let without = tokio::task::spawn_blocking(move || {
                 let without = packer.without(&key, project, &part, &ledger);

@@ -77,7 +77,7 @@ async fn a_secret_is_sealed_at_its_place(place: Place) {
 
     let mut sql = place.behind("control").await;
     let row = sqlx::query("SELECT body, secret FROM destinations WHERE name = 'a'").fetch_one(&mut sql).await.unwrap();
-    let (body, sealed): (Vec<u8>, Vec<u8>) = (row.get(0), row.get(1));
+    let (body, sealed): (Vec<u8>, Vec<u8>) = (row.try_get(0).unwrap(), row.try_get(1).unwrap());
     for bytes in [&body, &sealed] {
         assert!(!bytes.windows(6).any(|bytes| bytes == b"canary" || bytes == b"hooks."));
     }

@@ -149,7 +149,7 @@ async fn a_changed_byte_is_found(place: Place) {
     commit(&store, &shop, &[5, 5, 5]).await;
     let mut sql = place.behind("data").await;
     let body: Vec<u8> =
-        sqlx::query("SELECT body FROM frames WHERE first = 6").fetch_one(&mut sql).await.unwrap().get(0);
+        sqlx::query("SELECT body FROM frames WHERE first = 6").fetch_one(&mut sql).await.unwrap().try_get(0).unwrap();
     let mut put = async |body: Vec<u8>| {
         sqlx::query("UPDATE frames SET body = $1 WHERE first = 6").bind(body).execute(&mut sql).await.unwrap();
     };
@@ -165,7 +165,8 @@ async fn a_changed_byte_is_found(place: Place) {
         .fetch_one(&mut place.behind("data").await)
         .await
         .unwrap()
-        .get(0);
+        .try_get(0)
+        .unwrap();
     put(first).await;
     let error = store.events_after(shop.number, 5, 100, usize::MAX).await.unwrap_err();
     assert!(matches!(error, StoreError::Keys(_)), "another frame's body opened: {error}");

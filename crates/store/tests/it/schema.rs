@@ -113,6 +113,23 @@ async fn a_folder_is_taken_by_its_name_whatever_signs_it_has() {
     }
 }
 
+#[tokio::test]
+async fn a_folder_that_lost_its_keys_or_a_row_its_form_is_refused_by_name() {
+    let place = Place::sqlite();
+    let (store, _) = place.shop().await;
+    store.close().await;
+    let mut sql = place.behind("control").await;
+    sqlx::query("UPDATE projects SET settings = CAST(x'ff' AS TEXT)").execute(&mut sql).await.unwrap();
+    sqlx::Connection::close(sql).await.unwrap();
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.starts_with("control.db is damaged"), "{error}");
+    let control = place.config().folder.join("control.db");
+    std::fs::remove_file(&control).unwrap();
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.starts_with("control.db is missing"), "{error}");
+    assert!(!control.exists(), "nothing is made in its place");
+}
+
 /// Every column of every table is in the list of what a stolen database shows, and on the right side of it.
 #[tokio::test]
 async fn the_document_lists_every_column_and_whether_it_can_be_read() {
