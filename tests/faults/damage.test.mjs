@@ -87,7 +87,7 @@ async function receiver() {
   return server.address().port;
 }
 
-test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`, async (t) => {
+test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`, async () => {
   const next = random();
   const stand = await Stand.make({ events: 6 });
   const { site } = stand;
@@ -123,21 +123,16 @@ test(`damaged files: refused, whole, or named (${FLIPS} damages, seed ${seed})`,
     const found = await outcome(stand, ledger, original, name);
     table[name] ??= { refused: 0, whole: 0, named: 0, unclear: 0, wrong: 0 };
     table[name][found.kind]++;
-    if (["unclear", "wrong"].includes(found.kind)) bad.push({ name, kind, line: `${found.kind}: ${kind} ${name} (${ending}) ${place}: ${found.why.trim()}` });
+    if (["unclear", "wrong"].includes(found.kind)) bad.push(`${found.kind}: ${kind} ${name} (${ending}) ${place}: ${found.why.trim()}`);
   }
   console.table(Object.fromEntries(Object.entries(table).sort()));
-  for (const { line } of bad) console.log(line);
+  for (const line of bad) console.log(line);
   const sum = (kind) => Object.values(table).reduce((total, row) => total + row[kind], 0);
   summary(
     `damage: ${FLIPS} damages to ${folders.stopped.ledger.length} answered events in ${Object.keys(table).length} files: ${sum("refused")} starts refused with a reason, ` +
     `${sum("whole")} lost nothing, ${sum("named")} named what was lost, ${sum("unclear")} refused unclearly, ${sum("wrong")} silently wrong`,
   );
-  // A bit or page of a database may change the form of a row: most are found, and what is not is listed.
-  const rows = ({ name, kind }) => /^(control|data)\.db$/.test(name) && ["flip", "zero", "exchange"].includes(kind);
-  assert.deepEqual(bad.filter((found) => !rows(found)).map(({ line }) => line), []);
-  await t.test("rows of a database that have lost their form", { todo: "reading one of another type ends the program without naming the file, and a cursor that is lost ends its delivery with a line in the log only" }, () => {
-    assert.deepEqual(bad.filter(rows).map(({ line }) => line), []);
-  });
+  assert.deepEqual(bad, []);
 });
 
 /**

@@ -92,7 +92,9 @@ impl<T> During<T> for Result<T, sqlx::Error> {
         self.map_err(|error| {
             let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-            StoreError::Database { action, problem: format!("{error}{code}") }
+            // On one line, though SQLite may quote the text of a table.
+            let said = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            StoreError::Database { action, problem: format!("{said}{code}") }
         })
     }
 }

@@ -398,8 +398,9 @@ fn behind(end: u64, processed: u64) -> StoreError {
 /// The events' database has lost commits: what was processed then is in the journal no more.
 fn forgotten(first: u64, last: u64) -> StoreError {
     StoreError::Unusable(format!(
-        "the events of journal batches {first} to {last} were stored and are missing from data.db (or the PostgreSQL \
-         database): restore it from a backup, or start once with --accept-gap to go on without them"
+        "journal.db begins after batch {last}, and data.db (or the PostgreSQL database) does not hold the events of \
+         batches {first} to {last}: restore the damaged one from a backup, or start once with --accept-gap to go on \
+         without them"
     ))
 }
 

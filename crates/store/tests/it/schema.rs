@@ -123,6 +123,19 @@ async fn a_folder_that_lost_its_keys_or_a_row_its_form_is_refused_by_name() {
     sqlx::Connection::close(sql).await.unwrap();
     let error = place.try_open().await.err().unwrap().to_string();
     assert!(error.starts_with("control.db is damaged"), "{error}");
+    // A table that lost its rows is no empty one: the pages of two tables change places.
+    let mut sql = place.behind("control").await;
+    sqlx::query("UPDATE projects SET settings = '{}'").execute(&mut sql).await.unwrap();
+    sqlx::raw_sql(
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = \
+         (SELECT rootpage FROM sqlite_schema WHERE name = 'key_requests') WHERE name = 'projects'; PRAGMA writable_schema = OFF",
+    )
+    .execute(&mut sql)
+    .await
+    .unwrap();
+    sqlx::Connection::close(sql).await.unwrap();
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.starts_with("control.db is damaged") && error.contains("projects is malformed"), "{error}");
     let control = place.config().folder.join("control.db");
     std::fs::remove_file(&control).unwrap();
     let error = place.try_open().await.err().unwrap().to_string();
