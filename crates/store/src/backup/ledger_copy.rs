@@ -220,6 +220,11 @@ impl Store {
 
     async fn copy_ledger_to(&self, place: &str) -> Result<u64, StoreError> {
         let target = Target::open(place, true)?;
+        for name in NAMES {
+            if let Some(bytes) = target.get(name).await? {
+                pack::refuse_foreign(self.ring(), What::Ledger, (name, &target.shown), &bytes)?;
+            }
+        }
         // One process of this folder after the other; the first number that is taken is written first.
         let lock = self.hold("backup-keys.lock", true).await?;
         // Before anything is read, so that what a later number speaks of was there.

@@ -194,6 +194,23 @@ pub(super) fn seal(
     Ok([head(what, ring).as_slice(), &sealed].concat())
 }
 
+/// Refuses a place where another installation keeps this file: whoever wrote over it would leave that one without.
+pub(super) fn refuse_foreign(
+    ring: &KeyRing,
+    what: What,
+    (name, place): (&str, &str),
+    bytes: &[u8],
+) -> Result<(), StoreError> {
+    match behead(what, name, bytes) {
+        Ok((installation, _)) if installation != installation_of(ring) => Err(StoreError::Unusable(format!(
+            "{place} holds the backups of another installation ({name}), and nothing was written there: give this one a \
+             place of its own, or look whether `data` names the right folder"
+        ))),
+        // What is damaged is judged by whoever needs it.
+        _ => Ok(()),
+    }
+}
+
 /// The plain bytes of a file.
 pub(super) fn open(
     ring: &KeyRing,

@@ -37,6 +37,11 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
     let config = store.backups_at()?;
     let target = Target::open(&config.to, true)?;
     let before = manifests(&target).await?;
+    for (_, name) in &before {
+        if let Some(bytes) = target.get(name).await? {
+            pack::refuse_foreign(store.ring(), What::Manifest, (name, &target.shown), &bytes)?;
+        }
+    }
     // Of one that cannot be read nothing is taken over; what is whole of it is found again by its content.
     let last = match before.last() {
         Some((_, name)) => match read_manifest(&target, store.ring(), name).await {

@@ -41,6 +41,29 @@ async fn refused_with(kept: &Kept, file: &Path, bytes: &[u8], what: &str) -> Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_installation_writes_and_drops_nothing_there() {
+    let kept = backed_up().await;
+    let before: Vec<(PathBuf, Vec<u8>)> = [kept.to(), kept.keys_to()]
+        .iter()
+        .flat_map(|place| files(place))
+        .map(|file| (file.clone(), std::fs::read(file).unwrap()))
+        .collect();
+    assert!(before.len() > 3);
+    // As when `data` of a configuration is mistyped: an empty folder, and the places of the real one.
+    let other = Kept { place: Place::sqlite(), backups: kept.backups, s3: None };
+    let store = other.open().await;
+    let error = store.back_up(&Progress::default()).await.unwrap_err().to_string();
+    assert!(error.contains("another installation") && error.contains("nothing was written"), "{error}");
+    // What is copied by itself, within two seconds of the start, too.
+    store.make_token(None, convizit_store::Scope::Keys, "anna", 30).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    store.close().await;
+    for (file, bytes) in before {
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "{}", file.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_changed_byte_of_a_manifest_is_refused() {
     let kept = backed_up().await;
     let manifest = files(&kept.to().join("manifests")).remove(0);
