@@ -10,7 +10,6 @@ use convizit_model::destination::{Destination, DestinationKind};
 use convizit_model::{EventId, NewEvent, Notice, ProjectId, ProjectWork, Work};
 use convizit_store::{DestinationState, Store, StoreConfig, SystemClock};
 use serde_json::json;
-use sqlx::{Connection as _, Executor as _};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -97,12 +96,12 @@ impl Stand {
         self.store.commit_work(Work { from, to: from + 1, projects: vec![project] }).await.unwrap();
     }
 
-    /// Changes data.db behind the store's back.
-    pub(crate) async fn behind(&self, sql: &'static str) {
-        let url = format!("sqlite://{}", self.folder.path().join("data/data.db").display());
-        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
-        connection.execute(sql).await.unwrap();
-        connection.close().await.unwrap();
+    /// Changes data.db behind the store's back, by a program of its own: only the store names a driver here.
+    pub(crate) fn behind(&self, sql: &str) {
+        let change = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 30); c.execute(sys.argv[2]); c.commit()";
+        let file = self.folder.path().join("data/data.db");
+        let done = std::process::Command::new("python3").args(["-c", change]).arg(file).arg(sql).status().unwrap();
+        assert!(done.success());
     }
 
     pub(crate) async fn state(&self, name: &str) -> DestinationState {

@@ -65,7 +65,7 @@ async fn a_lost_cursor_pauses_and_is_no_removal() {
     stand.put(&["a"]).await;
     let running = stand.deliver();
     stand.at("hook", 1).await;
-    stand.behind("DELETE FROM cursors").await;
+    stand.behind("DELETE FROM cursors");
     stand.put(&["b"]).await;
     assert!(stand.paused("hook").await.contains("missing from the database"));
     assert!(stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused));
