@@ -129,26 +129,41 @@ impl Postgres {
         };
         let (project, made) = (project.as_str(), message.made.to_string());
         let (visitors, users) = (of("visitor"), of("user"));
-        // The schema's name was checked.
-        let head = format!(
-            "DELETE FROM {}.events WHERE project = $1 AND LEAST(time, received) <= ($2::text)::timestamptz",
-            self.schema
-        );
-        let deleting = async {
-            if message.persons.is_empty() {
-                return client.execute(&head, &[&project, &made]).await;
+        // In pieces, each far below the statement's time: a table may hold years. The schema's name was checked.
+        let delete = |of: &str| {
+            format!(
+                "DELETE FROM {0}.events WHERE ctid = ANY(ARRAY(SELECT ctid FROM {0}.events \
+                 WHERE project = $1 AND LEAST(time, received) <= ($2::text)::timestamptz {of} LIMIT {PIECE}))",
+                self.schema
+            )
+        };
+        let of_visitors = delete("AND visitor = ANY($3)");
+        let (of_users, of_all) = (delete("AND user_id = ANY($3)"), delete(""));
+        let all: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&project, &made];
+        let (of_visitor, of_user) = ([all[0], all[1], &visitors], [all[0], all[1], &users]);
+        let steps: [(bool, &str, &[&(dyn tokio_postgres::types::ToSql + Sync)]); 3] = [
+            (message.persons.is_empty(), &of_all, &all),
+            (!visitors.is_empty(), &of_visitors, &of_visitor),
+            (!users.is_empty(), &of_users, &of_user),
+        ];
+        let mut done = Ok(());
+        for (_, sql, values) in steps.into_iter().filter(|(wanted, _, _)| *wanted) {
+            let mut deleted = PIECE;
+            while done.is_ok() && deleted >= PIECE {
+                done = match tokio::time::timeout(STATEMENT + CONNECT, client.execute(sql, values)).await {
+                    Ok(Ok(rows)) => {
+                        deleted = rows;
+                        Ok(())
+                    }
+                    Ok(Err(error)) => Err(judge(&error)),
+                    Err(_) => Err(SendError::later("the database did not answer")),
+                };
             }
-            let sql = format!("{head} AND (visitor = ANY($3) OR user_id = ANY($4))");
-            client.execute(&sql, &[&project, &made, &visitors, &users]).await
-        };
-        let done = match tokio::time::timeout(STATEMENT + CONNECT, deleting).await {
-            Ok(done) => done.map_err(|error| judge(&error)),
-            Err(_) => Err(SendError::later("the database did not answer")),
-        };
+        }
         if done.is_err() {
             self.connection = None;
         }
-        done.map(|_| ())
+        done
     }
 }
 
@@ -193,6 +208,9 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
     Ok(config)
 }
 
+/// Rows that are deleted in one statement.
+const PIECE: u64 = 20_000;
+
 async fn connect(config: &Config) -> Result<Client, SendError> {
     let connecting = async {
         if config.get_ssl_mode() == SslMode::Disable {
@@ -228,7 +246,9 @@ async fn migrate(client: &Client, schema: &str) -> Result<(), SendError> {
          INSERT INTO {schema}.schema_version SELECT {VERSION} WHERE NOT EXISTS (SELECT 1 FROM {schema}.schema_version);
          CREATE TABLE IF NOT EXISTS {schema}.events ({});
          CREATE INDEX IF NOT EXISTS events_time ON {schema}.events (time);
-         CREATE INDEX IF NOT EXISTS events_name ON {schema}.events (name, time); COMMIT;",
+         CREATE INDEX IF NOT EXISTS events_name ON {schema}.events (name, time);
+         CREATE INDEX IF NOT EXISTS events_visitor ON {schema}.events (visitor);
+         CREATE INDEX IF NOT EXISTS events_user ON {schema}.events (user_id) WHERE user_id IS NOT NULL; COMMIT;",
         columns.join(", ")
     );
     client.batch_execute(&sql).await.map_err(|error| judge(&error))?;

@@ -55,8 +55,10 @@ impl Webhook {
             body.extend_from_slice(&event.json);
         }
         body.extend_from_slice(b"]}");
-        let numbers: Vec<String> = events.iter().map(|event| event.number.to_string()).collect();
-        self.post(message_id(&self.name, &numbers.join("\n")), body).await
+        // Of the events and not of their numbers: after a restore a number may be given to another event.
+        let digest = convizit_keys::sha256(&body);
+        let of: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.post(message_id(&self.name, &of), body).await
     }
 
     /// Messages of the type `erase`, each of at most 1 000 persons.
