@@ -1,31 +1,20 @@
 // A clock that jumps forward or back by 25 hours and by 400 days, between two lives and under a running program: nothing is lost or stored twice, nothing ends.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, renameSync, writeFileSync } from "node:fs";
-import path from "node:path";
 import { test } from "node:test";
+import { library, movedClock } from "../e2e/clock.mjs";
 import { pause } from "../e2e/site.mjs";
 import { count, random, seed, summary } from "./plan.mjs";
 import { Stand } from "./stand.mjs";
 
 const ROUNDS = count("rounds", 1, 10);
 
-/** libfaketime for programs with threads, else null. */
-const library = ["/usr/lib", "/usr/lib64", "/usr/local/lib"]
-  .flatMap((folder) => (existsSync(folder) ? [folder, ...readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => path.join(folder, entry.name))] : []))
-  .flatMap((folder) => [path.join(folder, "libfaketimeMT.so.1"), path.join(folder, "faketime/libfaketimeMT.so.1")])
-  .find(existsSync) ?? null;
 const skip = library ? false : "skipped: the clock does not jump because libfaketime is not installed";
 
 for (const [name, jumps] of [["25 hours", ["+25h", "-25h"]], ["400 days", ["+400d", "-400d"]]]) {
   test(`a clock that jumps by ${name} (seed ${seed})`, { skip }, async () => {
     const next = random();
     const stand = await Stand.make();
-    const file = path.join(stand.site.folder, "clock");
-    // Renamed into place, since it is read at any moment.
-    const set = (offset) => { writeFileSync(`${file}.new`, `${offset}\n`); renameSync(`${file}.new`, file); };
-    // Only the time of day is false: a monotonic clock does not jump.
-    const env = { LD_PRELOAD: library, FAKETIME_TIMESTAMP_FILE: file, FAKETIME_NO_CACHE: "1", FAKETIME_DONT_FAKE_MONOTONIC: "1", FAKETIME_DONT_RESET: "1" };
-    set("+0");
+    const { set, env } = movedClock(stand.site.folder);
     await stand.serve({ env });
     const known = stand.site.batch({ events: 3 });
     const visit = async (when) => {
