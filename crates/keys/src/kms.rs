@@ -104,6 +104,15 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// # Errors
     /// As `versions`; where versions are destroyed elsewhere, it says where.
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()>;
+
+    /// Ties the keys to an installation, where the provider can note that: two on the same keys would destroy each other's.
+    ///
+    /// # Errors
+    /// When they are of another installation; else as `versions`.
+    fn claim<'a>(&'a self, installation: &'a [u8; 16]) -> Later<'a, ()> {
+        let _ = installation;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// Which provider, and how to reach it.

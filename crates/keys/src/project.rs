@@ -118,7 +118,25 @@ impl ProjectKeys {
     /// # Errors
     /// `Expired` when no version is young enough, and when there are no random bytes.
     pub fn seal(&self, now: Timestamp, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
-        let version = self.sealing_version(now)?;
+        self.seal_under(self.sealing_version(now)?, now, place, plain)
+    }
+
+    /// As `seal`, under the newest version, though it may not be known everywhere yet: the ones before it are about to go.
+    ///
+    /// # Errors
+    /// As `seal`.
+    pub fn seal_newest(&self, now: Timestamp, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let newest = self.versions.first().ok_or(KeyError::Unknown { project: self.owner.project, version: 0 })?;
+        self.seal_under(newest, now, place, plain)
+    }
+
+    fn seal_under(
+        &self,
+        version: &Version,
+        now: Timestamp,
+        place: Place<'_>,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, KeyError> {
         let mut head = [0; HEAD];
         head[..4].copy_from_slice(&version.number.to_be_bytes());
         // Days since 1970 fit into 4 bytes for ten million years.

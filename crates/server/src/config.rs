@@ -209,6 +209,7 @@ impl Config {
             database: self.database_url.clone(),
             journal_bytes: self.journal.megabytes << 20,
             backup: self.backup(),
+            upkeep: false,
             ..StoreConfig::in_folder(&self.data)
         }
     }

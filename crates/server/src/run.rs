@@ -96,7 +96,8 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     // One process of an installation makes the backups, and copies what the others do to keys and erasures.
     let backup = config.backup().filter(|_| is(Role::Work));
     let backs_up = backup.is_some();
-    let store = open_store(&StoreConfig { accept_gap, backup, ..config.store() }, &config.keys()).await?;
+    let of_store = StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() };
+    let store = open_store(&of_store, &config.keys()).await?;
     let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
         convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;

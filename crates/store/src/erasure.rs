@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use convizit_keys::Place;
+use convizit_keys::{KeyError, Place};
 use convizit_model::{Person, Project, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
@@ -15,8 +15,8 @@ use sqlx::{AnyConnection, AssertSqlSafe, query};
 use crate::Store;
 use crate::database::{marks, pieces};
 use crate::error::{Columns as _, During, StoreError};
+use crate::key_ends::KeyEnd;
 use crate::people::PersonHash;
-use crate::projects::touch;
 
 /// Frames of which the filters are read at once.
 const LOOK: i64 = 500;
@@ -129,13 +129,14 @@ impl Store {
         let (number, now) = (project.number, self.clock().now());
         self.audit("erase.all", project.id.as_str(), &request, "the whole dataset").await?;
         let destinations = self.destination_names(number).await?;
+        let (kind, keys) = KeyEnd::All(self.newest_version(number).await?).entry();
         let id = request.clone();
         self.data()
             .run_tx(NAME, move |connection| {
-                let (request, destinations) = (id.clone(), destinations.clone());
+                let (request, destinations, keys) = (id.clone(), destinations.clone(), keys.clone());
                 Box::pin(async move {
                     let (last, through) = begin(connection, number).await?;
-                    insert(connection, (last + 1, number, "all", &[], now, through), &request, None).await?;
+                    insert(connection, (last + 1, number, kind, &keys, now, through), &request, None).await?;
                     // In the same transaction, so that nobody meets a row whose key is gone.
                     for sql in [
                         "DELETE FROM state WHERE project = $1",
@@ -144,6 +145,7 @@ impl Store {
                         "DELETE FROM counts WHERE project = $1",
                         "DELETE FROM rulings WHERE project = $1",
                         "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE project = $1 AND kind <> 'all'",
+                        "UPDATE erase_messages SET state = 'told', reason = 'with the whole dataset' WHERE project = $1 AND state = 'open'",
                     ] {
                         query(sql).bind(number).execute(&mut *connection).await.during(NAME)?;
                     }
@@ -151,39 +153,10 @@ impl Store {
                 })
             })
             .await?;
+        // Which destroys the keys, here as in every other process that meets the entry.
         self.look_for_erasures().await?;
-        self.destroy_keys_of(number, now).await?;
         self.copy_ledger_soon().await;
         Ok(request)
-    }
-
-    /// Destroys all keys of a project that were made up to a time. Credentials of its destinations are sealed anew before.
-    async fn destroy_keys_of(&self, project: i64, made: Timestamp) -> Result<(), StoreError> {
-        const NAME: &str = "destroy keys";
-        self.renew_project_key(project, made).await?;
-        self.control()
-            .run_tx(NAME, move |connection| {
-                Box::pin(async move {
-                    query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND made <= $2")
-                        .bind(project)
-                        .bind(made.as_millis())
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
-                    // The row stays, so that the version's number is never given again.
-                    query("UPDATE keys SET wrapped = $1, wrapped_by = 'destroyed' WHERE project = $2 AND kind = 'project' AND made <= $3")
-                        .bind(Vec::new())
-                        .bind(project)
-                        .bind(made.as_millis())
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
-                    touch(connection).await
-                })
-            })
-            .await?;
-        self.keyring().forget_project(project);
-        self.control().sweep().await
     }
 
     async fn destination_names(&self, project: i64) -> Result<Vec<String>, StoreError> {
@@ -202,7 +175,7 @@ impl Store {
         const NAME: &str = "list erasures";
         let rows = query(
             "SELECT request, MIN(made), COUNT(*), CAST(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END) AS BIGINT), MIN(kind) \
-             FROM erasures WHERE project = $1 GROUP BY request ORDER BY MIN(number) DESC LIMIT 1000",
+             FROM erasures WHERE project = $1 AND kind IN ('visitor', 'user', 'all') GROUP BY request ORDER BY MIN(number) DESC LIMIT 1000",
         )
         .bind(project)
         .fetch_all(self.data().readers())
@@ -257,9 +230,17 @@ impl Store {
                 .await
                 .during(NAME)?;
             let made = Timestamp::from_millis(rows.first().map_or(Ok(0), |row| row.read(2))?);
-            let mut persons = Vec::new();
+            let (mut persons, mut all) = (Vec::new(), false);
             for row in rows {
+                all |= row.read::<&str>(1)? == "all";
                 persons.extend(self.open_person(project, row.read(0)?, row.read(1)?, row.read(3)?).await?);
+            }
+            if persons.is_empty() && !all {
+                // Never as a message without persons, which would be about everybody.
+                let why =
+                    "the key that their ids were sealed by was destroyed before it was told: erase them there by hand";
+                self.told(project, destination, &request, Some(why)).await?;
+                continue;
             }
             messages.push(EraseMessage { request, made, persons });
         }
@@ -275,8 +256,17 @@ impl Store {
         sealed: Option<Vec<u8>>,
     ) -> Result<Option<Person>, StoreError> {
         let Some(sealed) = sealed else { return Ok(None) };
-        let id = self.keyring().open_sealed(project, id_place(&number.to_be_bytes()), &sealed).await?;
-        Ok(Person::new(kind, &String::from_utf8_lossy(&id)).ok())
+        match self.keyring().open_sealed(project, id_place(&number.to_be_bytes()), &sealed).await {
+            Ok(id) => Ok(Person::new(kind, &String::from_utf8_lossy(&id)).ok()),
+            // Its key was destroyed since, or its project was removed, and with it what it was to be forgotten from.
+            Err(StoreError::Keys(KeyError::Unknown { .. }) | StoreError::NotFound { .. }) => Ok(None),
+            Err(error @ StoreError::Keys(KeyError::Open { .. })) => {
+                // What is damaged must not hold up everybody else's erasure; frames are found by another column.
+                tracing::warn!(%error, entry = number, "the id of an erased person cannot be read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes down what became of a request at a destination; `reason` says why it cannot be told.
@@ -365,8 +355,7 @@ impl Store {
     pub(crate) async fn carry_out_erasures(&self) -> Result<(), StoreError> {
         const NAME: &str = "find open erasures";
         let rows = query(
-            "SELECT project, MAX(number), MAX(through), MAX(CASE WHEN kind = 'all' THEN made ELSE 0 END) \
-             FROM erasures WHERE state = 'open' GROUP BY project ORDER BY project",
+            "SELECT project, MAX(number), MAX(through) FROM erasures WHERE state = 'open' GROUP BY project ORDER BY project",
         )
         .fetch_all(self.data().readers())
         .await
@@ -375,20 +364,34 @@ impl Store {
             return Ok(());
         }
         self.look_for_erasures().await?;
+        let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
+        let mut failed = Ok(());
         for row in rows {
-            let (project, newest, through, all): (i64, i64, i64, i64) =
-                (row.read(0)?, row.read(1)?, row.read(2)?, row.read(3)?);
-            if all > 0 {
-                self.destroy_keys_of(project, Timestamp::from_millis(all)).await?;
-                self.delete_frames_through(project).await?;
+            let (project, newest, through): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
+            // What there is of a removed one goes whole.
+            if !alive.contains(&project) {
+                continue;
             }
-            while !self.rewrite_through(project, through, newest).await? {}
-            self.erase_quarantined(project).await?;
-            self.finish(project, newest).await?;
+            // What cannot be carried out in one project must not hold up the others.
+            if let Err(error) = self.carry_out(project, newest, through).await {
+                tracing::warn!(%error, project, "an erasure is not carried out wholly; it is tried again");
+                failed = failed.and(Err(error));
+            }
         }
         self.look_for_erasures().await?;
         // What was freed still holds sealed bytes of what is erased.
-        self.data().sweep().await
+        failed.and(self.data().sweep().await)
+    }
+
+    async fn carry_out(&self, project: i64, newest: i64, through: i64) -> Result<(), StoreError> {
+        for end in self.open_key_ends(project).await? {
+            // Where the process that was to do it has ended before.
+            self.end_keys(project, end).await?;
+        }
+        self.delete_frames_of_ended_keys(project).await?;
+        while !self.rewrite_through(project, through, newest).await? {}
+        self.erase_quarantined(project).await?;
+        self.finish(project, newest).await
     }
 
     /// Items that could not be processed are of persons, too.
@@ -460,10 +463,11 @@ impl Store {
         const NAME: &str = "find frames to rewrite";
         let Some(ledger) = self.ledger().now().of(project) else { return Ok(true) };
         let mut after = ledger.erased_through();
-        let mut whole = true;
+        let (mut whole, mut failed) = (true, None);
         loop {
+            // By the last number: of two frames that were merged meanwhile, the second may have been looked at as neither.
             let rows = query(
-                "SELECT first, filter FROM frames WHERE project = $1 AND first > $2 AND first <= $3 ORDER BY first LIMIT $4",
+                "SELECT first, filter, last FROM frames WHERE project = $1 AND last > $2 AND first <= $3 ORDER BY first LIMIT $4",
             )
             .bind(project)
             .bind(after)
@@ -472,8 +476,8 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during(NAME)?;
-            let Some(last) = rows.last() else { return Ok(whole) };
-            after = last.read(0)?;
+            let Some(last) = rows.last() else { return failed.map_or(Ok(whole), Err) };
+            after = last.read(2)?;
             let mut concerned: Vec<i64> = Vec::new();
             for row in &rows {
                 let first = row.read(0)?;
@@ -482,20 +486,39 @@ impl Store {
                 }
             }
             for firsts in concerned.chunks(TOGETHER) {
-                whole &= self.rewrite_frames(project, firsts, newest, &ledger).await?;
+                let Err(error) = self.rewrite_frames(project, firsts, newest, &ledger).await.map(|same| whole &= same)
+                else {
+                    continue;
+                };
+                if !is_damage(&error) {
+                    return Err(error);
+                }
+                // The others are rewritten all the same, and the erasure stays open.
+                for first in firsts {
+                    match self.rewrite_frames(project, &[*first], newest, &ledger).await {
+                        Ok(same) => whole &= same,
+                        Err(error) if is_damage(&error) => failed = Some(error),
+                        Err(error) => return Err(error),
+                    }
+                }
             }
         }
     }
 }
 
+/// Whether an error is about one frame and not about the database.
+fn is_damage(error: &StoreError) -> bool {
+    matches!(error, StoreError::Keys(_) | StoreError::Unusable(_) | StoreError::KeyGone { .. })
+}
+
 /// A new request's id: it sorts by nothing and says nothing.
-fn request_id() -> Result<String, StoreError> {
+pub(crate) fn request_id() -> Result<String, StoreError> {
     Ok(format!("er_{}", convizit_keys::random_text(12)?))
 }
 
 /// Holds the worker's row, so that an erasure stands wholly before or wholly after each of its transactions; returns the number of
 /// the newest erasure and the project's last event number.
-async fn begin(connection: &mut AnyConnection, project: i64) -> Result<(i64, i64), StoreError> {
+pub(crate) async fn begin(connection: &mut AnyConnection, project: i64) -> Result<(i64, i64), StoreError> {
     const NAME: &str = "begin erasure";
     query("UPDATE worker SET journal_offset = journal_offset WHERE id = 0")
         .execute(&mut *connection)
@@ -515,7 +538,7 @@ async fn begin(connection: &mut AnyConnection, project: i64) -> Result<(i64, i64
 
 type NewEntry<'a> = (i64, i64, &'a str, &'a [u8], Timestamp, i64);
 
-async fn insert(
+pub(crate) async fn insert(
     connection: &mut AnyConnection,
     (number, project, kind, person, made, through): NewEntry<'_>,
     request: &str,

@@ -257,8 +257,11 @@ impl Store {
             let Some(last) = rows.last() else { return Ok(events) };
             let last = last.read(1)?;
             for row in rows {
-                let first: i64 = row.read(0)?;
-                let key = self.keyring().day(project, row.read(2)?).await?;
+                let (first, last, day): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
+                if ledger.as_ref().is_some_and(|ledger| ledger.has_ended(day, last)) {
+                    continue;
+                }
+                let key = self.keyring().day(project, day).await?;
                 let lines = bytes::Bytes::from(open(&key, project, first, row.read(4)?)?);
                 let filter = row.read(3)?;
                 let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, filter));

@@ -6,17 +6,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use convizit_keys::{
-    Binding, DataKey, KEK_DAYS, KeyError, KeyProvider, KeyRing, Place, ProjectKey, ProjectKeys, Secret, Wrapped,
-    random_bytes,
-};
-use convizit_model::time::DAY_MILLIS;
+use convizit_keys::{Binding, DataKey, KeyError, KeyProvider, KeyRing, Place, ProjectKeys, Wrapped};
 use convizit_model::{Clock, Timestamp};
-use sqlx::{AnyConnection, query};
+use sqlx::query;
 
 use crate::audit::{self, Entry};
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::key_table::{check_wrapper, gone, insert, installation, make, unwrap_all};
 
 /// After so long every process of the installation knows what another wrote.
 const KNOWN_EVERYWHERE: i64 = 60_000;
@@ -43,14 +40,6 @@ pub(crate) struct Keyring {
     resealed: std::sync::atomic::AtomicI64,
 }
 
-/// A row of the table `keys`.
-struct Row1 {
-    number: i64,
-    wrapped: Wrapped,
-    made: Timestamp,
-    from: Timestamp,
-}
-
 /// Where the wrapped key of a day lies.
 pub(crate) fn day_place(row: &[u8; 8]) -> Place<'_> {
     Place { table: "keys", purpose: "day", row }
@@ -70,8 +59,12 @@ impl Keyring {
                 .await
                 .during("read keys")?;
         let now = clock.now();
-        if wrappers.is_empty() && provider.versions().await?.is_empty() {
-            provider.rotate(now).await?;
+        if wrappers.is_empty() {
+            // Before anything is wrapped by what may be another installation's.
+            provider.claim(&installation).await?;
+            if provider.versions().await?.is_empty() {
+                provider.rotate(now).await?;
+            }
         }
         // Made and unwrapped without the audit log, whose own chain needs the root secret; said in it afterwards.
         let root = Binding { installation, purpose: "root", project: 0, version: 1 };
@@ -85,6 +78,7 @@ impl Keyring {
         for wrapper in &wrappers {
             check_wrapper(&control, &*provider, installation, wrapper).await?;
         }
+        provider.claim(&installation).await?;
         let keyring = Self {
             ring: Arc::new(KeyRing::new(installation, &root.secret, own)?),
             provider,
@@ -157,6 +151,9 @@ impl Keyring {
         }
         let mut keys = self.read_project(number).await?;
         let now = self.clock.now();
+        if keys.newest().is_none() && !self.is_project(number).await? {
+            return Err(StoreError::not_found("key of project number", number));
+        }
         if keys.sealing(now).is_err() {
             // At once, since no other seals.
             self.new_version(number, (now, now)).await?;
@@ -165,6 +162,16 @@ impl Keyring {
         let keys = Arc::new(keys);
         self.projects.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&keys));
         Ok(keys)
+    }
+
+    /// A project that was removed gets no key again.
+    async fn is_project(&self, number: i64) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT number FROM projects WHERE number = $1")
+            .bind(number)
+            .fetch_optional(self.control.readers())
+            .await
+            .during("find project")?;
+        Ok(found.is_some())
     }
 
     async fn read_project(&self, number: i64) -> Result<ProjectKeys, StoreError> {
@@ -361,19 +368,19 @@ impl Keyring {
         Ok(next)
     }
 
-    /// Makes a version of a project's key that is younger than a time, at which all others are destroyed.
-    pub(crate) async fn renew_project(&self, project: i64, than: Timestamp) -> Result<Arc<ProjectKeys>, StoreError> {
-        let younger: Option<i64> = sqlx::query_scalar(
-            "SELECT number FROM keys WHERE project = $1 AND kind = 'project' AND wrapped_by <> 'destroyed' AND made > $2",
+    /// Makes a version of a project's key behind one that is about to be destroyed, unless there is one that seals.
+    pub(crate) async fn renew_project(&self, project: i64, version: i64) -> Result<Arc<ProjectKeys>, StoreError> {
+        let now = self.clock.now();
+        let later: Option<i64> = sqlx::query_scalar(
+            "SELECT number FROM keys WHERE project = $1 AND kind = 'project' AND wrapped_by <> 'destroyed' AND number > $2 LIMIT 1",
         )
         .bind(project)
-        .bind(than.as_millis())
+        .bind(version)
         .fetch_optional(self.control.readers())
         .await
         .during("read keys")?;
-        if younger.is_none() {
-            let made = than.plus_millis(1);
-            self.new_version(project, (made, made)).await?;
+        if later.is_none() {
+            self.new_version(project, (now, now)).await?;
         }
         self.forget_project(project);
         self.project(project).await
@@ -429,177 +436,4 @@ impl Keyring {
         }
         Ok(count)
     }
-}
-
-/// The installation's id, made at the first opening.
-async fn installation(control: &Database) -> Result<[u8; 16], StoreError> {
-    const NAME: &str = "read the installation's id";
-    const READ: &str = "SELECT id FROM installation";
-    let known: Option<String> = sqlx::query_scalar(READ).fetch_optional(control.readers()).await.during(NAME)?;
-    let text: String = match known {
-        Some(known) => known,
-        None => {
-            let random: String = random_bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-            control
-                .run_tx(NAME, move |connection| {
-                    let random = random.clone();
-                    Box::pin(async move {
-                        // Of two processes that start at once the second waits here, and finds what the first has made.
-                        query("UPDATE control_version SET version = version WHERE id = 0")
-                            .execute(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                        let known: Option<String> =
-                            sqlx::query_scalar(READ).fetch_optional(&mut *connection).await.during(NAME)?;
-                        if let Some(known) = known {
-                            return Ok(known);
-                        }
-                        query("INSERT INTO installation (id) VALUES ($1)")
-                            .bind(random.as_str())
-                            .execute(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                        Ok(random)
-                    })
-                })
-                .await?
-        }
-    };
-    u128::from_str_radix(&text, 16)
-        .map(u128::to_be_bytes)
-        .map_err(|_| StoreError::Unusable("the installation's id is damaged: restore the control database".to_owned()))
-}
-
-async fn insert(
-    connection: &mut AnyConnection,
-    (project, kind, number): (i64, &'static str, i64),
-    wrapped: &Wrapped,
-    (made, from): (Timestamp, Timestamp),
-) -> Result<bool, StoreError> {
-    let done = query(
-        "INSERT INTO keys (project, kind, number, wrapped_by, made, seals_from, wrapped) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project, kind, number) DO NOTHING",
-    )
-    .bind(project)
-    .bind(kind)
-    .bind(number)
-    .bind(wrapped.kek.as_str())
-    .bind(made.as_millis())
-    .bind(from.as_millis())
-    .bind(wrapped.bytes.as_slice())
-    .execute(connection)
-    .await
-    .during("write key")?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Makes a root secret or a version of a project's key, unless there is one; whether it was made here.
-async fn make(
-    control: &Database,
-    provider: &dyn KeyProvider,
-    binding: &Binding,
-    (made, from): (Timestamp, Timestamp),
-) -> Result<bool, StoreError> {
-    let (project, kind, number) = (binding.project, binding.purpose, i64::from(binding.version));
-    let known: Option<i64> =
-        sqlx::query_scalar("SELECT number FROM keys WHERE project = $1 AND kind = $2 AND number >= $3 LIMIT 1")
-            .bind(project)
-            .bind(kind)
-            .bind(number)
-            .fetch_optional(control.readers())
-            .await
-            .during("read keys")?;
-    if known.is_some() {
-        return Ok(false);
-    }
-    let newest = provider.versions().await?.into_iter().next();
-    if let Some(kek) =
-        newest.filter(|kek| kek.made.is_some_and(|made_then| made.since(made_then) > KEK_DAYS * DAY_MILLIS))
-    {
-        return Err(KeyError::Expired { key: format!("key-encryption key {}", kek.id), days: KEK_DAYS }.into());
-    }
-    let wrapped = provider.wrap(binding, &random_bytes()?).await?;
-    control
-        .run_tx("write key", move |connection| {
-            let wrapped = wrapped.clone();
-            Box::pin(async move { insert(connection, (project, kind, number), &wrapped, (made, from)).await })
-        })
-        .await
-}
-
-/// Destroys a version of a project's key. The row stays, so that the version's number is never given again.
-pub(crate) async fn destroy_version(
-    connection: &mut AnyConnection,
-    project: i64,
-    number: i64,
-) -> Result<(), StoreError> {
-    query("UPDATE keys SET wrapped = $1, wrapped_by = 'destroyed' WHERE project = $2 AND kind = 'project' AND number = $3")
-        .bind(Vec::new())
-        .bind(project)
-        .bind(number)
-        .execute(connection)
-        .await
-        .during("destroy a version of a key")
-        .map(|_| ())
-}
-
-async fn rows(control: &Database, project: i64, kind: &'static str) -> Result<Vec<Row1>, StoreError> {
-    let rows = query(
-        "SELECT number, wrapped_by, made, seals_from, wrapped FROM keys WHERE project = $1 AND kind = $2 \
-         AND wrapped_by <> 'destroyed' ORDER BY number",
-    )
-    .bind(project)
-    .bind(kind)
-    .fetch_all(control.readers())
-    .await
-    .during("read keys")?;
-    rows.iter()
-        .map(|row| {
-            Ok(Row1 {
-                number: row.read(0)?,
-                wrapped: Wrapped { kek: row.read(1)?, bytes: row.read(4)? },
-                made: Timestamp::from_millis(row.read(2)?),
-                from: Timestamp::from_millis(row.read(3)?),
-            })
-        })
-        .collect()
-}
-
-/// All versions of the root secret or of a project's key, opened.
-async fn unwrap_all(
-    control: &Database,
-    provider: &dyn KeyProvider,
-    binding: &Binding,
-) -> Result<Vec<ProjectKey>, StoreError> {
-    let mut keys = Vec::new();
-    for row in rows(control, binding.project, binding.purpose).await? {
-        let number = u32::try_from(row.number).map_err(|_| gone("a key's version"))?;
-        let secret: Secret = provider.unwrap(&Binding { version: number, ..*binding }, &row.wrapped).await?;
-        keys.push(ProjectKey { number, secret, made: row.made, from: row.from });
-    }
-    Ok(keys)
-}
-
-/// Unwraps one of the keys that a key-encryption key wrapped.
-async fn check_wrapper(
-    control: &Database,
-    provider: &dyn KeyProvider,
-    installation: [u8; 16],
-    wrapper: &str,
-) -> Result<(), StoreError> {
-    let row = query("SELECT project, kind, number, wrapped FROM keys WHERE wrapped_by = $1 AND kind <> 'day' LIMIT 1")
-        .bind(wrapper)
-        .fetch_optional(control.readers())
-        .await
-        .during("read keys")?;
-    let Some(row) = row else { return Ok(()) };
-    let purpose = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
-    let version = u32::try_from(row.read::<i64>(2)?).map_err(|_| gone("a key's version"))?;
-    let binding = Binding { installation, purpose, project: row.read(0)?, version };
-    provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.read(3)? }).await?;
-    Ok(())
-}
-
-fn gone(what: &str) -> StoreError {
-    StoreError::Unusable(format!("{what} is missing from the table keys: restore the keys from their copy"))
 }

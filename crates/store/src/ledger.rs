@@ -1,4 +1,7 @@
 //! The ledger of erasures in memory: asked by whatever reads or writes events, so that what was erased is gone at once.
+//!
+//! It says, too, which keys are to end. A process that meets such an entry sees to it before it takes the entry over: nothing is
+//! sealed any more by a key that is going, since the worker's transaction asks for the newest entry.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,6 +12,7 @@ use sqlx::query;
 
 use crate::Store;
 use crate::error::{Columns as _, During, StoreError};
+use crate::key_ends::KeyEnd;
 use crate::people::{self, HASH, PersonHash, PersonHasher};
 
 /// The ledger as this process knows it.
@@ -31,6 +35,8 @@ pub(crate) struct ProjectLedger {
     open_through: i64,
     /// Those that are not carried out in every frame yet.
     open: Vec<PersonHash>,
+    /// Days of which the key was destroyed, and the event number up to which that key has sealed.
+    ended_days: Vec<(i64, i64)>,
     /// Number of the newest erasure.
     pub(crate) number: i64,
 }
@@ -88,6 +94,16 @@ impl ProjectLedger {
         self.all.map_or(0, |(_, through)| through)
     }
 
+    /// Whether a frame was sealed by a key of its day that was destroyed.
+    pub(crate) fn has_ended(&self, day: i64, last: i64) -> bool {
+        self.ended_days.iter().any(|(ended, through)| *ended == day && last <= *through)
+    }
+
+    /// Days of which the key was destroyed, and the event number up to which that key has sealed.
+    pub(crate) fn ended_days(&self) -> &[(i64, i64)] {
+        &self.ended_days
+    }
+
     /// Whether a frame that begins with this number may hold events that are erased.
     pub(crate) fn concerns(&self, first: i64, filter: &[u8]) -> bool {
         first <= self.open_through && self.open.iter().any(|hash| people::may_hold(filter, hash))
@@ -102,15 +118,26 @@ impl Ledger {
 
 /// The ledger, exchanged whole when it grows.
 #[derive(Default)]
-pub(crate) struct SharedLedger(RwLock<Arc<Ledger>>);
+pub(crate) struct SharedLedger {
+    ledger: RwLock<Arc<Ledger>>,
+    /// One reading after the other, so that none puts an older ledger in the place of a newer one.
+    reading: tokio::sync::Mutex<()>,
+}
 
 impl SharedLedger {
     pub(crate) fn now(&self) -> Arc<Ledger> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ledger.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Store {
+    /// Whether everything that a visitor, and the site's own user, sent at this time was erased since: nothing may be made of it.
+    #[must_use]
+    pub fn is_erased(&self, project: i64, (visitor, user): (&str, Option<&str>), received: Timestamp) -> bool {
+        let ledger = self.ledger().now().of(project);
+        ledger.is_some_and(|ledger| ledger.erases(&self.hasher(), project, (visitor, user), received))
+    }
+
     pub(crate) fn hasher(&self) -> PersonHasher {
         PersonHasher(self.ring().mac_key("person"))
     }
@@ -118,6 +145,7 @@ impl Store {
     /// Takes over what was erased since the last look.
     pub(crate) async fn look_for_erasures(&self) -> Result<(), StoreError> {
         const NAME: &str = "read ledger of erasures";
+        let _one = self.ledger().reading.lock().await;
         let known = self.ledger().now();
         let row = query("SELECT COALESCE(MAX(number), 0), COUNT(*) FROM erasures")
             .fetch_one(self.data().readers())
@@ -138,25 +166,38 @@ impl Store {
             .await
             .during(NAME)?;
         let mut projects: HashMap<i64, ProjectLedger> = HashMap::new();
+        let mut ends: Vec<(i64, KeyEnd)> = Vec::new();
         for row in rows {
-            let of = projects.entry(row.read(1)?).or_default();
+            let project: i64 = row.read(1)?;
+            let of = projects.entry(project).or_default();
             let made = Timestamp::from_millis(row.read(4)?);
-            let (kind, through): (&str, i64) = (row.read(2)?, row.read(5)?);
+            let (kind, person, through): (&str, &[u8], i64) = (row.read(2)?, row.read(3)?, row.read(5)?);
             of.number = row.read(0)?;
-            if kind == "all" {
-                of.all = Some((made, through));
+            let is_open = row.read::<&str>(6)? == "open";
+            if let Some(end) = KeyEnd::of(kind, person) {
+                match end {
+                    KeyEnd::All(..) => of.all = Some((made, through)),
+                    KeyEnd::Day(day, _) => of.ended_days.push((day, through)),
+                    KeyEnd::Version(_) => {}
+                }
+                if is_open && of.number > known.number {
+                    ends.push((project, end));
+                }
                 continue;
             }
-            let Some(hash) = row.read::<&[u8]>(3)?.first_chunk::<HASH>() else { continue };
+            let Some(hash) = person.first_chunk::<HASH>() else { continue };
             of.persons.insert(*hash, made);
-            if row.read::<&str>(6)? == "open" {
+            if is_open {
                 of.open.push(*hash);
                 of.open_through = of.open_through.max(through);
             }
         }
+        for (project, end) in ends {
+            self.end_keys(project, end).await?;
+        }
         let projects = projects.into_iter().map(|(project, ledger)| (project, Arc::new(ledger))).collect();
         let ledger = Ledger { number, open: shape, projects };
-        *self.ledger().0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
+        *self.ledger().ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
         self.erased(number);
         Ok(())
     }

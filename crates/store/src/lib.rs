@@ -30,6 +30,8 @@ mod error;
 mod export;
 mod frames;
 pub mod journal;
+mod key_ends;
+mod key_table;
 mod keyring;
 mod ledger;
 mod mark;
@@ -102,12 +104,14 @@ pub struct StoreConfig {
     pub accept_gap: bool,
     /// Where backups go; `None` makes none, and keeps no copy of keys and erasures.
     pub backup: Option<BackupConfig>,
+    /// Whether this process does the installation's upkeep: the one that knows of its backups, since keys are destroyed by it.
+    pub upkeep: bool,
 }
 
 /// Without the database's address, which holds a password.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, backup } = self;
+        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, backup, upkeep } = self;
         f.debug_struct("StoreConfig")
             .field("folder", folder)
             .field("database", &database.as_ref().map(|_| "…"))
@@ -116,6 +120,7 @@ impl fmt::Debug for StoreConfig {
             .field("reserve_bytes", reserve_bytes)
             .field("accept_gap", accept_gap)
             .field("backup", backup)
+            .field("upkeep", upkeep)
             .finish()
     }
 }
@@ -133,6 +138,7 @@ impl StoreConfig {
             reserve_bytes: bounds.reserve_bytes,
             accept_gap: false,
             backup: None,
+            upkeep: true,
         }
     }
 }
@@ -205,6 +211,8 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     audit_marked: AtomicU64,
+    /// How far the clock was ahead of the machine's uptime at the last look, in milliseconds.
+    clock_ahead: Mutex<Option<i64>>,
     /// The hour whose signed checkpoint was logged, or in which the process began.
     checkpoint_hour: AtomicI64,
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
@@ -230,6 +238,7 @@ impl Store {
         provider: Arc<dyn KeyProvider>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
+        let keeps = config.upkeep;
         let store = Self::assemble(config, provider, clock).await?;
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
@@ -239,7 +248,9 @@ impl Store {
             seen.and(saved).and(events).and(ruled).and(erased).and(store.mark_audit().await)
         }));
         // Apart, since upkeep may have much to do, and the place of a copy may be far away.
-        tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
+        if keeps {
+            tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
+        }
         tokio::spawn(each(LOOK, store.clone(), async |store| store.keep_ledger_copied().await));
         Ok(store)
     }
@@ -297,6 +308,7 @@ impl Store {
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
             audit_marked: AtomicU64::new(0),
+            clock_ahead: Mutex::default(),
             checkpoint_hour: AtomicI64::new(hour),
             counters: Mutex::default(),
             rulings: Rulings::default(),
@@ -388,6 +400,11 @@ impl Store {
 
     pub(crate) fn journal(&self) -> &dyn Journal {
         &*self.0.journal
+    }
+
+    /// Takes over how far the clock is ahead of the machine's uptime; returns what it was at the last look.
+    pub(crate) fn clock_to_uptime(&self, ahead: i64) -> Option<i64> {
+        self.0.clock_ahead.lock().unwrap_or_else(PoisonError::into_inner).replace(ahead)
     }
 
     pub(crate) fn counters(&self) -> MutexGuard<'_, BTreeMap<(i64, Outcome), u64>> {

@@ -10,8 +10,7 @@ use sqlx::query;
 use crate::Store;
 use crate::audit;
 use crate::error::{Columns as _, During, StoreError, pairs};
-use crate::keyring::destroy_version;
-use crate::projects::touch;
+use crate::key_ends::KeyEnd;
 
 /// A key as it is listed: never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -126,43 +125,56 @@ impl Store {
             }
             Some(_) => {
                 entry.act = "key.destroy";
-                let (key, ring) = (key.to_owned(), self.ring().clone());
+                let ring = self.ring().clone();
                 self.control()
                     .run_tx(NAME, move |connection| {
-                        let (key, entry, ring) = (key.clone(), entry.clone(), ring.clone());
+                        let (entry, ring) = (entry.clone(), ring.clone());
+                        Box::pin(async move { audit::append(connection, &ring, &[entry]).await })
+                    })
+                    .await?;
+                self.write_key_ends(project, self.ends_of(project, kind, number).await?).await?;
+                self.delete_frames_of_ended_keys(project).await?;
+                // Last: where something fails before, the second person says it once more.
+                let key = key.to_owned();
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let key = key.clone();
                         Box::pin(async move {
-                            if kind == "day" {
-                                query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
-                                    .bind(project)
-                                    .bind(number)
-                                    .execute(&mut *connection)
-                                    .await
-                                    .during(NAME)?;
-                            } else {
-                                destroy_version(connection, project, number).await?;
-                            }
                             query("DELETE FROM key_requests WHERE key = $1")
                                 .bind(key)
-                                .execute(&mut *connection)
+                                .execute(connection)
                                 .await
-                                .during(NAME)?;
-                            audit::append(connection, &ring, &[entry]).await?;
-                            touch(connection).await
+                                .during(NAME)
+                                .map(|_| ())
                         })
                     })
                     .await?;
-                self.keyring().forget_project(project);
-                self.control().sweep().await?;
                 self.copy_ledger_soon().await;
-                if kind == "day" {
-                    // Nobody can read them any more, and events of that day that still come get a new key.
-                    let sql = "DELETE FROM frames WHERE project = $1 AND first IN \
-                               (SELECT first FROM frames WHERE project = $1 AND day = $2 LIMIT $3)";
-                    self.steps(sql, &[project, number]).await?;
-                }
                 Ok(true)
             }
         }
+    }
+
+    /// A key, and before it those that it has wrapped.
+    async fn ends_of(&self, project: i64, kind: &str, number: i64) -> Result<Vec<KeyEnd>, StoreError> {
+        let days =
+            query("SELECT number, made, wrapped_by FROM keys WHERE project = $1 AND kind = 'day' ORDER BY number")
+                .bind(project)
+                .fetch_all(self.control().readers())
+                .await
+                .during("find what a key has wrapped")?;
+        let (is_day, by) = (kind == "day", format!("project:{number}"));
+        let mut ends = Vec::new();
+        for row in days {
+            let day: i64 = row.read(0)?;
+            if if is_day { day == number } else { row.read::<&str>(2)? == by } {
+                ends.push(KeyEnd::Day(day, row.read(1)?));
+            }
+        }
+        if !is_day {
+            ends.push(KeyEnd::Version(number));
+        }
+        Ok(ends)
     }
 
     /// Project number, kind and number of a key by its id.

@@ -33,6 +33,7 @@ impl Store {
             .await
             .during("read when the clock was seen")?;
         let seen = Timestamp::from_millis(seen);
+        let jumped = self.has_jumped(now);
         let apart = now.since(seen).abs();
         if apart <= DAY_MILLIS {
             if self.clock_notice().await?.is_some() {
@@ -43,17 +44,17 @@ impl Store {
             }
             return Ok(true);
         }
-        // After a weekend without the product the clock is far ahead, and nothing is at stake.
-        if !self.would_drop(now.day()).await? {
-            self.clock_seen(now).await?;
-            return Ok(true);
-        }
         match self.clock_notice().await? {
             Some(NoticeState::Resolved) => {
                 self.clock_seen(now).await?;
                 Ok(true)
             }
             Some(_) => Ok(false),
+            // After a weekend without the product the clock is far ahead, and nothing is at stake.
+            None if !jumped && !self.would_drop(now.day()).await? => {
+                self.clock_seen(now).await?;
+                Ok(true)
+            }
             None => {
                 let text = format!(
                     "the clock says {now}, but {seen} was the last time that it was seen: what is too old is kept until the clock is back, or you resolve this notice because it is right"
@@ -67,6 +68,18 @@ impl Store {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether the clock went another way than the time since the last look, in which this process ran or the machine slept.
+    fn has_jumped(&self, now: Timestamp) -> bool {
+        use rustix::time::{ClockId, clock_gettime};
+        #[cfg(target_os = "linux")]
+        let id = ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let id = ClockId::Monotonic;
+        let up = clock_gettime(id).tv_sec * 1000;
+        let apart = now.as_millis() - up;
+        self.clock_to_uptime(apart).is_some_and(|before| (apart - before).abs() > DAY_MILLIS)
     }
 
     /// The state of the notice of the jump that is not decided yet.
@@ -178,7 +191,9 @@ impl Store {
         )
         .await?;
         self.forget_ahead(today - longest, STEP).await?;
-        self.retain_ledger((today - longest) * DAY_MILLIS).await?;
+        // A backup may be kept longer than any project keeps its events.
+        let in_backups = self.backup_config().map_or(0, |config| config.keep.days());
+        self.retain_ledger((today - longest.max(in_backups)) * DAY_MILLIS).await?;
         self.drop_seen_days(today - longest).await
     }
 
@@ -264,7 +279,7 @@ impl Store {
         if destroyed { self.control().sweep().await } else { Ok(()) }
     }
 
-    /// Entries of the ledger that are older than anything they could be about: the keys of those days are destroyed.
+    /// Entries of the ledger that are older than anything they could be about, here or in a backup.
     async fn retain_ledger(&self, before: i64) -> Result<(), StoreError> {
         self.steps(
             "DELETE FROM erase_messages WHERE (project, destination, request) IN (SELECT m.project, m.destination, m.request \

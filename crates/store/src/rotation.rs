@@ -9,7 +9,8 @@ use sqlx::query;
 use crate::Store;
 use crate::destinations::{body_of, secret_of};
 use crate::error::{Columns as _, During, StoreError};
-use crate::keyring::{day_place, destroy_version};
+use crate::key_table::destroy_version;
+use crate::keyring::day_place;
 use crate::projects::touch;
 use crate::work::{body_of_state, state_row};
 
@@ -24,13 +25,13 @@ const HOUR: i64 = 3_600_000;
 
 /// What is sealed of a destination.
 #[derive(Debug, Clone, Copy)]
-enum Column {
+pub(crate) enum Column {
     Body,
     Secret,
 }
 
 impl Column {
-    fn place(self, name: &str) -> Place<'_> {
+    pub(crate) fn place(self, name: &str) -> Place<'_> {
         match self {
             Self::Body => body_of(name),
             Self::Secret => secret_of(name),
@@ -67,24 +68,11 @@ impl Store {
         self.keyring().rotate_project(project).await
     }
 
-    /// Seals a project's destinations and nothing else anew: of an erased dataset there is nothing else.
-    pub(crate) async fn renew_project_key(&self, project: i64, than: Timestamp) -> Result<(), StoreError> {
-        let mut opened = Vec::new();
-        for (column, name, before) in self.sealed_of_destinations(project).await? {
-            let plain = self.keyring().open_sealed(project, column.place(&name), &before).await?;
-            opened.push((column, name, before, zeroize::Zeroizing::new(plain)));
-        }
-        let keys = self.keyring().renew_project(project, than).await?;
-        let now = self.clock().now().max(than.plus_millis(1));
-        for (column, name, before, plain) in opened {
-            let sealed = keys.seal(now, column.place(&name), &plain)?;
-            self.replace_sealed(project, column, name, before, sealed).await?;
-        }
-        Ok(())
-    }
-
     /// What is sealed of a project's destinations.
-    async fn sealed_of_destinations(&self, project: i64) -> Result<Vec<(Column, String, Vec<u8>)>, StoreError> {
+    pub(crate) async fn sealed_of_destinations(
+        &self,
+        project: i64,
+    ) -> Result<Vec<(Column, String, Vec<u8>)>, StoreError> {
         let rows = query("SELECT name, body, secret FROM destinations WHERE project = $1 ORDER BY name")
             .bind(project)
             .fetch_all(self.control().readers())
@@ -100,7 +88,7 @@ impl Store {
         Ok(sealed)
     }
 
-    async fn replace_sealed(
+    pub(crate) async fn replace_sealed(
         &self,
         project: i64,
         column: Column,

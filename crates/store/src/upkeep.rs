@@ -92,7 +92,7 @@ impl Store {
     async fn forget_removed(&self) -> Result<(), StoreError> {
         // A project that never had an event has counters, or a destination's cursor. 0 is of records that name no project.
         let rows =
-            query("SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors")
+            query("SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors UNION SELECT project FROM erasures WHERE forgotten = 0")
                 .fetch_all(self.data().readers())
                 .await
                 .during("list data of projects")?;
@@ -119,6 +119,9 @@ impl Store {
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",
                 "DELETE FROM erase_messages WHERE project = $1 AND request IN (SELECT request FROM erase_messages WHERE project = $1 LIMIT $2)",
+                // Nobody is left to be told, and nothing to be forgotten from.
+                "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE number IN \
+                 (SELECT number FROM erasures WHERE project = $1 AND (forgotten = 0 OR state = 'open' OR id IS NOT NULL) LIMIT $2)",
                 "DELETE FROM cursors WHERE project = $1 AND destination IN (SELECT destination FROM cursors WHERE project = $1 LIMIT $2)",
                 "DELETE FROM outcomes WHERE project = $1 AND outcome IN (SELECT outcome FROM outcomes WHERE project = $1 LIMIT $2)",
                 "DELETE FROM progress WHERE project IN (SELECT project FROM progress WHERE project = $1 LIMIT $2)",

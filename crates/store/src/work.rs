@@ -94,8 +94,9 @@ impl Store {
         if let Some(PreparedWork(behind)) = behind {
             last.extend(behind.progress.iter().map(|project| (project.project, project.after)));
         }
-        let (keys, now) = (self.keys_of(&work).await?, self.clock().now());
+        // The ledger before the keys: with an older one than theirs nothing is stored.
         let people = (self.ledger().now(), self.hasher());
+        let (keys, now) = (self.keys_of(&work).await?, self.clock().now());
         tokio::task::spawn_blocking(move || prepare(work, &last, &keys, (now, people)))
             .await
             .map_err(|_| StoreError::Database { action: "prepare work", problem: "it ended in a panic".to_owned() })?

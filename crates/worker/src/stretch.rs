@@ -61,6 +61,8 @@ struct Share {
     seen: HashSet<EventId>,
     /// Silent names that are to be looked at.
     silences: Option<Arc<Vec<Silence>>>,
+    /// Events of records of which nothing is made, since their person was erased.
+    erased: u64,
 }
 
 /// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
@@ -82,17 +84,26 @@ pub(crate) async fn process(
         }
     }
     let mut shares = Vec::with_capacity(by_project.len());
-    for ((number, project), records) in by_project {
+    for ((number, project), mut records) in by_project {
         // A project of the same id that was made later has another number.
         if !registries.has(number, &project).await? {
             tracing::info!(%project, records = records.len(), "records of a removed project were dropped");
             continue;
         }
+        // Before anything is learned of them: sessions and waiting texts are of persons, too.
+        let mut erased = 0;
+        records.retain(|record| {
+            let Some(received) = &record.received else { return true };
+            let whose = (received.visitor.as_str(), received.batch.user.as_deref());
+            let gone = store.is_erased(number, whose, received.received);
+            erased += if gone { received.batch.events.len() as u64 } else { 0 };
+            !gone
+        });
         let mut registry = registries.take(number).await?;
         registry.meet_decisions(from);
         let (state, silences) = registries.silences(number);
         let silences = (!registry.is_reviewed(state)).then_some(silences);
-        let share = Share { number, project, records, registry, seen: HashSet::new(), silences };
+        let share = Share { number, project, records, registry, seen: HashSet::new(), silences, erased };
         shares.push(share);
     }
     look_up(store, &mut shares, uncommitted).await?;
@@ -279,6 +290,7 @@ impl Gathered {
 
 fn name_share(share: Share, naming: Naming) -> (ProjectWork, Registry) {
     let mut gathered = Gathered::new(share.seen);
+    gathered.count(Outcome::Filtered(Filter::Erased), share.erased);
     let mut registry = share.registry;
     for mut received in share.records.into_iter().filter_map(|record| record.received) {
         gathered.drop_repeats(&mut received);
@@ -291,6 +303,7 @@ fn name_share(share: Share, naming: Naming) -> (ProjectWork, Registry) {
 /// Each record by itself, and each event of a record that fails: only what fails alone is quarantined.
 fn name_alone(share: Share, naming: Naming) -> (ProjectWork, Registry) {
     let mut gathered = Gathered::new(share.seen);
+    gathered.count(Outcome::Filtered(Filter::Erased), share.erased);
     let mut registry = share.registry;
     let attempt = |received: Received, registry: &mut Registry| {
         // A panic may leave the registry half changed: the try works on a copy.

@@ -375,5 +375,6 @@ async fn an_erased_person_is_forgotten_in_memory_and_in_the_store() {
     work(&store, name_events).await;
     assert_eq!(store.last_event(shop.number).await.unwrap(), 1, "{request}");
     assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await, 1);
+    assert_eq!(sessions().await, 0, "nothing is learned of it either");
     store.close().await;
 }

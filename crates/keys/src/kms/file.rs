@@ -30,6 +30,14 @@ pub(super) struct FileProvider {
     path: PathBuf,
 }
 
+/// What the file holds.
+#[derive(Default)]
+struct FileKeys {
+    installation: Option<String>,
+    /// Newest first.
+    keys: Vec<FileKey>,
+}
+
 /// One version.
 struct FileKey {
     id: String,
@@ -42,6 +50,9 @@ struct FileKey {
 #[serde(deny_unknown_fields)]
 struct KeyFile<'a> {
     format: u32,
+    /// The id of the installation whose keys they are; none until its first start has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    installation: Option<&'a str>,
     /// Newest first.
     #[serde(borrow)]
     keys: Vec<KeyEntry<'a>>,
@@ -60,15 +71,37 @@ impl FileProvider {
         Self { path }
     }
 
-    fn read(&self) -> Result<Vec<FileKey>, KeyError> {
+    fn read(&self) -> Result<FileKeys, KeyError> {
         match read(&self.path) {
-            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(FileKeys::default()),
             other => other.map_err(|error| error.of(named(&self.path))),
         }
     }
 
+    fn claim(&self, installation: &[u8; 16]) -> Result<(), KeyError> {
+        let own: String = installation.iter().map(|byte| format!("{byte:02x}")).collect();
+        let is_own = |file: &FileKeys| match &file.installation {
+            Some(of) if *of == own => Ok(true),
+            Some(_) => Err(problem(
+                &self.path,
+                "it is of another installation, which would lose its keys when this one rotates: give this one a file of its own",
+            )),
+            None => Ok(file.keys.is_empty()),
+        };
+        if is_own(&self.read()?)? {
+            return Ok(());
+        }
+        let _alone = lock_folder(&self.path)?;
+        let mut file = self.read()?;
+        if is_own(&file)? {
+            return Ok(());
+        }
+        file.installation = Some(own);
+        replace(&write_beside(&self.path, &file)?, &self.path)
+    }
+
     fn wrap(&self, binding: &Binding, secret: &Secret) -> Result<Wrapped, KeyError> {
-        let keys = self.read()?;
+        let FileKeys { keys, .. } = self.read()?;
         let key = keys.first().ok_or_else(|| problem(&self.path, "there is no such file, or it holds no key"))?;
         let row = binding.to_string();
         let bytes = cipher(key, binding)?.seal(place(&row), secret.as_slice())?;
@@ -77,7 +110,7 @@ impl FileProvider {
 
     fn unwrap(&self, binding: &Binding, wrapped: &Wrapped) -> Result<Secret, KeyError> {
         let gone = |what: String| KeyError::Unwrap { kek: wrapped.kek.clone(), problem: what };
-        let keys = self.read()?;
+        let FileKeys { keys, .. } = self.read()?;
         let key = keys.iter().find(|key| key.id == wrapped.kek).ok_or_else(|| {
             gone(format!("it is not in the key file {}: restore the file that holds it, or control.db where that names a wrong one", self.path.display()))
         })?;
@@ -94,21 +127,22 @@ impl FileProvider {
     }
 
     fn rotate(&self, now: Timestamp) -> Result<Kek, KeyError> {
-        let first = self.read()?.is_empty();
+        let first = self.read()?.keys.is_empty();
         let _alone = lock_folder(&self.path)?;
-        let mut keys = self.read()?;
+        let mut file = self.read()?;
         // When several processes start at once, all end with the key that came first.
-        if !first || keys.is_empty() {
+        if !first || file.keys.is_empty() {
             let id: String = random_bytes::<6>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-            keys.insert(0, FileKey { id: format!("file:{id}"), made: now, secret: random_bytes()? });
-            replace(&write_beside(&self.path, &keys)?, &self.path)?;
+            file.keys.insert(0, FileKey { id: format!("file:{id}"), made: now, secret: random_bytes()? });
+            replace(&write_beside(&self.path, &file)?, &self.path)?;
         }
-        keys.into_iter().next().map(Kek::from).ok_or_else(|| problem(&self.path, "it holds no key"))
+        file.keys.into_iter().next().map(Kek::from).ok_or_else(|| problem(&self.path, "it holds no key"))
     }
 
     fn destroy(&self, id: &str) -> Result<(), KeyError> {
         let _alone = lock_folder(&self.path)?;
-        let mut keys = self.read()?;
+        let mut file = self.read()?;
+        let keys = &mut file.keys;
         if keys.first().is_some_and(|key| key.id == id) {
             return Err(problem(&self.path, "its newest key is in use: rotate first"));
         }
@@ -117,7 +151,7 @@ impl FileProvider {
         if keys.len() == before {
             return Err(problem(&self.path, &format!("it holds no key {id}")));
         }
-        replace(&write_beside(&self.path, &keys)?, &self.path)
+        replace(&write_beside(&self.path, &file)?, &self.path)
     }
 
     /// File work apart from the async threads' own time would need a runtime; these files have a page, and are asked rarely.
@@ -132,7 +166,7 @@ impl KeyProvider for FileProvider {
     }
 
     fn versions(&self) -> Later<'_, Vec<Kek>> {
-        Self::done(self.read().map(|keys| keys.into_iter().map(Kek::from).collect()))
+        Self::done(self.read().map(|file| file.keys.into_iter().map(Kek::from).collect()))
     }
 
     fn wrap<'a>(&'a self, binding: &'a Binding, secret: &'a Secret) -> Later<'a, Wrapped> {
@@ -149,6 +183,10 @@ impl KeyProvider for FileProvider {
 
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
         Self::done(self.destroy(id))
+    }
+
+    fn claim<'a>(&'a self, installation: &'a [u8; 16]) -> Later<'a, ()> {
+        Self::done(self.claim(installation))
     }
 }
 
@@ -167,7 +205,7 @@ fn place(row: &str) -> Place<'_> {
 }
 
 /// Writes and syncs a temporary file in the same folder, mode 0600 from its first moment.
-fn write_beside(path: &Path, keys: &[FileKey]) -> Result<PathBuf, KeyError> {
+fn write_beside(path: &Path, keys: &FileKeys) -> Result<PathBuf, KeyError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.new", random_text(9)?));
     let temporary = PathBuf::from(name);
@@ -203,11 +241,11 @@ fn folder(path: &Path) -> io::Result<File> {
     File::open(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
-fn read(path: &Path) -> Result<Vec<FileKey>, ReadError> {
+fn read(path: &Path) -> Result<FileKeys, ReadError> {
     parse(&private_file::read(path, MAX_BYTES)?).map_err(ReadError::Problem)
 }
 
-fn parse(text: &[u8]) -> Result<Vec<FileKey>, String> {
+fn parse(text: &[u8]) -> Result<FileKeys, String> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -232,7 +270,7 @@ fn parse(text: &[u8]) -> Result<Vec<FileKey>, String> {
     if ids.is_empty() || ids.len() != keys.len() {
         return Err("it needs at least one key, and each id once: restore it from its copy".to_owned());
     }
-    Ok(keys)
+    Ok(FileKeys { installation: file.installation.map(str::to_owned), keys })
 }
 
 fn secret(text: &str) -> Result<Secret, String> {
@@ -243,17 +281,21 @@ fn secret(text: &str) -> Result<Secret, String> {
     }
 }
 
-fn format(keys: &[FileKey]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+fn format(file: &FileKeys) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let texts: Vec<Zeroizing<String>> =
-        keys.iter().map(|key| Zeroizing::new(STANDARD.encode(key.secret.as_slice()))).collect();
-    let keys = keys
+        file.keys.iter().map(|key| Zeroizing::new(STANDARD.encode(key.secret.as_slice()))).collect();
+    let keys = file
+        .keys
         .iter()
         .zip(&texts)
         .map(|(key, secret)| KeyEntry { id: &key.id, made: key.made, secret: secret.as_str() })
         .collect();
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
-    serde_json::to_writer_pretty(&mut *bytes, &KeyFile { format: FORMAT, keys })
-        .map_err(|_| KeyError::Primitive("writing the key file's text"))?;
+    serde_json::to_writer_pretty(
+        &mut *bytes,
+        &KeyFile { format: FORMAT, installation: file.installation.as_deref(), keys },
+    )
+    .map_err(|_| KeyError::Primitive("writing the key file's text"))?;
     bytes.push(b'\n');
     Ok(bytes)
 }

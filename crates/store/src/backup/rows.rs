@@ -67,7 +67,7 @@ impl Sieve {
             sieve.given = sieve.given.max(project.int());
             if kind.text() == "all" && number.int() > manifest.erasure {
                 sieve.erased.insert(project.int());
-            } else if kind.text() != "all" && number.int() > manifest.erased {
+            } else if ["visitor", "user"].contains(&kind.text()) && number.int() > manifest.erased {
                 sieve.forgetting.insert(project.int());
             }
         }
@@ -155,7 +155,9 @@ impl Sieve {
             let all = kind.text() == "all";
             let carried_out = if all { self.known.0 } else { self.known.1 };
             if number.int() > carried_out {
-                *through = Cell::Int(self.last.get(&project.int()).copied().unwrap_or(0));
+                let last = self.last.get(&project.int()).copied().unwrap_or(0);
+                // The key of a day has sealed no further than it says, and one that was made after it goes on.
+                *through = Cell::Int(if kind.text() == "day" { last.min(through.int()) } else { last });
                 *state = Cell::Text("open".to_owned());
                 reopened += 1;
             }

@@ -108,24 +108,18 @@ impl Store {
                 let joined = joined.clone();
                 Box::pin(async move {
                     for Joined { frame, parts, ledgers } in &*joined {
-                        // One that was rewritten since has a higher number, and what was read of it is not to come back.
-                        let found: Option<i64> = sqlx::query_scalar(
-                            "SELECT CAST(SUM(ledger) AS BIGINT) FROM frames WHERE project = $1 AND first >= $2 AND last <= $3",
+                        // One that was rewritten since has a higher number, and what was read of it is not to come back. Asked
+                        // in the statement that deletes: between two, another process could rewrite one.
+                        let gone: Vec<i64> = sqlx::query_scalar(
+                            "DELETE FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 RETURNING ledger",
                         )
                         .bind(frame.project)
                         .bind(frame.first)
                         .bind(frame.last)
-                        .fetch_one(&mut *connection)
+                        .fetch_all(&mut *connection)
                         .await
                         .during("merge frames")?;
-                        let gone = query("DELETE FROM frames WHERE project = $1 AND first >= $2 AND last <= $3")
-                            .bind(frame.project)
-                            .bind(frame.first)
-                            .bind(frame.last)
-                            .execute(&mut *connection)
-                            .await
-                            .during("merge frames")?;
-                        if gone.rows_affected() != *parts || found != Some(*ledgers) {
+                        if gone.len() as u64 != *parts || gone.iter().sum::<i64>() != *ledgers {
                             return Err(StoreError::Moved { what: "the frames to merge".to_owned() });
                         }
                         insert(connection, engine, std::slice::from_ref(frame)).await?;

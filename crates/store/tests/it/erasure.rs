@@ -13,6 +13,10 @@ on_both_engines!(
     quarantined_items_of_a_person_go_too,
     users_are_erased_by_the_sites_own_id,
     a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were,
+    another_process_stores_nothing_under_keys_that_are_gone,
+    a_dataset_is_erased_behind_a_clock_that_was_set_back,
+    a_removed_project_holds_up_nobody_elses_erasure,
+    a_damaged_frame_holds_up_nobody_elses_erasure,
     a_merge_never_brings_back_what_was_erased,
     destinations_are_asked_and_the_id_goes_when_all_were_told,
     a_frame_of_nobody_else_disappears_and_the_next_is_read,
@@ -161,6 +165,74 @@ async fn a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were(place
     assert_eq!(open(&place).await, 0);
     let again = place.open_accepting().await;
     assert_eq!(stored(&again, shop.number, 0).await, [31]);
+}
+
+async fn another_process_stores_nothing_under_keys_that_are_gone(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    let other = place.open_accepting().await;
+    let event = |n| vec![of("b", None, n, NOON + 1)];
+    // It has all keys in memory, and something made with them that is not committed yet.
+    let prepared = store.prepare_work(work(10, &shop, event(100)), None).await.unwrap();
+    other.erase_all(&shop).await.unwrap();
+    assert!(store.commit_prepared(&prepared).await.is_err(), "sealed by keys that are gone");
+    store.commit_work(work(10, &shop, event(100))).await.unwrap();
+    for store in [&store, &other, &place.open_accepting().await] {
+        assert_eq!(stored(store, shop.number, 0).await, [100]);
+        assert_eq!(store.load_state(shop.number).await.unwrap(), []);
+    }
+}
+
+async fn a_dataset_is_erased_behind_a_clock_that_was_set_back(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    place.clock.set(NOON - 3_600_000);
+    store.erase_all(&shop).await.unwrap();
+    let living =
+        "SELECT COUNT(*) FROM keys WHERE project = 1 AND (kind = 'day' OR number = 1) AND wrapped_by <> 'destroyed'";
+    assert_eq!(place.number_of("control", living).await, 0);
+    store.commit_work(work(10, &shop, vec![of("b", None, 50, NOON)])).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [50]);
+}
+
+async fn a_removed_project_holds_up_nobody_elses_erasure(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
+    fill(&store, &shop).await;
+    store.commit_work(work(10, &blog, vec![of("a", None, 500, NOON - 1)])).await.unwrap();
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.remove_project(&shop.id).await.unwrap();
+    store.erase(&blog, &[visitor("a")]).await.unwrap();
+    let forgotten = store.to_forget().await.unwrap();
+    assert_eq!(forgotten.iter().find(|of| of.project == blog.number).unwrap().persons, [visitor("a")]);
+    store.upkeep().await.unwrap();
+    assert_eq!(open(&place).await, 0);
+    let forgotten = store.to_forget().await.unwrap();
+    assert_eq!(forgotten.iter().map(|of| of.project).collect::<Vec<_>>(), [blog.number]);
+    let keys = "SELECT COUNT(*) FROM keys WHERE project = 1";
+    assert_eq!(place.number_of("control", keys).await, 0, "a project that is no more gets no key again");
+}
+
+async fn a_damaged_frame_holds_up_nobody_elses_erasure(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
+    fill(&store, &shop).await;
+    store.commit_work(work(10, &blog, vec![of("a", None, 500, NOON - 1)])).await.unwrap();
+    let mut sql = place.behind("data").await;
+    sqlx::query("UPDATE frames SET body = $1 WHERE project = 1 AND first = 4")
+        .bind(vec![1_u8; 60])
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    drop(sql);
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.erase(&blog, &[visitor("a")]).await.unwrap();
+    assert!(store.upkeep().await.is_err(), "it is said");
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames WHERE project = 2").await, 0);
+    assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE state = 'open' AND project = 2").await, 0);
+    assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE state = 'open' AND project = 1").await, 1);
+    let rewritten = "SELECT COUNT(*) FROM frames WHERE project = 1 AND ledger > 0";
+    assert_eq!(place.number(rewritten).await, 9, "every other frame of the project, too");
 }
 
 async fn a_merge_never_brings_back_what_was_erased(place: Place) {

@@ -17,6 +17,8 @@ on_both_engines!(
     tomorrows_keys_are_made_an_hour_ahead,
     a_living_key_is_destroyed_by_two_people_only,
     what_another_process_destroys_is_forgotten,
+    an_end_of_a_key_that_was_cut_is_carried_out,
+    two_installations_do_not_share_a_key_file,
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
@@ -32,6 +34,14 @@ async fn fill(place: &Place) -> (Store, convizit_model::Project) {
     first.projects[0].rows = vec![element(1), element(2)];
     store.commit_work(first).await.unwrap();
     (store, shop)
+}
+
+/// As the worker does: what was made without knowing of the ledger's newest entry is made anew.
+async fn commit(store: &Store, work: convizit_model::Work) {
+    if let Err(error) = store.commit_work(work.clone()).await {
+        assert!(matches!(error, StoreError::Moved { .. }), "{error}");
+        store.commit_work(work).await.unwrap();
+    }
 }
 
 async fn without_its_key_nothing_starts_and_nothing_is_overwritten(place: Place) {
@@ -120,9 +130,14 @@ async fn too_old_a_key_seals_nothing_and_goes_on_opening(place: Place) {
     // A start makes a new one at once, as long as the key-encryption key may wrap.
     let again = place.open_accepting().await;
     again.commit_work(work(1, &shop, vec![event_at(NOON + 91 * DAY, 9, 1)])).await.unwrap();
+    let old = again.list_keys().await.unwrap()[0].id.clone();
+    again.close().await;
+    store.close().await;
+    // After more than a year without the product, a start rotates first.
     place.clock.set(NOON + 500 * DAY);
-    let error = place.try_open().await.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(error.contains("key-encryption key") && error.contains("365 days"), "{error}");
+    let again = place.open_accepting().await;
+    assert_ne!(again.list_keys().await.unwrap()[0].id, old);
+    again.commit_work(work(2, &shop, vec![event_at(NOON + 500 * DAY, 10, 1)])).await.unwrap();
 }
 
 async fn tomorrows_keys_are_made_an_hour_ahead(place: Place) {
@@ -187,14 +202,63 @@ async fn what_another_process_destroys_is_forgotten(place: Place) {
     assert!(other.destroy_key(&key, "ben").await.unwrap());
     within(Duration::from_secs(30), "the change is seen", async || store.control_version() > version).await;
     let before = store.last_event(shop.number).await.unwrap();
-    store.commit_work(work(2, &shop, vec![event_at(NOON, 6, 1)])).await.unwrap();
+    place.clock.set(NOON + 1);
+    commit(&store, work(2, &shop, vec![event_at(NOON, 6, 1)])).await;
     assert_eq!(stored(&other, shop.number, before).await, [6], "sealed by a key that there is");
-    // Then the one that wraps it: nothing opens for the first process either, though it has read with it before.
+    // Then the one that wraps it: what it has sealed is gone, what comes after is sealed by the next, and destinations go on.
     assert_eq!(store.load_state(shop.number).await.unwrap().len(), 2);
+    store.save_destination(&crate::destinations::hook(&shop, "hook"), Some("the secret"), true).await.unwrap();
     assert!(!other.destroy_key("project/shop/1", "anna").await.unwrap());
     assert!(other.destroy_key("project/shop/1", "ben").await.unwrap());
-    within(Duration::from_secs(30), "the key is forgotten", async || store.load_state(shop.number).await.is_err())
-        .await;
+    place.clock.set(NOON + 2);
+    let mut next = work(3, &shop, vec![event_at(NOON, 7, 1)]);
+    next.projects[0].rows = vec![element(3)];
+    commit(&store, next).await;
+    for store in [&store, &other, &place.open_accepting().await] {
+        assert_eq!(store.load_state(shop.number).await.unwrap(), [element(3)]);
+        assert_eq!(stored(store, shop.number, 0).await, [7]);
+        assert_eq!(store.destinations(None).await.unwrap().len(), 1);
+        let secret = store.destination_secret(&shop.id, "hook").await.unwrap();
+        assert_eq!(secret.as_deref(), Some("the secret"));
+    }
+}
+
+/// A process that ends between the ledger and the key leaves nothing that stops delivery: whoever comes next ends the key.
+async fn an_end_of_a_key_that_was_cut_is_carried_out(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.close().await;
+    drop(store);
+    let mut sql = place.behind("data").await;
+    sqlx::query(
+        "INSERT INTO erasures (number, project, kind, person, made, through, request, state, forgotten) \
+         VALUES (1, 1, 'day', $1, $2, 5, 'er_cut', 'open', 0)",
+    )
+    .bind([TODAY.to_be_bytes(), NOON.to_be_bytes()].concat())
+    .bind(NOON)
+    .execute(&mut sql)
+    .await
+    .unwrap();
+    drop(sql);
+    let store = place.open_accepting().await;
+    assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0]);
+    assert_eq!(place.number_of("control", "SELECT COUNT(*) FROM keys WHERE kind = 'day'").await, 0);
+    place.clock.set(NOON + 1);
+    store.commit_work(work(1, &shop, vec![event_at(NOON, 8, 1)])).await.unwrap();
+    let store = place.open_accepting().await;
+    assert_eq!(stored(&store, shop.number, 0).await, [8], "a start ends no later key");
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 1);
+    assert_eq!(store.erasures(shop.number).await.unwrap(), [], "it is no erasure of persons");
+}
+
+async fn two_installations_do_not_share_a_key_file(place: Place) {
+    let (store, _) = fill(&place).await;
+    let other = Place::sqlite();
+    let opened = Store::open(other.config(), place.provider(), other.clock.clone()).await;
+    let error = opened.err().unwrap().to_string();
+    assert!(error.contains("of another installation"), "{error}");
+    assert_eq!(other.number_of("control", "SELECT COUNT(*) FROM keys").await, 0, "nothing is wrapped by it");
+    store.rotate_kek().await.unwrap();
 }
 
 async fn retention_destroys_the_keys_of_its_days(place: Place) {
@@ -251,6 +315,11 @@ async fn a_jump_of_the_clock_pauses_retention(place: Place) {
     store.set_notice(notice.id, convizit_model::NoticeState::Resolved).await.unwrap();
     store.upkeep().await.unwrap();
     assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0], "a person said that the clock is right");
+    // Where nothing would go for it now, something would later.
+    place.clock.set(NOON + 75 * DAY);
+    store.upkeep().await.unwrap();
+    let open = store.notices(false).await.unwrap();
+    assert!(open.iter().any(|notice| notice.kind == NoticeKind::Clock), "{open:?}");
 }
 
 /// The journal's keys go with their hours.

@@ -135,7 +135,7 @@ async fn sessions_end_with_their_day(place: Place) {
     store.upkeep().await.unwrap();
     let left = store.load_sessions(shop.number, &[1, 2, 3]).await.unwrap();
     assert_eq!(left, [session(2, TODAY), session(3, TODAY + 1)]);
-    place.clock.set(NOON + 4000 * DAY);
+    place.pass_to(NOON + 4000 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(store.load_sessions(shop.number, &[1, 2, 3]).await.unwrap(), []);
     assert_eq!(store.load_state(shop.number).await.unwrap(), [element], "an element stays");
