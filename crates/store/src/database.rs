@@ -81,6 +81,8 @@ pub(crate) struct Database {
     file: Option<AnyConnectOptions>,
     /// How a connection of its own is made.
     options: AnyConnectOptions,
+    /// Tables on PostgreSQL from which bytes are to go soon.
+    swept: &'static [&'static str],
 }
 
 impl Database {
@@ -123,7 +125,14 @@ impl Database {
             .connect_lazy_with(options.clone());
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(write_all(options.clone(), freed, connection, receiver));
-        Ok(Self { engine: Engine::Sqlite, readers, writer: Some(sender), file: Some(options.clone()), options })
+        Ok(Self {
+            engine: Engine::Sqlite,
+            readers,
+            writer: Some(sender),
+            file: Some(options.clone()),
+            options,
+            swept: &[],
+        })
     }
 
     /// Connects to PostgreSQL and runs the migrations.
@@ -149,7 +158,7 @@ impl Database {
             .max_connections(12)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options.clone());
-        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None, options })
+        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None, options, swept: &[] })
     }
 
     /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
@@ -172,7 +181,8 @@ impl Database {
             }
             Some(url) => {
                 let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
-                Ok((both.clone(), both))
+                let control = Self { swept: &["keys"], ..both.clone() };
+                Ok((control, Self { swept: &["frames", "state"], ..both }))
             }
         }
     }
@@ -260,8 +270,8 @@ impl Database {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         const NAME: &str = "sweep";
         let Some(file) = &self.file else {
-            for sql in ["VACUUM frames", "VACUUM state", "VACUUM keys"] {
-                self.readers.execute(sql).await.during(NAME)?;
+            for table in self.swept {
+                self.readers.execute(sqlx::AssertSqlSafe(format!("VACUUM {table}"))).await.during(NAME)?;
             }
             return Ok(());
         };

@@ -6,6 +6,7 @@ use sqlx::query;
 
 use crate::Store;
 use crate::error::{During, StoreError};
+use crate::key_ends::same_ledger;
 use crate::work::{body_of_state, state_row};
 
 /// Which kind of decision, for the audit log: never the text of a name.
@@ -23,7 +24,7 @@ impl Store {
     pub async fn decide(&self, project: &Project, by: &str, what: Change) -> Result<Decision, StoreError> {
         const NAME: &str = "take down decision";
         self.audit("decision.make", project.id.as_str(), &what_of(&what), "").await?;
-        let (keys, number) = (self.keyring().project(project.number).await?, project.number);
+        let number = project.number;
         let decision = Decision {
             id: DecisionId(0),
             made: self.clock().now(),
@@ -33,36 +34,52 @@ impl Store {
             proposed: false,
             evidence: None,
         };
-        let written = self
-            .data()
-            .run_tx(NAME, move |connection| {
-                let (keys, mut decision) = (keys.clone(), decision.clone());
-                Box::pin(async move {
-                    let last: i64 = sqlx::query_scalar(
-                        "SELECT COALESCE(MAX(key), 0) FROM state WHERE project = $1 AND kind = $2 AND key < $3",
-                    )
-                    .bind(number)
-                    .bind(StateKind::Decision as i64)
-                    .bind(DecisionId::OWN.cast_signed())
-                    .fetch_one(&mut *connection)
+        let mut tries = 0;
+        let written = loop {
+            let done = async {
+                self.look_for_erasures().await?;
+                let known = self.ledger().now().number;
+                let (keys, decision) = (self.keyring().project(number).await?, decision.clone());
+                self.data()
+                    .run_tx(NAME, move |connection| {
+                        let (keys, mut decision) = (keys.clone(), decision.clone());
+                        Box::pin(async move {
+                            same_ledger(connection, known).await?;
+                            let last: i64 = sqlx::query_scalar(
+                                "SELECT COALESCE(MAX(key), 0) FROM state WHERE project = $1 AND kind = $2 AND key < $3",
+                            )
+                            .bind(number)
+                            .bind(StateKind::Decision as i64)
+                            .bind(DecisionId::OWN.cast_signed())
+                            .fetch_one(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                            decision.id = DecisionId(last.cast_unsigned() + 1);
+                            let body = serde_json::to_vec(&decision)
+                                .map_err(|error| StoreError::Invalid(error.to_string()))?;
+                            let row =
+                                StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
+                            let sealed = keys.seal(decision.made, body_of_state(&state_row(&row)), &row.body)?;
+                            query(
+                                "INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)",
+                            )
+                            .bind(number)
+                            .bind(row.kind as i64)
+                            .bind(row.key.cast_signed())
+                            .bind(sealed)
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                            Ok(decision)
+                        })
+                    })
                     .await
-                    .during(NAME)?;
-                    decision.id = DecisionId(last.cast_unsigned() + 1);
-                    let body = serde_json::to_vec(&decision).map_err(|error| StoreError::Invalid(error.to_string()))?;
-                    let row = StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
-                    let sealed = keys.seal(decision.made, body_of_state(&state_row(&row)), &row.body)?;
-                    query("INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)")
-                        .bind(number)
-                        .bind(row.kind as i64)
-                        .bind(row.key.cast_signed())
-                        .bind(sealed)
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
-                    Ok(decision)
-                })
-            })
-            .await?;
+            }
+            .await;
+            if self.is_over(&done, &mut tries).await? {
+                break done?;
+            }
+        };
         // After the row is there: whoever sees the new version finds it.
         self.control().run_tx(NAME, |connection| Box::pin(crate::projects::touch(connection))).await?;
         self.refresh().await?;

@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, query};
 
 use crate::database::{insert_rows, pieces};
 use crate::error::{Columns as _, During, StoreError};
+use crate::key_ends::still_living;
 use crate::{DeadLetter, DestinationState, Store, audit, projects};
 
 pub(crate) fn body_of(name: &str) -> Place<'_> {
@@ -41,11 +42,6 @@ impl Store {
         }
         let project = self.project(&destination.project).await?.number;
         let body = serde_json::to_vec(destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        let body = self.keyring().seal(project, body_of(&name), &body).await?;
-        let sealed = match secret {
-            Some(secret) => Some(self.keyring().seal(project, secret_of(&name), secret.as_bytes()).await?),
-            None => None,
-        };
         // The cursor comes first: a destination without one is never seen.
         let start = if from_start { 0 } else { self.last_event(project).await? };
         let cursor = name.clone();
@@ -64,14 +60,23 @@ impl Store {
                 })
             })
             .await?;
-        let detail = if sealed.is_some() { "with credentials" } else { "" };
+        let detail = if secret.is_some() { "with credentials" } else { "" };
         let entry = self.entry("destination.save", destination.project.as_str(), &name, detail);
         let ring = self.ring().clone();
+        let mut tries = 0;
+        loop {
+            let done = async {
+            let (keys, now) = (self.keyring().project(project).await?, self.clock().now());
+            let version = keys.sealing(now)?;
+            let body = keys.seal(now, body_of(&name), &body)?;
+            let sealed = secret.map(|secret| keys.seal(now, secret_of(&name), secret.as_bytes())).transpose()?;
+            let (name, entry, ring) = (name.clone(), entry.clone(), ring.clone());
         self.control()
             .run_tx("save destination", move |connection| {
                 let (name, body, sealed) = (name.clone(), body.clone(), sealed.clone());
                 let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
+                    still_living(connection, project, version).await?;
                     let sql = "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) \
                                DO UPDATE SET body = excluded.body, secret = COALESCE(excluded.secret, destinations.secret)";
                     query(sql).bind(project).bind(name).bind(body).bind(sealed).execute(&mut *connection).await.during("save destination")?;
@@ -79,7 +84,13 @@ impl Store {
                     projects::touch(connection).await
                 })
             })
-            .await?;
+            .await
+        }
+.await;
+            if self.is_over(&done, &mut tries).await? {
+                break done?;
+            }
+        }
         self.refresh().await
     }
 
@@ -305,40 +316,53 @@ impl Store {
         const NAME: &str = "pause destination";
         let number = self.project(project).await?.number;
         let (wanted, paused) = (name.to_owned(), reason.map(str::to_owned));
-        let (keys, now) = (self.keyring().project(number).await?, self.clock().now());
+        let now = self.clock().now();
         let act = if paused.is_some() { "destination.pause" } else { "destination.resume" };
         let (entry, ring) = (self.entry(act, project.as_str(), name, ""), self.ring().clone());
         // Read and changed in one transaction: one that is removed meanwhile must not come back.
-        self.control()
-            .run_tx(NAME, move |connection| {
-                let (wanted, paused) = (wanted.clone(), paused.clone());
-                let (entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
-                Box::pin(async move {
-                    let body: Option<Vec<u8>> =
-                        sqlx::query_scalar("SELECT body FROM destinations WHERE project = $1 AND name = $2")
-                            .bind(number)
-                            .bind(wanted.as_str())
-                            .fetch_optional(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                    let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
-                    let mut destination = read(&wanted, &keys.open(body_of(&wanted), &body)?)?;
-                    destination.paused = paused;
-                    let body =
-                        serde_json::to_vec(&destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
-                    let body = keys.seal(now, body_of(&wanted), &body)?;
-                    query("UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3")
-                        .bind(body)
-                        .bind(number)
-                        .bind(wanted.as_str())
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
-                    audit::append(connection, &ring, &[entry]).await?;
-                    projects::touch(connection).await
-                })
-            })
-            .await?;
+        let mut tries = 0;
+        loop {
+            let done = async {
+                let keys = self.keyring().project(number).await?;
+                let version = keys.sealing(now)?;
+                let (wanted, paused, entry, ring) = (wanted.clone(), paused.clone(), entry.clone(), ring.clone());
+                self.control()
+                    .run_tx(NAME, move |connection| {
+                        let (wanted, paused) = (wanted.clone(), paused.clone());
+                        let (entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
+                        Box::pin(async move {
+                            still_living(connection, number, version).await?;
+                            let body: Option<Vec<u8>> =
+                                sqlx::query_scalar("SELECT body FROM destinations WHERE project = $1 AND name = $2")
+                                    .bind(number)
+                                    .bind(wanted.as_str())
+                                    .fetch_optional(&mut *connection)
+                                    .await
+                                    .during(NAME)?;
+                            let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
+                            let mut destination = read(&wanted, &keys.open(body_of(&wanted), &body)?)?;
+                            destination.paused = paused;
+                            let body = serde_json::to_vec(&destination)
+                                .map_err(|error| StoreError::Invalid(error.to_string()))?;
+                            let body = keys.seal(now, body_of(&wanted), &body)?;
+                            query("UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3")
+                                .bind(body)
+                                .bind(number)
+                                .bind(wanted.as_str())
+                                .execute(&mut *connection)
+                                .await
+                                .during(NAME)?;
+                            audit::append(connection, &ring, &[entry]).await?;
+                            projects::touch(connection).await
+                        })
+                    })
+                    .await
+            }
+            .await;
+            if self.is_over(&done, &mut tries).await? {
+                break done?;
+            }
+        }
         self.refresh().await?;
         if let Some(reason) = reason {
             let text = format!(

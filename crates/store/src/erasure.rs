@@ -67,9 +67,11 @@ pub struct EraseMessage {
 pub struct Forgotten {
     /// The project's number.
     pub project: i64,
+    /// Whether rows of everybody are gone, with the keys that sealed them.
+    pub whole: bool,
     /// Numbers of the ledger's entries.
     pub numbers: Vec<i64>,
-    /// The persons; empty where the whole dataset was erased.
+    /// The persons.
     pub persons: Vec<Person>,
 }
 
@@ -88,7 +90,6 @@ impl Store {
         let request = request_id()?;
         let (number, now) = (project.number, self.clock().now());
         let hasher = self.hasher();
-        let keys = self.keyring().project(number).await?;
         let unique: HashSet<&Person> = persons.iter().collect();
         let mut hashed: Vec<(PersonHash, Person)> =
             unique.into_iter().map(|person| (hasher.person(number, person), person.clone())).collect();
@@ -97,22 +98,38 @@ impl Store {
         self.audit("erase.persons", project.id.as_str(), &request, format!("{count} persons")).await?;
         let destinations = self.destination_names(number).await?;
         let (hashed, id) = (Arc::new(hashed), request.clone());
-        self.data()
-            .run_tx(NAME, move |connection| {
-                let (hashed, request, keys) = (hashed.clone(), id.clone(), keys.clone());
-                let destinations = destinations.clone();
-                Box::pin(async move {
-                    let (mut next, through) = begin(connection, number).await?;
-                    for (hash, person) in &*hashed {
-                        next += 1;
-                        let sealed = keys.seal(now, id_place(&next.to_be_bytes()), person.id().as_bytes())?;
-                        let entry = (next, number, person.kind(), hash.as_slice(), now, through);
-                        insert(connection, entry, &request, Some(sealed)).await?;
-                    }
-                    ask_destinations(connection, number, &request, &destinations).await
-                })
-            })
-            .await?;
+        let mut tries = 0;
+        loop {
+            let done = async {
+                self.look_for_erasures().await?;
+                let known = self.ledger().now().newest;
+                let keys = self.keyring().project(number).await?;
+                let (hashed, id, destinations) = (hashed.clone(), id.clone(), destinations.clone());
+                self.data()
+                    .run_tx(NAME, move |connection| {
+                        let (hashed, request, keys) = (hashed.clone(), id.clone(), keys.clone());
+                        let destinations = destinations.clone();
+                        Box::pin(async move {
+                            let (mut next, through) = begin(connection, number).await?;
+                            if next != known {
+                                return Err(StoreError::Moved { what: "the ledger of erasures".to_owned() });
+                            }
+                            for (hash, person) in &*hashed {
+                                next += 1;
+                                let sealed = keys.seal(now, id_place(&next.to_be_bytes()), person.id().as_bytes())?;
+                                let entry = (next, number, person.kind(), hash.as_slice(), now, through);
+                                insert(connection, entry, &request, Some(sealed)).await?;
+                            }
+                            ask_destinations(connection, number, &request, &destinations).await
+                        })
+                    })
+                    .await
+            }
+            .await;
+            if self.is_over(&done, &mut tries).await? {
+                break done?;
+            }
+        }
         self.look_for_erasures().await?;
         self.copy_ledger_soon().await;
         Ok(request)
@@ -154,9 +171,9 @@ impl Store {
             })
             .await?;
         // Which destroys the keys, here as in every other process that meets the entry.
-        self.look_for_erasures().await?;
+        let ended = self.take_over_key_ends().await;
         self.copy_ledger_soon().await;
-        Ok(request)
+        ended.map(|()| request)
     }
 
     async fn destination_names(&self, project: i64) -> Result<Vec<String>, StoreError> {
@@ -314,10 +331,16 @@ impl Store {
         let mut all: BTreeMap<i64, Forgotten> = BTreeMap::new();
         for row in rows {
             let (number, project): (i64, i64) = (row.read(0)?, row.read(1)?);
-            let person = self.open_person(project, number, row.read(2)?, row.read(3)?).await?;
-            let of =
-                all.entry(project).or_insert_with(|| Forgotten { project, numbers: Vec::new(), persons: Vec::new() });
+            let kind: &str = row.read(2)?;
+            let person = self.open_person(project, number, kind, row.read(3)?).await?;
+            let of = all.entry(project).or_insert_with(|| Forgotten {
+                project,
+                whole: false,
+                numbers: Vec::new(),
+                persons: Vec::new(),
+            });
             of.numbers.push(number);
+            of.whole |= !["visitor", "user"].contains(&kind);
             of.persons.extend(person);
         }
         Ok(all.into_values().collect())
@@ -365,7 +388,7 @@ impl Store {
         }
         self.look_for_erasures().await?;
         let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
-        let mut failed = Ok(());
+        let (mut failed, mut carried_out) = (Ok(()), false);
         for row in rows {
             let (project, newest, through): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
             // What there is of a removed one goes whole.
@@ -373,21 +396,29 @@ impl Store {
                 continue;
             }
             // What cannot be carried out in one project must not hold up the others.
-            if let Err(error) = self.carry_out(project, newest, through).await {
-                tracing::warn!(%error, project, "an erasure is not carried out wholly; it is tried again");
-                failed = failed.and(Err(error));
+            if !self.is_tried_again(project) {
+                continue;
+            }
+            match self.carry_out(project, newest, through).await {
+                Ok(()) => carried_out = true,
+                Err(error) => {
+                    tracing::warn!(%error, project, "an erasure is not carried out wholly; it is tried again in a while");
+                    self.try_again_later(project);
+                    failed = failed.and(Err(error));
+                }
             }
         }
+        if !carried_out {
+            return failed;
+        }
         self.look_for_erasures().await?;
-        // What was freed still holds sealed bytes of what is erased.
-        failed.and(self.data().sweep().await)
+        // What was freed still holds sealed bytes of what is erased, and of keys.
+        failed.and(self.control().sweep().await).and(self.data().sweep().await)
     }
 
     async fn carry_out(&self, project: i64, newest: i64, through: i64) -> Result<(), StoreError> {
-        for end in self.open_key_ends(project).await? {
-            // Where the process that was to do it has ended before.
-            self.end_keys(project, end).await?;
-        }
+        // Where the process that was to do it has ended before.
+        self.end_keys(project, &self.open_key_ends(project).await?).await?;
         self.delete_frames_of_ended_keys(project).await?;
         while !self.rewrite_through(project, through, newest).await? {}
         self.erase_quarantined(project).await?;
@@ -417,7 +448,14 @@ impl Store {
         for row in rows {
             let (subject, sealed): (String, Vec<u8>) = (row.read(0)?, row.read(1)?);
             let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
-            let body = self.keyring().open_sealed(project, place, &sealed).await?;
+            let body = match self.keyring().open_sealed(project, place, &sealed).await {
+                Ok(body) => body,
+                Err(error @ StoreError::Keys(_)) => {
+                    tracing::warn!(%error, project, subject, "a quarantined item cannot be opened");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let erased = serde_json::from_slice::<Item>(&body).is_ok_and(|item| {
                 ledger.erases(&hasher, project, (&item.visitor, item.batch.user.as_deref()), item.received)
             });

@@ -261,7 +261,14 @@ impl Store {
                 if ledger.as_ref().is_some_and(|ledger| ledger.has_ended(day, last)) {
                     continue;
                 }
-                let key = self.keyring().day(project, day).await?;
+                let key = match self.keyring().day(project, day).await {
+                    Err(StoreError::KeyGone { .. })
+                        if ledger.as_ref().is_some_and(|ledger| last <= ledger.keys_through()) =>
+                    {
+                        continue;
+                    }
+                    key => key?,
+                };
                 let lines = bytes::Bytes::from(open(&key, project, first, row.read(4)?)?);
                 let filter = row.read(3)?;
                 let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, filter));

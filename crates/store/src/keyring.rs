@@ -4,6 +4,7 @@
 //! neither waits nor fails. A new version of a project's key seals only after a minute, so that every process knows it by then.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use convizit_keys::{Binding, DataKey, KeyError, KeyProvider, KeyRing, Place, ProjectKeys, Wrapped};
@@ -13,6 +14,7 @@ use sqlx::query;
 use crate::audit::{self, Entry};
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::key_ends::still_living;
 use crate::key_table::{check_wrapper, gone, insert, installation, make, unwrap_all};
 
 /// After so long every process of the installation knows what another wrote.
@@ -32,6 +34,8 @@ pub(crate) struct Keyring {
     clock: Arc<dyn Clock>,
     projects: RwLock<HashMap<i64, Arc<ProjectKeys>>>,
     days: RwLock<HashMap<(i64, i64), Arc<DataKey>>>,
+    /// Rises whenever keys in memory are forgotten: what was read before that is not put there.
+    forgotten: AtomicU64,
     /// Uses that the audit log has not yet.
     unwritten: Mutex<Vec<Entry>>,
     /// The hour in which the provider was asked for its keys.
@@ -69,6 +73,7 @@ impl Keyring {
         // Made and unwrapped without the audit log, whose own chain needs the root secret; said in it afterwards.
         let root = Binding { installation, purpose: "root", project: 0, version: 1 };
         let own = Binding { installation, purpose: "project", project: 0, version: 1 };
+        let newest = provider.versions().await?.into_iter().next();
         let made =
             make(&control, &*provider, &root, (now, now)).await? | make(&control, &*provider, &own, (now, now)).await?;
         let secret = unwrap_all(&control, &*provider, &root).await?;
@@ -86,11 +91,15 @@ impl Keyring {
             clock,
             projects: RwLock::default(),
             days: RwLock::default(),
+            forgotten: AtomicU64::new(0),
             unwritten: Mutex::default(),
             asked: std::sync::atomic::AtomicI64::new(i64::MIN),
             resealed: std::sync::atomic::AtomicI64::new(i64::MIN),
         };
         let mut uses = vec![("key.unwrap", "root", 0), ("key.unwrap", "project", 0)];
+        if newest.is_some() && keyring.provider.versions().await?.into_iter().next() != newest {
+            uses.push(("key.rotate", "key-encryption key", 0));
+        }
         if made {
             uses.extend([("key.wrap", "root", 0), ("key.wrap", "project", 0)]);
         }
@@ -149,6 +158,7 @@ impl Keyring {
         if let Some(keys) = self.projects.read().unwrap_or_else(PoisonError::into_inner).get(&number) {
             return Ok(Arc::clone(keys));
         }
+        let begun = self.forgotten.load(Ordering::Acquire);
         let mut keys = self.read_project(number).await?;
         let now = self.clock.now();
         if keys.newest().is_none() && !self.is_project(number).await? {
@@ -160,8 +170,14 @@ impl Keyring {
             keys = self.read_project(number).await?;
         }
         let keys = Arc::new(keys);
-        self.projects.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::clone(&keys));
-        Ok(keys)
+        let mut known = self.projects.write().unwrap_or_else(PoisonError::into_inner);
+        if self.forgotten.load(Ordering::Acquire) == begun {
+            known.insert(number, Arc::clone(&keys));
+            return Ok(keys);
+        }
+        drop(known);
+        // A key was destroyed while these were read: read again, since they may hold it.
+        Box::pin(self.project(number)).await
     }
 
     /// A project that was removed gets no key again.
@@ -200,14 +216,18 @@ impl Keyring {
         self.days.read().unwrap_or_else(PoisonError::into_inner).get(&(project, day)).cloned()
     }
 
-    fn learn_day(&self, project: i64, day: i64, key: DataKey) -> Arc<DataKey> {
+    /// Puts a key into memory, unless keys were forgotten since a moment.
+    fn learn_day(&self, project: i64, day: i64, key: DataKey, begun: u64) -> Option<Arc<DataKey>> {
         let key = Arc::new(key);
         let mut days = self.days.write().unwrap_or_else(PoisonError::into_inner);
+        if self.forgotten.load(Ordering::Acquire) != begun {
+            return None;
+        }
         if days.len() >= DAYS {
             days.clear();
         }
         days.insert((project, day), Arc::clone(&key));
-        key
+        Some(key)
     }
 
     /// The key of a project's day, to open what it sealed.
@@ -218,6 +238,7 @@ impl Keyring {
         if let Some(key) = self.known_day(project, day) {
             return Ok(key);
         }
+        let begun = self.forgotten.load(Ordering::Acquire);
         let wrapped: Option<Vec<u8>> =
             sqlx::query_scalar("SELECT wrapped FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
                 .bind(project)
@@ -228,21 +249,37 @@ impl Keyring {
         let wrapped = wrapped.ok_or(StoreError::KeyGone { project, day })?;
         let keys = self.project(project).await?;
         let opened = match keys.open_key(day_place(&day.to_be_bytes()), &wrapped) {
-            // Rotated by another process since.
+            // Rotated by another process since, or destroyed with what has wrapped it.
             Err(KeyError::Unknown { .. }) => {
                 self.forget_project(project);
-                self.project(project).await?.open_key(day_place(&day.to_be_bytes()), &wrapped)?
+                let keys = self.project(project).await?;
+                let opened = match keys.open_key(day_place(&day.to_be_bytes()), &wrapped) {
+                    Err(KeyError::Unknown { .. }) => return Err(StoreError::KeyGone { project, day }),
+                    opened => opened?,
+                };
+                let begun = self.forgotten.load(Ordering::Acquire);
+                return self.learn_day(project, day, opened, begun).ok_or(StoreError::KeyGone { project, day });
             }
             opened => opened?,
         };
-        Ok(self.learn_day(project, day, opened))
+        match self.learn_day(project, day, opened, begun) {
+            Some(key) => Ok(key),
+            None => Box::pin(self.day(project, day)).await,
+        }
     }
 
     /// The key of a project's day, to seal with: made when there is none.
     pub(crate) async fn day_to_seal(&self, project: i64, day: i64) -> Result<Arc<DataKey>, StoreError> {
         match self.day(project, day).await {
             Err(StoreError::KeyGone { .. }) => {
-                self.make_days(&[project], day).await?;
+                match self.make_days(&[project], day).await {
+                    // The version that was to wrap it was destroyed meanwhile.
+                    Err(StoreError::Moved { .. }) => {
+                        self.refresh().await?;
+                        self.make_days(&[project], day).await?;
+                    }
+                    made => made?,
+                }
                 self.day(project, day).await
             }
             found => found,
@@ -257,13 +294,15 @@ impl Keyring {
         for project in projects {
             let keys = self.project(*project).await?;
             let (_, wrapped) = keys.new_key(now, day_place(&day.to_be_bytes()))?;
-            rows.push((*project, format!("project:{}", keys.sealing(now)?), wrapped));
+            rows.push((*project, keys.sealing(now)?, wrapped));
         }
         self.control
             .run_tx(NAME, move |connection| {
                 let rows = rows.clone();
                 Box::pin(async move {
-                    for (project, by, wrapped) in rows {
+                    for (project, version, wrapped) in rows {
+                        still_living(connection, project, version).await?;
+                        let by = format!("project:{version}");
                         insert(connection, (project, "day", day), &Wrapped { kek: by, bytes: wrapped }, (now, now))
                             .await?;
                     }
@@ -297,6 +336,7 @@ impl Keyring {
 
     /// Forgets a project's keys in memory: they were destroyed, or there are newer ones.
     pub(crate) fn forget_project(&self, project: i64) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.projects.write().unwrap_or_else(PoisonError::into_inner).remove(&project);
         self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|(of, _), _| *of != project);
     }
@@ -332,16 +372,12 @@ impl Keyring {
             .await
             .during("look for destroyed keys")?;
         let alive: BTreeSet<(i64, i64)> = pairs(&rows)?;
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.days.write().unwrap_or_else(PoisonError::into_inner).retain(|key, _| alive.contains(key));
         Ok(())
     }
 
-    /// Seals something of a project that outlives its day.
-    pub(crate) async fn seal(&self, project: i64, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
-        Ok(self.project(project).await?.seal(self.clock.now(), place, plain)?)
-    }
-
-    /// Opens what `seal` made.
+    /// Opens what a project's key has sealed.
     pub(crate) async fn open_sealed(
         &self,
         project: i64,

@@ -3,7 +3,7 @@
 //! It says, too, which keys are to end. A process that meets such an entry sees to it before it takes the entry over: nothing is
 //! sealed any more by a key that is going, since the worker's transaction asks for the newest entry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use convizit_model::{NewEvent, Timestamp};
@@ -18,8 +18,10 @@ use crate::people::{self, HASH, PersonHash, PersonHasher};
 /// The ledger as this process knows it.
 #[derive(Clone, Default)]
 pub(crate) struct Ledger {
-    /// Number of the newest erasure of any project.
+    /// Number of the newest erasure of any project whose keys are seen to: nothing is stored without knowing of the newest.
     pub(crate) number: i64,
+    /// Number of the newest erasure.
+    pub(crate) newest: i64,
     open: i64,
     projects: HashMap<i64, Arc<ProjectLedger>>,
 }
@@ -37,6 +39,8 @@ pub(crate) struct ProjectLedger {
     open: Vec<PersonHash>,
     /// Days of which the key was destroyed, and the event number up to which that key has sealed.
     ended_days: Vec<(i64, i64)>,
+    /// The event number up to which a version of the project's key, that was destroyed, may have wrapped keys of days.
+    keys_through: i64,
     /// Number of the newest erasure.
     pub(crate) number: i64,
 }
@@ -94,6 +98,11 @@ impl ProjectLedger {
         self.all.map_or(0, |(_, through)| through)
     }
 
+    /// The event number up to which the key of a day may be missing, since what wrapped it was destroyed.
+    pub(crate) fn keys_through(&self) -> i64 {
+        self.keys_through
+    }
+
     /// Whether a frame was sealed by a key of its day that was destroyed.
     pub(crate) fn has_ended(&self, day: i64, last: i64) -> bool {
         self.ended_days.iter().any(|(ended, through)| *ended == day && last <= *through)
@@ -111,6 +120,11 @@ impl ProjectLedger {
 }
 
 impl Ledger {
+    /// Whether all keys that it ends are gone.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.number == self.newest
+    }
+
     pub(crate) fn of(&self, project: i64) -> Option<Arc<ProjectLedger>> {
         self.projects.get(&project).cloned()
     }
@@ -158,7 +172,7 @@ impl Store {
         let (number, count): (i64, i64) = (row.read(0)?, row.read(1)?);
         // A ledger that lost its oldest entries is read anew as well.
         let shape = open + (count << 24);
-        if known.number == number && known.open == shape {
+        if known.number == number && known.open == shape && known.is_whole() {
             return Ok(());
         }
         let rows = query("SELECT number, project, kind, person, made, through, state FROM erasures ORDER BY number")
@@ -166,7 +180,7 @@ impl Store {
             .await
             .during(NAME)?;
         let mut projects: HashMap<i64, ProjectLedger> = HashMap::new();
-        let mut ends: Vec<(i64, KeyEnd)> = Vec::new();
+        let mut ends: BTreeMap<i64, Vec<KeyEnd>> = BTreeMap::new();
         for row in rows {
             let project: i64 = row.read(1)?;
             let of = projects.entry(project).or_default();
@@ -178,10 +192,13 @@ impl Store {
                 match end {
                     KeyEnd::All(..) => of.all = Some((made, through)),
                     KeyEnd::Day(day, _) => of.ended_days.push((day, through)),
-                    KeyEnd::Version(_) => {}
+                    KeyEnd::Version(_) => of.keys_through = of.keys_through.max(through),
                 }
-                if is_open && of.number > known.number {
-                    ends.push((project, end));
+                if of.number > known.number {
+                    let ends = ends.entry(project).or_default();
+                    if is_open {
+                        ends.push(end);
+                    }
                 }
                 continue;
             }
@@ -192,13 +209,20 @@ impl Store {
                 of.open_through = of.open_through.max(through);
             }
         }
-        for (project, end) in ends {
-            self.end_keys(project, end).await?;
+        let mut seen_to = number;
+        for (project, ends) in ends {
+            // Another process may have done it all: what is in memory here is gone as well.
+            self.keyring().forget_project(project);
+            if let Err(error) = self.end_keys(project, &ends).await {
+                tracing::error!(%error, project, "keys that are to end cannot be destroyed; nothing is stored until they are");
+                seen_to = known.number;
+            }
         }
         let projects = projects.into_iter().map(|(project, ledger)| (project, Arc::new(ledger))).collect();
-        let ledger = Ledger { number, open: shape, projects };
+        // What reads knows of everything; what stores waits for the keys.
+        let ledger = Ledger { number: seen_to, newest: number, open: shape, projects };
         *self.ledger().ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
-        self.erased(number);
+        self.erased(seen_to);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convizit_keys::{KeyProvider, KeyRing};
@@ -84,6 +84,8 @@ fn one_of_two(mut migrator: Migrator) -> Migrator {
 
 /// How often other processes' changes are looked for and counters saved.
 const LOOK: Duration = Duration::from_secs(1);
+/// After an erasure that could not be carried out.
+const ERASE_AGAIN: Duration = Duration::from_secs(120);
 /// Time between two rounds of upkeep.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -211,6 +213,8 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     audit_marked: AtomicU64,
+    /// When erasures of projects are tried again that could not be carried out.
+    erasures_again: Mutex<HashMap<i64, Instant>>,
     /// How far the clock was ahead of the machine's uptime at the last look, in milliseconds.
     clock_ahead: Mutex<Option<i64>>,
     /// The hour whose signed checkpoint was logged, or in which the process began.
@@ -308,6 +312,7 @@ impl Store {
             control_version: AtomicU64::new(0),
             worker_offset: AtomicU64::new(processed),
             audit_marked: AtomicU64::new(0),
+            erasures_again: Mutex::default(),
             clock_ahead: Mutex::default(),
             checkpoint_hour: AtomicI64::new(hour),
             counters: Mutex::default(),
@@ -400,6 +405,22 @@ impl Store {
 
     pub(crate) fn journal(&self) -> &dyn Journal {
         &*self.0.journal
+    }
+
+    /// Whether a project's open erasures are to be tried now.
+    pub(crate) fn is_tried_again(&self, project: i64) -> bool {
+        let mut again = self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = again.get(&project).is_none_or(|time| *time <= Instant::now());
+        if is_due {
+            again.remove(&project);
+        }
+        is_due
+    }
+
+    /// A project's open erasures are tried again after a while: what is in their way is damaged, and looking costs much.
+    pub(crate) fn try_again_later(&self, project: i64) {
+        let time = Instant::now() + ERASE_AGAIN;
+        self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner).insert(project, time);
     }
 
     /// Takes over how far the clock is ahead of the machine's uptime; returns what it was at the last look.

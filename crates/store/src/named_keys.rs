@@ -86,7 +86,7 @@ impl Store {
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
     pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
         const NAME: &str = "destroy a living key";
-        let (project, kind, number) = self.find_key(key).await?;
+        let (project, kind, number, key_made) = self.find_key(key).await?;
         let now = self.clock().now();
         let asked = query("SELECT asked_by, made FROM key_requests WHERE key = $1")
             .bind(key)
@@ -94,7 +94,9 @@ impl Store {
             .await
             .during(NAME)?;
         let asked: Option<(String, i64)> = pairs::<_, _, Vec<_>>(asked.as_slice())?.pop();
-        let living = asked.filter(|(_, made)| now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
+        // A request for a key of the same name that is gone is about nothing.
+        let living =
+            asked.filter(|(_, made)| *made >= key_made && now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
         let mut entry = self.entry("key.destroy.ask", "", key, "");
         entry.actor = format!("token:{by}");
         match living {
@@ -177,8 +179,8 @@ impl Store {
         Ok(ends)
     }
 
-    /// Project number, kind and number of a key by its id.
-    async fn find_key(&self, key: &str) -> Result<(i64, &'static str, i64), StoreError> {
+    /// Project number, kind and number of a key by its id, and when it was made.
+    async fn find_key(&self, key: &str) -> Result<(i64, &'static str, i64, i64), StoreError> {
         let form = || {
             StoreError::Invalid(
                 "a key is project/ID/VERSION or day/ID/YYYY-MM-DD, as convizit keys list shows it".to_owned(),
@@ -195,8 +197,8 @@ impl Store {
             }
             _ => return Err(form()),
         };
-        let found: Option<i64> = sqlx::query_scalar(
-            "SELECT number FROM keys WHERE project = $1 AND kind = $2 AND number = $3 AND wrapped_by <> 'destroyed'",
+        let made: Option<i64> = sqlx::query_scalar(
+            "SELECT made FROM keys WHERE project = $1 AND kind = $2 AND number = $3 AND wrapped_by <> 'destroyed'",
         )
         .bind(project)
         .bind(kind)
@@ -204,6 +206,6 @@ impl Store {
         .fetch_optional(self.control().readers())
         .await
         .during("find key")?;
-        found.map(|number| (project, kind, number)).ok_or_else(|| StoreError::not_found("key", key))
+        made.map(|made| (project, kind, number, made)).ok_or_else(|| StoreError::not_found("key", key))
     }
 }

@@ -9,6 +9,7 @@ use sqlx::query;
 use crate::Store;
 use crate::destinations::{body_of, secret_of};
 use crate::error::{Columns as _, During, StoreError};
+use crate::key_ends::{same_ledger, still_living};
 use crate::key_table::destroy_version;
 use crate::keyring::day_place;
 use crate::projects::touch;
@@ -101,6 +102,7 @@ impl Store {
             .run_tx(NAME, move |connection| {
                 let (name, before, sealed) = (name.clone(), before.clone(), sealed.clone());
                 Box::pin(async move {
+                    still_living(connection, project, version_of(&sealed).unwrap_or(0)).await?;
                     let sql = match column {
                         Column::Body => {
                             "UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3 AND body = $4"
@@ -158,7 +160,8 @@ impl Store {
     async fn keep_project_keys(&self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.plus_millis(-(PROJECT_KEY_DAYS - AHEAD_DAYS) * DAY_MILLIS);
         let old: Vec<i64> = sqlx::query_scalar(
-            "SELECT project FROM keys WHERE kind = 'project' GROUP BY project HAVING MAX(made) < $1 ORDER BY project",
+            "SELECT project FROM keys WHERE kind = 'project' AND wrapped_by <> 'destroyed' \
+             GROUP BY project HAVING MAX(made) < $1 ORDER BY project",
         )
         .bind(before.as_millis())
         .fetch_all(self.control().readers())
@@ -283,10 +286,13 @@ impl Store {
     /// `Database`, `Keys`.
     pub async fn rewrap_days(&self, project: i64, version: u32, now: Timestamp) -> Result<usize, StoreError> {
         const NAME: &str = "wrap keys of days anew";
-        let (old, keys) = (format!("project:{version}"), self.keyring().project(project).await?);
-        let new = format!("project:{}", keys.sealing(now)?);
+        let old = format!("project:{version}");
         let mut count = 0;
         loop {
+            // Asked for each step: the new version may be destroyed meanwhile, too.
+            let keys = self.keyring().project(project).await?;
+            let sealing = keys.sealing(now)?;
+            let new = format!("project:{sealing}");
             let rows = query(
                 "SELECT number, wrapped FROM keys WHERE project = $1 AND wrapped_by = $2 ORDER BY number LIMIT $3",
             )
@@ -310,6 +316,7 @@ impl Store {
                 .run_tx(NAME, move |connection| {
                     let (rewrapped, old, new) = (rewrapped.clone(), old.clone(), new.clone());
                     Box::pin(async move {
+                        still_living(connection, project, sealing).await?;
                         for (day, wrapped) in rewrapped {
                             query(
                                 "UPDATE keys SET wrapped = $1, wrapped_by = $2 \
@@ -334,8 +341,9 @@ impl Store {
     /// Seals the state rows anew that a version has sealed. One that the worker writes meanwhile is sealed anew by that.
     async fn reseal_state(&self, project: i64, version: u32, now: Timestamp) -> Result<(), StoreError> {
         const NAME: &str = "seal rows anew";
-        let keys = self.keyring().project(project).await?;
         loop {
+            let known = self.ledger().now().number;
+            let keys = self.keyring().project(project).await?;
             let rows =
                 query("SELECT kind, key, body FROM state WHERE project = $1 AND substr(body, 1, 4) = $2 LIMIT $3")
                     .bind(project)
@@ -364,6 +372,7 @@ impl Store {
                 .run_tx(NAME, move |connection| {
                     let resealed = resealed.clone();
                     Box::pin(async move {
+                        same_ledger(connection, known).await?;
                         for (kind, key, before, after) in resealed {
                             query("UPDATE state SET body = $1 WHERE project = $2 AND kind = $3 AND key = $4 AND body = $5")
                                 .bind(after)

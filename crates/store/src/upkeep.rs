@@ -91,11 +91,13 @@ impl Store {
     /// Deletes what is left of projects that are no more. Their seen ids go with their day.
     async fn forget_removed(&self) -> Result<(), StoreError> {
         // A project that never had an event has counters, or a destination's cursor. 0 is of records that name no project.
-        let rows =
-            query("SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors UNION SELECT project FROM erasures WHERE forgotten = 0")
-                .fetch_all(self.data().readers())
-                .await
-                .during("list data of projects")?;
+        let rows = query(
+            "SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors UNION \
+                 SELECT project FROM erasures WHERE forgotten = 0 OR state = 'open' OR id IS NOT NULL",
+        )
+        .fetch_all(self.data().readers())
+        .await
+        .during("list data of projects")?;
         let alive: Vec<i64> = self.projects().await?.iter().map(|project| project.number).collect();
         // A number that these settings never gave is of a project that an older copy of them does not know yet.
         let given: i64 = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 1")

@@ -161,12 +161,15 @@ impl Worker {
             return Ok(());
         }
         for forgotten in self.store.to_forget().await? {
-            // What was made ahead may hold what is erased; the store would refuse it.
-            self.ahead = None;
+            // What was made ahead may hold what is erased; the store would refuse it, and what was learned of it goes with it.
+            if self.ahead.take().is_some() {
+                self.registries.clear();
+            }
             let project = forgotten.project;
-            if forgotten.persons.is_empty() {
+            if forgotten.whole {
                 self.registries.drop_project(project);
-            } else {
+            }
+            if !forgotten.persons.is_empty() {
                 self.forget_persons(after, project, &forgotten.persons).await?;
             }
             self.store.forgotten(&forgotten.numbers).await?;

@@ -84,20 +84,23 @@ impl FileProvider {
             Some(of) if *of == own => Ok(true),
             Some(_) => Err(problem(
                 &self.path,
-                "it is of another installation, which would lose its keys when this one rotates: give this one a file of its own",
+                "it is of another installation, which would lose its keys when this one rotates: give this one a file of its own, or, \
+                 where it is a copy for this one, take the line \"installation\" out of it",
             )),
             None => Ok(file.keys.is_empty()),
         };
         if is_own(&self.read()?)? {
             return Ok(());
         }
-        let _alone = lock_folder(&self.path)?;
+        let Ok(_alone) = lock_folder(&self.path) else { return Ok(()) };
         let mut file = self.read()?;
         if is_own(&file)? {
             return Ok(());
         }
         file.installation = Some(own);
-        replace(&write_beside(&self.path, &file)?, &self.path)
+        // A file that cannot be written now is read all the same.
+        write_beside(&self.path, &file).and_then(|new| replace(&new, &self.path)).ok();
+        Ok(())
     }
 
     fn wrap(&self, binding: &Binding, secret: &Secret) -> Result<Wrapped, KeyError> {

@@ -152,12 +152,13 @@ impl Sieve {
         for row in &mut pack.rows {
             // In the order of the table's columns, which reading the copy has looked at.
             let [number, project, kind, _, _, through, _, state, ..] = row.as_mut_slice() else { continue };
-            let all = kind.text() == "all";
-            let carried_out = if all { self.known.0 } else { self.known.1 };
+            let (newest, carried_out) = self.known;
             if number.int() > carried_out {
                 let last = self.last.get(&project.int()).copied().unwrap_or(0);
-                // The key of a day has sealed no further than it says, and one that was made after it goes on.
-                *through = Cell::Int(if kind.text() == "day" { last.min(through.int()) } else { last });
+                // An end of keys that the backup knows goes no further than it says: later ones were in use by then.
+                let of_person = ["visitor", "user"].contains(&kind.text());
+                let known = kind.text() == "day" || (!of_person && number.int() <= newest);
+                *through = Cell::Int(if known { last.min(through.int()) } else { last });
                 *state = Cell::Text("open".to_owned());
                 reopened += 1;
             }
