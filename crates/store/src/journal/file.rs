@@ -78,12 +78,14 @@ pub(super) async fn open_reader(folder: &Path) -> Result<SqliteConnection, Store
 }
 
 async fn connect(folder: &Path, pragmas: &[(&'static str, String)]) -> Result<SqliteConnection, StoreError> {
-    let mut options = SqliteConnectOptions::new()
-        .filename(folder.join(NAME))
-        .create_if_missing(true)
-        .page_size(PAGE_BYTES)
-        // After a backlog the file gives its space back, in steps.
-        .auto_vacuum(SqliteAutoVacuum::Incremental)
+    let path = folder.join(NAME);
+    let mut options = SqliteConnectOptions::new().filename(&path).create_if_missing(true).page_size(PAGE_BYTES);
+    if std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+        // After a backlog the file gives its space back, in steps. Only heeded in a new file; said again it would be a write, which
+        // a full disk refuses to whoever only reads.
+        options = options.auto_vacuum(SqliteAutoVacuum::Incremental);
+    }
+    options = options
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(5))

@@ -37,6 +37,23 @@ fn with_canary(n: u32) -> NewEvent {
     event
 }
 
+/// A full disk refuses every write, and what only reads must go on all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn opening_what_is_there_writes_nothing_into_the_journal() {
+    let place = Place::sqlite();
+    let (store, _) = place.shop().await;
+    store.journal_append(Bytes::from_static(b"record")).await.unwrap();
+    // Its own upkeep between commits.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let written = || std::fs::read(place.folder.path().join("journal.db-wal")).unwrap();
+    let before = written();
+    let second = place.open().await;
+    assert_eq!(second.journal_read(0, 1 << 20).await.unwrap().len(), 1);
+    assert!(written() == before, "the write-ahead log was written to");
+    second.close().await;
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_byte_of_the_folder_shows_what_was_captured() {
     let place = Place::sqlite();
