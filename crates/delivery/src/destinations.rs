@@ -50,6 +50,26 @@ pub(crate) fn file_allowed(path: &std::path::Path, folders: &[std::path::PathBuf
     file::allowed(path, folders).map(|_| ()).map_err(|error| error.to_string())
 }
 
+/// What a person has to do with a file that holds lines of whoever was erased. Without their ids: what stands here is kept, and would
+/// name them.
+fn file_erasure(path: &str, message: &EraseMessage) -> String {
+    let request = &message.request;
+    if message.persons.is_empty() {
+        return format!("lines of a file are not taken back: delete {path}");
+    }
+    let of = |kind: &str| match message.persons.iter().filter(|person| person.kind() == kind).count() {
+        0 => None,
+        1 => Some(format!("whose \"{kind}\" is the one id that {request} erased")),
+        many => Some(format!("whose \"{kind}\" is one of the {many} ids that {request} erased")),
+    };
+    let whose: Vec<String> = ["visitor", "user"].into_iter().filter_map(of).collect();
+    format!(
+        "lines of a file are not taken back: delete {path}, or its lines {}; the ids are not kept here, since they would name who was \
+         erased, so take them from whoever asked for {request}",
+        whose.join(" or ")
+    )
+}
+
 /// An open destination.
 pub(crate) enum Sink {
     File(file::File),
@@ -92,9 +112,7 @@ impl Sink {
         match self {
             Self::Postgres(sink) => sink.erase(project, message).await,
             Self::Webhook(sink) => sink.erase(project, message).await,
-            Self::File(_) => {
-                cannot("lines of a file are not taken back: delete the file, or the lines of these persons")
-            }
+            Self::File(sink) => cannot(&file_erasure(&sink.path().display().to_string(), message)),
             Self::Stdout(_) => cannot("what was printed is not taken back"),
         }
     }
@@ -107,5 +125,30 @@ impl Sink {
             Self::Stdout(sink) => sink.send(events).await,
             Self::Webhook(sink) => sink.send(events).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use convizit_model::{Person, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_file_says_whose_lines_a_person_must_take_out() {
+        let persons = |visitors: usize, users: usize| {
+            let visitors = (0..visitors).map(|n| Person::Visitor(format!("canary-{n}")));
+            visitors.chain((0..users).map(|n| Person::User(format!("canary-{n}")))).collect()
+        };
+        let said = |persons| {
+            let message = EraseMessage { request: "er_1".to_owned(), made: Timestamp::from_millis(0), persons };
+            file_erasure("/var/lines.jsonl", &message)
+        };
+        let text = said(persons(1, 2));
+        let whose =
+            "whose \"visitor\" is the one id that er_1 erased or whose \"user\" is one of the 2 ids that er_1 erased";
+        assert!(text.contains("/var/lines.jsonl") && text.contains(whose), "{text}");
+        assert!(!text.contains("canary"), "what is kept names nobody: {text}");
+        assert!(said(persons(0, 0)).ends_with("delete /var/lines.jsonl"));
     }
 }

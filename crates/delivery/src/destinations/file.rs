@@ -29,6 +29,10 @@ impl File {
         .await
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
         let tail = std::mem::take(&mut self.tail);
         let mut out = Vec::new();
