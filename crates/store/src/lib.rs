@@ -467,20 +467,7 @@ impl Store {
         }
         let link = journal::Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
         let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
-        let written = tokio::task::spawn_blocking(move || {
-            // Never back: a log that has lost its end must not take its mark along.
-            match mark::read(&folder, mark::AUDIT, &ring) {
-                Ok(Mark::At(known)) if known.offset > link.offset => {
-                    tracing::error!(
-                        end = link.offset,
-                        mark = known.offset,
-                        "the audit log has lost entries from its end"
-                    );
-                    Ok(())
-                }
-                _ => mark::write(&folder, mark::AUDIT, &ring, link),
-            }
-        });
+        let written = tokio::task::spawn_blocking(move || mark::advance(&folder, mark::AUDIT, &ring, link));
         match written.await {
             Ok(Ok(())) => Ok(()),
             failed => {

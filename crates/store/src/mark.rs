@@ -55,6 +55,20 @@ pub(crate) fn write(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io
     File::open(folder)?.sync_all()
 }
 
+/// Writes the mark where several processes do so, one after the other, and never back: a log that has lost its end must not take its
+/// mark along.
+pub(crate) fn advance(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io::Result<()> {
+    // Not the mark itself, which is replaced.
+    let alone = File::options().create(true).truncate(false).write(true).open(folder.join(format!("{name}.lock")))?;
+    alone.lock()?;
+    match read(folder, name, keys) {
+        Ok(Mark::At(known)) if known.offset == link.offset => Ok(()),
+        // Another process was quicker; a log that has lost its end is found by the next start, and by whoever verifies it.
+        Ok(Mark::At(known)) if known.offset > link.offset => Ok(()),
+        _ => write(folder, name, keys, link),
+    }
+}
+
 fn write_text(name: &str, link: Link, keys: &KeyRing) -> String {
     let said = format!("{HEAD} {} {:032x}", link.offset, u128::from_be_bytes(link.tag));
     let mac = keys.mac(name, said.as_bytes());
@@ -72,6 +86,23 @@ fn parse(text: &str) -> Option<Link> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_processes_write_one_mark_and_it_never_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (folder, keys) = (folder.path(), KeyRing::ephemeral().unwrap());
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let keys = &keys;
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        advance(folder, AUDIT, keys, Link { offset: 1 + n * 4 + thread, tag: [1; 16] }).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(read(folder, AUDIT, &keys).unwrap(), Mark::At(Link { offset: 200, tag: [1; 16] }));
+    }
 
     #[test]
     fn a_mark_reads_back_and_any_changed_bit_is_refused() {
