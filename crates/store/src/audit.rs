@@ -49,6 +49,21 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
+/// Which entries are listed; all of them by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditFilter<'a> {
+    /// About this project.
+    pub project: Option<&'a str>,
+    /// Of this act: `project.create`.
+    pub act: Option<&'a str>,
+    /// By this actor: `os:root`.
+    pub actor: Option<&'a str>,
+    /// Not before this time.
+    pub since: Option<Timestamp>,
+    /// Without the uses of the key provider, `key.wrap` and `key.unwrap`, which are most of all.
+    pub acts_only: bool,
+}
+
 /// The end of the chain at a time, signed by the installation, to be kept elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -189,6 +204,22 @@ pub(crate) async fn end(control: &Database) -> Result<(i64, Vec<u8>), StoreError
     Ok((row.read(0)?, row.read::<Option<Vec<u8>>>(1)?.unwrap_or_default()))
 }
 
+fn read_entries(rows: &[sqlx::any::AnyRow]) -> Result<Vec<AuditEntry>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            Ok(AuditEntry {
+                number: row.read(0)?,
+                time: Timestamp::from_millis(row.read(1)?),
+                actor: row.read(2)?,
+                act: row.read(3)?,
+                project: row.read(4)?,
+                subject: row.read(5)?,
+                detail: row.read(6)?,
+            })
+        })
+        .collect()
+}
+
 impl Store {
     /// Whether the last entry is one that this installation wrote: a forged one is not marked.
     pub(crate) async fn is_end_genuine(&self, number: i64, chain: &[u8]) -> Result<bool, StoreError> {
@@ -269,19 +300,74 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during("read audit log")?;
-        rows.iter()
-            .map(|row| {
-                Ok(AuditEntry {
-                    number: row.read(0)?,
-                    time: Timestamp::from_millis(row.read(1)?),
-                    actor: row.read(2)?,
-                    act: row.read(3)?,
-                    project: row.read(4)?,
-                    subject: row.read(5)?,
-                    detail: row.read(6)?,
-                })
-            })
-            .collect()
+        read_entries(&rows)
+    }
+
+    /// Entries for a person to read, newest first, at most so many: with a project's id in place of its number.
+    ///
+    /// # Errors
+    /// `NotFound` for a project that there is not and never was; `Database`.
+    pub async fn audit_log(&self, filter: AuditFilter<'_>, limit: i64) -> Result<Vec<AuditEntry>, StoreError> {
+        const NAME: &str = "read audit log";
+        let projects = self.projects().await?;
+        let number = filter
+            .project
+            .and_then(|id| projects.iter().find(|project| project.id.as_str() == id))
+            .map(|project| project.number);
+        if let Some(id) = filter.project.filter(|_| number.is_none()) {
+            let removed: Option<i64> = sqlx::query_scalar("SELECT number FROM audit WHERE project = $1 LIMIT 1")
+                .bind(id)
+                .fetch_optional(self.control().readers())
+                .await
+                .during(NAME)?;
+            removed.ok_or_else(|| StoreError::not_found("project", id))?;
+        }
+        // Uses of a project's keys name it by its number.
+        let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
+        let rows = query(
+            "SELECT number, time, actor, act, project, subject, detail FROM audit \
+             WHERE ($1 IS NULL OR project = $1 OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
+             AND ($4 IS NULL OR actor = $4) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
+             ORDER BY number DESC LIMIT $7",
+        )
+        .bind(filter.project)
+        .bind(of_number)
+        .bind(filter.act)
+        .bind(filter.actor)
+        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
+        .bind(i64::from(filter.acts_only))
+        .bind(limit)
+        .fetch_all(self.control().readers())
+        .await
+        .during(NAME)?;
+        let mut entries = read_entries(&rows)?;
+        for entry in entries.iter_mut().filter(|entry| entry.project.is_empty()) {
+            let parts: Vec<&str> = entry.subject.split('/').collect();
+            let [kind @ ("project" | "root"), number, rest @ ..] = parts.as_slice() else { continue };
+            let Ok(number) = number.parse::<i64>() else { continue };
+            let id = projects.iter().find(|project| project.number == number).map(|project| project.id.to_string());
+            let name = if number == 0 { Some("installation") } else { id.as_deref() };
+            let Some(name) = name else { continue };
+            entry.subject = [&[*kind, name], rest].concat().join("/");
+            entry.project = id.unwrap_or_default();
+        }
+        Ok(entries)
+    }
+
+    /// Entries behind a number, oldest first, at most so many, as they were written.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn audit_after(&self, number: i64, limit: i64) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = query(
+            "SELECT number, time, actor, act, project, subject, detail FROM audit WHERE number > $1 ORDER BY number LIMIT $2",
+        )
+        .bind(number)
+        .bind(limit)
+        .fetch_all(self.control().readers())
+        .await
+        .during("read audit log")?;
+        read_entries(&rows)
     }
 
     /// The end of the chain now, signed.

@@ -49,7 +49,7 @@ mod upkeep;
 mod withheld;
 mod work;
 
-pub use audit::{AuditEntry, AuditReport, Checkpoint};
+pub use audit::{AuditEntry, AuditFilter, AuditReport, Checkpoint};
 pub use clock::SystemClock;
 pub use crowd::ProjectRulings;
 use crowd::Rulings;

@@ -1,7 +1,7 @@
 //! The audit log: whoever may write every row of the database changes nothing unseen.
 
 use convizit_model::ProjectSettings;
-use convizit_store::{Store, StoreError};
+use convizit_store::{AuditFilter, Store, StoreError};
 use sqlx::Connection as _;
 
 use crate::engines::{Place, events, on_both_engines, work};
@@ -10,6 +10,7 @@ on_both_engines!(
     acts_and_uses_of_keys_are_written_and_the_chain_is_whole,
     a_lost_end_stops_the_start_until_a_person_accepts_it,
     two_processes_write_one_chain,
+    a_person_reads_what_was_done_and_not_each_use_of_a_key,
 );
 
 async fn entries(store: &Store, number: usize) {
@@ -147,4 +148,31 @@ async fn restore(sql: &mut sqlx::AnyConnection) {
     .execute(sql)
     .await
     .unwrap();
+}
+
+async fn a_person_reads_what_was_done_and_not_each_use_of_a_key(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    store.commit_work(work(0, &shop, events(0..3))).await.unwrap();
+    store.acting_as("os:anna").save_settings(&shop.id, ProjectSettings::default()).await.unwrap();
+    let log = async |filter: AuditFilter<'_>| store.audit_log(filter, 100).await.unwrap();
+    let acts = AuditFilter { acts_only: true, ..AuditFilter::default() };
+    assert!(log(acts).await.iter().all(|entry| !["key.wrap", "key.unwrap"].contains(&entry.act.as_str())));
+    let of_shop = log(AuditFilter { project: Some("shop"), ..AuditFilter::default() }).await;
+    let used = of_shop.iter().find(|entry| entry.act == "key.wrap").unwrap();
+    assert_eq!((used.subject.as_str(), used.project.as_str()), ("project/shop/1", "shop"));
+    assert!(of_shop.iter().any(|entry| entry.act == "project.create"));
+    assert!(of_shop.iter().all(|entry| entry.project == "shop"), "{of_shop:?}");
+    assert_eq!(log(AuditFilter { actor: Some("os:anna"), ..AuditFilter::default() }).await.len(), 1);
+    let wraps = log(AuditFilter { act: Some("key.wrap"), ..AuditFilter::default() }).await;
+    assert!(wraps.iter().any(|entry| entry.subject == "root/installation/1"), "{wraps:?}");
+    let later = store.clock().now().plus_millis(1);
+    assert_eq!(log(AuditFilter { since: Some(later), ..AuditFilter::default() }).await, []);
+    let error = store.audit_log(AuditFilter { project: Some("shoop"), ..AuditFilter::default() }, 9).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no project shoop");
+    // A removed one is found by what was done with it.
+    store.remove_project(&"blog".parse().unwrap()).await.unwrap();
+    assert!(!log(AuditFilter { project: Some("blog"), ..AuditFilter::default() }).await.is_empty());
+    let all = store.audit_after(0, 1000).await.unwrap();
+    assert!(all.iter().map(|entry| entry.number).eq(1..=i64::try_from(all.len()).unwrap()));
 }
