@@ -112,6 +112,7 @@ impl Store {
                 })
             })
             .await?;
+        self.copy_ledger_soon().await;
         Ok(secret)
     }
 
@@ -192,6 +193,9 @@ impl Store {
                     audit::append(connection, &ring, &[entry]).await
                 })
             })
-            .await
+            .await?;
+        // No restore brings it back.
+        self.copy_ledger_soon().await;
+        Ok(())
     }
 }

@@ -1,4 +1,5 @@
-//! Reading a backup again: every pack is there, opens, is what its name says and holds the rows that the manifest counts.
+//! Reading a backup again: every pack is there, opens, is what its name says and holds the rows that the manifest counts; and every
+//! frame in it opens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use convizit_model::Timestamp;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::pack::{Cell, Manifest, Pack, PackRef, damaged, open_pack, pack_name};
-use super::tables::{FRAMES, JOURNAL, table};
+use super::opening::{Damaged, Days, open_frames};
+use super::pack::{Cell, Manifest, Pack, PackRef, damaged as damaged_file, open_pack, pack_name};
+use super::tables::{FRAMES, JOURNAL, Kind, table};
 use super::target::Target;
 use super::write::blocking;
-use super::{BackupInfo, Progress, manifests, read_manifest};
+use super::{BackupInfo, Listed, Progress, listed};
 use crate::Store;
 use crate::error::StoreError;
 
@@ -59,7 +61,7 @@ impl Wanted {
         })?;
         let pack = blocking(move || {
             let pack = open_pack(&ring, &of, &bytes)?;
-            if pack.table == table && is_known(&pack)? { Ok(pack) } else { Err(damaged(&name)) }
+            if pack.table == table && is_known(&pack)? { Ok(pack) } else { Err(damaged_file(&name)) }
         });
         Ok((size, index, pack.await?))
     }
@@ -82,78 +84,143 @@ fn is_known(pack: &Pack) -> Result<bool, StoreError> {
     Ok(pack.rows.iter().all(|row| table.fits(&pack.columns, row)))
 }
 
-/// Rows and events of a pack by project, as a part counts them.
-pub(super) fn count(pack: &Pack, into: &mut BTreeMap<i64, (u64, i64)>) {
-    let frames = pack.table == FRAMES.name;
-    let known = table(&pack.table).is_some_and(|table| table.columns.contains(&("project", super::tables::Kind::Int)));
+/// Rows of a pack by project, as a part counts them.
+fn count(pack: &Pack, into: &mut BTreeMap<i64, u64>) {
+    let known = table(&pack.table).is_some_and(|table| table.columns.contains(&("project", Kind::Int)));
     let project = pack.at("project").filter(|_| known);
-    let (first, last) = (pack.at("first").filter(|_| frames), pack.at("last").filter(|_| frames));
     for row in &pack.rows {
-        let int = |at: Option<usize>| at.and_then(|at| row.get(at)).map_or(0, Cell::int);
-        let counts = into.entry(int(project)).or_default();
-        counts.0 += 1;
-        counts.1 += if frames { int(last) - int(first) + 1 } else { 0 };
+        let project = project.and_then(|at| row.get(at)).map_or(0, Cell::int);
+        *into.entry(project).or_default() += 1;
     }
 }
 
-/// Looks at every pack of a backup.
+/// What was found of a part.
+#[derive(Default)]
+struct Found {
+    rows: BTreeMap<i64, u64>,
+    /// Of the frames that were opened.
+    events: i64,
+    /// Whether every frame of it was opened.
+    whole: bool,
+}
+
+/// Looks at every pack of a backup, and with `days` into every frame whose key was not destroyed.
 pub(super) async fn check(
     target: &Target,
     ring: &Arc<KeyRing>,
     (name, manifest): (&str, &Manifest),
+    days: Option<Days<'_>>,
     progress: &Progress,
 ) -> Result<(), StoreError> {
-    let mut found: Vec<BTreeMap<i64, (u64, i64)>> = vec![BTreeMap::new(); manifest.parts.len()];
+    let mut found: Vec<Found> = manifest.parts.iter().map(|_| Found { whole: true, ..Found::default() }).collect();
+    let mut damaged = Damaged::default();
     let mut packs = packs(target, ring, manifest, progress, |_| true);
     while let Some((index, pack)) = packs.try_next().await? {
-        if let Some(counts) = found.get_mut(index) {
-            count(&pack, counts);
+        let (Some(found), Some(part)) = (found.get_mut(index), manifest.parts.get(index)) else { continue };
+        count(&pack, &mut found.rows);
+        let opener = match &days {
+            Some(days) if part.table == FRAMES.name => match days.of(part.project, part.day).await {
+                Ok(opener) => opener,
+                Err(error) => {
+                    damaged.add(format!("the key of a day of project number {}: {error}", part.project));
+                    None
+                }
+            },
+            _ => None,
+        };
+        found.whole &= opener.is_some();
+        if let Some(opener) = opener {
+            let opened = blocking(move || Ok(open_frames(&opener, &pack))).await?;
+            found.events += opened.events;
+            found.whole &= !opened.gone;
+            damaged.join(opened.damaged);
         }
     }
+    if !damaged.is_none() {
+        return Err(StoreError::Unusable(format!(
+            "{name} holds frames that do not open ({} in all): {}; take a backup that was made before they were damaged",
+            damaged.count,
+            damaged.said.join("; ")
+        )));
+    }
     for (part, found) in manifest.parts.iter().zip(found) {
-        let found: Vec<_> = found.into_iter().map(|(project, (rows, events))| (project, rows, events)).collect();
-        if found != part.counts {
-            return Err(damaged(name));
+        let rows = part.counts.iter().map(|(project, rows, _)| (*project, *rows));
+        let events: i64 = part.counts.iter().map(|(.., events)| events).sum();
+        if !rows.eq(found.rows) || (found.whole && found.events != events) {
+            return Err(damaged_file(name));
         }
     }
     Ok(())
 }
 
-/// The newest backup that was begun at or before a time.
-pub(super) async fn newest(
-    target: &Target,
-    ring: &KeyRing,
-    at: Option<Timestamp>,
-) -> Result<(String, Manifest), StoreError> {
-    let all = manifests(target).await?;
-    let Some((oldest, _)) = all.first().cloned() else {
+/// A backup that was chosen.
+pub(super) struct Chosen {
+    pub(super) name: String,
+    pub(super) manifest: Manifest,
+    /// Why newer ones were not taken, newest first.
+    pub(super) passed_over: Vec<String>,
+}
+
+/// The newest backup that was begun at or before a time and that can be read.
+pub(super) async fn newest(target: &Target, ring: &KeyRing, at: Option<Timestamp>) -> Result<Chosen, StoreError> {
+    let all = listed(target, ring).await?;
+    let Some(oldest) = all.first().map(|backup| backup.made) else {
         return Err(StoreError::Invalid(format!("there is no backup in {}", target.shown)));
     };
-    let (_, name) = all
-        .into_iter()
-        .rfind(|(made, _)| at.is_none_or(|at| *made <= at))
-        .ok_or_else(|| StoreError::Invalid(format!("there is no backup of that time: the oldest is of {oldest}")))?;
-    let manifest = read_manifest(target, ring, &name).await?;
-    Ok((name, manifest))
+    let (mut unreadable, mut passed_over) = (None, Vec::new());
+    for backup in all.into_iter().rev().filter(|backup| at.is_none_or(|at| backup.made <= at)) {
+        match backup.manifest {
+            Ok(manifest) => return Ok(Chosen { name: backup.name, manifest, passed_over }),
+            Err(error) => {
+                passed_over.push(error.to_string());
+                unreadable.get_or_insert(error);
+            }
+        }
+    }
+    Err(unreadable
+        .unwrap_or_else(|| StoreError::Invalid(format!("there is no backup of that time: the oldest is of {oldest}"))))
 }
 
 pub(super) fn info(name: &str, manifest: &Manifest) -> BackupInfo {
     let counts = manifest.parts.iter().flat_map(|part| &part.counts);
     let (rows, events) = counts.fold((0, 0), |(rows, events), (_, more, of)| (rows + more, events + of));
     let bytes = manifest.packs().map(|pack| pack.bytes).sum();
-    BackupInfo { made: manifest.made(), name: name.to_owned(), events, rows, bytes, program: manifest.program.clone() }
+    let (name, program) = (name.to_owned(), manifest.program.clone());
+    BackupInfo { made: manifest.made(), name, events, rows, bytes, program, problem: None }
+}
+
+/// As it is listed.
+pub(super) fn info_of(backup: &Listed) -> BackupInfo {
+    match &backup.manifest {
+        Ok(manifest) => info(&backup.name, manifest),
+        Err(error) => BackupInfo {
+            made: backup.made,
+            name: backup.name.clone(),
+            events: 0,
+            rows: 0,
+            bytes: 0,
+            program: String::new(),
+            problem: Some(error.to_string()),
+        },
+    }
 }
 
 impl Store {
     /// Looks at every pack of the newest backup, or of the newest at or before a time: it is there, opens, and holds what the
-    /// manifest counts.
+    /// manifest counts. Opens every frame, but those whose key was destroyed.
     ///
     /// # Errors
-    /// `Unusable` that names the file that is damaged or missing; `Invalid` when there is no backup.
+    /// `Unusable` that names the file or the frame that is damaged or missing; `Invalid` when there is no backup.
     pub async fn verify_backup(&self, at: Option<Timestamp>, progress: &Progress) -> Result<BackupInfo, StoreError> {
         let target = Target::open(&self.backups_at()?.to, false)?;
-        let (name, manifest) = newest(&target, self.ring(), at).await?;
-        check(&target, self.ring(), (&name, &manifest), progress).await?;
+        let Chosen { name, manifest, passed_over } = newest(&target, self.ring(), at).await?;
+        if let Some(problem) = passed_over.into_iter().next() {
+            let made = manifest.made();
+            return Err(StoreError::Unusable(format!(
+                "{problem}. The newest backup that can be read is of {made}: convizit verify --backup {made} looks at it"
+            )));
+        }
+        check(&target, self.ring(), (&name, &manifest), Some(Days::Running(self)), progress).await?;
         Ok(info(&name, &manifest))
     }
 }

@@ -1,19 +1,25 @@
-//! The drill: a backup is restored into a scratch folder, beside everything that runs, its rows are counted and it is removed.
+//! The drill: a backup is restored into a scratch folder, beside everything that runs, every frame of it is
+//! opened, its rows are counted and it is removed.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use convizit_model::{NoticeKind, Timestamp};
 use serde::Serialize;
 
 use super::check::{check, info};
+use super::opening::Days;
 use super::restore::{close, fill_from, remove};
 use super::rows::Sieve;
 use super::target::Target;
 use super::write::blocking;
-use super::{DRILL, Progress, ledger_copy, manifests, read_manifest};
+use super::{DRILL, Progress, ledger_copy, listed, read_manifest};
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::{Store, make_folder};
+
+/// Bytes that a drill leaves free.
+const RESERVE: u64 = 128 << 20;
 
 /// What a drill found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -24,15 +30,47 @@ pub struct DrillReport {
     pub name: String,
     /// Rows that it holds.
     pub rows: u64,
-    /// Events that it holds.
+    /// Events in the frames that were opened, and in those whose key was destroyed since.
     pub events: i64,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
 
+/// The folder of a drill, which is gone when it has ended, however it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(folder: PathBuf) -> Result<Self, StoreError> {
+        remove(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn make(&self) -> Result<(), StoreError> {
+        make_folder(&self.0)
+    }
+
+    /// Bytes that an ordinary user may still write where it is to be.
+    fn free_bytes(&self) -> Result<u64, StoreError> {
+        let of = self.0.parent().unwrap_or(&self.0);
+        let disk = rustix::fs::statvfs(of).map_err(|error| StoreError::Database {
+            action: "measure free space",
+            problem: format!("{}: {error}", of.display()),
+        })?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            tracing::warn!(%error, "the scratch folder of a drill was left behind; the next drill removes it");
+        }
+    }
+}
+
 impl Store {
-    /// Restores the backup before the newest, or the only one there is, into a scratch folder and compares what stands there with what
-    /// its manifest counts. What fails raises a notice, and the next backup takes no pack over unread.
+    /// Restores the backup before the newest, or the only one there is, into a scratch folder, opens every frame, and compares what
+    /// stands there with what its manifest counts. What fails raises a notice, and the next backup takes no pack over unread.
     ///
     /// # Errors
     /// `Unusable` that says what is wrong; `Invalid` when there is no backup, or another process works on backups.
@@ -57,11 +95,20 @@ impl Store {
     async fn drill_now(&self, progress: &Progress) -> Result<DrillReport, StoreError> {
         let started = Instant::now();
         let config = self.backups_at()?;
-        let (target, keys) = (Target::open(&config.to, false)?, Target::open(&config.keys_to, false)?);
-        let all = manifests(&target).await?;
-        let Some((_, name)) = all.iter().rev().nth(1).or(all.last()) else {
-            return Err(StoreError::Invalid(format!("there is no backup in {}: convizit backup", target.shown)));
+        let (target, keys) = (Target::open(&config.to, false)?, ledger_copy::place(&config.keys_to)?);
+        // A crash may have left it.
+        let scratch = Scratch::new(self.0.folder.join("drill"))?;
+        let all = listed(&target, self.ring()).await?;
+        let unreadable = all.iter().rev().find_map(|backup| backup.manifest.as_ref().err().map(ToString::to_string));
+        let mut readable = all.into_iter().rev().filter_map(|backup| Some((backup.name, backup.manifest.ok()?)));
+        let (newest, before) = (readable.next(), readable.next());
+        let Some((name, _)) = before.or(newest) else {
+            return Err(match unreadable {
+                Some(problem) => StoreError::Unusable(problem),
+                None => StoreError::Invalid(format!("there is no backup in {}: convizit backup", target.shown)),
+            });
         };
+        let name = &name;
         // As a restore would, from the copy of the keys and not from what this process has in memory.
         let (ledger, ring) = ledger_copy::read(&keys, &**self.keyring().provider()).await?;
         let ring = std::sync::Arc::new(ring);
@@ -69,20 +116,30 @@ impl Store {
         if ledger.sequence < manifest.ledger {
             return Err(StoreError::Unusable("the copy of keys and erasures is older than the backup".to_owned()));
         }
-        check(&target, &ring, (name, &manifest), progress).await?;
-        let scratch = self.0.folder.join("drill");
-        remove(&scratch)?;
-        make_folder(&scratch)?;
+        let days = Days::copied(self, &ledger);
+        check(&target, &ring, (name, &manifest), Some(days), progress).await?;
+        // What is restored is about as large as its packs; ingestion is not to meet a full disk for a drill's sake.
+        let bytes: u64 = manifest.packs().map(|pack| pack.bytes).sum();
+        let (needs, free) = (bytes + bytes / 4 + RESERVE, scratch.free_bytes()?);
+        if free < needs {
+            return Err(StoreError::Invalid(format!(
+                "a drill needs {} MiB of free space in {} for as long as it runs, and there are {}: make room",
+                needs >> 20,
+                self.0.folder.display(),
+                free >> 20
+            )));
+        }
+        scratch.make()?;
         let mut sieve = Sieve::new(&ledger, &manifest);
         let filled = {
             // The migrations' future cannot be moved between threads, and this one can.
-            let (folder, runtime) = (scratch.clone(), tokio::runtime::Handle::current());
+            let (folder, runtime) = (scratch.0.clone(), tokio::runtime::Handle::current());
             let (control, data) = blocking(move || runtime.block_on(Database::both(&folder, None))).await?;
             let filled = fill_from((&target, &ring, &manifest), (&control, &data), &mut sieve, progress).await;
-            close((control, data), &scratch).await?;
-            filled
+            let closed = close((control, data), &scratch.0).await;
+            filled.and(closed)
         };
-        remove(&scratch)?;
+        drop(scratch);
         filled?;
         let info = info(name, &manifest);
         Ok(DrillReport {

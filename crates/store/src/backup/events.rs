@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use convizit_keys::DataKey;
-use convizit_model::EventId;
-use serde::Deserialize;
+use convizit_model::{EventId, Project};
+use serde::{Deserialize, Serialize};
 use sqlx::query;
 
 use super::Progress;
+use super::opening::living;
 use super::verify::VerifyReport;
 use super::write::blocking;
 use crate::Store;
-use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::error::{Columns as _, During, StoreError};
 use crate::ledger::Whose;
 use crate::people::{PersonHasher, may_hold};
 use crate::{frames, seen};
@@ -29,6 +30,34 @@ struct Frame {
     day: i64,
     filter: Vec<u8>,
     body: Vec<u8>,
+}
+
+/// What is stored of a project.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct StoredEvents {
+    /// Frames.
+    pub frames: u64,
+    /// Events in those that open.
+    pub events: u64,
+    /// Frames that do not open: their key is destroyed, or they are damaged.
+    pub unreadable: u64,
+}
+
+/// What a restore has brought back.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    /// Events by project number.
+    events: BTreeMap<i64, i64>,
+    /// Frames that do not open.
+    pub(super) damaged: u64,
+}
+
+impl Stored {
+    /// Events by the projects' ids.
+    pub(super) fn of_projects(&self, projects: &[Project]) -> Vec<(String, i64)> {
+        let events = |project: &Project| self.events.get(&project.number).copied().unwrap_or(0);
+        projects.iter().map(|project| (project.id.to_string(), events(project))).collect()
+    }
 }
 
 /// What every event begins with.
@@ -155,7 +184,8 @@ impl Store {
     }
 
     /// Writes the ids of all stored events down as seen, day by day and in their order: of a restored database.
-    pub(super) async fn see_again(&self) -> Result<(), StoreError> {
+    pub(super) async fn see_again(&self) -> Result<Stored, StoreError> {
+        let mut stored = Stored::default();
         let rows = query("SELECT DISTINCT day, project FROM frames ORDER BY day, project")
             .fetch_all(self.data().readers())
             .await
@@ -186,10 +216,12 @@ impl Store {
                     Ok((keys, damaged))
                 })
                 .await?;
-                for error in damaged {
+                for error in &damaged {
                     // It was so when it was backed up, and the rest is worth as much as before.
                     tracing::warn!(%error, "a frame cannot be opened: its events are lost, and repeats of them would be taken");
                 }
+                *stored.events.entry(project).or_default() += i64::try_from(keys.len()).unwrap_or(i64::MAX);
+                stored.damaged += damaged.len() as u64;
                 held += keys.len();
                 for (table, key) in keys {
                     found.entry(table).or_default().push(key);
@@ -200,7 +232,8 @@ impl Store {
                 }
             }
         }
-        self.write_seen(&mut found).await
+        self.write_seen(&mut found).await?;
+        Ok(stored)
     }
 
     async fn write_seen(&self, found: &mut BTreeMap<i64, Vec<[u8; seen::KEY]>>) -> Result<(), StoreError> {
@@ -220,17 +253,47 @@ impl Store {
         Ok(())
     }
 
-    /// How many events each project has, by its id.
-    pub(super) async fn count_events(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let rows = query("SELECT project, CAST(SUM(last - first + 1) AS BIGINT) FROM frames GROUP BY project")
-            .fetch_all(self.data().readers())
-            .await
-            .during("count events")?;
-        let counts: BTreeMap<i64, i64> = pairs(&rows)?;
-        let projects = self.projects().await?;
-        Ok(projects
-            .iter()
-            .map(|project| (project.id.to_string(), counts.get(&project.number).copied().unwrap_or(0)))
-            .collect())
+    /// How many events of a project are stored, of one day or of all, without erased ones: every frame is opened.
+    ///
+    /// # Errors
+    /// `Database`. What does not open is no error but in the answer.
+    pub async fn stored_events(
+        &self,
+        project: i64,
+        day: Option<i64>,
+        progress: &Progress,
+    ) -> Result<StoredEvents, StoreError> {
+        let (mut stored, mut after) = (StoredEvents::default(), 0);
+        let ledger = self.ledger().now().of(project);
+        loop {
+            let page = self.frames_of(project, day, after, i64::MAX).await?;
+            let Some(last) = page.last() else { return Ok(stored) };
+            after = last.first;
+            let mut keyed = Vec::with_capacity(page.len());
+            for frame in page {
+                if ledger.as_ref().is_some_and(|ledger| frame.last <= ledger.erased_through()) {
+                    continue;
+                }
+                stored.frames += 1;
+                progress.add(frame.body.len() as u64);
+                match self.keyring().day(project, frame.day).await {
+                    Ok(key) => keyed.push((key, frame)),
+                    Err(_) => stored.unreadable += 1,
+                }
+            }
+            let opened: Vec<Option<i64>> = blocking(move || {
+                let open = |(key, frame): (Arc<DataKey>, Frame)| {
+                    living(&key, project, (frame.first, frame.last), &frame.body).ok()
+                };
+                Ok(keyed.into_iter().map(open).collect())
+            })
+            .await?;
+            for events in opened {
+                match events {
+                    Some(events) => stored.events += events.cast_unsigned(),
+                    None => stored.unreadable += 1,
+                }
+            }
+        }
     }
 }

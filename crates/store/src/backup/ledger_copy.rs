@@ -1,5 +1,5 @@
-//! The copy of the wrapped keys and of the ledger of erasures, apart from the backups, so that a restored backup is erased again
-//! and a key that was destroyed is in no copy any more.
+//! The copy of the wrapped keys, of the ledger of erasures and of the tokens, apart from the backups, so that a restored backup is
+//! erased again, a key that was destroyed is in no copy any more, and a token that was revoked stays so.
 //!
 //! It is not sealed, since the keys that could open it are in it, wrapped; a keyed hash under the root secret says that nobody
 //! changed it. Two files are written one after the other: a write that is cut leaves the other one.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, query};
 
 use super::pack::{self, Pack, What, behead, damaged};
-use super::tables::{ERASURES, KEYS, Table};
+use super::tables::{ERASURES, KEYS, TOKENS, Table};
 use super::target::Target;
 use crate::Store;
 use crate::database::Database;
@@ -88,6 +88,20 @@ fn mac(ring: &KeyRing, body: &[u8]) -> [u8; MAC] {
     ring.mac("ledger copy", body)
 }
 
+/// The place of the copy, to read it.
+///
+/// # Errors
+/// `Invalid` when there is none.
+pub(super) fn place(place: &str) -> Result<Target, StoreError> {
+    if !place.starts_with("s3://") && !std::path::Path::new(place).is_dir() {
+        return Err(StoreError::Invalid(format!(
+            "there is no folder {place}, where the copy of keys and erasures should be: bring that copy there, or name its place with \
+             backup.keys_to; no backup is restored without it"
+        )));
+    }
+    Target::open(place, false)
+}
+
 /// The newest copy that is whole, with the ring that its keys make.
 pub(super) async fn read(target: &Target, provider: &dyn KeyProvider) -> Result<(LedgerCopy, KeyRing), StoreError> {
     let mut found = Vec::new();
@@ -123,12 +137,14 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Parsed, StoreError> {
     let (tag, body) = rest.split_first_chunk::<MAC>().ok_or_else(|| damaged(name))?;
     let copy: LedgerCopy = pack::decode(name, body)?;
     let whole = |pack: &Pack| {
-        let table = std::iter::once(&KEYS).chain(ERASURES).find(|table| table.name == pack.table);
+        let table = [&KEYS, &TOKENS].into_iter().chain(ERASURES).find(|table| table.name == pack.table);
         table.is_some_and(|table| {
             table.names() == pack.columns && pack.rows.iter().all(|row| table.fits(&pack.columns, row))
         })
     };
-    if copy.tables.len() == 1 + ERASURES.len() && copy.tables.iter().all(whole) {
+    // Copies of earlier programs have no tokens: none comes back then.
+    let without_tokens = 1 + ERASURES.len();
+    if (without_tokens..=without_tokens + 1).contains(&copy.tables.len()) && copy.tables.iter().all(whole) {
         Ok((installation, copy, body.to_vec(), *tag))
     } else {
         Err(damaged(name))
@@ -155,6 +171,11 @@ impl Store {
         for row in keys {
             text.push_str(&format!("{} {},", row.read::<&str>(0)?, row.read::<i64>(1)?));
         }
+        let tokens = query("SELECT COUNT(*), COALESCE(MAX(made), 0) FROM tokens")
+            .fetch_one(self.control().readers())
+            .await
+            .during(NAME)?;
+        text.push_str(&format!("{} {},", tokens.read::<i64>(0)?, tokens.read::<i64>(1)?));
         for sql in [
             "SELECT COUNT(*), COALESCE(MAX(number), 0), COUNT(id), CAST(COALESCE(SUM(forgotten), 0) AS BIGINT), \
              CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM erasures",
@@ -243,7 +264,7 @@ impl Store {
             })
             .await?;
         let sequence = sequence.cast_unsigned();
-        let mut tables = vec![rows(self.control(), &KEYS).await?];
+        let mut tables = vec![rows(self.control(), &KEYS).await?, rows(self.control(), &TOKENS).await?];
         for table in ERASURES {
             tables.push(rows(self.data(), table).await?);
         }

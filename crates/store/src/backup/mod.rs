@@ -5,6 +5,7 @@
 //! their own (`ledger_copy`), by which a restored backup is erased again.
 
 use std::fs::{File, TryLockError};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ mod drill;
 mod events;
 mod keep;
 pub(crate) mod ledger_copy;
+mod opening;
 mod pack;
 mod restore;
 pub(crate) mod rows;
@@ -29,6 +31,7 @@ mod verify;
 mod write;
 
 pub use drill::DrillReport;
+pub use events::StoredEvents;
 pub use keep::Keep;
 pub use restore::{Restore, RestoreReport};
 pub use verify::VerifyReport;
@@ -88,7 +91,7 @@ pub struct BackupInfo {
     pub made: Timestamp,
     /// Its file.
     pub name: String,
-    /// Events of all projects.
+    /// Events of all projects, without erased ones.
     pub events: i64,
     /// Rows of all tables.
     pub rows: u64,
@@ -96,6 +99,8 @@ pub struct BackupInfo {
     pub bytes: u64,
     /// The program that made it.
     pub program: String,
+    /// Why it cannot be read; the counts are 0 then.
+    pub problem: Option<String>,
 }
 
 /// What a backup did.
@@ -105,7 +110,7 @@ pub struct BackupReport {
     pub made: Timestamp,
     /// Its file.
     pub name: String,
-    /// Events of all projects.
+    /// Events of all projects, without erased ones.
     pub events: i64,
     /// Packs that it names.
     pub packs: u64,
@@ -113,8 +118,12 @@ pub struct BackupReport {
     pub written: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// Older backups that the schedule dropped.
+    /// Older backups that the schedule dropped: none while frames are damaged.
     pub dropped: u64,
+    /// Frames, or keys of days, that do not open. They are in the backup as they are; all else in it is whole.
+    pub damaged: u64,
+    /// Which those are, twenty at most.
+    pub problems: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -190,9 +199,55 @@ async fn manifests(target: &Target) -> Result<Vec<(Timestamp, String)>, StoreErr
     Ok(found)
 }
 
+/// A backup that lies in a place, and what it holds or why that cannot be read.
+struct Listed {
+    made: Timestamp,
+    name: String,
+    manifest: Result<Manifest, StoreError>,
+}
+
+/// The backups of a place, oldest first. One that is damaged or foreign does not hide the others.
+async fn listed(target: &Target, ring: &convizit_keys::KeyRing) -> Result<Vec<Listed>, StoreError> {
+    let mut found = Vec::new();
+    for (made, name) in manifests(target).await? {
+        let manifest = match read_manifest(target, ring, &name).await {
+            // The place itself does not answer.
+            Err(error @ StoreError::Database { .. }) => return Err(error),
+            read => read,
+        };
+        found.push(Listed { made, name, manifest });
+    }
+    Ok(found)
+}
+
 async fn read_manifest(target: &Target, ring: &convizit_keys::KeyRing, name: &str) -> Result<Manifest, StoreError> {
     let bytes = target.get(name).await?.ok_or_else(|| pack::damaged(name))?;
     open_manifest(ring, name, &bytes)
+}
+
+/// Holds a lock file of a data folder; let go of when dropped, and by the system when the process ends.
+async fn hold(folder: &Path, name: &str, wait: bool) -> Result<File, StoreError> {
+    let path = folder.join(name);
+    let failed = |error: std::io::Error| StoreError::Database {
+        action: "lock",
+        problem: format!("{}: {error}", path.display()),
+    };
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    let begun = std::time::Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if wait && begun.elapsed() < LOCKED => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Invalid(format!(
+                    "another process works on backups of this data folder ({name} is locked): wait until it has ended"
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
 }
 
 impl Store {
@@ -216,43 +271,32 @@ impl Store {
         &self.0.copied
     }
 
-    /// Holds a lock file of the data folder; let go of when dropped, and by the system when the process ends.
     pub(crate) async fn hold(&self, name: &str, wait: bool) -> Result<File, StoreError> {
-        let path = self.0.folder.join(name);
-        let failed = |error: std::io::Error| StoreError::Database {
-            action: "lock",
-            problem: format!("{}: {error}", path.display()),
-        };
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-        let begun = std::time::Instant::now();
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) if wait && begun.elapsed() < LOCKED => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(TryLockError::WouldBlock) => {
-                    return Err(StoreError::Invalid(format!(
-                        "another process works on backups of this data folder ({name} is locked): wait until it has ended"
-                    )));
-                }
-                Err(TryLockError::Error(error)) => return Err(failed(error)),
-            }
-        }
+        hold(&self.0.folder, name, wait).await
     }
 
-    /// The backups that there are, newest first.
+    /// The backups that there are, newest first; one that cannot be read says why.
     ///
     /// # Errors
-    /// `Unusable` for one that is damaged or of another installation, `Invalid` when there is no place.
+    /// `Invalid` when there is no place, `Database` when it does not answer.
     pub async fn backups(&self) -> Result<Vec<BackupInfo>, StoreError> {
         let target = Target::open(&self.backups_at()?.to, false)?;
-        let mut found = Vec::new();
-        for (_, name) in manifests(&target).await?.into_iter().rev() {
-            let manifest = read_manifest(&target, self.ring(), &name).await?;
-            found.push(check::info(&name, &manifest));
-        }
+        let mut found: Vec<BackupInfo> = listed(&target, self.ring()).await?.iter().map(check::info_of).collect();
+        found.reverse();
         Ok(found)
+    }
+
+    /// The backups that would be dropped when one was made now, oldest first.
+    ///
+    /// # Errors
+    /// `Invalid` when backups are off, `Database` when their place does not answer.
+    pub async fn backups_to_drop(&self) -> Result<Vec<BackupInfo>, StoreError> {
+        let config = self.backups_at()?;
+        // Before the first there is no place.
+        let Ok(target) = Target::open(&config.to, false) else { return Ok(Vec::new()) };
+        let all = listed(&target, self.ring()).await?;
+        let going = write::going(config.keep, &all, Some(self.clock().now()));
+        Ok(all.iter().filter(|backup| going.contains(backup.name.as_str())).map(check::info_of).collect())
     }
 
     /// What is known of the last backup and the last drill.
@@ -282,7 +326,17 @@ impl Store {
         match write::run(self, progress).await {
             Ok(report) => {
                 self.set_backup_state(|state| (state.made, state.seconds) = (Some(report.made), report.seconds))?;
-                self.resolve_notice(NoticeKind::Backup, None, SUBJECT).await?;
+                if report.damaged == 0 {
+                    self.resolve_notice(NoticeKind::Backup, None, SUBJECT).await?;
+                } else {
+                    let text = format!(
+                        "a backup was made, and {} of its frames do not open: {}; no older backup is dropped while it is so, \
+                         and one that was made before has them whole: convizit verify --backup TIME says which",
+                        report.damaged,
+                        report.problems.iter().take(5).cloned().collect::<Vec<_>>().join("; ")
+                    );
+                    self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+                }
                 Ok(report)
             }
             Err(error) => {
@@ -293,7 +347,7 @@ impl Store {
         }
     }
 
-    /// Whether the daily backup is due: its hour has come since the last one, or that is older than 25 hours.
+    /// Whether the daily backup is due: its hour has come since the last one, or that is older than 25 hours or of the future.
     #[must_use]
     pub fn backup_is_due(&self) -> bool {
         let Some(config) = self.backup_config() else { return false };
@@ -302,6 +356,7 @@ impl Store {
         let hours = i64::from(config.hour);
         let today = Timestamp::from_millis((now.day() * 24 + hours) * 3_600_000);
         let begun = if today <= now { today } else { today.plus_millis(-86_400_000) };
-        made < begun || now.since(made) > 25 * 3_600_000
+        // One of the future was made while the clock ran ahead.
+        made < begun || now.since(made) > 25 * 3_600_000 || made > now
     }
 }

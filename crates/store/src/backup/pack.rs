@@ -168,7 +168,14 @@ pub(super) fn behead<'a>(what: What, name: &str, bytes: &'a [u8]) -> Result<([u8
 
 /// What to say of a file that cannot be what was written there.
 pub(super) fn damaged(name: &str) -> StoreError {
-    StoreError::Unusable(format!("{name} is damaged, cut or not of this backup: take another backup"))
+    StoreError::Unusable(if name.starts_with("ledger-") {
+        format!(
+            "{name}, a copy of keys and erasures, is damaged or cut, and the other copy is no better: bring a whole one, or have \
+             the installation write it anew with convizit backup where it still runs"
+        )
+    } else {
+        format!("{name} is damaged, cut or not of this backup: take another backup")
+    })
 }
 
 fn place<'a>(what: What, row: &'a [u8]) -> Place<'a> {

@@ -11,13 +11,13 @@ use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, query};
 
-use super::check::{check, info, newest, packs};
+use super::check::{Chosen, check, info, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::rows::{RESTORING, Sieve};
-use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, Table, table};
+use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
 use super::target::Target;
-use super::{BackupInfo, Progress};
+use super::{BackupInfo, Progress, hold};
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
 use crate::{Store, StoreConfig, make_folder, mark};
@@ -25,6 +25,11 @@ use crate::{Store, StoreConfig, make_folder, mark};
 /// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
 /// mark and no database, no start takes the folder for a new one.
 const FILES: [&str; 6] = [mark::JOURNAL, mark::AUDIT, "journal.db", "journal.id", "data.db", "control.db"];
+/// What of a database may lie there without it: whoever opens the restored one would take it for its own.
+const REMAINS: [&str; 6] =
+    ["control.db-wal", "control.db-shm", "data.db-wal", "data.db-shm", "journal.db-wal", "journal.db-shm"];
+/// Held while a restore into a folder goes on.
+const LOCK: &str = "restore.lock";
 /// The table that says, until the end, that a restore goes on.
 const WORKER: &str = "worker";
 /// How long closing databases may take.
@@ -42,6 +47,7 @@ pub struct Restore {
     ledger: LedgerCopy,
     name: String,
     manifest: Manifest,
+    passed_over: Vec<String>,
 }
 
 /// What a restore did.
@@ -63,6 +69,8 @@ pub struct RestoreReport {
     pub journal_records: u64,
     /// Erasures that were carried out again.
     pub erased_again: u64,
+    /// Frames that do not open, as they did not when the backup was made: `convizit verify` names them.
+    pub damaged_frames: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -84,10 +92,10 @@ impl Restore {
             StoreError::Invalid("backups are off: name their place with backup.to and backup.keys_to".to_owned())
         })?;
         is_empty(&config).await?;
-        let (target, keys) = (Target::open(&places.to, false)?, Target::open(&places.keys_to, false)?);
+        let (target, keys) = (Target::open(&places.to, false)?, ledger_copy::place(&places.keys_to)?);
         let (ledger, ring) = ledger_copy::read(&keys, &*provider).await?;
         let ring = Arc::new(ring);
-        let (name, manifest) = newest(&target, &ring, at).await?;
+        let Chosen { name, manifest, passed_over } = newest(&target, &ring, at).await?;
         if ledger.sequence < manifest.ledger {
             return Err(StoreError::Unusable(format!(
                 "the copy of keys and erasures in {} is older ({}) than this backup ({}): what was erased in between would come back; \
@@ -95,8 +103,15 @@ impl Restore {
                 places.keys_to, ledger.sequence, manifest.ledger
             )));
         }
-        check(&target, &ring, (&name, &manifest), progress).await?;
-        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest })
+        // Not its frames: what was damaged when it was made is no reason not to have the rest back.
+        check(&target, &ring, (&name, &manifest), None, progress).await?;
+        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over })
+    }
+
+    /// Why newer backups are not taken, newest first.
+    #[must_use]
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// The backup that it is about.
@@ -113,6 +128,7 @@ impl Restore {
     pub async fn run(self, actor: &str, progress: &Progress) -> Result<RestoreReport, StoreError> {
         let started = Instant::now();
         make_folder(&self.config.folder)?;
+        let _alone = hold(&self.config.folder, LOCK, false).await?;
         let scratch = self.config.folder.join("restore");
         remove(&scratch)?;
         make_folder(&scratch)?;
@@ -128,6 +144,8 @@ impl Restore {
         drop(store);
         let report = report?;
         settled(&scratch).await?;
+        // Somebody may have made an installation there meanwhile.
+        is_folder_empty(&self.config.folder)?;
         self.move_in(&scratch)?;
         Ok(RestoreReport { seconds: started.elapsed().as_secs_f64(), ..report })
     }
@@ -137,7 +155,8 @@ impl Restore {
         let sequence = self.ledger.sequence.cast_signed();
         let mut reopened = 0;
         for pack in self.ledger.tables() {
-            let (mut pack, database) = (pack.clone(), if pack.table == KEYS.name { control } else { data });
+            let of_control = [KEYS.name, TOKENS.name].contains(&pack.table.as_str());
+            let (mut pack, database) = (pack.clone(), if of_control { control } else { data });
             if pack.table == ERASURES[0].name {
                 reopened = sieve.reopen(&mut pack);
             }
@@ -176,10 +195,10 @@ impl Restore {
         erased_again: u64,
         progress: &Progress,
     ) -> Result<RestoreReport, StoreError> {
-        store.see_again().await?;
-        let journal_records = self.append(store, progress).await?;
         store.carry_out_erasures().await?;
-        let events = store.count_events().await?;
+        let stored = store.see_again().await?;
+        let journal_records = self.append(store, progress).await?;
+        let events = stored.of_projects(&store.projects().await?);
         let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
         store.audit("backup.restore", "", &self.name, detail).await?;
         let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
@@ -190,11 +209,12 @@ impl Restore {
             made: self.manifest.made(),
             name: self.name.clone(),
             events,
-            left_out_events: sieve.left_events.values().sum(),
+            left_out_events: sieve.left_events,
             left_out,
             lost_destinations: sieve.lost_destinations.clone(),
             journal_records,
             erased_again,
+            damaged_frames: stored.damaged,
             seconds: 0.0,
         })
     }
@@ -249,13 +269,18 @@ pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-async fn is_empty(config: &StoreConfig) -> Result<(), StoreError> {
-    if let Some(file) = FILES.iter().find(|name| config.folder.join(name).exists()) {
-        return Err(StoreError::Invalid(format!(
+fn is_folder_empty(folder: &Path) -> Result<(), StoreError> {
+    match FILES.iter().chain(&REMAINS).map(|name| folder.join(name)).find(|file| file.exists()) {
+        None => Ok(()),
+        Some(file) => Err(StoreError::Invalid(format!(
             "{} is there already: a backup is restored into an empty place; move the folder away, or name another one with data",
-            config.folder.join(file).display()
-        )));
+            file.display()
+        ))),
     }
+}
+
+async fn is_empty(config: &StoreConfig) -> Result<(), StoreError> {
+    is_folder_empty(&config.folder)?;
     match &config.database {
         Some(url) if Database::has_rows(url).await? => Err(StoreError::Invalid(
             "the PostgreSQL database holds an installation already: a backup is restored into an empty one".to_owned(),

@@ -29,9 +29,10 @@ pub(super) struct Sieve {
     known: (i64, i64),
     /// Last event numbers, as the backup has them.
     last: HashMap<i64, i64>,
-    /// Rows that were left out by table, and events by project.
+    /// Rows that were left out by table and project.
     pub(super) left_out: BTreeMap<(String, i64), u64>,
-    pub(super) left_events: BTreeMap<i64, i64>,
+    /// Events of the frames that are left out, as the backup counted them.
+    pub(super) left_events: i64,
     /// Destinations that no key opens any more.
     pub(super) lost_destinations: Vec<String>,
 }
@@ -47,7 +48,7 @@ impl Sieve {
             known: (manifest.erasure, manifest.erased),
             last: HashMap::new(),
             left_out: BTreeMap::new(),
-            left_events: BTreeMap::new(),
+            left_events: 0,
             lost_destinations: Vec::new(),
         };
         for row in ledger.table("keys").iter().flat_map(|pack| &pack.rows) {
@@ -71,7 +72,14 @@ impl Sieve {
                 sieve.forgetting.insert(project.int());
             }
         }
+        let left = manifest.parts.iter().filter(|part| part.table == "frames" && !sieve.keeps(part.project, part.day));
+        sieve.left_events = left.flat_map(|part| &part.counts).map(|(.., events)| events).sum();
         sieve
+    }
+
+    /// Whether the frames of a project's day come back.
+    fn keeps(&self, project: i64, day: i64) -> bool {
+        !self.erased.contains(&project) && self.days.contains(&(project, day))
     }
 
     fn opens(&self, project: i64, sealed: &[u8]) -> bool {
@@ -92,7 +100,7 @@ impl Sieve {
             let project = at(row, "project").int();
             let erased = self.erased.contains(&project);
             let keep = match table.as_str() {
-                "frames" => !erased && self.days.contains(&(project, at(row, "day").int())),
+                "frames" => self.keeps(project, at(row, "day").int()),
                 "state" => {
                     let of_persons = OF_PERSONS.contains(&at(row, "kind").int());
                     let forgotten = erased || (of_persons && self.forgetting.contains(&project));
@@ -107,15 +115,14 @@ impl Sieve {
                     opens
                 }
                 "counts" | "rulings" | "dead_letters" => !erased,
+                // Of a backup of an earlier program: the copy of keys and erasures says which live.
+                "tokens" => false,
                 // The sequence of the ledger copy is written by whoever restores.
                 "control_version" => at(row, "id").int() != 2,
                 _ => true,
             };
             if !keep && table != "control_version" {
                 *self.left_out.entry((table.clone(), project)).or_default() += 1;
-                if table == "frames" {
-                    *self.left_events.entry(project).or_default() += at(row, "last").int() - at(row, "first").int() + 1;
-                }
             }
             if keep {
                 self.put(&table, &columns, row);

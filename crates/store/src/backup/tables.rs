@@ -144,11 +144,6 @@ pub(super) const CONTROL: &[Table] = &[
         order: "number",
     },
     Table { name: "audit_end", columns: &[("id", Int), ("number", Int), ("chain", MaybeBytes)], order: "id" },
-    Table {
-        name: "tokens",
-        columns: &[("name", Text), ("project", Int), ("scope", Text), ("hash", Bytes), ("made", Int), ("expires", Int)],
-        order: "name",
-    },
 ];
 
 /// Wrapped keys, which are in the ledger copy.
@@ -164,6 +159,13 @@ pub(super) const KEYS: Table = Table {
         ("wrapped", Bytes),
     ],
     order: "project, kind, number",
+};
+
+/// Tokens, which are in the ledger copy: one that was revoked must not come back with an older backup.
+pub(super) const TOKENS: Table = Table {
+    name: "tokens",
+    columns: &[("name", Text), ("project", Int), ("scope", Text), ("hash", Bytes), ("made", Int), ("expires", Int)],
+    order: "name",
 };
 
 /// The ledger of erasures, which is in the ledger copy.
@@ -204,7 +206,7 @@ pub(super) const JOURNAL: &str = "journal";
 
 /// A table of the backup or of the ledger copy by its name.
 pub(super) fn table(name: &str) -> Option<&'static Table> {
-    static OTHERS: [&Table; 2] = [&FRAMES, &KEYS];
+    static OTHERS: [&Table; 3] = [&FRAMES, &KEYS, &TOKENS];
     let all = DATA.iter().chain(CONTROL).chain(ERASURES).chain(OTHERS);
     all.into_iter().find(|table| table.name == name)
 }

@@ -51,7 +51,9 @@ impl Target {
             folder.recursive(true).mode(0o700).create(place).map_err(|error| failed(error.to_string()))?;
         }
         if !Path::new(place).is_dir() {
-            return Err(StoreError::Invalid(format!("there is no folder {place}, where the backups should be")));
+            return Err(StoreError::Invalid(format!(
+                "there is no folder {place}, where the backups should be: convizit backup makes the first one, or name their place with backup.to"
+            )));
         }
         let store = LocalFileSystem::new_with_prefix(place).map_err(|error| failed(error.to_string()))?;
         Ok(Self { store: Arc::new(store.with_fsync(true)), prefix: Key::default(), shown: place.to_owned() })

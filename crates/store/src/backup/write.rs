@@ -1,7 +1,7 @@
 //! Writing a backup: what the journal still holds, then the rows of one moment, then the copy of keys and erasures, then the
-//! manifest. Each pack is read back from where it was written; between packs it rests, so that ingestion goes on.
+//! manifest. Each frame is opened before it is packed, each pack is read back from where it was written; between packs it rests, so that ingestion goes on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +10,12 @@ use convizit_keys::KeyRing;
 use convizit_model::Timestamp;
 use futures_util::TryStreamExt as _;
 
+use super::opening::{Damaged, Opened, Opener, open_frames};
 use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
 use super::snapshot::Snapshot;
 use super::tables::{CONTROL, DATA, FRAMES, JOURNAL, Table};
 use super::target::Target;
-use super::{BackupReport, Progress, manifest_name, manifests, read_manifest};
+use super::{BackupReport, Keep, Listed, Progress, listed, manifest_name, manifests, read_manifest};
 use crate::Store;
 use crate::error::StoreError;
 
@@ -43,16 +44,7 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         }
     }
     // Of one that cannot be read nothing is taken over; what is whole of it is found again by its content.
-    let last = match before.last() {
-        Some((_, name)) => match read_manifest(&target, store.ring(), name).await {
-            Ok(manifest) => Some(manifest),
-            Err(error) => {
-                tracing::warn!(%error, "the last backup cannot be read; everything is written anew");
-                None
-            }
-        },
-        None => None,
-    };
+    let last = listed(&target, store.ring()).await?.into_iter().rev().find_map(|backup| backup.manifest.ok());
     let mut writer = Writer {
         known: target.list("packs").await?,
         // What a drill found damaged is not to be taken over again.
@@ -63,10 +55,13 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         progress,
         written: 0,
         bytes: 0,
+        damaged: Damaged::default(),
+        rested: Instant::now(),
     };
     let mut parts = Vec::new();
     let end = journal_end(store).await;
     wait_for_worker(store, end).await?;
+    writer.rested = Instant::now();
     parts.extend(writer.journal(store, end).await?);
     let mut data = Snapshot::of(store.data()).await?;
     let [journal_offset] = data.numbers("SELECT journal_offset FROM worker WHERE id = 0").await?;
@@ -74,7 +69,7 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
     let [erased] = data
         .numbers("SELECT COALESCE(MIN(number) - 1, (SELECT COALESCE(MAX(number), 0) FROM erasures)) FROM erasures WHERE state = 'open' OR forgotten = 0")
         .await?;
-    parts.extend(writer.frames(&mut data, last.as_ref()).await?);
+    parts.extend(writer.frames(store, &mut data, last.as_ref()).await?);
     for table in DATA {
         parts.push(writer.whole(&mut data, table).await?);
     }
@@ -103,8 +98,9 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         target.delete(&name).await?;
         return Err(differs(&name));
     }
-    let (written, bytes) = (writer.written, writer.bytes);
-    let dropped = prune(store, &target, made).await?;
+    let (written, bytes, damaged) = (writer.written, writer.bytes, writer.damaged);
+    // Older backups have it whole, perhaps.
+    let dropped = if damaged.is_none() { prune(store, &target, made).await? } else { 0 };
     let counts = manifest.parts.iter().flat_map(|part| &part.counts);
     Ok(BackupReport {
         made,
@@ -113,6 +109,8 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         written,
         bytes,
         dropped,
+        damaged: damaged.count,
+        problems: damaged.said,
         seconds: started.elapsed().as_secs_f64(),
         name,
     })
@@ -158,6 +156,9 @@ struct Writer<'p> {
     progress: &'p Progress,
     written: u64,
     bytes: u64,
+    damaged: Damaged,
+    /// When the last rest ended.
+    rested: Instant,
 }
 
 /// Rows on their way into packs.
@@ -169,11 +170,13 @@ struct Filling {
     packs: Vec<PackRef>,
     /// Rows and events by project.
     counts: HashMap<i64, (u64, i64)>,
+    /// What opens its frames.
+    opener: Option<Opener>,
 }
 
 impl Filling {
     fn new(table: &'static str, columns: Vec<String>) -> Self {
-        Self { table, columns, rows: Vec::new(), bytes: 0, packs: Vec::new(), counts: HashMap::new() }
+        Self { table, columns, rows: Vec::new(), bytes: 0, packs: Vec::new(), counts: HashMap::new(), opener: None }
     }
 
     fn part(self, (project, day): (i64, i64), fingerprint: Vec<i64>) -> Part {
@@ -199,7 +202,7 @@ impl Writer<'_> {
                         for batch in batches {
                             for record in batch.records {
                                 let row = vec![Cell::Int(batch.offset.cast_signed()), Cell::Bytes(record)];
-                                self.take(&mut filling, row, 0, 0).await?;
+                                self.take(&mut filling, row, 0).await?;
                             }
                         }
                         // What comes later belongs to the next backup.
@@ -224,7 +227,13 @@ impl Writer<'_> {
     }
 
     /// Frames by project and day; those that are as they were in the last backup are taken over unread.
-    async fn frames(&mut self, data: &mut Snapshot, last: Option<&Manifest>) -> Result<Vec<Part>, StoreError> {
+    /// Each frame is opened before it is packed.
+    async fn frames(
+        &mut self,
+        store: &Store,
+        data: &mut Snapshot,
+        last: Option<&Manifest>,
+    ) -> Result<Vec<Part>, StoreError> {
         let known: HashMap<(i64, i64), &Part> = last
             .iter()
             .flat_map(|manifest| &manifest.parts)
@@ -251,15 +260,23 @@ impl Writer<'_> {
                 continue;
             }
             let mut filling = Filling::new(FRAMES.name, FRAMES.names());
+            let damaged_before = self.damaged.count;
+            match store.keyring().day(project, day).await {
+                Ok(key) => filling.opener = Some(Opener::new(store, project, key)),
+                // Destroyed since the snapshot: a restore leaves out what it sealed.
+                Err(StoreError::KeyGone { .. }) => {}
+                Err(error) => self.damaged.add(format!("the key of a day of project number {project}: {error}")),
+            }
             let mut rows = data.rows(&FRAMES, Some(("project = $1 AND day = $2", [project, day])));
             while let Some(row) = rows.try_next().await? {
-                let (first, last) = (row.get(1).map_or(0, Cell::int), row.get(2).map_or(0, Cell::int));
                 self.progress.add(row.iter().map(Cell::size).sum::<usize>() as u64);
-                self.take(&mut filling, row, project, last - first + 1).await?;
+                self.take(&mut filling, row, project).await?;
             }
             drop(rows);
             self.flush(&mut filling).await?;
-            parts.push(filling.part((project, day), fingerprint.to_vec()));
+            // What is damaged is looked at again each time.
+            let is_whole = self.damaged.count == damaged_before;
+            parts.push(filling.part((project, day), if is_whole { fingerprint.to_vec() } else { Vec::new() }));
         }
         Ok(parts)
     }
@@ -271,18 +288,17 @@ impl Writer<'_> {
         let mut rows = snapshot.rows(table, None);
         while let Some(row) = rows.try_next().await? {
             let of = project.and_then(|at| row.get(at)).map_or(0, Cell::int);
-            self.take(&mut filling, row, of, 0).await?;
+            self.take(&mut filling, row, of).await?;
         }
         drop(rows);
         self.flush(&mut filling).await?;
         Ok(filling.part((0, 0), Vec::new()))
     }
 
-    async fn take(&mut self, into: &mut Filling, row: Vec<Cell>, project: i64, events: i64) -> Result<(), StoreError> {
+    async fn take(&mut self, into: &mut Filling, row: Vec<Cell>, project: i64) -> Result<(), StoreError> {
         into.bytes += row.iter().map(Cell::size).sum::<usize>();
         into.rows.push(row);
-        let counts = into.counts.entry(project).or_default();
-        *counts = (counts.0 + 1, counts.1 + events);
+        into.counts.entry(project).or_default().0 += 1;
         if into.bytes >= PACK_BYTES { self.flush(into).await } else { Ok(()) }
     }
 
@@ -291,18 +307,22 @@ impl Writer<'_> {
         if from.rows.is_empty() {
             return Ok(());
         }
-        let started = Instant::now();
         let rows = from.rows.len() as u64;
         let pack =
             Pack { table: from.table.to_owned(), columns: from.columns.clone(), rows: std::mem::take(&mut from.rows) };
         from.bytes = 0;
-        let (ring, made) = (self.ring.clone(), self.made);
-        let (id, sealed) = blocking(move || {
+        let (ring, made, opener) = (self.ring.clone(), self.made, from.opener.clone());
+        let (id, sealed, opened) = blocking(move || {
+            let opened = opener.map(|opener| open_frames(&opener, &pack));
             let plain = pack::encode(&pack)?;
             let id = pack::id_of(&ring, &plain);
-            Ok((id, pack::seal(&ring, made, (What::Pack, &id), &plain)?))
+            Ok((id, pack::seal(&ring, made, (What::Pack, &id), &plain)?, opened))
         })
         .await?;
+        if let Some(Opened { project, events, damaged, .. }) = opened {
+            from.counts.entry(project).or_default().1 += events;
+            self.damaged.join(damaged);
+        }
         let (name, bytes) = (pack_name(&id), sealed.len() as u64);
         let of = PackRef { id, rows, bytes };
         let is_there =
@@ -315,7 +335,9 @@ impl Writer<'_> {
             self.bytes += bytes;
         }
         from.packs.push(of);
-        tokio::time::sleep(started.elapsed() * REST).await;
+        // Its rows were read since the last rest, which is work as well.
+        tokio::time::sleep(self.rested.elapsed() * REST).await;
+        self.rested = Instant::now();
         Ok(())
     }
 
@@ -340,23 +362,34 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|_| StoreError::Database { action: "back up", problem: "it ended in a panic".to_owned() })?
 }
 
+/// The names of the backups that the schedule does not keep; with `next`, once another one was made then. Whatever cannot be read
+/// takes no place from what can.
+pub(super) fn going(keep: Keep, all: &[Listed], next: Option<Timestamp>) -> BTreeSet<&str> {
+    let kept = |which: &dyn Fn(&Listed) -> bool| -> BTreeSet<&str> {
+        let those: Vec<&Listed> =
+            all.iter().filter(|backup| which(backup) && next.is_none_or(|next| backup.made < next)).collect();
+        let times: Vec<Timestamp> = those.iter().map(|backup| backup.made).chain(next).collect();
+        those.iter().zip(keep.kept(&times)).filter(|(_, keep)| *keep).map(|(backup, _)| backup.name.as_str()).collect()
+    };
+    let (readable, any) = (kept(&|backup| backup.manifest.is_ok()), kept(&|_| true));
+    let before = all.iter().filter(|backup| next.is_none_or(|next| backup.made < next));
+    before.map(|backup| backup.name.as_str()).filter(|name| !readable.contains(name) && !any.contains(name)).collect()
+}
+
 /// Drops the backups that the schedule does not keep, then the packs that none names any more; returns how many backups.
 async fn prune(store: &Store, target: &Target, made: Timestamp) -> Result<u64, StoreError> {
     let Some(config) = store.backup_config() else { return Ok(0) };
-    let all = manifests(target).await?;
-    let times: Vec<Timestamp> = all.iter().map(|(time, _)| *time).collect();
-    let mut dropped = 0;
-    let mut needed = BTreeMap::new();
-    let mut unreadable = false;
-    for ((time, name), keep) in all.iter().zip(config.keep.kept(&times)) {
-        // One of a clock that ran ahead is no reason to drop the newest.
-        if !keep && *time < made {
-            target.delete(name).await?;
-            dropped += 1;
-            continue;
-        }
-        match read_manifest(target, store.ring(), name).await {
-            Ok(manifest) => needed.extend(manifest.packs().map(|pack| (pack_name(&pack.id), ()))),
+    let all = listed(target, store.ring()).await?;
+    let mut going = going(config.keep, &all, None);
+    // One of a clock that ran ahead is no reason to drop the newest.
+    going.retain(|name| all.iter().any(|backup| backup.name == *name && backup.made < made));
+    for name in &going {
+        target.delete(name).await?;
+    }
+    let (mut needed, mut unreadable) = (BTreeSet::new(), false);
+    for backup in all.iter().filter(|backup| !going.contains(backup.name.as_str())) {
+        match &backup.manifest {
+            Ok(manifest) => needed.extend(manifest.packs().map(|pack| pack_name(&pack.id))),
             Err(error) => {
                 tracing::warn!(%error, "no pack is dropped while a backup cannot be read");
                 unreadable = true;
@@ -364,9 +397,9 @@ async fn prune(store: &Store, target: &Target, made: Timestamp) -> Result<u64, S
         }
     }
     if !unreadable {
-        for name in target.list("packs").await?.into_keys().filter(|name| !needed.contains_key(name)) {
+        for name in target.list("packs").await?.into_keys().filter(|name| !needed.contains(name)) {
             target.delete(&name).await?;
         }
     }
-    Ok(dropped)
+    Ok(going.len() as u64)
 }

@@ -22,6 +22,9 @@ on_both_engines!(
     everything_that_is_stored_is_looked_at,
     a_key_lives_as_long_as_a_backup_that_needs_it,
     a_backup_fails_with_a_notice_and_without_a_manifest,
+    a_damaged_frame_is_named_and_no_older_backup_is_dropped,
+    a_backup_that_cannot_be_read_does_not_hide_the_others,
+    a_clock_that_ran_ahead_keeps_no_backup_from_being_made,
 );
 
 /// An installation with places for its backups, and for what is restored of them.
@@ -439,4 +442,79 @@ async fn a_backup_fails_with_a_notice_and_without_a_manifest(place: Place) {
     assert!(!store.backup_is_due());
     kept.place.clock.set(NOON + 15 * 3_600_000);
     assert!(store.backup_is_due());
+}
+
+async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    let first = back_up(&store).await;
+    assert_eq!((first.events, first.damaged), (90, 0));
+    // One more of that day, so that it is packed anew; and another frame of it under another one's name.
+    commit(&store, &shop, 30, vec![event_at(NOON, 90, 1)]).await;
+    let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 10";
+    sqlx::query(spoil).execute(&mut kept.place.behind("data").await).await.unwrap();
+    kept.place.clock.set(NOON + 60_000);
+    let second = back_up(&store).await;
+    assert_eq!((second.damaged, second.dropped, second.events), (1, 0, 88));
+    assert!(second.problems[0].starts_with("frame 10 of project number 1"), "{:?}", second.problems);
+    let notices = store.notices(false).await.unwrap();
+    let notice = notices.iter().find(|notice| notice.subject == "backup").unwrap();
+    assert!(notice.text.contains("frame 10 of project number 1"), "{}", notice.text);
+    // The one before is there, though the schedule keeps one of a day, and has it whole.
+    assert_eq!(store.backups().await.unwrap().len(), 2);
+    store.verify_backup(Some(first.made), &Progress::default()).await.unwrap();
+    let error = store.verify_backup(None, &Progress::default()).await.unwrap_err().to_string();
+    assert!(error.contains("frame 10 of project number 1"), "{error}");
+    // What is damaged is no reason not to have the rest back.
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!((report.damaged_frames, &report.events[0].1), (1, &88));
+    restored.close().await;
+    // Once it is mended everything goes on.
+    sqlx::query("DELETE FROM frames WHERE first = 10").execute(&mut kept.place.behind("data").await).await.unwrap();
+    kept.place.clock.set(NOON + 120_000);
+    let third = back_up(&store).await;
+    assert_eq!((third.damaged, third.dropped), (0, 2));
+    assert!(!store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "backup"));
+}
+
+async fn a_backup_that_cannot_be_read_does_not_hide_the_others(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    let first = back_up(&store).await;
+    kept.place.clock.set(NOON + DAY);
+    let second = back_up(&store).await;
+    assert_eq!(store.backups_to_drop().await.unwrap(), [], "none of these days has another one");
+    kept.place.clock.set(NOON + DAY + 60_000);
+    let to_drop = store.backups_to_drop().await.unwrap();
+    assert_eq!(to_drop.iter().map(|backup| backup.made).collect::<Vec<_>>(), [second.made]);
+    let newest = files(&kept.to().join("manifests")).pop().unwrap();
+    let good = std::fs::read(&newest).unwrap();
+    std::fs::write(&newest, &good[..good.len() / 2]).unwrap();
+    let listed = store.backups().await.unwrap();
+    let problems: Vec<bool> = listed.iter().map(|backup| backup.problem.is_some()).collect();
+    assert_eq!(problems, [true, false]);
+    assert!(store.verify_backup(None, &Progress::default()).await.is_err(), "the newest is not whole");
+    assert_eq!(store.drill(&Progress::default()).await.unwrap().made, first.made);
+    let into = kept.fresh();
+    let plan = kept.plan(&into).await.unwrap();
+    assert_eq!(plan.backup().made, first.made);
+    assert!(plan.passed_over()[0].contains("damaged"), "{:?}", plan.passed_over());
+    plan.run("os:test", &Progress::default()).await.unwrap();
+    // And it takes no good one's place.
+    back_up(&store).await;
+    assert_eq!(store.backups().await.unwrap().iter().filter(|backup| backup.problem.is_none()).count(), 2);
+}
+
+async fn a_clock_that_ran_ahead_keeps_no_backup_from_being_made(place: Place) {
+    let kept = Kept::of(place);
+    let (store, _) = kept.shop().await;
+    kept.place.clock.set(NOON + 400 * DAY);
+    back_up(&store).await;
+    kept.place.clock.set(NOON);
+    assert!(store.backup_is_due());
+    back_up(&store).await;
+    assert!(!store.backup_is_due());
 }

@@ -15,6 +15,8 @@ on_both_engines!(
     frames_of_a_destroyed_key_are_left_out_and_counted,
     what_waited_in_the_journal_is_not_stored_of_who_was_erased,
     a_copy_follows_every_erasure_and_every_key,
+    a_token_that_was_revoked_does_not_come_back,
+    erased_events_are_counted_nowhere,
 );
 
 const CANARY: &str = "canary-of-the-erased";
@@ -203,4 +205,38 @@ async fn a_copy_follows_every_erasure_and_every_key(place: Place) {
     commit(&store, &shop, 10, vec![of("b", 31, day)]).await;
     crate::engines::within(std::time::Duration::from_secs(10), "a copy of the new key", async || copy() != last).await;
     assert_eq!(std::fs::read(kept.keys_to().join("ledger-a")).unwrap(), copy());
+}
+
+async fn a_token_that_was_revoked_does_not_come_back(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    let lost = store.make_token(Some(&shop), convizit_store::Scope::Erase, "lost-laptop", 30).await.unwrap();
+    let desk = store.make_token(Some(&shop), convizit_store::Scope::Erase, "desk", 30).await.unwrap();
+    back_up(&store).await;
+    store.remove_token("lost-laptop").await.unwrap();
+    let later = store.make_token(Some(&shop), convizit_store::Scope::Export, "later", 30).await.unwrap();
+    store.close().await;
+    let into = kept.fresh();
+    let (restored, _) = kept.restore(&into).await;
+    assert_eq!(restored.token(&lost).await.unwrap(), None);
+    for living in [desk, later] {
+        assert!(restored.token(&living).await.unwrap().is_some());
+    }
+}
+
+async fn erased_events_are_counted_nowhere(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(store.stored_events(shop.number, None, &Progress::default()).await.unwrap().events, 20);
+    assert_eq!(back_up(&store).await.events, 20);
+    assert_eq!(store.verify_backup(None, &Progress::default()).await.unwrap().events, 20);
+    assert_eq!(store.drill(&Progress::default()).await.unwrap().events, 20);
+    // Erased after the backup: it counts them, and what came back has them no more.
+    store.erase(&shop, &[visitor("b")]).await.unwrap();
+    let into = kept.fresh();
+    let (_, report) = kept.restore(&into).await;
+    assert_eq!(report.events, [("shop".to_owned(), 10)]);
 }

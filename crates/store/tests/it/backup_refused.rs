@@ -234,3 +234,35 @@ async fn a_postgresql_database_whose_restore_did_not_end_is_refused_by_every_sta
     let error = start.err().unwrap().to_string();
     assert!(error.contains("did not end") && error.contains("restore again"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_database_and_what_comes_meanwhile_is_not_overwritten() {
+    let kept = backed_up().await;
+    let into = Place::sqlite();
+    for left in ["control.db-wal", "journal.db-shm"] {
+        std::fs::write(into.folder.path().join(left), "left").unwrap();
+        let error = kept.plan(&into).await.err().unwrap().to_string();
+        assert!(error.contains(left) && error.contains("empty place"), "{error}");
+        std::fs::remove_file(into.folder.path().join(left)).unwrap();
+    }
+    let plan = kept.plan(&into).await.unwrap();
+    // Somebody makes an installation there while the question is open.
+    std::fs::write(into.folder.path().join("control.db"), "theirs").unwrap();
+    let error = plan.run("os:test", &Progress::default()).await.err().unwrap().to_string();
+    assert!(error.contains("control.db is there already"), "{error}");
+    assert_eq!(std::fs::read(into.folder.path().join("control.db")).unwrap(), b"theirs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_missing_or_cut_says_what_to_bring() {
+    let kept = backed_up().await;
+    for name in ["ledger-a", "ledger-b"] {
+        let good = std::fs::read(kept.keys_to().join(name)).unwrap();
+        std::fs::write(kept.keys_to().join(name), &good[..good.len() / 2]).unwrap();
+    }
+    let error = refused(&kept, "both are cut").await;
+    assert!(error.contains("bring a whole one") && !error.contains("another backup"), "{error}");
+    std::fs::remove_dir_all(kept.keys_to()).unwrap();
+    let error = refused(&kept, "no folder").await;
+    assert!(error.contains("copy of keys and erasures") && error.contains("backup.keys_to"), "{error}");
+}
