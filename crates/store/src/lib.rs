@@ -56,7 +56,7 @@ use crowd::Rulings;
 pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
 pub use export::PersonEvents;
-pub use named_keys::KeyInfo;
+pub use named_keys::{KeyInfo, KeyNeed};
 pub use silence::{Expected, SilentName};
 pub use tokens::{Scope, Token};
 pub use withheld::WithheldCount;

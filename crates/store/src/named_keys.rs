@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use convizit_model::Timestamp;
 use convizit_model::time::DAY_MILLIS;
+use convizit_model::{ProjectId, Timestamp};
 use serde::Serialize;
 use sqlx::query;
+
+mod need;
+
+pub use need::KeyNeed;
 
 use crate::Store;
 use crate::audit;
@@ -15,11 +19,11 @@ use crate::key_ends::KeyEnd;
 /// A key as it is listed: never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {
-    /// Its id: `file:5f0c…`, `project/shop/2`.
+    /// Its id: `file:5f0c…`, `project/shop/2`, `day/shop/2026-11-29`.
     pub id: String,
     /// When it was made, where that is known.
     pub made: Option<Timestamp>,
-    /// `wraps`, `seals`, `opens` or `destroyed`.
+    /// `wraps`, `seals`, `opens`, `destroyed`, or `derives` of the root secret, which keyed hashes are made with.
     pub state: &'static str,
     /// What wrapped it; empty for a key-encryption key, which its provider keeps.
     pub wrapped_by: String,
@@ -27,12 +31,50 @@ pub struct KeyInfo {
     pub wraps: i64,
 }
 
+/// A day as `2026-11-29`.
+fn date(day: i64) -> String {
+    let text = Timestamp::from_millis(day * DAY_MILLIS).to_string();
+    text.split('T').next().unwrap_or_default().to_owned()
+}
+
 impl Store {
-    /// All key-encryption keys, and the keys of the installation and of its projects; those of days are counted.
+    /// All key-encryption keys, the root secret, and the keys of the installation and of its projects; those of days are counted.
     ///
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn list_keys(&self) -> Result<Vec<KeyInfo>, StoreError> {
+        self.list_keys_of(None).await
+    }
+
+    /// The keys of a project, and those of its days.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`, `Keys`.
+    pub async fn list_project_keys(&self, id: &ProjectId) -> Result<Vec<KeyInfo>, StoreError> {
+        const NAME: &str = "list keys of days";
+        let project = self.project(id).await?;
+        let mut keys = self.list_keys_of(Some(project.number)).await?;
+        let rows =
+            query("SELECT number, wrapped_by, made FROM keys WHERE project = $1 AND kind = 'day' ORDER BY number DESC")
+                .bind(project.number)
+                .fetch_all(self.control().readers())
+                .await
+                .during(NAME)?;
+        let today = self.clock().now().day();
+        for row in rows {
+            let (day, by): (i64, &str) = (row.read(0)?, row.read(1)?);
+            keys.push(KeyInfo {
+                id: format!("day/{id}/{}", date(day)),
+                made: Some(Timestamp::from_millis(row.read(2)?)),
+                state: if day < today { "opens" } else { "seals" },
+                wrapped_by: by.replace("project:", &format!("project/{id}/")),
+                wraps: 0,
+            });
+        }
+        Ok(keys)
+    }
+
+    async fn list_keys_of(&self, only: Option<i64>) -> Result<Vec<KeyInfo>, StoreError> {
         const NAME: &str = "list keys";
         let now = self.clock().now();
         let counts = query("SELECT wrapped_by, project, COUNT(*) FROM keys GROUP BY wrapped_by, project")
@@ -47,7 +89,8 @@ impl Store {
             wraps.insert((by, project), count);
         }
         let mut keys = Vec::new();
-        for (index, kek) in self.keyring().provider().versions().await?.into_iter().enumerate() {
+        let versions = if only.is_none() { self.keyring().provider().versions().await? } else { Vec::new() };
+        for (index, kek) in versions.into_iter().enumerate() {
             let count = of_provider.get(&kek.id).copied().unwrap_or(0);
             let state = if index == 0 { "wraps" } else { "opens" };
             keys.push(KeyInfo { id: kek.id, made: kek.made, state, wrapped_by: String::new(), wraps: count });
@@ -55,8 +98,10 @@ impl Store {
         let names: BTreeMap<i64, String> =
             self.projects().await?.into_iter().map(|project| (project.number, project.id.to_string())).collect();
         let rows = query(
-            "SELECT project, number, wrapped_by, made FROM keys WHERE kind = 'project' ORDER BY project, number DESC",
+            "SELECT project, number, wrapped_by, made, kind FROM keys \
+             WHERE kind IN ('project', 'root') AND ($1 IS NULL OR project = $1) ORDER BY project, kind DESC, number DESC",
         )
+        .bind(only)
         .fetch_all(self.control().readers())
         .await
         .during(NAME)?;
@@ -67,6 +112,12 @@ impl Store {
                 _ => names.get(&project).map_or("removed", String::as_str),
             };
             let by: String = row.read(2)?;
+            if row.read::<&str>(4)? == "root" {
+                let made = Some(Timestamp::from_millis(row.read(3)?));
+                let id = format!("root/{name}/{number}");
+                keys.push(KeyInfo { id, made, state: "derives", wrapped_by: by, wraps: 0 });
+                continue;
+            }
             let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
             let state = match by.as_str() {
                 "destroyed" => "destroyed",
@@ -97,7 +148,7 @@ impl Store {
         // A request for a key of the same name that is gone is about nothing.
         let living =
             asked.filter(|(_, made)| *made >= key_made && now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
-        let mut entry = self.entry("key.destroy.ask", "", key, "");
+        let mut entry = self.entry("key.destroy.ask", key.split('/').nth(1).unwrap_or_default(), key, "");
         entry.actor = format!("token:{by}");
         match living {
             Some((first, _)) if first == by => Err(StoreError::Invalid(format!(

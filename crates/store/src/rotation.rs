@@ -65,7 +65,9 @@ impl Store {
     /// # Errors
     /// `Keys`, `Database`.
     pub async fn rotate_project_key(&self, project: i64) -> Result<u32, StoreError> {
-        self.audit("key.rotate", "", &format!("project/{project}"), "").await?;
+        let projects = self.projects().await?;
+        let id = projects.iter().find(|known| known.number == project).map_or("", |known| known.id.as_str());
+        self.audit("key.rotate", id, if id.is_empty() { "installation" } else { id }, "").await?;
         self.keyring().rotate_project(project).await
     }
 

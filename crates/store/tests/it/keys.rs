@@ -19,6 +19,7 @@ on_both_engines!(
     what_another_process_destroys_is_forgotten,
     an_end_of_a_key_that_was_cut_is_carried_out,
     two_installations_do_not_share_a_key_file,
+    what_needs_a_key_is_said_before,
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
@@ -350,4 +351,26 @@ async fn a_journal_key_is_destroyed_with_the_last_batch_of_its_hour() {
     })
     .await;
     assert_eq!(store.journal_read(2, 1 << 20).await.unwrap().len(), 2);
+}
+
+async fn what_needs_a_key_is_said_before(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let listed = store.list_keys().await.unwrap();
+    assert!(listed.iter().any(|key| key.id == "root/installation/1" && key.state == "derives"), "{listed:?}");
+    assert!(!listed.iter().any(|key| key.id.starts_with("day/")));
+    let day = "day/shop/2026-11-23";
+    let keys = store.list_project_keys(&shop.id).await.unwrap();
+    let of_day = keys.iter().find(|key| key.id == day).unwrap();
+    assert_eq!((of_day.state, of_day.wrapped_by.as_str()), ("seals", "project/shop/1"));
+    let need = async |key: &str| store.key_need(key, &convizit_store::backup::Progress::default()).await.unwrap();
+    let found = need(day).await;
+    assert_eq!((found.frames, found.events, found.days, found.rows, found.asked_by), (1, 5, 1, 0, None));
+    let found = need("project/shop/1").await;
+    assert_eq!((found.frames, found.events, found.rows), (1, 5, 2));
+    assert!(!store.destroy_key(day, "anna").await.unwrap());
+    assert_eq!(need(day).await.asked_by.as_deref(), Some("anna"));
+    store.rotate_project_key(shop.number).await.unwrap();
+    let entries = store.audit_entries(Some("shop"), 10).await.unwrap();
+    let acts: Vec<&str> = entries.iter().map(|entry| entry.act.as_str()).collect();
+    assert!(acts.contains(&"key.rotate") && acts.contains(&"key.destroy.ask"), "{acts:?}");
 }
