@@ -115,11 +115,9 @@ async fn erasure(State(store): State<Store>, Path(request): Path<String>, header
         Ok((_, project)) => project,
         Err(answer) => return answer,
     };
-    match store.erasures(project.number).await {
-        Ok(erasures) => match erasures.into_iter().find(|erasure| erasure.request == request) {
-            Some(erasure) => ([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response(),
-            None => problem(StatusCode::NOT_FOUND, "there is no such erasure in this token's project"),
-        },
+    match store.erasure(project.number, &request).await {
+        Ok(Some(erasure)) => ([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such erasure in this token's project"),
         Err(error) => failed(&error),
     }
 }
@@ -135,10 +133,8 @@ async fn export(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> 
         Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
     };
     let actor = format!("token:{}", token.name);
-    let written = store
-        .acting_as(&actor)
-        .audit("export.persons", project.id.as_str(), "", format!("{} persons", persons.len()))
-        .await;
+    let detail = if persons.len() == 1 { "1 person".to_owned() } else { format!("{} persons", persons.len()) };
+    let written = store.acting_as(&actor).audit("export.persons", project.id.as_str(), "", detail).await;
     if let Err(error) = written {
         return failed(&error);
     }

@@ -39,6 +39,7 @@ mod named_keys;
 mod notices;
 mod people;
 mod projects;
+mod receipt;
 mod retention;
 mod rotation;
 mod samples;
