@@ -16,17 +16,18 @@ mod project;
 mod settings;
 mod token;
 
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 use convizit_store::Store;
 
 use crate::config::Config;
-use crate::run::{Role, open_store};
+use crate::run::{Role, make_store, open_store};
 
 /// Captures every visitor action of a website with no tagging, names it, delivers it.
 #[derive(Debug, Parser)]
@@ -174,6 +175,30 @@ pub(crate) fn say_error(text: &str) {
     writeln!(std::io::stderr(), "{text}").ok();
 }
 
+/// A new file that only its owner reads.
+fn new_file(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => anyhow!("{} is there already: name another place, or move it away", path.display()),
+        ErrorKind::NotFound => anyhow!("{} cannot be made: its folder does not exist", path.display()),
+        _ => anyhow!("{} cannot be made: {error}", path.display()),
+    })
+}
+
+/// A number with its noun, which is in the plural unless it is one.
+pub(crate) fn counted(count: impl TryInto<i128>, noun: &str) -> String {
+    // No count here has more digits.
+    let count = count.try_into().unwrap_or(i128::MAX);
+    match noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o'])) {
+        _ if count == 1 => format!("1 {noun}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None if noun.ends_with("ch") || noun.ends_with('s') => format!("{count} {noun}es"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
 pub(crate) use project::snippet;
 
 /// A table with aligned columns.
@@ -204,9 +229,18 @@ fn person() -> String {
     format!("os:{}", name.unwrap_or(uid))
 }
 
-/// Opens the store, does the work, closes it.
+/// Opens the store that there is, does the work, closes it.
 async fn with_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
-    let store = open_store(&config.store(), &config.keys()).await?.acting_as(&person());
+    within(open_store(&config.store(), &config.keys()).await?, work).await
+}
+
+/// As `with_store`, and makes an installation where there is none.
+async fn with_new_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
+    within(make_store(&config.store(), &config.keys()).await?, work).await
+}
+
+async fn within<T>(store: Store, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
+    let store = store.acting_as(&person());
     let result = work(&store).await;
     store.close().await;
     result
@@ -222,13 +256,19 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
             crate::run::serve(&config, role, accept_gap).await
         }
         Command::Migrate => {
-            with_store(&load()?, async |_| Ok(())).await?;
+            with_new_store(&load()?, async |_| Ok(())).await?;
             say("the databases are of this version's schema")
         }
         Command::Doctor { json } => doctor::run(&load()?, json).await,
         Command::Project(command) => {
             let config = load()?;
-            with_store(&config, async |store| command.run(store, &config.public()).await).await
+            let public = config.public();
+            match command {
+                add @ project::Project::Add { .. } => {
+                    with_new_store(&config, async |store| add.run(store, &public).await).await
+                }
+                other => with_store(&config, async |store| other.run(store, &public).await).await,
+            }
         }
         Command::Settings(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Destination(command) => {
@@ -238,7 +278,10 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
         Command::Privacy(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Erase(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Export(command) => with_store(&load()?, async |store| command.run(store).await).await,
-        Command::Keys(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Keys(command) => {
+            let config = load()?;
+            with_store(&config, async |store| command.run(store, &config.keys()).await).await
+        }
         Command::Token(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Audit(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Backup(command) => {

@@ -17,7 +17,7 @@ use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Log, LogFormat};
-use crate::run::{Parts, Role, alone, last_words, open_store, run, serve_http, stop_on_signal, tables};
+use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, stop_on_signal, tables};
 use crate::{cli, observe};
 
 /// Starts everything on loopback.
@@ -42,7 +42,7 @@ impl Demo {
         stop_on_signal(stop.clone())?;
         let folder = std::path::absolute(&self.folder)?;
         let store =
-            open_store(&StoreConfig::in_folder(&folder), &ProviderConfig::File { path: folder.join("keys") }).await?;
+            make_store(&StoreConfig::in_folder(&folder), &ProviderConfig::File { path: folder.join("keys") }).await?;
         let _alone = alone(&folder, Role::All)?;
         let tables = tables(None).await?;
 

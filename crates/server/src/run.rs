@@ -15,7 +15,7 @@ use convizit_collector::CollectorConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::{ProviderConfig, open_provider};
 use convizit_pipeline::Tables;
-use convizit_store::{Store, StoreConfig, SystemClock};
+use convizit_store::{Store, StoreConfig, StoreError, SystemClock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ use crate::{daily, observe};
 
 /// How long a role may take to end.
 const ROLE_END: Duration = Duration::from_secs(15);
+/// How long delivery and console wait for the installation that another role makes.
+const TOGETHER: Duration = Duration::from_secs(5);
 /// How long the last events may take to their destinations.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
 
@@ -52,8 +54,21 @@ impl Role {
     }
 }
 
-/// Opens the store of a configuration.
+/// Opens the store of a configuration. Where there is none, nothing is made: a folder that was mistyped must not become an
+/// installation that looks as if everything were lost.
 pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
+    if !config.is_there() {
+        bail!(
+            "there is no installation in {}: name its folder with data in convizit.toml, with --config or with CONVIZIT_DATA; \
+             convizit project add makes a new one, convizit restore brings one back from a backup",
+            config.folder.display()
+        );
+    }
+    open(config, keys).await
+}
+
+/// Opens the store of a configuration, or makes it.
+pub(crate) async fn make_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
     let of_keys = match keys {
         ProviderConfig::File { path } => path.parent(),
         _ => None,
@@ -66,10 +81,28 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> R
             .create(folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
+    open(config, keys).await
+}
+
+async fn open(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
     let keys = keys.clone();
+    let of_file = keys.clone();
     // A token's module may take its time.
     let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;
-    Ok(Store::open(config.clone(), provider, Arc::new(SystemClock)).await?)
+    let opened = Store::open(config.clone(), provider, Arc::new(SystemClock)).await;
+    opened.map_err(|error| name_missing_keys(&of_file, error))
+}
+
+/// What went wrong without the key file, which the provider takes for one that holds no key, is said so.
+pub(crate) fn name_missing_keys(keys: &ProviderConfig, error: StoreError) -> anyhow::Error {
+    match (keys, &error) {
+        (ProviderConfig::File { path }, StoreError::Keys(_)) if !path.exists() => anyhow!(
+            "the key file {} is missing, without which nothing that is stored opens: bring it back from its copy, or name its place \
+             with path below [keys] ({error})",
+            path.display()
+        ),
+        _ => error.into(),
+    }
 }
 
 /// What the roles need beside the store.
@@ -96,8 +129,17 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     // One process of an installation makes the backups, and copies what the others do to keys and erasures.
     let backup = config.backup().filter(|_| is(Role::Work));
     let backs_up = backup.is_some();
-    let of_store = StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() };
-    let store = open_store(&of_store, &config.keys()).await?;
+    let (settings, keys) = (StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() }, config.keys());
+    // What only reads has nothing to read in a new installation, but may have been started together with what makes one.
+    let store = if is(Role::Collect) || is(Role::Work) {
+        make_store(&settings, &keys).await?
+    } else {
+        let begun = std::time::Instant::now();
+        while !settings.is_there() && begun.elapsed() < TOGETHER {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        open_store(&settings, &keys).await?
+    };
     let _alone = alone(&config.data, role)?;
     let collector = if is(Role::Collect) {
         convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;

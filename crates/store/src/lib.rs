@@ -144,6 +144,14 @@ impl StoreConfig {
             upkeep: true,
         }
     }
+
+    /// Whether an installation is there: asked before opening by whoever must not make one.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        let files: &[&str] =
+            if self.database.is_some() { &["journal.id", "journal.db"] } else { &["control.db", "data.db"] };
+        files.iter().any(|file| self.folder.join(file).exists())
+    }
 }
 
 /// What the journal holds at one offset.

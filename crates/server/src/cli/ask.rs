@@ -24,6 +24,11 @@ impl Hold {
         self.dry_run
     }
 
+    /// Whether it is to be done without looking.
+    pub(crate) fn is_said(self) -> bool {
+        self.yes
+    }
+
     /// Says what will be done and asks; false when it is not to be done.
     pub(crate) fn goes_on(self, what: &str) -> Result<bool> {
         if self.dry_run {

@@ -12,14 +12,15 @@ use convizit_store::backup::{BackupInfo, Progress, Restore as Plan, RestoreRepor
 use convizit_store::{Store, SystemClock};
 
 use crate::cli::ask::Hold;
-use crate::cli::{person, say, table};
+use crate::cli::{counted, person, say, say_error, table};
 use crate::config::Config;
+use crate::run::name_missing_keys;
 
 /// From so long on, whoever waits sees how far it is.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
 const SHOWN_EACH: Duration = Duration::from_millis(500);
 
-/// Backups.
+/// Backups. Of each day the last one is kept, so that one by hand takes the place of another one of the same day (`docs/data-lifecycle.md`).
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     #[command(subcommand)]
@@ -41,7 +42,8 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Restores the backup before the newest into a scratch folder, compares what stands there with what was counted, and removes it.
+    /// Restores the backup before the newest, or the only one there is, into a scratch folder, opens every frame, compares what
+    /// stands there with what was counted, and removes it.
     #[command(after_help = "Example: convizit backup drill")]
     Drill {
         /// For programs.
@@ -98,30 +100,60 @@ impl Backup {
                     return say(serde_json::to_string(&report)?);
                 }
                 say(format!(
-                    "The backup of {} can be restored: {} events and {} rows stood as they were counted, in {:.1} s.",
-                    report.made, report.events, report.rows, report.seconds
+                    "The backup of {} can be restored: every frame opens; {} and {} stood as they were counted, in {:.1} s.",
+                    report.made,
+                    counted(report.events, "event"),
+                    counted(report.rows, "row"),
+                    report.seconds
                 ))
             }
             None if self.dry_run => {
+                let dropped = store.backups_to_drop().await?;
                 let to = config.backup().map(|backup| backup.to).unwrap_or_default();
-                say(format!("would write a backup to {to}; nothing was done (--dry-run)"))
+                if self.json {
+                    return say(serde_json::json!({"to": to, "drops": dropped}).to_string());
+                }
+                let times: Vec<String> = dropped.iter().map(|backup| backup.made.to_string()).collect();
+                let then = match times.as_slice() {
+                    [] => "no older one would be dropped".to_owned(),
+                    times => format!(
+                        "{} would be dropped by the schedule, which keeps the last one of each day, week and month: {}",
+                        counted(times.len(), "older one"),
+                        times.join(", ")
+                    ),
+                };
+                say(format!("would write a backup to {to}; {then}; nothing was done (--dry-run)"))
             }
             None => {
                 let progress = Progress::default();
                 let report = watched("backup", &progress, store.back_up(&progress)).await?;
                 if self.json {
-                    return say(serde_json::to_string(&report)?);
+                    say(serde_json::to_string(&report)?)?;
+                } else {
+                    say(format!(
+                        "{}: {}, {} of {} packs written anew ({}), read back and whole, in {:.1} s; {} dropped.",
+                        report.name,
+                        counted(report.events, "event"),
+                        report.written,
+                        report.packs,
+                        bytes(report.bytes),
+                        report.seconds,
+                        counted(report.dropped, "older backup")
+                    ))?;
                 }
-                say(format!(
-                    "{}: {} events, {} of {} packs written anew ({}), read back and whole, in {:.1} s; {} older backups dropped.",
-                    report.name,
-                    report.events,
-                    report.written,
-                    report.packs,
-                    bytes(report.bytes),
-                    report.seconds,
-                    report.dropped
-                ))
+                if report.damaged > 0 {
+                    bail!(
+                        "{} what is stored does not open, here and in this backup: {}; no older backup is dropped while it is so, \
+                         and one that was made before has it whole: convizit verify --backup TIME says which",
+                        if report.damaged == 1 {
+                            "a frame of".to_owned()
+                        } else {
+                            format!("{} frames of", report.damaged)
+                        },
+                        report.problems.join("; ")
+                    );
+                }
+                Ok(())
             }
         }
     }
@@ -137,13 +169,18 @@ fn list(backups: &[BackupInfo], json: bool) -> Result<()> {
     let rows: Vec<Vec<String>> = backups
         .iter()
         .map(|backup| {
-            vec![
-                backup.made.to_string(),
-                backup.events.to_string(),
-                backup.rows.to_string(),
-                bytes(backup.bytes),
-                backup.program.clone(),
-            ]
+            let made = backup.made.to_string();
+            if let Some(problem) = &backup.problem {
+                return vec![
+                    made,
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    format!("cannot be read: {problem}"),
+                ];
+            }
+            let (events, rows) = (backup.events.to_string(), backup.rows.to_string());
+            vec![made, events, rows, bytes(backup.bytes), backup.program.clone()]
         })
         .collect();
     table(&["made", "events", "rows", "size", "by"], &rows)
@@ -169,19 +206,28 @@ impl Restore {
         let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;
         let progress = Progress::default();
         let planning = Plan::plan(config.store(), provider, Arc::new(SystemClock), self.at, &progress);
-        let plan = watched("looking at every pack", &progress, planning).await?;
+        let plan = watched("looking at every pack", &progress, planning).await;
+        let plan = plan.map_err(|error| name_missing_keys(&config.keys(), error))?;
+        for problem in plan.passed_over() {
+            say_error(&format!("note: a newer backup is passed over: {problem}"));
+        }
         let backup = plan.backup();
         let into = match &config.database_url {
             Some(_) => format!("the PostgreSQL database and {}", config.data.display()),
             None => config.data.display().to_string(),
         };
         let what = format!(
-            "restore the backup of {} ({} events, {} rows, {}) into {into}, and erase again what was erased since",
+            "restore the backup of {} ({}, {}, {}) into {into}, and erase again what was erased since",
             backup.made,
-            backup.events,
-            backup.rows,
+            counted(backup.events, "event"),
+            counted(backup.rows, "row"),
             bytes(backup.bytes)
         );
+        if self.json && self.hold.is_dry() {
+            return say(
+                serde_json::json!({"dry_run": true, "backup": backup, "passed_over": plan.passed_over()}).to_string()
+            );
+        }
         if !self.hold.goes_on(&what)? {
             return Ok(());
         }
@@ -193,22 +239,28 @@ impl Restore {
 fn tell(report: &RestoreReport) -> Result<()> {
     say(format!("Restored the backup of {} in {:.1} s.", report.made, report.seconds))?;
     for (project, events) in &report.events {
-        say(format!("  {project}: {events} events"))?;
+        say(format!("  {project}: {}", counted(*events, "event")))?;
     }
+    let why = "whose key was destroyed since, by retention or with the dataset";
     if report.left_out_events > 0 {
+        say(format!("Left out: {} {why}.", counted(report.left_out_events, "event")))?;
+    }
+    for (table, rows) in report.left_out.iter().filter(|(table, _)| *table != "frames" && *table != "tokens") {
+        let of_persons =
+            if table == "state" { ", or of sessions in a project in which persons were erased since" } else { "" };
+        say(format!("Left out of table {table}: {} {why}{of_persons}.", counted(*rows, "row")))?;
+    }
+    if report.damaged_frames > 0 {
         say(format!(
-            "Left out: {} events, whose key was destroyed or whose dataset was erased since.",
-            report.left_out_events
+            "Damaged when the backup was made: {}, which do not open; convizit verify names them.",
+            counted(report.damaged_frames, "frame")
         ))?;
     }
-    for (table, rows) in report.left_out.iter().filter(|(table, _)| *table != "frames") {
-        say(format!("Left out of table {table}: {rows} rows, for the same reasons."))?;
-    }
     if report.erased_again > 0 {
-        say(format!("Carried out again: {} erasures.", report.erased_again))?;
+        say(format!("Carried out again: {}.", counted(report.erased_again, "erasure")))?;
     }
     if report.journal_records > 0 {
-        say(format!("Waiting for the worker: {} batches of visitors.", report.journal_records))?;
+        say(format!("Waiting for the worker: {} of visitors.", counted(report.journal_records, "batch")))?;
     }
     for name in &report.lost_destinations {
         say(format!("Destination {name} is left out, since no key opens it any more: add it again."))?;
@@ -237,10 +289,10 @@ impl Verify {
                 return say(serde_json::to_string(&backup)?);
             }
             return say(format!(
-                "The backup of {} is whole: every pack is there and opens; {} events, {} rows, {}.",
+                "The backup of {} is whole: every pack is there, and every frame opens; {}, {}, {}.",
                 backup.made,
-                backup.events,
-                backup.rows,
+                counted(backup.events, "event"),
+                counted(backup.rows, "row"),
                 bytes(backup.bytes)
             ));
         }
@@ -252,14 +304,22 @@ impl Verify {
                 say(format!("problem  {problem}"))?;
             }
             say(format!(
-                "{} frames with {} events, {} sealed rows, {} journal batches and {} entries of the audit log were opened.",
-                report.frames, report.events, report.rows, report.batches, report.audit_entries
+                "Opened: {} with {}, {}, {} and {} of the audit log.",
+                counted(report.frames, "frame"),
+                counted(report.events, "event"),
+                counted(report.rows, "sealed row"),
+                counted(report.batches, "journal batch"),
+                counted(report.audit_entries, "entry")
             ))?;
         }
         if report.problem_count > 0 {
             bail!(
-                "{} problems were found: restore a backup, or ask whoever knows this installation",
-                report.problem_count
+                "{} found: restore a backup, or ask whoever knows this installation",
+                if report.problem_count == 1 {
+                    "1 problem was".to_owned()
+                } else {
+                    format!("{} problems were", report.problem_count)
+                }
             );
         }
         Ok(())

@@ -9,7 +9,7 @@ use convizit_model::{Destination as Configured, DestinationKind, EventType, Proj
 use convizit_store::Store;
 
 use crate::cli::ask::Hold;
-use crate::cli::{say, table};
+use crate::cli::{counted, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Destination {
@@ -141,8 +141,8 @@ impl Destination {
             Self::Remove { which, hold } => {
                 known(store, &which).await?;
                 let dead = store.dead_letters(&which.project, &which.name, 10_000).await?.len();
-                let what =
-                    format!("remove destination {} of {} and its {dead} dead letters", which.name, which.project);
+                let dead = counted(dead, "dead letter");
+                let what = format!("remove destination {} of {} and its {dead}", which.name, which.project);
                 if !hold.goes_on(&what)? {
                     return Ok(());
                 }

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, anyhow, bail};
-use convizit_model::{DestinationKind, Project};
+use anyhow::{Result, bail};
+use convizit_model::{DestinationKind, Project, ProjectId};
 use convizit_store::backup::{BackupConfig, BackupState};
 use convizit_store::{DestinationState, Store};
 
@@ -20,6 +20,8 @@ const BACKUP_MILLIS: i64 = 26 * 3_600_000;
 
 struct Finding {
     what: &'static str,
+    /// The project's id, where it is about one.
+    project: Option<String>,
     problem: Option<String>,
     /// What is worth a thought, and no reason to fail.
     warning: Option<String>,
@@ -30,11 +32,15 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, what: &'static str, result: Result<(), String>) {
-        self.0.push(Finding { what, problem: result.err(), warning: None });
+        self.0.push(Finding { what, project: None, problem: result.err(), warning: None });
+    }
+
+    fn add_of(&mut self, project: &ProjectId, what: &'static str, result: Result<(), String>) {
+        self.0.push(Finding { what, project: Some(project.to_string()), problem: result.err(), warning: None });
     }
 
     fn warn(&mut self, what: &'static str, warning: Option<String>) {
-        self.0.push(Finding { what, problem: None, warning });
+        self.0.push(Finding { what, project: None, problem: None, warning });
     }
 }
 
@@ -50,16 +56,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     // Each process of this installation shows its health there.
     let any = [Role::Collect, Role::Work, Role::Deliver];
     findings.add("console port", port(config, config.console.listen, "console.listen", &any));
-    let store = if config.data.exists() {
-        open_store(&config.store(), &config.keys()).await
-    } else {
-        // Looking must not make anything, at a wrong place perhaps.
-        let folder = config.data.display();
-        Err(anyhow!(
-            "the data folder {folder} does not exist: convizit project add makes it, or name the right --config"
-        ))
-    };
-    match store {
+    match open_store(&config.store(), &config.keys()).await {
         Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {
             in_store(config, &store, &mut findings).await?;
@@ -71,13 +68,16 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     if json {
         let rows: Vec<_> = findings
             .iter()
-            .map(|finding| serde_json::json!({"check": finding.what, "problem": finding.problem, "warning": finding.warning}))
+            .map(|finding| serde_json::json!({"check": finding.what, "project": finding.project, "problem": finding.problem, "warning": finding.warning}))
             .collect();
         say(serde_json::to_string(&rows)?)?;
     } else {
         for finding in &findings {
             match (&finding.problem, &finding.warning) {
-                (None, None) => say(format!("ok       {}", finding.what))?,
+                (None, None) => match &finding.project {
+                    Some(project) => say(format!("ok       {} of {project}", finding.what))?,
+                    None => say(format!("ok       {}", finding.what))?,
+                },
                 (None, Some(warning)) => say(format!("warning  {}: {warning}", finding.what))?,
                 (Some(problem), _) => say(format!("problem  {}: {problem}", finding.what))?,
             }
@@ -115,14 +115,15 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
             let what = format!(
                 "project {id} takes events from nowhere: convizit settings set {id} origins '[\"https://shop.example\"]'"
             );
-            findings.add("origins", Err(what));
+            findings.add_of(id, "origins", Err(what));
         }
         let snippet = unreachable_snippet(&config.public(), &project.settings.origins);
-        findings.add("snippet", snippet.map_or(Ok(()), |why| Err(format!("project {id}: {why}"))));
-        findings.add("events", arriving(project, &store.outcomes(project.number).await?));
+        findings.add_of(id, "snippet", snippet.map_or(Ok(()), |why| Err(format!("project {id}: {why}"))));
+        findings.add_of(id, "events", arriving(project, &store.outcomes(project.number).await?));
     }
     for state in store.destinations(None).await? {
-        findings.add("destination", reachable(config, store, &state).await?);
+        let result = reachable(config, store, &state).await?;
+        findings.add_of(&state.destination.project, "destination", result);
     }
     if let Some(backup) = config.backup() {
         match backed_up(&store.backup_state(), store) {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use convizit_model::{Person, Project, ProjectId};
+use convizit_store::backup::Progress;
 use convizit_store::{Erasure, Store};
 
 use crate::cli::ask::Hold;
-use crate::cli::{say, table};
+use crate::cli::{counted, say, table};
 
 /// For so many persons their events are counted before the question.
 const COUNTED: usize = 100;
@@ -40,7 +41,7 @@ pub(crate) struct Erase {
     /// Lists erasures and how far each has come.
     #[arg(long, conflicts_with_all = ["visitor", "user", "ids", "file", "all", "yes", "dry_run"])]
     list: bool,
-    /// For programs.
+    /// For programs. `open` is how many of the persons are still to be taken out of the stored bytes: 0 when all are.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -98,6 +99,15 @@ pub(crate) async fn count(store: &Store, project: &Project, persons: &[Person]) 
 }
 
 impl Erase {
+    /// As `Hold::goes_on`; for a program that only looks, the plan as JSON.
+    fn goes_on(&self, what: &str, plan: &serde_json::Value) -> Result<bool> {
+        if self.json && self.hold.is_dry() {
+            say(plan.to_string())?;
+            return Ok(false);
+        }
+        self.hold.goes_on(what)
+    }
+
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         let project = store.project(&self.project).await?;
         if self.list {
@@ -105,30 +115,40 @@ impl Erase {
         }
         let id = &self.project;
         let request = if self.all {
-            let events = store.last_event(project.number).await?;
-            let what = format!(
-                "destroy the keys of project {id} and delete its dataset ({events} events were stored in all), in backups too; its settings stay"
-            );
-            if !self.hold.goes_on(&what)? {
-                return Ok(());
+            if !self.hold.is_said() {
+                let stored = store.stored_events(project.number, None, &Progress::default()).await?;
+                let unreadable = match stored.unreadable {
+                    0 => String::new(),
+                    many => format!(", and {} that do not open", counted(many, "frame")),
+                };
+                let what = format!(
+                    "destroy the keys of project {id} and delete its dataset ({}{unreadable}), in backups too; its settings stay",
+                    counted(stored.events, "event")
+                );
+                let plan = serde_json::json!({"dry_run": true, "project": id, "all": true, "events": stored.events, "unreadable_frames": stored.unreadable});
+                if !self.goes_on(&what, &plan)? {
+                    return Ok(());
+                }
             }
             store.erase_all(&project).await?
         } else {
             let persons = persons((self.visitor, self.user), &self.ids, self.file.as_deref())?;
             let many = persons.len();
-            let counted = if many <= COUNTED || self.hold.is_dry() {
-                format!(" and their {} stored events", count(store, &project, &persons).await?)
+            let events = if many <= COUNTED || self.hold.is_dry() {
+                Some(count(store, &project, &persons).await?)
             } else {
-                String::new()
+                None
             };
-            let noun = if many == 1 { "person" } else { "persons" };
-            if !self.hold.goes_on(&format!("erase {many} {noun}{counted} from project {id}"))? {
+            let theirs = events.map(|events| format!(" and {}", counted(events, "stored event"))).unwrap_or_default();
+            let what = format!("erase {}{theirs} from project {id}", counted(many, "person"));
+            let plan =
+                serde_json::json!({"dry_run": true, "project": id, "all": false, "persons": many, "events": events});
+            if !self.goes_on(&what, &plan)? {
                 return Ok(());
             }
             store.erase(&project, &persons).await?
         };
-        let erasures = store.erasures(project.number).await?;
-        let Some(erasure) = erasures.into_iter().find(|erasure| erasure.request == request) else {
+        let Some(erasure) = store.erasure(project.number, &request).await? else {
             bail!("the erasure {request} was written and is not found: run convizit erase --project {id} --list");
         };
         if self.json {
@@ -159,8 +179,12 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
     let rows: Vec<Vec<String>> = erasures
         .iter()
         .map(|erasure| {
-            let whose = if erasure.all { "whole dataset".to_owned() } else { format!("{} persons", erasure.persons) };
-            let bytes = if erasure.open == 0 { "gone" } else { "being overwritten" };
+            let whose = if erasure.all { "whole dataset".to_owned() } else { counted(erasure.persons, "person") };
+            let bytes = match erasure.open {
+                0 => "gone".to_owned(),
+                _ if erasure.all => "being overwritten".to_owned(),
+                open => format!("being overwritten, {open} of {} left", counted(erasure.persons, "person")),
+            };
             let told: Vec<String> = erasure
                 .destinations
                 .iter()
@@ -169,7 +193,7 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
                     reason => format!("{} {}: {reason}", told.destination, told.state),
                 })
                 .collect();
-            vec![erasure.request.clone(), erasure.made.to_string(), whose, bytes.to_owned(), told.join("; ")]
+            vec![erasure.request.clone(), erasure.made.to_string(), whose, bytes, told.join("; ")]
         })
         .collect();
     table(&["erasure", "made", "of", "bytes", "destinations"], &rows)

@@ -1,16 +1,15 @@
 //! `convizit export`: everything that is stored of a person, as JSON lines and as CSV.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use convizit_model::{Event, ProjectId};
 use convizit_store::Store;
 
 use crate::cli::erase::persons;
-use crate::cli::say_error;
+use crate::cli::{counted, new_file, say_error};
 
 /// Frames that are read at once.
 const FRAMES: usize = 50;
@@ -61,24 +60,24 @@ impl Export {
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         let project = store.project(&self.project).await?;
         let persons = persons((self.visitor, self.user), &self.ids, None)?;
-        store.audit("export.persons", self.project.as_str(), "", format!("{} persons", persons.len())).await?;
+        store.audit("export.persons", self.project.as_str(), "", counted(persons.len(), "person")).await?;
         let mut files = match &self.out {
             None => None,
             Some(folder) => {
                 std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-                let file = |name: &str| {
-                    let path = folder.join(name);
-                    let mut options = File::options();
-                    options.write(true).create_new(true);
-                    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-                    options.open(&path).with_context(|| format!("{} cannot be made", path.display()))
-                };
+                let file = |name: &str| new_file(&folder.join(name));
+                // Both or none.
+                if let Some(there) =
+                    ["events.csv", "events.jsonl"].map(|name| folder.join(name)).iter().find(|file| file.exists())
+                {
+                    bail!("{} is there already: name another folder, or move it away", there.display());
+                }
                 let mut csv = csv::Writer::from_writer(file("events.csv")?);
                 csv.write_record(COLUMNS)?;
                 Some((BufWriter::new(file("events.jsonl")?), csv))
             }
         };
-        let (mut after, mut events) = (0, 0);
+        let (mut after, mut events) = (0, 0_u64);
         loop {
             let found = store.person_events(&project, &persons, after, FRAMES).await?;
             for event in found.events {
@@ -105,9 +104,20 @@ impl Export {
             json.flush()?;
             csv.flush()?;
         }
+        let kind = persons.first().map_or("", |person| person.kind());
         match &self.out {
-            Some(folder) => say_error(&format!("{events} events in {}: events.jsonl and events.csv", folder.display())),
-            None => say_error(&format!("{events} events")),
+            // An id that was mistyped looks the same.
+            _ if events == 0 => say_error(&format!(
+                "note: nothing is stored of {} in project {}: look whether the {} right, and whether --{} is",
+                if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) },
+                self.project,
+                if persons.len() == 1 { "id is" } else { "ids are" },
+                kind
+            )),
+            Some(folder) => {
+                say_error(&format!("{} in {}: events.jsonl and events.csv", counted(events, "event"), folder.display()))
+            }
+            None => say_error(&counted(events, "event")),
         }
         Ok(())
     }
@@ -140,12 +150,21 @@ fn row(event: &Event) -> Result<Vec<String>> {
     Ok(cells.into_iter().map(harmless).collect())
 }
 
-/// A cell that a spreadsheet would take for a formula is text behind an apostrophe (OWASP, CSV injection).
+/// What a spreadsheet would take for a formula stands behind an apostrophe (OWASP, CSV injection): at the beginning of a cell, and
+/// behind what other spreadsheets than ours of commas split at.
 fn harmless(cell: String) -> String {
-    match cell.chars().next() {
-        Some('=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠') => format!("'{cell}"),
-        _ => cell,
+    let mut out = String::with_capacity(cell.len() + 1);
+    let mut begins = true;
+    for (at, c) in cell.char_indices() {
+        let splits = matches!(c, '\t' | '\r' | '\n');
+        if (begins && matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠')) || (at == 0 && splits) {
+            out.push('\'');
+        }
+        // Spaces and quotes before a formula are no text to all of them.
+        begins = splits || c == ';' || (begins && matches!(c, ' ' | '"'));
+        out.push(c);
     }
+    out
 }
 
 #[cfg(test)]
@@ -154,10 +173,20 @@ mod tests {
 
     #[test]
     fn what_a_spreadsheet_would_execute_is_text() {
-        for cell in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"] {
+        for cell in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "＝1"] {
             assert_eq!(harmless(cell.to_owned()), format!("'{cell}"));
         }
-        for cell in ["", "Add to cart", "1 = 1", "{\"a\":1}"] {
+        for (cell, shown) in [
+            ("\t=1", "'\t'=1"),
+            ("x;=HYPERLINK(\"a\")", "x;'=HYPERLINK(\"a\")"),
+            ("x; \"=1", "x; \"'=1"),
+            ("x\t+1", "x\t'+1"),
+            ("x\n@a", "x\n'@a"),
+            (" =1", " '=1"),
+        ] {
+            assert_eq!(harmless(cell.to_owned()), shown);
+        }
+        for cell in ["", "Add to cart", "1 = 1", "a; b", "{\"a\":1}"] {
             assert_eq!(harmless(cell.to_owned()), cell);
         }
     }

@@ -4,17 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
+use convizit_keys::ProviderConfig;
 use convizit_model::ProjectId;
-use convizit_store::{Scope, Store};
+use convizit_store::backup::Progress;
+use convizit_store::{KeyNeed, Scope, Store};
 
 use crate::cli::ask::Hold;
-use crate::cli::{say, table};
+use crate::cli::{counted, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     /// Lists keys: what wraps what, and how old each is. Never a key itself.
-    #[command(after_help = "Example: convizit keys list")]
+    #[command(after_help = "Examples:\n  convizit keys list\n  convizit keys list --project shop")]
     List {
+        /// The keys of this project, and of its days.
+        #[arg(long)]
+        project: Option<ProjectId>,
         /// For programs.
         #[arg(long)]
         json: bool,
@@ -34,7 +39,7 @@ pub(crate) enum Keys {
         after_help = "Example: convizit keys destroy day/shop/2026-11-29 --token-file anna.token\n         convizit keys destroy day/shop/2026-11-29 --token-file ben.token"
     )]
     Destroy {
-        /// `project/ID/VERSION` or `day/ID/YYYY-MM-DD`, as `keys list` shows them.
+        /// `project/ID/VERSION` or `day/ID/YYYY-MM-DD`, as `keys list --project ID` shows them.
         key: String,
         /// The token of whoever says so.
         #[arg(long, value_name = "FILE")]
@@ -44,11 +49,33 @@ pub(crate) enum Keys {
     },
 }
 
+/// What destroying a key does, in words.
+fn destroying(key: &str, need: &KeyNeed, by: &str) -> String {
+    let mut goes = vec![format!("{} in {}", counted(need.events, "event"), counted(need.frames, "frame"))];
+    if !key.starts_with("day/") {
+        let days =
+            if need.days == 1 { "the key of 1 day".to_owned() } else { format!("the keys of {} days", need.days) };
+        goes.push(days);
+        goes.push(counted(need.rows, "sealed row"));
+    }
+    let who = match &need.asked_by {
+        None => format!(
+            "nobody has asked for it within a day, so this asks, as {by}, and a second person must say the same"
+        ),
+        Some(first) if first == by => format!("{by} has asked for it already, and a second person must say so"),
+        Some(first) => format!("{first} has asked for it, so this is the second word, and it is done"),
+    };
+    format!("destroy key {key} of project {}, and with it, for ever, {}; {who}", need.project, goes.join(", "))
+}
+
 impl Keys {
-    pub(crate) async fn run(self, store: &Store) -> Result<()> {
+    pub(crate) async fn run(self, store: &Store, provider: &ProviderConfig) -> Result<()> {
         match self {
-            Self::List { json } => {
-                let keys = store.list_keys().await?;
+            Self::List { project, json } => {
+                let keys = match &project {
+                    None => store.list_keys().await?,
+                    Some(id) => store.list_project_keys(id).await?,
+                };
                 if json {
                     return say(serde_json::to_string(&keys)?);
                 }
@@ -69,8 +96,16 @@ impl Keys {
                 }
                 let (id, count) = store.rotate_kek().await?;
                 say(format!(
-                    "{id} wraps from now on; {count} keys were wrapped anew. The old one is destroyed once nothing needs it."
-                ))
+                    "{id} wraps from now on; {} wrapped anew. The old one is destroyed once nothing needs it.",
+                    if count == 1 { "1 key was".to_owned() } else { format!("{count} keys were") }
+                ))?;
+                if let ProviderConfig::File { path } = provider {
+                    say(format!(
+                        "Copy {} again to where you keep its copy: an older copy opens nothing that was wrapped since.",
+                        path.display()
+                    ))?;
+                }
+                Ok(())
             }
             Self::Rotate { project: Some(id), hold } => {
                 let number = store.project(&id).await?.number;
@@ -92,7 +127,8 @@ impl Keys {
                         token_file.display()
                     );
                 };
-                if !hold.goes_on(&format!("destroy key {key}, and with it everything that it seals, for ever"))? {
+                let need = store.key_need(&key, &Progress::default()).await?;
+                if !hold.goes_on(&destroying(&key, &need, &token.name))? {
                     return Ok(());
                 }
                 if store.destroy_key(&key, &token.name).await? {

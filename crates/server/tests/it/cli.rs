@@ -38,6 +38,7 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     std::fs::write(at.join("convizit.toml"), format!("[delivery]\nallow_folders = [\"{}\"]\n", at.display())).unwrap();
+    ok(at, &["migrate"]);
     assert!(ok(at, &["project", "list"]).contains("no project yet"));
     let added = ok(at, &["project", "add", "shop", "--origin", "https://shop.example"]);
     assert!(added.contains("<script>") && added.contains("/t/pk_"), "{added}");
@@ -105,6 +106,59 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     assert!(fails(at, &["project", "remove", "shop"]).contains("--yes"));
     ok(at, &["project", "remove", "shop", "--yes"]);
     assert!(fails(at, &["project", "show", "shop"]).contains("there is no project shop"));
+}
+
+/// A mistyped folder must not become an empty installation beside the real one.
+#[test]
+fn only_what_makes_an_installation_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(at.join("token"), "cz_keys_x").unwrap();
+    let before = || std::fs::read_dir(at).unwrap().count();
+    for arguments in [
+        "verify",
+        "verify --backup",
+        "keys list",
+        "keys rotate --yes",
+        "keys destroy day/shop/2026-11-29 --token-file token --yes",
+        "audit list",
+        "audit verify",
+        "audit checkpoint",
+        "project list",
+        "project show shop",
+        "project remove shop --yes",
+        "settings get shop",
+        "settings set shop retention_days 90",
+        "destination list",
+        "token list",
+        "token add desk --project shop --scope erase",
+        "notices list",
+        "privacy report shop",
+        "erase --project shop --all --yes",
+        "export --project shop --user 1",
+        "backup",
+        "backup list",
+        "backup drill",
+        "serve --role deliver",
+        "serve --role console",
+    ] {
+        let output = convizit(at, &arguments.split(' ').collect::<Vec<_>>(), "");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {text}");
+        assert!(text.contains("there is no installation in convizit-data: "), "{arguments}: {text}");
+        assert_eq!(before(), 1, "{arguments} made something");
+    }
+    assert!(
+        String::from_utf8(convizit(at, &["doctor"], "").stdout)
+            .unwrap()
+            .contains("problem  store: there is no installation")
+    );
+    // An empty folder is none either, and stays empty.
+    std::fs::create_dir(at.join("convizit-data")).unwrap();
+    assert!(fails(at, &["keys", "list"]).contains("there is no installation"));
+    assert_eq!(std::fs::read_dir(at.join("convizit-data")).unwrap().count(), 0);
+    ok(at, &["project", "add", "shop", "--origin", "https://shop.example"]);
+    assert!(ok(at, &["keys", "list"]).contains("project/installation/1"));
 }
 
 #[test]
@@ -188,6 +242,9 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
     std::fs::rename(at.join("data"), at.join("lost")).unwrap();
     assert!(ok(at, &["restore", "--dry-run"]).contains("nothing was done"));
     assert!(!at.join("data").exists());
+    std::fs::rename(at.join("key"), at.join("elsewhere")).unwrap();
+    assert!(fails(at, &["restore", "--yes"]).contains("the key file key/key is missing"));
+    std::fs::rename(at.join("elsewhere"), at.join("key")).unwrap();
     assert!(fails(at, &["restore"]).contains("--yes"));
     assert!(fails(at, &["restore", "--at", "2001-01-01T00:00:00Z", "--yes"]).contains("the oldest is of"));
     assert!(ok(at, &["restore", "--yes"]).contains("Restored the backup of"));
@@ -197,6 +254,86 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
 
     std::fs::write(at.join("convizit.toml"), "[backup]\nto = \"b\"\nkeys_to = \"b/keys\"\n").unwrap();
     assert!(fails(at, &["backup"]).contains("backup.keys_to = b/keys lies with the backups"));
-    std::fs::write(at.join("convizit.toml"), "[backup]\noff = true\n").unwrap();
+    let off = "data = \"data\"\n[keys]\nprovider = \"file\"\npath = \"key/key\"\n[backup]\noff = true\n";
+    std::fs::write(at.join("convizit.toml"), off).unwrap();
     assert!(fails(at, &["backup"]).contains("backups are off"));
+}
+
+fn with_shop() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &["project", "add", "shop", "--origin", "https://shop.example"]);
+    folder
+}
+
+#[test]
+fn the_audit_log_is_listed_filtered_exported_and_verified() {
+    let folder = with_shop();
+    let at = folder.path();
+    ok(at, &["settings", "set", "shop", "retention_days", "90"]);
+    let listed = ok(at, &["audit", "list"]);
+    assert!(listed.contains("settings.save") && !listed.contains("key.unwrap"), "{listed}");
+    assert!(ok(at, &["audit", "list", "--all"]).contains("root/installation/1"));
+    assert!(ok(at, &["audit", "list", "--act", "key.wrap"]).contains("key.wrap"));
+    assert!(!ok(at, &["audit", "list", "--since", "2100-01-01T00:00:00Z"]).contains("settings.save"));
+    assert!(fails(at, &["audit", "list", "--project", "shoop"]).contains("there is no project shoop"));
+    assert!(ok(at, &["audit", "export", "--out", "audit.jsonl"]).contains("entries in audit.jsonl"));
+    let lines = std::fs::read_to_string(at.join("audit.jsonl")).unwrap();
+    assert!(lines.lines().next().unwrap().starts_with("{\"number\":1,"), "{lines}");
+    assert!(fails(at, &["audit", "export", "--out", "audit.jsonl"]).contains("is there already"));
+    std::fs::write(at.join("kept.jsonl"), "\n").unwrap();
+    assert!(fails(at, &["audit", "verify", "--checkpoints", "kept.jsonl"]).contains("holds no checkpoint"));
+    std::fs::write(at.join("kept.jsonl"), ok(at, &["audit", "checkpoint"])).unwrap();
+    ok(at, &["audit", "verify", "--checkpoints", "kept.jsonl"]);
+}
+
+#[test]
+fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
+    let folder = with_shop();
+    let at = folder.path();
+    let rotated = ok(at, &["keys", "rotate", "--yes"]);
+    assert!(rotated.contains("Copy convizit-data/keys again"), "{rotated}");
+    ok(at, &["keys", "rotate", "--project", "shop", "--yes"]);
+    assert!(ok(at, &["keys", "list", "--project", "shop"]).contains("project/shop/1"));
+    assert!(fails(at, &["keys", "list", "--project", "shoop"]).contains("shoop"));
+    for name in ["anna", "ben"] {
+        std::fs::write(at.join(name), ok(at, &["token", "add", name, "--scope", "keys"])).unwrap();
+    }
+    let destroy = |who: &str, how: &str| ok(at, &["keys", "destroy", "project/shop/1", "--token-file", who, how]);
+    let would = destroy("anna", "--dry-run");
+    assert!(would.contains("0 events in 0 frames") && would.contains("nobody has asked"), "{would}");
+    destroy("anna", "--yes");
+    assert!(destroy("ben", "--dry-run").contains("anna has asked for it, so this is the second word"));
+    assert!(destroy("ben", "--yes").contains("is destroyed"));
+    let listed = ok(at, &["audit", "list", "--project", "shop", "--act", "key.destroy"]);
+    assert!(listed.contains("project/shop/1"), "{listed}");
+    std::fs::rename(at.join("convizit-data/keys"), at.join("elsewhere")).unwrap();
+    let error = fails(at, &["keys", "list"]);
+    assert!(error.contains("the key file convizit-data/keys is missing"), "{error}");
+}
+
+#[test]
+fn what_is_planned_is_said_to_programs_as_json_and_to_people_with_its_counts() {
+    let folder = with_shop();
+    let at = folder.path();
+    let plan = |arguments: &[&str]| -> serde_json::Value { serde_json::from_str(&ok(at, arguments)).unwrap() };
+    let erase = plan(&["erase", "--project", "shop", "--visitor", "v1", "--dry-run", "--json"]);
+    assert_eq!((&erase["dry_run"], &erase["persons"], &erase["events"]), (&true.into(), &1.into(), &0.into()));
+    let all = plan(&["erase", "--project", "shop", "--all", "--dry-run", "--json"]);
+    assert_eq!((&all["all"], &all["events"]), (&true.into(), &0.into()));
+    ok(at, &["erase", "--project", "shop", "--visitor", "v1", "--yes"]);
+    assert!(ok(at, &["erase", "--project", "shop", "--list"]).contains("1 person  "));
+    let exported = convizit(at, &["export", "--project", "shop", "--user", "4711"], "");
+    assert!(exported.status.success() && exported.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&exported.stderr).contains("nothing is stored of this user in project shop"));
+    ok(at, &["export", "--project", "shop", "--user", "4711", "--out", "for-4711"]);
+    let error = fails(at, &["export", "--project", "shop", "--user", "4711", "--out", "for-4711"]);
+    assert!(error.contains("for-4711/events.csv is there already"), "{error}");
+    ok(at, &["backup"]);
+    let would = ok(at, &["backup", "--dry-run"]);
+    assert!(would.contains("1 older one would be dropped"), "{would}");
+    assert_eq!(plan(&["backup", "--dry-run", "--json"])["drops"].as_array().unwrap().len(), 1);
+    let manifest =
+        std::fs::read_dir(at.join("convizit-data/backups/manifests")).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(manifest, "cut").unwrap();
+    assert!(ok(at, &["backup", "list"]).contains("cannot be read: "));
 }
