@@ -95,7 +95,13 @@ impl Store {
             unique.into_iter().map(|person| (hasher.person(number, person), person.clone())).collect();
         hashed.sort_unstable();
         let count = hashed.len();
-        self.audit("erase.persons", project.id.as_str(), &request, format!("{count} persons")).await?;
+        self.audit(
+            "erase.persons",
+            project.id.as_str(),
+            &request,
+            format!("{count} person{}", if count == 1 { "" } else { "s" }),
+        )
+        .await?;
         let destinations = self.destination_names(number).await?;
         let (hashed, id) = (Arc::new(hashed), request.clone());
         let mut tries = 0;

@@ -103,9 +103,10 @@ impl ProjectLedger {
         self.keys_through
     }
 
-    /// Whether a frame was sealed by a key of its day that was destroyed.
+    /// Whether a frame is of a dataset that was erased, or was sealed by a key of its day that was destroyed.
     pub(crate) fn has_ended(&self, day: i64, last: i64) -> bool {
-        self.ended_days.iter().any(|(ended, through)| *ended == day && last <= *through)
+        last <= self.erased_through()
+            || self.ended_days.iter().any(|(ended, through)| *ended == day && last <= *through)
     }
 
     /// Days of which the key was destroyed, and the event number up to which that key has sealed.

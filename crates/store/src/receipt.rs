@@ -15,7 +15,7 @@ impl Store {
         const NAME: &str = "find erasure";
         let row = query(
             "SELECT COUNT(*), COALESCE(MIN(made), 0), CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT), \
-             COALESCE(MIN(kind), '') FROM erasures WHERE project = $1 AND request = $2",
+             COALESCE(MIN(kind), '') FROM erasures WHERE project = $1 AND request = $2 AND kind IN ('visitor', 'user', 'all')",
         )
         .bind(project)
         .bind(request)

@@ -151,6 +151,7 @@ impl Store {
         progress: &Progress,
     ) -> Result<(), StoreError> {
         let (hasher, mut after) = (self.hasher(), 0);
+        let ledger = self.ledger().now().of(project);
         loop {
             let page = self.frames_of(project, None, after, to).await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -158,6 +159,10 @@ impl Store {
             after = last.first;
             let mut keyed = Vec::with_capacity(page.len());
             for frame in page {
+                // Its key was destroyed; upkeep is about to delete it.
+                if ledger.as_ref().is_some_and(|ledger| ledger.has_ended(frame.day, frame.last)) {
+                    continue;
+                }
                 report.frames += 1;
                 progress.add(frame.body.len() as u64);
                 if frame.first <= before && before > 0 {
@@ -198,7 +203,11 @@ impl Store {
                 held = 0;
                 self.write_seen(&mut found).await?;
             }
-            let key = self.keyring().day(project, day).await?;
+            let key = match self.keyring().day(project, day).await {
+                // Two people destroyed it while the copy of the keys was written.
+                Err(StoreError::KeyGone { .. }) => continue,
+                key => key?,
+            };
             let mut after = 0;
             loop {
                 let page = self.frames_of(project, Some(day), after, i64::MAX).await?;
@@ -271,7 +280,7 @@ impl Store {
             after = last.first;
             let mut keyed = Vec::with_capacity(page.len());
             for frame in page {
-                if ledger.as_ref().is_some_and(|ledger| frame.last <= ledger.erased_through()) {
+                if ledger.as_ref().is_some_and(|ledger| ledger.has_ended(frame.day, frame.last)) {
                     continue;
                 }
                 stored.frames += 1;

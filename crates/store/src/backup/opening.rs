@@ -46,17 +46,18 @@ impl Damaged {
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) key: Arc<DataKey>,
+    day: i64,
     ledger: Option<Arc<ProjectLedger>>,
 }
 
 impl Opener {
-    pub(super) fn new(store: &Store, project: i64, key: Arc<DataKey>) -> Self {
-        Self { key, ledger: store.ledger().now().of(project) }
+    pub(super) fn new(store: &Store, (project, day): (i64, i64), key: Arc<DataKey>) -> Self {
+        Self { key, day, ledger: store.ledger().now().of(project) }
     }
 
     /// Whether a frame was sealed by a key that was destroyed since, though its day has one again.
     pub(super) fn is_gone(&self, last: i64) -> bool {
-        self.ledger.as_ref().is_some_and(|ledger| last <= ledger.erased_through())
+        self.ledger.as_ref().is_some_and(|ledger| ledger.has_ended(self.day, last))
     }
 }
 
@@ -128,13 +129,13 @@ impl<'a> Days<'a> {
         match self {
             Self::Running(store) => match store.keyring().day(project, day).await {
                 Err(StoreError::KeyGone { .. }) => Ok(None),
-                key => Ok(Some(Opener::new(store, project, key?))),
+                key => Ok(Some(Opener::new(store, (project, day), key?))),
             },
             Self::Copied(store, days) => {
                 let Some(wrapped) = days.get(&(project, day)) else { return Ok(None) };
                 let keys = store.keyring().project(project).await?;
                 let key = keys.open_key(day_place(&day.to_be_bytes()), wrapped)?;
-                Ok(Some(Opener::new(store, project, Arc::new(key))))
+                Ok(Some(Opener::new(store, (project, day), Arc::new(key))))
             }
         }
     }

@@ -262,7 +262,7 @@ impl Writer<'_> {
             let mut filling = Filling::new(FRAMES.name, FRAMES.names());
             let damaged_before = self.damaged.count;
             match store.keyring().day(project, day).await {
-                Ok(key) => filling.opener = Some(Opener::new(store, project, key)),
+                Ok(key) => filling.opener = Some(Opener::new(store, (project, day), key)),
                 // Destroyed since the snapshot: a restore leaves out what it sealed.
                 Err(StoreError::KeyGone { .. }) => {}
                 Err(error) => self.damaged.add(format!("the key of a day of project number {project}: {error}")),

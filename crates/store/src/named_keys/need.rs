@@ -33,7 +33,7 @@ impl Store {
     /// `NotFound` for a key that there is not, `Invalid` of a key's form.
     pub async fn key_need(&self, key: &str, progress: &Progress) -> Result<KeyNeed, StoreError> {
         const NAME: &str = "find what needs a key";
-        let (project, kind, number) = self.find_key(key).await?;
+        let (project, kind, number, _) = self.find_key(key).await?;
         let mut need = KeyNeed {
             project: key.split('/').nth(1).unwrap_or_default().to_owned(),
             asked_by: self.asked_to_destroy(key).await?,

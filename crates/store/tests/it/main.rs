@@ -15,6 +15,7 @@ mod failing_disk;
 mod frames;
 mod journal;
 mod journal_crash;
+mod key_ends;
 mod keys;
 mod notices;
 mod postgres;
