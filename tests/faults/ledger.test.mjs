@@ -1,9 +1,9 @@
 // The check itself can fail: an event that is lost, stored twice, changed on its way or never delivered is found.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compare } from "./stand.mjs";
+import { compare, entry } from "./stand.mjs";
 
-const line = (id, name = "Filled") => JSON.stringify({ id, name });
+const line = (id, name = "Filled") => entry(JSON.stringify({ id, name }));
 const whole = { ledger: ["a", "b"], stored: [line("a"), line("b"), line("refused, and yet there")], lines: [line("a"), line("b"), line("b")] };
 
 test("what is whole passes, with what is more", () => {
@@ -14,7 +14,7 @@ test("what is whole passes, with what is more", () => {
 for (const [what, change, expected] of [
   ["lost", { stored: [line("a")], lines: [line("a")] }, /1 of 2 answered events are lost/],
   ["stored twice", { stored: [...whole.stored, line("b")] }, /stored twice/],
-  ["changed", { lines: [line("a"), line("b", "Emptied")] }, /has what the store has/],
+  ["changed", { lines: [line("a"), line("b", "Emptied")] }, /has what the store has of b/],
   ["never delivered", { lines: [line("a")] }, /1 answered events never came/],
   ["answered twice", { ledger: ["a", "a"] }, /holds no id twice/],
 ]) {
