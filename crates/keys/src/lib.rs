@@ -1,12 +1,16 @@
-//! The only room that touches cryptography: key ring, envelopes, hashes, signatures, random bytes, key providers.
+//! The only room that touches cryptography: key ring, envelopes, hashes, signatures, random bytes, passwords, second factors,
+//! key providers.
 //!
-//! Every primitive is that of aws-lc-rs, which rustls links anyway; nothing here invents a construction of its own.
+//! Every primitive is that of aws-lc-rs, which rustls links anyway, but argon2id, which it has not; nothing here invents a
+//! construction of its own.
 //!
 //! Keys wrap keys: the key-encryption key, which stays in its provider (`kms`), wraps the root secret and the keys of projects
 //! (`project`); those wrap, here in the process, the keys of days and hours (`envelope`), which seal what is stored.
 
 mod envelope;
+mod factor;
 mod kms;
+mod password;
 mod project;
 mod random;
 mod ring;
@@ -15,7 +19,11 @@ mod signature;
 mod wycheproof;
 
 pub use envelope::{DataKey, Place, SEAL_OVERHEAD, TAG_BYTES, tag_of};
+pub use factor::{RECOVERY_CODES, TotpSecret, normal_recovery_code, recovery_codes};
 pub use kms::{Binding, KEK_DAYS, Kek, KeyProvider, Later, ProviderConfig, Wrapped, open_provider};
+pub use password::{
+    PASSWORD_LEAST, PASSWORD_MOST, PasswordProblem, check_password, hash_password, verify_nothing, verify_password,
+};
 pub use project::{PROJECT_KEY_DAYS, ProjectKey, ProjectKeys, version_of};
 pub use random::{random_bytes, random_text};
 pub use ring::{KeyRing, MacKey, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify_signature};
