@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ProjectId, ProjectKey};
+use crate::role::Role;
 use crate::time::Timestamp;
 use crate::wire::EventType;
 
@@ -62,6 +63,8 @@ pub struct ProjectSettings {
     pub filter_bots: bool,
     /// Days that events are kept, 1 to 3650.
     pub retention_days: u32,
+    /// From which role on a member sees samples: example values and single events. `viewer`, `editor` or `admin`.
+    pub samples_from: Role,
 }
 
 impl Default for ProjectSettings {
@@ -82,6 +85,7 @@ impl Default for ProjectSettings {
             crowd: 5,
             filter_bots: true,
             retention_days: 60,
+            samples_from: Role::Admin,
         }
     }
 }
@@ -176,6 +180,12 @@ impl ProjectSettings {
         }
         if !(2..=100).contains(&self.crowd) {
             return fail("crowd".to_owned(), "2 to 100 visitors");
+        }
+        if self.samples_from > Role::Admin {
+            return fail(
+                "samples_from".to_owned(),
+                "viewer, editor or admin: Owner and Master Admin see samples anyway",
+            );
         }
         Ok(())
     }

@@ -421,8 +421,21 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
 
 /// Tables that are checked whole at each start: small ones, where a lost row would be taken for one that a person removed.
 /// What is sealed is checked when it is opened, and the audit log by its chain.
-const CONTROL_CHECKED: &[&str] =
-    &["projects", "destinations", "control_version", "installation", "keys", "audit_end", "tokens", "key_requests"];
+const CONTROL_CHECKED: &[&str] = &[
+    "projects",
+    "destinations",
+    "control_version",
+    "installation",
+    "keys",
+    "audit_end",
+    "tokens",
+    "key_requests",
+    "accounts",
+    "recovery_codes",
+    "members",
+    "invitations",
+    "sessions",
+];
 const DATA_CHECKED: &[&str] = &["worker", "clock", "progress", "notices", "erasures", "erase_messages", "cursors"];
 
 /// Whether tables and their indexes say the same, by SQLite's own check.

@@ -377,6 +377,11 @@ impl Keyring {
         Ok(())
     }
 
+    /// Seals something of the installation itself, whose versions are kept as long as it lives.
+    pub(crate) fn seal_own(&self, place: Place<'_>, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.ring.own().seal(self.clock.now(), place, plain)?)
+    }
+
     /// Opens what a project's key has sealed.
     pub(crate) async fn open_sealed(
         &self,

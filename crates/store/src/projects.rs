@@ -192,6 +192,8 @@ impl Store {
                         // First, so that nothing of it can be read any more, in backups either.
                         "DELETE FROM keys WHERE project = $1",
                         "DELETE FROM tokens WHERE project = $1",
+                        "DELETE FROM members WHERE project = $1",
+                        "DELETE FROM invitations WHERE project = $1",
                         "DELETE FROM destinations WHERE project = $1",
                         "DELETE FROM projects WHERE number = $1",
                     ] {

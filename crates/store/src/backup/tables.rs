@@ -144,6 +144,27 @@ pub(super) const CONTROL: &[Table] = &[
         order: "number",
     },
     Table { name: "audit_end", columns: &[("id", Int), ("number", Int), ("chain", MaybeBytes)], order: "id" },
+    Table {
+        name: "accounts",
+        columns: &[
+            ("number", Int),
+            ("email_hash", Bytes),
+            ("person", Bytes),
+            ("password", Bytes),
+            ("totp", MaybeBytes),
+            ("totp_step", Int),
+            ("master", Int),
+            ("excused", Int),
+            ("made", Int),
+        ],
+        order: "number",
+    },
+    Table { name: "recovery_codes", columns: &[("account", Int), ("hash", Bytes)], order: "account, hash" },
+    Table {
+        name: "members",
+        columns: &[("project", Int), ("account", Int), ("role", Text), ("since", Int)],
+        order: "project, account",
+    },
 ];
 
 /// Wrapped keys, which are in the ledger copy.
@@ -196,6 +217,8 @@ pub(super) const ERASURES: &[Table] = &[
 /// What neither a backup nor the ledger copy holds, and why.
 pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("key_requests", "what one of two people asked for is asked again: it holds for a day"),
+    ("sessions", "whoever was signed in signs in again"),
+    ("invitations", "links of an old day are made anew: what was taken back since must not come back"),
     ("clock", "a restore may come long after the backup, and that is no jump of the clock"),
     ("seen_days", "made anew from the frames, as the tables that it names"),
     ("_sqlx_migrations", "written by the migrations themselves"),

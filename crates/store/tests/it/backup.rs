@@ -359,14 +359,11 @@ async fn every_table_is_in_a_backup_or_left_out_by_name(place: Place) {
     let (store, shop) = kept.shop().await;
     fill(&store, &shop).await;
     assert_eq!(store.verify(&Progress::default()).await.unwrap().problems, [""; 0]);
-    for sql in ["CREATE TABLE accounts (id BIGINT PRIMARY KEY)", "ALTER TABLE frames ADD COLUMN rank BIGINT"] {
+    for sql in ["CREATE TABLE album (id BIGINT PRIMARY KEY)", "ALTER TABLE frames ADD COLUMN rank BIGINT"] {
         sqlx::query(sql).execute(&mut kept.place.behind("data").await).await.unwrap();
     }
     let found = store.verify(&Progress::default()).await.unwrap().problems;
-    assert!(
-        found.len() == 2 && found[0].starts_with("accounts.id") && found[1].starts_with("frames.rank"),
-        "{found:?}"
-    );
+    assert!(found.len() == 2 && found[0].starts_with("album.id") && found[1].starts_with("frames.rank"), "{found:?}");
 }
 
 async fn everything_that_is_stored_is_looked_at(place: Place) {

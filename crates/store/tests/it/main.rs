@@ -2,6 +2,7 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
+mod accounts;
 mod audit;
 mod backup;
 mod backup_erased;

@@ -1,0 +1,389 @@
+//! Links that let people in: one that makes the first Master Admin, one for each invited member, one of the demo.
+
+use convizit_keys::Place;
+use convizit_model::time::DAY_MILLIS;
+use convizit_model::{Project, Role, Timestamp};
+use sqlx::{AnyConnection, query};
+
+use crate::Store;
+use crate::accounts::{Account, NewAccount, new_password, valid_email, valid_name};
+use crate::error::{Columns as _, During, StoreError};
+
+/// How long an invitation holds.
+const INVITATION_MILLIS: i64 = 7 * DAY_MILLIS;
+/// How long the link for the first Master Admin holds: a start prints a new one.
+const FIRST_LINK_MILLIS: i64 = DAY_MILLIS;
+
+/// What a link is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvitationKind {
+    /// Makes the first Master Admin.
+    First,
+    /// Makes a member of a project.
+    Member,
+    /// Signs in to the demo's account; holds until the demo's next start.
+    Demo,
+}
+
+impl InvitationKind {
+    const ALL: [Self; 3] = [Self::First, Self::Member, Self::Demo];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Member => "member",
+            Self::Demo => "demo",
+        }
+    }
+}
+
+/// A link that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invitation {
+    /// What for.
+    pub kind: InvitationKind,
+    /// The project's number; 0 for the installation.
+    pub project: i64,
+    /// What the person becomes.
+    pub role: Role,
+    /// The address that was invited; `None` where the person says it.
+    pub email: Option<String>,
+    /// When it was made.
+    pub made: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+fn person_of(hash: &[u8]) -> Place<'_> {
+    Place { table: "invitations", purpose: "person", row: hash }
+}
+
+fn gone() -> StoreError {
+    StoreError::Invalid("this link was used already, or is too old: ask whoever sent it for another one".to_owned())
+}
+
+/// Uses a link up inside a transaction.
+async fn take(connection: &mut AnyConnection, hash: [u8; 32], now: Timestamp) -> Result<(), StoreError> {
+    const NAME: &str = "use invitation";
+    let done = query("DELETE FROM invitations WHERE hash = $1 AND expires > $2")
+        .bind(hash.as_slice())
+        .bind(now.as_millis())
+        .execute(&mut *connection)
+        .await
+        .during(NAME)?;
+    // Of two that use it at once, one finds it gone.
+    if done.rows_affected() == 1 { Ok(()) } else { Err(gone()) }
+}
+
+/// Makes somebody a member inside a transaction; who is more already stays that.
+async fn join(
+    connection: &mut AnyConnection,
+    project: i64,
+    account: i64,
+    role: Role,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const NAME: &str = "join project";
+    let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM projects WHERE number = $1")
+        .bind(project)
+        .fetch_one(&mut *connection)
+        .await
+        .during(NAME)?;
+    if known == 0 {
+        return Err(gone());
+    }
+    let before: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
+        .bind(project)
+        .bind(account)
+        .fetch_optional(&mut *connection)
+        .await
+        .during(NAME)?;
+    if before.as_deref().and_then(Role::of).is_some_and(|before| before >= role) {
+        return Ok(());
+    }
+    let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, $3, $4) \
+               ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
+    query(sql)
+        .bind(project)
+        .bind(account)
+        .bind(role.as_str())
+        .bind(now.as_millis())
+        .execute(connection)
+        .await
+        .during(NAME)
+        .map(|_| ())
+}
+
+impl Store {
+    fn invitation_hash(&self, secret: &str) -> [u8; 32] {
+        self.ring().mac("invitation", secret.as_bytes())
+    }
+
+    async fn invite(
+        &self,
+        kind: InvitationKind,
+        project: Option<&Project>,
+        role: Role,
+        email: Option<&str>,
+        millis: i64,
+    ) -> Result<String, StoreError> {
+        const NAME: &str = "make invitation";
+        let secret = convizit_keys::random_text(24)?;
+        let hash = self.invitation_hash(&secret);
+        let person = match email {
+            Some(email) => Some(self.keyring().seal_own(person_of(&hash), email.trim().as_bytes())?),
+            None => None,
+        };
+        let (number, id) = project.map_or((0, ""), |project| (project.number, project.id.as_str()));
+        let now = self.clock().now();
+        let expires = now.plus_millis(millis);
+        let entry = self.entry("invitation.make", id, kind.as_str(), role.as_str());
+        self.change(NAME, entry, move |connection| {
+            let person = person.clone();
+            Box::pin(async move {
+                let old = query("DELETE FROM invitations WHERE expires < $1").bind(now.as_millis());
+                old.execute(&mut *connection).await.during(NAME)?;
+                if kind != InvitationKind::Member {
+                    // One at a time: what a log or a terminal showed before opens nothing any more.
+                    let old = query("DELETE FROM invitations WHERE kind = $1").bind(kind.as_str());
+                    old.execute(&mut *connection).await.during(NAME)?;
+                }
+                query("INSERT INTO invitations (hash, kind, project, role, person, made, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+                    .bind(hash.as_slice())
+                    .bind(kind.as_str())
+                    .bind(number)
+                    .bind(role.as_str())
+                    .bind(person)
+                    .bind(now.as_millis())
+                    .bind(expires.as_millis())
+                    .execute(&mut *connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+            })
+        })
+        .await?;
+        Ok(secret)
+    }
+
+    /// Makes the link for the first Master Admin; earlier ones end. Returns its secret.
+    ///
+    /// # Errors
+    /// `Invalid` when there is a Master Admin.
+    pub async fn first_link(&self) -> Result<String, StoreError> {
+        if self.has_master_admin().await? {
+            return Err(StoreError::Invalid("there is a Master Admin already".to_owned()));
+        }
+        self.invite(InvitationKind::First, None, Role::MasterAdmin, None, FIRST_LINK_MILLIS).await
+    }
+
+    /// Makes the demo's link, and its account when there is none: nobody knows its password, and no second factor is asked of it.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn demo_link(&self, email: &str) -> Result<String, StoreError> {
+        if self.account_by_email(email).await?.is_none() {
+            let password_hash = new_password(&convizit_keys::random_text(30)?, email, "").await?;
+            let new = NewAccount {
+                email: email.to_owned(),
+                name: "Demo".to_owned(),
+                password_hash,
+                master: true,
+                excused: true,
+            };
+            self.make_account(new, "demo").await?;
+        }
+        self.invite(InvitationKind::Demo, None, Role::MasterAdmin, Some(email), FIRST_LINK_MILLIS).await
+    }
+
+    async fn make_account(&self, new: NewAccount, why: &'static str) -> Result<i64, StoreError> {
+        let (store, new) = (self.clone(), std::sync::Arc::new(new));
+        self.change("make account", self.entry("account.make", "", why, ""), move |connection| {
+            let (store, new) = (store.clone(), new.clone());
+            Box::pin(async move { store.insert_account(connection, &new).await })
+        })
+        .await
+    }
+
+    /// Invites somebody into a project, as Admin at most; returns the link's secret.
+    ///
+    /// # Errors
+    /// `Invalid` with what to change.
+    pub async fn invite_member(&self, project: &Project, email: &str, role: Role) -> Result<String, StoreError> {
+        valid_email(email)?;
+        if role > Role::Admin {
+            let text = "nobody is invited as Owner: invite an Admin, then pass ownership on";
+            return Err(StoreError::Invalid(text.to_owned()));
+        }
+        self.invite(InvitationKind::Member, Some(project), role, Some(email), INVITATION_MILLIS).await
+    }
+
+    /// The invitation of a link's secret, while it holds.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn invitation(&self, secret: &str) -> Result<Option<Invitation>, StoreError> {
+        let hash = self.invitation_hash(secret);
+        let sql = "SELECT kind, project, role, person, made, expires FROM invitations WHERE hash = $1 AND expires > $2";
+        let row = query(sql)
+            .bind(hash.as_slice())
+            .bind(self.clock().now().as_millis())
+            .fetch_optional(self.control().readers())
+            .await
+            .during("find invitation")?;
+        match row {
+            Some(row) => self.invitation_of(&hash, &row).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn invitation_of(&self, hash: &[u8], row: &sqlx::any::AnyRow) -> Result<Option<Invitation>, StoreError> {
+        let (kind, role): (&str, &str) = (row.read(0)?, row.read(2)?);
+        let kind = InvitationKind::ALL.into_iter().find(|known| known.as_str() == kind);
+        let (Some(kind), Some(role)) = (kind, Role::of(role)) else { return Ok(None) };
+        let email = match row.read::<Option<Vec<u8>>>(3)? {
+            Some(sealed) => {
+                let opened = self.keyring().open_sealed(0, person_of(hash), &sealed).await?;
+                Some(String::from_utf8_lossy(&opened).into_owned())
+            }
+            None => None,
+        };
+        Ok(Some(Invitation {
+            kind,
+            project: row.read(1)?,
+            role,
+            email,
+            made: Timestamp::from_millis(row.read(4)?),
+            expires: Timestamp::from_millis(row.read(5)?),
+        }))
+    }
+
+    /// The open invitations of a project, the newest first.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn invitations(&self, project: i64) -> Result<Vec<Invitation>, StoreError> {
+        let sql = "SELECT kind, project, role, person, made, expires, hash FROM invitations \
+                   WHERE kind = 'member' AND project = $1 AND expires > $2 ORDER BY made DESC LIMIT 200";
+        let rows = query(sql)
+            .bind(project)
+            .bind(self.clock().now().as_millis())
+            .fetch_all(self.control().readers())
+            .await
+            .during("list invitations")?;
+        let mut invitations = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let hash: Vec<u8> = row.read(6)?;
+            invitations.extend(self.invitation_of(&hash, row).await?);
+        }
+        Ok(invitations)
+    }
+
+    /// Takes back the open invitations of an address into a project.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub async fn take_back_invitation(&self, project: &Project, email: &str) -> Result<(), StoreError> {
+        const NAME: &str = "take back invitation";
+        let sql = "SELECT person, hash FROM invitations WHERE kind = 'member' AND project = $1";
+        let rows = query(sql).bind(project.number).fetch_all(self.control().readers()).await.during(NAME)?;
+        let mut found = Vec::new();
+        for row in rows {
+            let (Some(sealed), hash) = (row.read::<Option<Vec<u8>>>(0)?, row.read::<Vec<u8>>(1)?) else { continue };
+            if self.keyring().open_sealed(0, person_of(&hash), &sealed).await? == email.as_bytes() {
+                found.push(hash);
+            }
+        }
+        if found.is_empty() {
+            return Err(StoreError::not_found("invitation", "of this address"));
+        }
+        let entry = self.entry("invitation.take_back", project.id.as_str(), "", "");
+        self.change(NAME, entry, move |connection| {
+            let found = found.clone();
+            Box::pin(async move {
+                for hash in found {
+                    query("DELETE FROM invitations WHERE hash = $1")
+                        .bind(hash)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Makes the account that a link is for, and what the link makes of it, and uses the link up. `email` is asked where the link
+    /// names none.
+    ///
+    /// # Errors
+    /// `Invalid` with what to change; then the link still holds.
+    pub async fn accept(&self, secret: &str, email: &str, name: &str, password: &str) -> Result<Account, StoreError> {
+        let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
+        if invitation.kind == InvitationKind::Demo {
+            return Err(gone());
+        }
+        let email = invitation.email.clone().unwrap_or_else(|| email.to_owned());
+        valid_email(&email)?;
+        valid_name(name)?;
+        let first = invitation.kind == InvitationKind::First;
+        let new = std::sync::Arc::new(NewAccount {
+            password_hash: new_password(password, &email, name).await?,
+            email,
+            name: name.to_owned(),
+            master: first,
+            excused: false,
+        });
+        let (hash, now) = (self.invitation_hash(secret), self.clock().now());
+        let (store, project, role) = (self.clone(), invitation.project, invitation.role);
+        let entry = self.entry("invitation.accept", "", invitation.kind.as_str(), role.as_str());
+        let number = self
+            .change("accept invitation", entry, move |connection| {
+                let (store, new) = (store.clone(), new.clone());
+                Box::pin(async move {
+                    take(connection, hash, now).await?;
+                    if first {
+                        let masters: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts WHERE master = 1")
+                            .fetch_one(&mut *connection)
+                            .await
+                            .during("accept invitation")?;
+                        if masters > 0 {
+                            return Err(gone());
+                        }
+                    }
+                    let number = store.insert_account(connection, &new).await?;
+                    if !first {
+                        join(connection, project, number, role, now).await?;
+                    }
+                    Ok(number)
+                })
+            })
+            .await?;
+        self.account(number).await
+    }
+
+    /// Makes a signed-in person a member of what a link invites the same address to.
+    ///
+    /// # Errors
+    /// `Invalid` when the link is of another address, or holds no more.
+    pub async fn accept_as(&self, secret: &str, account: &Account) -> Result<(), StoreError> {
+        let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
+        let same =
+            invitation.email.as_deref().is_some_and(|email| self.email_hash(email) == self.email_hash(&account.email));
+        if invitation.kind != InvitationKind::Member || !same {
+            let text = "this link is for another address: sign out, and open it again";
+            return Err(StoreError::Invalid(text.to_owned()));
+        }
+        let (hash, now) = (self.invitation_hash(secret), self.clock().now());
+        let (number, project, role) = (account.number, invitation.project, invitation.role);
+        let entry = self.entry("invitation.accept", "", "member", role.as_str());
+        self.change("accept invitation", entry, move |connection| {
+            Box::pin(async move {
+                take(connection, hash, now).await?;
+                join(connection, project, number, role, now).await
+            })
+        })
+        .await
+    }
+}

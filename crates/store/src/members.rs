@@ -1,0 +1,187 @@
+//! Members of projects: who has which role, and that each project has one Owner at most.
+
+use convizit_model::{Project, Role, Timestamp};
+use sqlx::{AnyConnection, query};
+
+use crate::Store;
+use crate::accounts::Account;
+use crate::error::{Columns as _, During, StoreError};
+
+/// A member of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The person.
+    pub account: Account,
+    /// What they may.
+    pub role: Role,
+    /// Since when they are a member.
+    pub since: Timestamp,
+}
+
+fn role_of(text: &str) -> Result<Role, StoreError> {
+    let unknown = || StoreError::Unusable(format!("the role {text} is of a newer convizit: start that version"));
+    Role::of(text).ok_or_else(unknown)
+}
+
+/// The member's role inside a transaction.
+async fn role_now(connection: &mut AnyConnection, project: i64, account: i64) -> Result<Role, StoreError> {
+    let found: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
+        .bind(project)
+        .bind(account)
+        .fetch_optional(connection)
+        .await
+        .during("read member")?;
+    role_of(&found.ok_or_else(|| StoreError::not_found("member", account))?)
+}
+
+async fn write_role(connection: &mut AnyConnection, project: i64, account: i64, role: Role) -> Result<(), StoreError> {
+    query("UPDATE members SET role = $1 WHERE project = $2 AND account = $3")
+        .bind(role.as_str())
+        .bind(project)
+        .bind(account)
+        .execute(connection)
+        .await
+        .during("change member")
+        .map(|_| ())
+}
+
+fn owner_stays() -> StoreError {
+    StoreError::Invalid("a project has one Owner: pass ownership on first".to_owned())
+}
+
+impl Store {
+    /// The role of an account in a project; `None` when it is no member. A Master Admin is one everywhere without a row.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn role(&self, project: i64, account: i64) -> Result<Option<Role>, StoreError> {
+        let found: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
+            .bind(project)
+            .bind(account)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("read member")?;
+        found.as_deref().map(role_of).transpose()
+    }
+
+    /// The roles of an account by project number.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn roles(&self, account: i64) -> Result<Vec<(i64, Role)>, StoreError> {
+        let rows = query("SELECT project, role FROM members WHERE account = $1 ORDER BY project")
+            .bind(account)
+            .fetch_all(self.control().readers())
+            .await
+            .during("list memberships")?;
+        rows.iter().map(|row| Ok((row.read(0)?, role_of(row.read(1)?)?))).collect()
+    }
+
+    /// The members of a project, the highest role first.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn members(&self, project: i64) -> Result<Vec<Member>, StoreError> {
+        let rows = query("SELECT account, role, since FROM members WHERE project = $1 ORDER BY since, account")
+            .bind(project)
+            .fetch_all(self.control().readers())
+            .await
+            .during("list members")?;
+        let mut members = Vec::with_capacity(rows.len());
+        for row in rows {
+            let account = self.account(row.read(0)?).await?;
+            members.push(Member { account, role: role_of(row.read(1)?)?, since: Timestamp::from_millis(row.read(2)?) });
+        }
+        members.sort_by_key(|member| std::cmp::Reverse(member.role));
+        Ok(members)
+    }
+
+    /// Makes an account the Owner of a project that has none: of whoever made it.
+    ///
+    /// # Errors
+    /// `Invalid` when it has one.
+    pub async fn make_owner(&self, project: &Project, account: i64) -> Result<(), StoreError> {
+        const NAME: &str = "make owner";
+        let (number, now) = (project.number, self.clock().now());
+        let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
+        self.change(NAME, entry, move |connection| {
+            Box::pin(async move {
+                let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, 'owner', $3) \
+                           ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
+                let done = query(sql).bind(number).bind(account).bind(now.as_millis()).execute(connection).await;
+                match done {
+                    Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(owner_stays()),
+                    other => other.during(NAME).map(|_| ()),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Gives a member another role, up to Admin.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the Owner, or a role above Admin.
+    pub async fn set_role(&self, project: &Project, account: i64, role: Role) -> Result<(), StoreError> {
+        if role > Role::Admin {
+            return Err(owner_stays());
+        }
+        let number = project.number;
+        let entry = self.entry("member.role", project.id.as_str(), &format!("account:{account}"), role.as_str());
+        self.change("change member", entry, move |connection| {
+            Box::pin(async move {
+                if role_now(connection, number, account).await? == Role::Owner {
+                    return Err(owner_stays());
+                }
+                write_role(connection, number, account, role).await
+            })
+        })
+        .await
+    }
+
+    /// Takes a member out of a project.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the Owner.
+    pub async fn remove_member(&self, project: &Project, account: i64) -> Result<(), StoreError> {
+        const NAME: &str = "remove member";
+        let number = project.number;
+        let entry = self.entry("member.remove", project.id.as_str(), &format!("account:{account}"), "");
+        self.change(NAME, entry, move |connection| {
+            Box::pin(async move {
+                if role_now(connection, number, account).await? == Role::Owner {
+                    return Err(owner_stays());
+                }
+                query("DELETE FROM members WHERE project = $1 AND account = $2")
+                    .bind(number)
+                    .bind(account)
+                    .execute(connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+            })
+        })
+        .await
+    }
+
+    /// Makes another member the Owner; the old one becomes Admin in the same transaction.
+    ///
+    /// # Errors
+    /// `NotFound` when the account is no member.
+    pub async fn pass_ownership(&self, project: &Project, account: i64) -> Result<(), StoreError> {
+        let number = project.number;
+        let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
+        self.change("pass ownership", entry, move |connection| {
+            Box::pin(async move {
+                role_now(connection, number, account).await?;
+                query("UPDATE members SET role = 'admin' WHERE project = $1 AND role = 'owner'")
+                    .bind(number)
+                    .execute(&mut *connection)
+                    .await
+                    .during("pass ownership")?;
+                write_role(connection, number, account, Role::Owner).await
+            })
+        })
+        .await
+    }
+}

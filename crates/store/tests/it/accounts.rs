@@ -1,0 +1,197 @@
+//! Accounts, links, members and sessions: what is kept of people, and what holds when two come at once.
+
+use convizit_model::{Project, ProjectSettings, Role};
+use convizit_store::{Account, SessionPlace, Store, StoreError, TotpSecret};
+
+use crate::engines::{NOON, Place, on_both_engines};
+
+on_both_engines!(
+    the_first_link_makes_one_master_admin_and_holds_once,
+    a_project_has_one_owner_whatever_comes_at_once,
+    a_code_is_taken_once_even_by_two_at_once,
+    a_session_ends_when_it_should,
+    a_removed_project_leaves_no_member,
+    a_password_that_is_refused_leaves_the_link,
+);
+
+const PASSWORD: &str = "copper lantern walks uphill";
+
+async fn master(store: &Store) -> Account {
+    let link = store.first_link().await.unwrap();
+    store.accept(&link, "Ada@Shop.example", "Ada Lovelace", PASSWORD).await.unwrap()
+}
+
+async fn member(store: &Store, project: &Project, name: &str, role: Role) -> Account {
+    let link = store.invite_member(project, &format!("{name}@shop.example"), role).await.unwrap();
+    store.accept(&link, "", name, PASSWORD).await.unwrap()
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, StoreError>, word: &str) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, StoreError::Invalid(_)) && error.to_string().contains(word), "{error}");
+}
+
+async fn the_first_link_makes_one_master_admin_and_holds_once(place: Place) {
+    let store = place.open().await;
+    assert!(!store.has_master_admin().await.unwrap());
+    let old = store.first_link().await.unwrap();
+    let link = store.first_link().await.unwrap();
+    refused(store.accept(&old, "a@b.example", "Old", PASSWORD).await, "used already");
+    // Two who open it at once.
+    let (one, two) = tokio::join!(
+        store.accept(&link, "ada@shop.example", "Ada", PASSWORD),
+        store.accept(&link, "eve@shop.example", "Eve", PASSWORD)
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    assert_eq!(store.accounts().await.unwrap().len(), 1);
+    assert!(store.has_master_admin().await.unwrap());
+    refused(store.first_link().await, "already");
+    let account = one.or(two).unwrap();
+    let found = store.account_of_password(&account.email.to_uppercase(), PASSWORD).await.unwrap().unwrap();
+    assert_eq!(found, account);
+    assert_eq!(store.account_of_password(&account.email, "another password entirely").await.unwrap(), None);
+    assert_eq!(store.account_of_password("nobody@shop.example", PASSWORD).await.unwrap(), None);
+    place.clock.set(NOON + 8 * 86_400_000);
+}
+
+async fn a_project_has_one_owner_whatever_comes_at_once(place: Place) {
+    let (store, shop) = place.shop().await;
+    let (ada, bob) = (master(&store).await, member(&store, &shop, "bob", Role::Admin).await);
+    let cleo = member(&store, &shop, "cleo", Role::Viewer).await;
+    store.make_owner(&shop, ada.number).await.unwrap();
+    refused(store.make_owner(&shop, bob.number).await, "one Owner");
+    refused(store.set_role(&shop, ada.number, Role::Viewer).await, "one Owner");
+    refused(store.set_role(&shop, bob.number, Role::Owner).await, "one Owner");
+    refused(store.remove_member(&shop, ada.number).await, "one Owner");
+    let (one, two) = tokio::join!(store.pass_ownership(&shop, bob.number), store.pass_ownership(&shop, cleo.number));
+    one.and(two).unwrap();
+    let members = store.members(shop.number).await.unwrap();
+    assert_eq!(members.iter().filter(|member| member.role == Role::Owner).count(), 1, "{members:?}");
+    assert_eq!(
+        members.iter().find(|member| member.account == ada).unwrap().role,
+        Role::Admin,
+        "the old one stays Admin"
+    );
+    assert!(matches!(store.pass_ownership(&shop, 999).await, Err(StoreError::NotFound { .. })));
+    let members = store.members(shop.number).await.unwrap();
+    assert_eq!(members.iter().filter(|member| member.role == Role::Owner).count(), 1, "a failed try changes nothing");
+    let entries = store.audit_entries(Some("shop"), 100).await.unwrap();
+    assert!(entries.iter().filter(|entry| entry.act == "member.owner").count() == 3, "{entries:?}");
+    // What people are called is not in the log.
+    assert!(!format!("{entries:?}").contains("shop.example"), "{entries:?}");
+}
+
+async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
+    let store = place.open().await;
+    let ada = master(&store).await;
+    let secret = TotpSecret::random().unwrap();
+    refused(store.set_second_factor(&ada, &secret, "000000").await, "code of now");
+    let now = store.clock().now();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(now)).await.unwrap();
+    assert!(store.account(ada.number).await.unwrap().second_factor);
+    assert!(!store.use_code(&ada, &secret.code(now)).await.unwrap(), "it set the factor up");
+    place.clock.set(NOON + 60_000);
+    let code = secret.code(store.clock().now());
+    let (one, two) = tokio::join!(store.use_code(&ada, &code), store.use_code(&ada, &code));
+    assert_ne!(one.unwrap(), two.unwrap());
+    let (one, two) = tokio::join!(store.use_code(&ada, &codes[0]), store.use_code(&ada, &codes[0]));
+    assert_ne!(one.unwrap(), two.unwrap());
+    assert_eq!(store.recovery_codes_left(ada.number).await.unwrap(), 9);
+    let fresh = store.new_recovery_codes(&ada).await.unwrap();
+    assert!(!store.use_code(&ada, &codes[1]).await.unwrap(), "the old ones have ended");
+    assert!(store.use_code(&ada, &fresh[1].to_uppercase()).await.unwrap());
+}
+
+async fn a_session_ends_when_it_should(place: Place) {
+    const HOUR: i64 = 3_600_000;
+    let store = place.open().await;
+    let ada = master(&store).await;
+    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned() };
+    let whole = store.begin_session(&ada, true, &about, None).await.unwrap();
+    let half = store.begin_session(&ada, false, &about, None).await.unwrap();
+    let lives = async |secret: &str| store.session(secret).await.unwrap().is_some();
+    assert!(lives(&whole).await && lives(&half).await && !lives("another").await);
+    assert_eq!(store.sessions(ada.number).await.unwrap()[0].1, about);
+    place.clock.set(NOON + 11 * 60_000);
+    assert!(lives(&whole).await && !lives(&half).await, "half a sign-in waits ten minutes");
+    place.clock.set(NOON + 12 * HOUR);
+    assert!(lives(&whole).await, "it was used");
+    place.clock.set(NOON + 25 * HOUR);
+    assert!(!lives(&whole).await, "twelve hours without a request");
+    let next = store.begin_session(&ada, true, &about, None).await.unwrap();
+    for hours in (25..25 + 7 * 24).step_by(6) {
+        place.clock.set(NOON + hours * HOUR);
+        assert!(lives(&next).await, "{hours}");
+    }
+    place.clock.set(NOON + (25 + 7 * 24) * HOUR);
+    assert!(!lives(&next).await, "seven days whatever happens");
+    for _ in 0..60 {
+        store.begin_session(&ada, true, &about, None).await.unwrap();
+    }
+    assert_eq!(place.number_of("control", "SELECT COUNT(*) FROM sessions").await, 50, "old ones are cleared");
+}
+
+async fn a_removed_project_leaves_no_member(place: Place) {
+    let (store, shop) = place.shop().await;
+    member(&store, &shop, "bob", Role::Admin).await;
+    let open = store.invite_member(&shop, "cleo@shop.example", Role::Editor).await.unwrap();
+    store.remove_project(&shop.id).await.unwrap();
+    // A new one of the same name is another project.
+    store.create_project(&shop.id, ProjectSettings::default()).await.unwrap();
+    refused(store.accept(&open, "", "Cleo", PASSWORD).await, "used already");
+    assert_eq!(place.number_of("control", "SELECT COUNT(*) FROM members").await, 0);
+}
+
+async fn a_password_that_is_refused_leaves_the_link(place: Place) {
+    let (store, shop) = place.shop().await;
+    let link = store.invite_member(&shop, "bob@shop.example", Role::Editor).await.unwrap();
+    refused(store.accept(&link, "", "Bob", "short").await, "15 characters");
+    refused(store.accept(&link, "", "", PASSWORD).await, "a name of");
+    assert_eq!(store.invitations(shop.number).await.unwrap().len(), 1);
+    let bob = store.accept(&link, "other@shop.example", "Bob", PASSWORD).await.unwrap();
+    assert_eq!(bob.email, "bob@shop.example", "the invited address, whatever is sent");
+    for wrong in
+        ["", "bob", "bob@", "@shop.example", "a b@shop.example", "a@b@c.example", "bob@.example", "<b@c.example>"]
+    {
+        refused(store.invite_member(&shop, wrong, Role::Editor).await, "e-mail address");
+    }
+    refused(store.invite_member(&shop, "eve@shop.example", Role::Owner).await, "nobody is invited as Owner");
+    // Too old.
+    let late = store.invite_member(&shop, "late@shop.example", Role::Editor).await.unwrap();
+    place.clock.set(NOON + 8 * 86_400_000);
+    refused(store.accept(&late, "", "Late", PASSWORD).await, "too old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_person_stands_readable_in_a_file() {
+    let place = Place::sqlite();
+    let (store, shop) = place.shop().await;
+    let ada = master(&store).await;
+    let secret = TotpSecret::random().unwrap();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
+    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned() };
+    let session = store.begin_session(&ada, true, &about, None).await.unwrap();
+    let link = store.invite_member(&shop, "zelda@invited.example", Role::Viewer).await.unwrap();
+    store.close().await;
+    let texts = [
+        "shop.example",
+        "Lovelace",
+        "argon2",
+        "invited.example",
+        "192.0.2",
+        "Firefox",
+        session.as_str(),
+        link.as_str(),
+        codes[0].as_str(),
+        PASSWORD,
+    ];
+    for entry in std::fs::read_dir(place.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        for text in texts {
+            let found = bytes.windows(text.len()).any(|piece| piece.eq_ignore_ascii_case(text.as_bytes()));
+            assert!(!found, "{text} stands in {}", path.display());
+        }
+        assert!(!bytes.windows(20).any(|piece| piece == secret.bytes()), "the secret stands in {}", path.display());
+    }
+}
