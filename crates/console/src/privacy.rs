@@ -1,14 +1,17 @@
 //! What a site's own privacy desk asks for over HTTP: erasing and exporting persons, with a token of its project.
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::handler::Handler as _;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use convizit_model::{Person, Project};
 use convizit_store::{Scope, Store, StoreError, Token};
 use serde::Deserialize;
+
+use crate::Console;
+use crate::access::{Access, Routes, Row};
 
 /// Persons of one request at most.
 const PERSONS: usize = 10_000;
@@ -26,13 +29,12 @@ struct Asked {
 }
 
 /// `POST /v1/erase`, `GET /v1/erase/{request}`, `POST /v1/export`.
-pub(crate) fn router(store: Store) -> Router {
-    Router::new()
-        .route("/v1/erase", post(erase))
-        .route("/v1/erase/{request}", get(erasure))
-        .route("/v1/export", post(export))
-        .layer(DefaultBodyLimit::max(BODY))
-        .with_state(store)
+pub(crate) fn routes(routes: Routes) -> Routes {
+    let limit = || DefaultBodyLimit::max(BODY);
+    routes
+        .add(Row::post("/v1/erase", Access::Token), erase.layer(limit()))
+        .add(Row::get("/v1/erase/{request}", Access::Token), erasure)
+        .add(Row::post("/v1/export", Access::Token), export.layer(limit()))
 }
 
 /// A JSON problem (RFC 9457).
@@ -92,8 +94,8 @@ fn persons(body: &[u8]) -> Result<Vec<Person>, String> {
     Ok(persons)
 }
 
-async fn erase(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Response {
-    let (token, project) = match asker(&store, &headers, Scope::Erase).await {
+async fn erase(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
+    let (token, project) = match asker(console.store(), &headers, Scope::Erase).await {
         Ok(asker) => asker,
         Err(answer) => return answer,
     };
@@ -101,7 +103,7 @@ async fn erase(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> R
         Ok(persons) => persons,
         Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
     };
-    match store.acting_as(&format!("token:{}", token.name)).erase(&project, &persons).await {
+    match console.store().acting_as(&format!("token:{}", token.name)).erase(&project, &persons).await {
         Ok(request) => {
             let body = serde_json::json!({"request": request, "status": format!("/v1/erase/{request}")});
             (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
@@ -110,12 +112,12 @@ async fn erase(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> R
     }
 }
 
-async fn erasure(State(store): State<Store>, Path(request): Path<String>, headers: HeaderMap) -> Response {
-    let project = match asker(&store, &headers, Scope::Erase).await {
+async fn erasure(State(console): State<Console>, Path(request): Path<String>, headers: HeaderMap) -> Response {
+    let project = match asker(console.store(), &headers, Scope::Erase).await {
         Ok((_, project)) => project,
         Err(answer) => return answer,
     };
-    match store.erasure(project.number, &request).await {
+    match console.store().erasure(project.number, &request).await {
         Ok(Some(erasure)) => ([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response(),
         Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such erasure in this token's project"),
         Err(error) => failed(&error),
@@ -123,8 +125,8 @@ async fn erasure(State(store): State<Store>, Path(request): Path<String>, header
 }
 
 /// JSON lines, a few frames at a time, so that a person with many events needs no memory.
-async fn export(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> Response {
-    let (token, project) = match asker(&store, &headers, Scope::Export).await {
+async fn export(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
+    let (token, project) = match asker(console.store(), &headers, Scope::Export).await {
         Ok(asker) => asker,
         Err(answer) => return answer,
     };
@@ -132,12 +134,18 @@ async fn export(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> 
         Ok(persons) => persons,
         Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
     };
-    let actor = format!("token:{}", token.name);
-    let detail = if persons.len() == 1 { "1 person".to_owned() } else { format!("{} persons", persons.len()) };
-    let written = store.acting_as(&actor).audit("export.persons", project.id.as_str(), "", detail).await;
-    if let Err(error) = written {
-        return failed(&error);
+    let store = console.store().acting_as(&format!("token:{}", token.name));
+    match stream(&store, project, persons).await {
+        Ok(answer) => answer,
+        Err(error) => failed(&error),
     }
+}
+
+/// Everything that is stored of persons, as JSON lines, once the audit log has it.
+pub(crate) async fn stream(store: &Store, project: Project, persons: Vec<Person>) -> Result<Response, StoreError> {
+    let detail = if persons.len() == 1 { "1 person".to_owned() } else { format!("{} persons", persons.len()) };
+    store.audit("export.persons", project.id.as_str(), "", detail).await?;
+    let store = store.clone();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, StoreError>>(2);
     tokio::spawn(async move {
         let mut after = 0;
@@ -165,6 +173,10 @@ async fn export(State(store): State<Store>, headers: HeaderMap, body: Bytes) -> 
         }
     });
     let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let head = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
-    (head, Body::from_stream(stream)).into_response()
+    let head = [
+        (header::CONTENT_TYPE, "application/x-ndjson"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"persons.jsonl\""),
+    ];
+    Ok((head, Body::from_stream(stream)).into_response())
 }

@@ -199,8 +199,6 @@ pub(crate) fn counted(count: impl TryInto<i128>, noun: &str) -> String {
     }
 }
 
-pub(crate) use project::snippet;
-
 /// A table with aligned columns.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
     let mut widths: Vec<usize> = head.iter().map(|text| text.chars().count()).collect();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use convizit_collector::CollectorConfig;
+use convizit_console::ConsoleConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::ProviderConfig;
 use convizit_store::StoreConfig;
@@ -52,6 +53,9 @@ pub(crate) struct Collector {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Console {
     pub(crate) listen: SocketAddr,
+    /// The address that browsers use, where it is not `listen`.
+    pub(crate) public: Option<String>,
+    pub(crate) behind_proxy: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -121,7 +125,7 @@ impl Default for Collector {
 
 impl Default for Console {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 8091).into() }
+        Self { listen: ([127, 0, 0, 1], 8091).into(), public: None, behind_proxy: false }
     }
 }
 
@@ -184,6 +188,13 @@ impl Config {
                 collector.listen
             );
         }
+        if let Some(public) = &self.console.public {
+            let rest = public.strip_prefix("https://").or_else(|| public.strip_prefix("http://"));
+            if !rest.is_some_and(|host| !host.is_empty() && !host.trim_end_matches('/').contains(['/', '?', '#', '@']))
+            {
+                bail!("console.public = {public}: an address without a path, such as https://console.shop.example");
+            }
+        }
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
         }
@@ -241,6 +252,18 @@ impl Config {
             allow_folders: self.delivery.allow_folders.clone(),
             allow_stdout: false,
         }
+    }
+
+    /// What the console's pages need to know.
+    pub(crate) fn console(&self) -> ConsoleConfig {
+        let Console { public, behind_proxy, .. } = &self.console;
+        ConsoleConfig { public: public.clone(), behind_proxy: *behind_proxy, collector: self.public() }
+    }
+
+    /// Where a person finds a path of the console.
+    pub(crate) fn console_address(&self, listening: SocketAddr) -> String {
+        let public = self.console.public.clone().unwrap_or_else(|| format!("http://{listening}"));
+        public.trim_end_matches('/').to_owned()
     }
 
     /// Where the snippet loads from.

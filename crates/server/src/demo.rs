@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Result, anyhow};
 use clap::Args;
 use convizit_collector::CollectorConfig;
+use convizit_console::ConsoleConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::ProviderConfig;
 use convizit_model::destination::StdoutFormat;
@@ -19,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Log, LogFormat};
 use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, stop_on_signal, tables};
 use crate::{cli, observe};
+
+/// The account that the demo's link signs in to. Nobody knows its password.
+const ACCOUNT: &str = "demo@localhost";
 
 /// Starts everything on loopback.
 #[derive(Debug, Args)]
@@ -56,7 +60,7 @@ impl Demo {
 
         let receiver = receiver::Receiver::new(secret);
         tokio::spawn(serve_http(webhook.listener, receiver.router(), stop.clone()));
-        let snippet = cli::snippet(&collector.address(), project.key.as_str());
+        let snippet = convizit_console::snippet(&collector.address(), project.key.as_str());
         for listener in shop.listeners {
             tokio::spawn(serve_http(listener, shop::router(&snippet), stop.clone()));
         }
@@ -65,6 +69,7 @@ impl Demo {
             ("collector", format!("http://{}", collector.authority())),
             ("console", format!("http://{}", console.authority())),
             ("webhook", format!("http://{}", webhook.authority)),
+            ("signed in", format!("http://{}/welcome/{}", console.authority(), store.demo_link(ACCOUNT).await?)),
         ]);
         let moved = [shop.moved, collector.moved, console.moved, webhook.moved].iter().any(|moved| *moved);
         let note = if moved { "Busy ports were moved up.\n" } else { "" };
@@ -77,6 +82,7 @@ impl Demo {
         } else {
             cli::say(&text)?;
         }
+        let collector_authority = collector.authority().to_owned();
         let parts = Parts {
             collector: Some((collector.listener, CollectorConfig::default())),
             tables: Some(tables),
@@ -87,7 +93,10 @@ impl Demo {
                 allow_folders: vec![folder],
                 allow_stdout: true,
             }),
-            pages: true,
+            pages: Some(ConsoleConfig {
+                collector: format!("http://{collector_authority}"),
+                ..ConsoleConfig::default()
+            }),
             operator: console.listener,
         };
         let behind = run(store, parts, stop).await?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use axum::Router;
 use clap::ValueEnum;
 use convizit_collector::CollectorConfig;
+use convizit_console::ConsoleConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::{ProviderConfig, open_provider};
 use convizit_pipeline::Tables;
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{daily, observe};
+use crate::{cli, daily, observe};
 
 /// How long a role may take to end.
 const ROLE_END: Duration = Duration::from_secs(15);
@@ -113,8 +114,8 @@ pub(crate) struct Parts {
     /// Whether this process makes the daily backup.
     pub(crate) backups: bool,
     pub(crate) delivery: Option<DeliveryConfig>,
-    /// Whether the console's pages stand beside health and metrics, which every process has.
-    pub(crate) pages: bool,
+    /// The console's pages, which stand beside health and metrics, which every process has.
+    pub(crate) pages: Option<ConsoleConfig>,
     pub(crate) operator: TcpListener,
 }
 
@@ -153,8 +154,9 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         None => None,
     };
     let operator = bind(config.console.listen, "console.listen")?;
-    if !config.console.listen.ip().is_loopback() {
-        tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines, and has no accounts yet: let a firewall or proxy stand before it");
+    let unsafe_public = config.console.public.as_deref().is_none_or(|public| public.starts_with("http://"));
+    if !config.console.listen.ip().is_loopback() && unsafe_public {
+        tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines by plain HTTP, and passwords travel over it: put a proxy that speaks HTTPS before it, and say its address in console.public");
     }
     let at = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     tracing::info!(
@@ -171,9 +173,17 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         worker: is(Role::Work),
         backups: backs_up,
         delivery: is(Role::Deliver).then(|| config.delivery()),
-        pages: is(Role::Console),
+        pages: is(Role::Console).then(|| config.console()),
         operator,
     };
+    if parts.pages.is_some() && !store.has_master_admin().await? {
+        let address = config.console_address(parts.operator.local_addr()?);
+        // A secret: to whoever started the program, and never through the log's own writer.
+        cli::say_error(&format!(
+            "There is no account yet. This link makes the first one, the Master Admin, within 24 hours:\n\n  {address}/welcome/{}\n",
+            store.first_link().await?
+        ));
+    }
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let behind = run(store, parts, stop).await?;
@@ -319,8 +329,8 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         roles.push(start("delivery", &stop, &failure, |stop| Box::pin(convizit_delivery::run(store, config, stop))));
     }
     let mut app = observe::router(store.clone());
-    if parts.pages {
-        app = app.merge(convizit_console::router(store.clone()));
+    if let Some(config) = parts.pages {
+        app = app.merge(convizit_console::router(store.clone(), config));
     }
     roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(parts.operator, app, stop))));
     stop.cancelled().await;
@@ -381,6 +391,7 @@ pub(crate) async fn serve_http(listener: TcpListener, app: Router, stop: Cancell
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
     let ending = stop.clone();
+    let app = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
     let serving =
         async move { axum::serve(listener, app).with_graceful_shutdown(async move { stop.cancelled().await }).await };
     tokio::select! {

@@ -7,11 +7,11 @@ use convizit_model::{DestinationKind, Project, ProjectId};
 use convizit_store::backup::{BackupConfig, BackupState};
 use convizit_store::{DestinationState, Store};
 
-use crate::cli::project::unreachable_snippet;
 use crate::cli::say;
 use crate::config::Config;
 use crate::observe::failing;
 use crate::run::{Role, bind, open_store, runs, tables};
+use convizit_console::unreachable_snippet;
 
 /// From so many items on, what became of them says something about a site.
 const ENOUGH: u64 = 20;

@@ -1,46 +1,14 @@
 //! `convizit project`: one for each site.
 
 use anyhow::Result;
-use axum::http::Uri;
 use clap::Subcommand;
+use convizit_console::{snippet, unreachable_snippet};
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
 
 use crate::cli::ask::Hold;
 use crate::cli::names::Naming;
 use crate::cli::{say, say_error, table};
-
-static SNIPPET: &str = include_str!("../../../../tracker/dist/snippet.html");
-
-/// The snippet for a page's head.
-pub(crate) fn snippet(origin: &str, key: &str) -> String {
-    SNIPPET.trim().replace("{{origin}}", origin.trim_end_matches('/')).replace("{{key}}", key)
-}
-
-/// Why browsers of these origins cannot load the tracker from `public`; `None` when they can.
-pub(crate) fn unreachable_snippet(public: &str, origins: &[String]) -> Option<String> {
-    let local = |address: &str| {
-        let uri: Option<Uri> = address.parse().ok();
-        uri.and_then(|uri| uri.host().map(str::to_owned)).is_some_and(|host| {
-            host == "localhost" || host.ends_with(".localhost") || host.starts_with("127.") || host == "[::1]"
-        })
-    };
-    let away = origins.iter().find(|origin| !local(origin))?;
-    if public.contains("://0.0.0.0") || public.contains("://[::]") {
-        return Some(format!(
-            "its snippet loads the tracker from {public}, which is no address that a browser can reach: set collector.public in convizit.toml"
-        ));
-    }
-    if local(public) {
-        return Some(format!(
-            "its snippet loads the tracker from {public}, which only this machine reaches, and visitors of {away} do not: set collector.public in convizit.toml to the address that browsers use"
-        ));
-    }
-    let secure = origins.iter().find(|origin| origin.starts_with("https://") && !local(origin))?;
-    public.starts_with("http://").then(|| {
-        format!("its snippet loads the tracker from {public}, and browsers load nothing by plain HTTP into {secure}: set collector.public to an https:// address")
-    })
-}
 
 /// On standard error: the snippet alone is on the other, also for programs.
 fn note_unreachable(public: &str, origins: &[String]) {

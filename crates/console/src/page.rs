@@ -1,0 +1,248 @@
+//! What every page has: its frame, its headers, and one answer for each way in which a page cannot be shown.
+
+use askama::Template;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use convizit_model::{Action, ProjectId, Role};
+use convizit_store::{Account, StoreError};
+
+use crate::Console;
+
+/// Nothing comes from anywhere else, nothing inline runs, nobody frames a page.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// What stands around a page.
+pub(crate) struct Chrome {
+    pub(crate) title: String,
+    /// Which entry of the navigation is the current one.
+    pub(crate) section: &'static str,
+    /// The token of this browser's forms.
+    pub(crate) token: String,
+    pub(crate) account: Option<Account>,
+    pub(crate) project: Option<ProjectId>,
+    pub(crate) role: Option<Role>,
+    /// What was just done, after a form.
+    pub(crate) done: Option<&'static str>,
+}
+
+impl Chrome {
+    pub(crate) fn may(&self, action: Action) -> bool {
+        self.role.is_some_and(|role| action.allows(role))
+    }
+
+    pub(crate) fn sees_audit(&self) -> bool {
+        self.may(Action::SeeAudit)
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.master)
+    }
+
+    /// For `aria-current` in the navigation.
+    pub(crate) fn current(&self, section: &str) -> &'static str {
+        if self.section == section { "page" } else { "false" }
+    }
+}
+
+/// Why a form was not taken: which field, and what to change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Problem {
+    pub(crate) field: &'static str,
+    pub(crate) text: String,
+}
+
+impl Problem {
+    pub(crate) fn new(field: &'static str, text: impl Into<String>) -> Self {
+        Self { field, text: text.into() }
+    }
+
+    /// What is wrong with this field; empty when it is another one.
+    pub(crate) fn at(&self, field: &str) -> &str {
+        if self.field == field { &self.text } else { "" }
+    }
+}
+
+/// Why a page is not shown.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// There is no such page, or it is not theirs: nobody learns which.
+    NotFound,
+    /// The role does not allow it.
+    Forbidden,
+    /// A form that our own pages did not send, or an old one.
+    Foreign,
+    /// Too many tries; seconds to wait.
+    TooMany(u64),
+    /// What was asked for is not possible as it stands.
+    Invalid(String),
+    /// The store cannot answer now.
+    Failed(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::NotFound,
+            StoreError::Invalid(text) => Self::Invalid(text),
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct RefusalPage<'a> {
+    title: &'a str,
+    text: &'a str,
+    alert: bool,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, title, text) = match &self {
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "There is nothing here",
+                "The page does not exist, or you are no member of its project. Ask its Owner or an Admin to invite you.".to_owned(),
+            ),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "Your role does not allow this",
+                "Ask the project's Owner or an Admin for another role. The members page shows who they are.".to_owned(),
+            ),
+            Self::Foreign => (
+                StatusCode::FORBIDDEN,
+                "This form could not be taken",
+                "It did not come from a page of this console, or the page was open from before your last sign-in. Go back, load the page again, and send the form once more.".to_owned(),
+            ),
+            Self::TooMany(seconds) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many tries",
+                format!("Wait {seconds} seconds, then try again."),
+            ),
+            Self::Invalid(text) => (StatusCode::UNPROCESSABLE_ENTITY, "This is not possible", text.clone()),
+            Self::Failed(text) => {
+                tracing::warn!(why = text, "a page could not be shown");
+                (StatusCode::SERVICE_UNAVAILABLE, "The console cannot answer now", text.clone())
+            }
+        };
+        let alert = matches!(self, Self::Failed(_));
+        let mut answer = (status, html(&RefusalPage { title, text: &text, alert })).into_response();
+        if let Self::TooMany(seconds) = self {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
+    }
+}
+
+/// A page.
+pub(crate) fn html(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be made");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A form's page again, with what was entered and what to change.
+pub(crate) fn again(page: &impl Template) -> Response {
+    (StatusCode::UNPROCESSABLE_ENTITY, html(page)).into_response()
+}
+
+/// On to a page of ours, which says what was done.
+pub(crate) fn see(path: &str, done: &str) -> Response {
+    let sign = if path.contains('?') { '&' } else { '?' };
+    Redirect::to(&format!("{path}{sign}done={done}")).into_response()
+}
+
+/// What was done, in words. Only these can be shown by an address.
+pub(crate) fn done(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "password" => "Your password is changed, and your other sessions have ended.",
+        "factor" => "Your second factor is set up.",
+        "ended" => "The session has ended.",
+        "others" => "Your other sessions have ended.",
+        "joined" => "You are a member now.",
+        "saved" => "Saved. Browsers take it within a minute.",
+        "renamed" => "Renamed. New events carry the new name within two seconds; past events keep the old one.",
+        "captured" => "Its events are kept again, from the next two seconds on.",
+        "not-captured" => "Its events are no longer kept. What is stored stays.",
+        "undone" => "Undone.",
+        "role" => "The role is changed.",
+        "removed" => "Removed.",
+        "taken-back" => "The invitation is taken back.",
+        "owner" => "Ownership is passed on. You are an Admin now.",
+        "paused" => "Paused. Its events wait and are sent when you resume it.",
+        "resumed" => "Resumed. What waited is sent now.",
+        "erased" => {
+            "Erased. Nothing of these persons can be read any more; the list below shows what is still being cleared."
+        }
+        _ => return None,
+    })
+}
+
+/// A text as a value in an address.
+pub(crate) fn escaped(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// The headers of every answer.
+pub(crate) async fn headers(State(console): State<Console>, request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // A link's secret must not travel; our own forms are told apart by the origin.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (header::HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if console.config().secure() {
+        let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
+    answer
+}
+
+/// A time as people read it, to the minute.
+pub(crate) fn minute(time: convizit_model::Timestamp) -> String {
+    let text = time.to_string();
+    text.get(..16).map_or(text.clone(), |text| text.replace('T', " "))
+}
+
+/// A number with its thousands apart.
+pub(crate) fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_for_people() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(minute(convizit_model::Timestamp::from_millis(0)), "1970-01-01 00:00");
+    }
+}

@@ -1,0 +1,224 @@
+//! A person's own account: password, second factor, recovery codes, sessions; and proving again who they are.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use convizit_model::Role;
+use convizit_store::{StoreError, TotpSecret};
+use qrcode::{Color, QrCode};
+
+use crate::Console;
+use crate::access::Person;
+use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
+use crate::session::local_path;
+use crate::throttle::Wait;
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    chrome: Chrome,
+    email: String,
+    name: String,
+    since: String,
+    second_factor: bool,
+    excused: bool,
+    codes_left: i64,
+    sessions: Vec<Line>,
+    problem: Problem,
+}
+
+/// A session in the list.
+struct Line {
+    number: i64,
+    browser: String,
+    network: String,
+    made: String,
+    seen: String,
+    own: bool,
+}
+
+#[derive(Template)]
+#[template(path = "second_factor.html")]
+struct FactorPage {
+    chrome: Chrome,
+    secret: String,
+    spaced: String,
+    qr: Qr,
+    required: bool,
+    chrome_has_factor: bool,
+    problem: Problem,
+}
+
+/// A QR code as a path of squares.
+struct Qr {
+    size: usize,
+    path: String,
+}
+
+#[derive(Template)]
+#[template(path = "codes.html")]
+struct CodesPage {
+    chrome: Chrome,
+    codes: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "prove.html")]
+struct ProvePage<'a> {
+    chrome: Chrome,
+    next: &'a str,
+    second_factor: bool,
+    problem: Problem,
+}
+
+async fn page(person: &Person, problem: Problem) -> Result<AccountPage, Refusal> {
+    let (store, account) = (&person.asking.store, &person.account);
+    let sessions = store.sessions(account.number).await?.into_iter().map(|(session, place)| Line {
+        number: session.number,
+        browser: place.browser,
+        network: place.network,
+        made: minute(session.made),
+        seen: minute(session.seen),
+        own: session.number == person.session.number,
+    });
+    Ok(AccountPage {
+        chrome: person.asking.chrome("Your account", "account"),
+        email: account.email.clone(),
+        name: account.name.clone(),
+        since: minute(account.made),
+        second_factor: account.second_factor,
+        excused: account.excused,
+        codes_left: store.recovery_codes_left(account.number).await?,
+        sessions: sessions.collect(),
+        problem,
+    })
+}
+
+pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
+    Ok(html(&page(&person, Problem::default()).await?))
+}
+
+/// Lets a password of this account be tried, and says whether it is the right one.
+async fn is_right(console: &Console, person: &Person, password: &str) -> Result<bool, Refusal> {
+    let asking = &person.asking;
+    let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
+    let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    let right = asking.store.is_password(&person.account, password).await?;
+    if right {
+        console.throttle().give_back(ticket, asking.now());
+    }
+    Ok(right)
+}
+
+pub(super) async fn password(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
+    let fields = &person.asking.fields;
+    if !is_right(&console, &person, fields.get("old")).await? {
+        let problem = Problem::new("old", "This is not your password of now.");
+        return Ok(again(&page(&person, problem).await?));
+    }
+    match person.asking.store.set_password(&person.account, fields.get("new"), person.session.number).await {
+        Ok(()) => Ok(see("/account", "password")),
+        Err(StoreError::Invalid(text)) => Ok(again(&page(&person, Problem::new("new", text)).await?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A square for each dark place, in rows, with the quiet zone of four that cameras want.
+fn qr(address: &str) -> Result<Qr, Refusal> {
+    use std::fmt::Write as _;
+    let failed = |_| Refusal::Failed("the picture of the second factor cannot be made".to_owned());
+    let code = QrCode::new(address.as_bytes()).map_err(failed)?;
+    let width = code.width();
+    let mut path = String::new();
+    for (index, color) in code.to_colors().into_iter().enumerate() {
+        if color == Color::Dark {
+            // Writing into a text cannot fail.
+            let _ = write!(path, "M{} {}h1v1h-1z", index % width + 4, index / width + 4);
+        }
+    }
+    Ok(Qr { size: width + 8, path })
+}
+
+async fn factor_page(person: &Person, secret: &TotpSecret, problem: Problem) -> Result<FactorPage, Refusal> {
+    let text = secret.text().to_string();
+    let spaced: Vec<&str> =
+        (0..text.len()).step_by(4).filter_map(|at| text.get(at..(at + 4).min(text.len()))).collect();
+    let roles = person.asking.store.roles(person.account.number).await?;
+    let required = person.account.master || roles.iter().any(|(_, role)| Role::needs_second_factor(*role));
+    Ok(FactorPage {
+        chrome: person.asking.chrome("Second factor", "account"),
+        spaced: spaced.join(" "),
+        qr: qr(&secret.address(&person.account.email))?,
+        secret: text,
+        required,
+        chrome_has_factor: person.account.second_factor,
+        problem,
+    })
+}
+
+pub(super) async fn show_factor(person: Person) -> Result<Response, Refusal> {
+    let secret = TotpSecret::random().map_err(StoreError::from)?;
+    Ok(html(&factor_page(&person, &secret, Problem::default()).await?))
+}
+
+pub(super) async fn factor(person: Person) -> Result<Response, Refusal> {
+    let fields = &person.asking.fields;
+    // The secret came with the form: whoever sends it sees it, and it is worth something only once a code of it was given.
+    let Some(secret) = TotpSecret::parse(fields.get("secret")) else {
+        return Err(Refusal::Invalid("the form was changed: open the page again".to_owned()));
+    };
+    match person.asking.store.set_second_factor(&person.account, &secret, fields.get("code")).await {
+        Ok(codes) => Ok(html(&CodesPage { chrome: person.asking.chrome("Recovery codes", "account"), codes })),
+        Err(StoreError::Invalid(text)) => Ok(again(&factor_page(&person, &secret, Problem::new("code", text)).await?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn codes(person: Person) -> Result<Response, Refusal> {
+    let codes = person.asking.store.new_recovery_codes(&person.account).await?;
+    Ok(html(&CodesPage { chrome: person.asking.chrome("Recovery codes", "account"), codes }))
+}
+
+pub(super) async fn end(person: Person, Path(number): Path<i64>) -> Result<Response, Refusal> {
+    person.asking.store.end_session(person.account.number, number).await?;
+    Ok(see("/account", "ended"))
+}
+
+pub(super) async fn end_others(person: Person) -> Result<Response, Refusal> {
+    person.asking.store.end_other_sessions(person.account.number, person.session.number).await?;
+    Ok(see("/account", "others"))
+}
+
+pub(super) async fn show_prove(person: Person) -> Response {
+    let next = local_path(person.asking.query.get("next"));
+    if person.asking.is_proved() {
+        return Redirect::to(next).into_response();
+    }
+    html(&prove_page(&person, next, Problem::default()))
+}
+
+fn prove_page<'a>(person: &Person, next: &'a str, problem: Problem) -> ProvePage<'a> {
+    let chrome = person.asking.chrome("Is it you?", "account");
+    ProvePage { chrome, next, second_factor: person.account.second_factor, problem }
+}
+
+pub(super) async fn prove(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
+    let fields = &person.asking.fields;
+    let next = local_path(fields.get("next"));
+    let right = is_right(&console, &person, fields.get("password")).await?;
+    if !right {
+        return Ok(again(&prove_page(&person, next, Problem::new("password", "This is not your password."))));
+    }
+    if person.account.second_factor {
+        let asking = &person.asking;
+        let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
+        let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+        if !asking.store.use_code(&person.account, fields.get("code")).await? {
+            let problem = Problem::new("code", "This code does not hold: wait for the next one.");
+            return Ok(again(&prove_page(&person, next, problem)));
+        }
+        console.throttle().give_back(ticket, asking.now());
+    }
+    person.asking.store.session_proved(person.session.number).await?;
+    Ok(Redirect::to(next).into_response())
+}

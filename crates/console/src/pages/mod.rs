@@ -1,0 +1,80 @@
+//! The console's pages, a file for each, and the list of their routes with who may ask for them.
+
+mod account;
+mod audit;
+mod destinations;
+pub(crate) mod events;
+mod files;
+mod members;
+mod overview;
+mod people;
+mod projects;
+mod settings;
+mod sign_in;
+mod system;
+mod welcome;
+
+use convizit_model::Action::{
+    CreateProject, EditCapture, EditDestinations, EditMembers, EditSettings, PassOwnership, SeeAudit, SeeInstallation,
+    SeeProject, ServePersons,
+};
+
+use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
+use crate::access::{Routes, Row};
+
+/// Every page of the console.
+pub(crate) fn routes(routes: Routes) -> Routes {
+    let routes = routes
+        .add(Row::get("/", Open), projects::home)
+        .add(Row::get("/static/console.css", Open), files::style)
+        .add(Row::get("/static/console.js", Open), files::script)
+        .add(Row::get("/static/icon.svg", Open), files::icon)
+        .add(Row::get("/welcome/{secret}", Open), welcome::show)
+        .add(Row::post("/welcome/{secret}", Open), welcome::accept)
+        .add(Row::post("/welcome/{secret}/join", Person), welcome::join)
+        .add(Row::get("/sign-in", Open), sign_in::show)
+        .add(Row::post("/sign-in", Open), sign_in::password)
+        .add(Row::get("/sign-in/code", HalfSignedIn), sign_in::show_code)
+        .add(Row::post("/sign-in/code", HalfSignedIn), sign_in::code)
+        .add(Row::post("/sign-out", Newcomer), sign_in::out);
+    let routes = routes
+        .add(Row::get("/account", Person), account::show)
+        .add(Row::post("/account/password", Person), account::password)
+        .add(Row::get("/account/second-factor", Newcomer).proved(), account::show_factor)
+        .add(Row::post("/account/second-factor", Newcomer).proved(), account::factor)
+        .add(Row::post("/account/codes", Person).proved(), account::codes)
+        .add(Row::post("/account/sessions/{number}/end", Person), account::end)
+        .add(Row::post("/account/sessions/end-others", Person), account::end_others)
+        .add(Row::get("/account/prove", Newcomer), account::show_prove)
+        .add(Row::post("/account/prove", Newcomer), account::prove)
+        .add(Row::get("/projects", Person), projects::list)
+        .add(Row::get("/projects/new", Installation(CreateProject)), projects::show_new)
+        .add(Row::post("/projects", Installation(CreateProject)), projects::create)
+        .add(Row::get("/system", Installation(SeeInstallation)), system::show);
+    routes
+        .add(Row::get("/p/{project}", Project(SeeProject)), overview::show)
+        .add(Row::get("/p/{project}/pulse", Project(SeeProject)), overview::pulse)
+        .add(Row::get("/p/{project}/start", Project(SeeProject)), overview::start)
+        .add(Row::get("/p/{project}/start/pulse", Project(SeeProject)), overview::start_pulse)
+        .add(Row::get("/p/{project}/events", Project(SeeProject)), events::list)
+        .add(Row::get("/p/{project}/events/{name}", Project(SeeProject)), events::show)
+        .add(Row::post("/p/{project}/events/{name}/rename", Project(EditCapture)), events::rename)
+        .add(Row::post("/p/{project}/events/{name}/capture", Project(EditCapture)), events::capture)
+        .add(Row::post("/p/{project}/decisions/{decision}/undo", Project(EditCapture)), events::undo)
+        .add(Row::get("/p/{project}/destinations", Project(SeeProject)), destinations::list)
+        .add(Row::post("/p/{project}/destinations/{name}/pause", Project(EditDestinations)), destinations::pause)
+        .add(Row::post("/p/{project}/destinations/{name}/resume", Project(EditDestinations)), destinations::resume)
+        .add(Row::get("/p/{project}/privacy", Project(SeeProject)), people::show)
+        .add(Row::post("/p/{project}/privacy/erase", Project(ServePersons)).proved(), people::erase)
+        .add(Row::post("/p/{project}/privacy/export", Project(ServePersons)).proved(), people::export)
+        .add(Row::get("/p/{project}/members", Project(SeeProject)), members::list)
+        .add(Row::post("/p/{project}/members/invite", Project(EditMembers)), members::invite)
+        .add(Row::post("/p/{project}/members/take-back", Project(EditMembers)), members::take_back)
+        .add(Row::post("/p/{project}/members/{account}/role", Project(EditMembers)), members::set_role)
+        .add(Row::post("/p/{project}/members/{account}/remove", Project(EditMembers)), members::remove)
+        .add(Row::get("/p/{project}/owner", Project(PassOwnership)).proved(), members::show_owner)
+        .add(Row::post("/p/{project}/owner", Project(PassOwnership)).proved(), members::pass_ownership)
+        .add(Row::get("/p/{project}/settings", Project(SeeProject)), settings::show)
+        .add(Row::post("/p/{project}/settings", Project(EditSettings)), settings::save)
+        .add(Row::get("/p/{project}/audit", Project(SeeAudit)), audit::show)
+}

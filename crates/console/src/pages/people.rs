@@ -1,0 +1,121 @@
+//! Privacy: what was withheld, how long events are kept, and erasing or exporting the data of persons.
+
+use askama::Template;
+use axum::response::Response;
+use convizit_model::withheld::{monday_of, week_of};
+use convizit_model::{Action, Person, Timestamp};
+
+use crate::access::Member;
+use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
+
+/// Weeks of the report.
+const WEEKS: i64 = 12;
+const DAY_MILLIS: i64 = 86_400_000;
+/// Persons of one form at most.
+const PERSONS: usize = 1_000;
+
+#[derive(Template)]
+#[template(path = "privacy.html")]
+struct PrivacyPage<'a> {
+    chrome: Chrome,
+    project: String,
+    days: u32,
+    withheld: Vec<(String, String, String, String, i64)>,
+    erasures: Vec<Past>,
+    may_serve: bool,
+    proved: bool,
+    kind: &'a str,
+    ids: &'a str,
+    problem: Problem,
+}
+
+/// An erasure in the list.
+struct Past {
+    when: String,
+    what: String,
+    badge: (&'static str, String),
+    told: Vec<(String, String)>,
+}
+
+async fn page<'a>(member: &'a Member, problem: Problem) -> Result<PrivacyPage<'a>, Refusal> {
+    let (store, project) = (&member.asking.store, &member.project);
+    let from = week_of(member.asking.now().day()) - WEEKS + 1;
+    let withheld = store.withheld(project.number, from).await?.into_iter().map(|line| {
+        let monday = Timestamp::from_millis(monday_of(line.week) * DAY_MILLIS).to_string();
+        let monday = monday.split('T').next().unwrap_or_default().to_owned();
+        (monday, line.field, line.rule, line.side, line.items)
+    });
+    let may_serve = member.may(Action::ServePersons);
+    let erasures = if may_serve { store.erasures(project.number).await? } else { Vec::new() };
+    let erasures = erasures.into_iter().take(20).map(|one| Past {
+        when: minute(one.made),
+        what: match (one.all, one.persons) {
+            (true, _) => "the whole dataset".to_owned(),
+            (false, 1) => "1 person".to_owned(),
+            (false, many) => format!("{many} persons"),
+        },
+        badge: if one.open == 0 {
+            ("good", "cleared".to_owned())
+        } else {
+            ("warn", format!("{} being cleared", one.open))
+        },
+        told: one
+            .destinations
+            .into_iter()
+            .map(|told| {
+                let word = match told.state.as_str() {
+                    "told" => "was told".to_owned(),
+                    "cannot" => format!("cannot be told: {}", told.reason),
+                    _ => "is still to be told".to_owned(),
+                };
+                (told.destination, word)
+            })
+            .collect(),
+    });
+    let fields = &member.asking.fields;
+    Ok(PrivacyPage {
+        chrome: member.asking.chrome("Privacy", "privacy"),
+        project: project.id.to_string(),
+        days: project.settings.retention_days,
+        withheld: withheld.take(200).collect(),
+        erasures: erasures.collect(),
+        may_serve,
+        proved: member.asking.is_proved(),
+        kind: fields.get("kind"),
+        ids: fields.get("ids"),
+        problem,
+    })
+}
+
+pub(super) async fn show(member: Member) -> Result<Response, Refusal> {
+    Ok(html(&page(&member, Problem::default()).await?))
+}
+
+/// The persons of the form.
+fn persons(member: &Member) -> Result<Vec<Person>, String> {
+    let fields = &member.asking.fields;
+    let ids = fields.get("ids").lines().map(str::trim).filter(|id| !id.is_empty());
+    let persons: Vec<Person> = ids.map(|id| Person::new(fields.get("kind"), id)).collect::<Result<_, _>>()?;
+    match persons.len() {
+        0 => Err("write at least one id, one in each line".to_owned()),
+        many if many > PERSONS => Err(format!("at most {PERSONS} at once: convizit erase takes a file of any length")),
+        _ => Ok(persons),
+    }
+}
+
+pub(super) async fn erase(member: Member) -> Result<Response, Refusal> {
+    match persons(&member) {
+        Ok(persons) => {
+            member.asking.store.erase(&member.project, &persons).await?;
+            Ok(see(&format!("/p/{}/privacy", member.project.id), "erased"))
+        }
+        Err(problem) => Ok(again(&page(&member, Problem::new("ids", problem)).await?)),
+    }
+}
+
+pub(super) async fn export(member: Member) -> Result<Response, Refusal> {
+    match persons(&member) {
+        Ok(persons) => Ok(crate::privacy::stream(&member.asking.store, member.project.clone(), persons).await?),
+        Err(problem) => Ok(again(&page(&member, Problem::new("ids", problem)).await?)),
+    }
+}

@@ -1,0 +1,313 @@
+//! A project's settings: every field that `convizit settings` knows, checked when it is saved.
+
+use askama::Template;
+use axum::response::Response;
+use convizit_model::{Action, EventType, ProjectSettings, SettingsError};
+use serde_json::{Map, Value};
+
+use super::projects::lines;
+use crate::access::{Fields, Member};
+use crate::page::{Chrome, Problem, Refusal, again, html, see};
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct SettingsPage {
+    chrome: Chrome,
+    project: String,
+    key: String,
+    version: u64,
+    may_edit: bool,
+    fields: Vec<Field>,
+    meanwhile: Option<String>,
+    problem: Problem,
+}
+
+/// How a field is entered.
+#[derive(Clone, Copy)]
+enum Kind {
+    Lines,
+    Number(u32, u32),
+    Yes,
+    Choice(&'static [(&'static str, &'static str)]),
+    Types,
+}
+
+/// A field of the form.
+struct Field {
+    group: &'static str,
+    name: &'static str,
+    label: &'static str,
+    hint: &'static str,
+    kind: Kind,
+    text: String,
+    yes: bool,
+    types: Vec<(&'static str, bool)>,
+}
+
+impl Field {
+    fn is_lines(&self) -> bool {
+        matches!(self.kind, Kind::Lines)
+    }
+    fn number(&self) -> Option<(u32, u32)> {
+        match self.kind {
+            Kind::Number(least, most) => Some((least, most)),
+            _ => None,
+        }
+    }
+    fn is_yes(&self) -> bool {
+        matches!(self.kind, Kind::Yes)
+    }
+    fn choices(&self) -> &'static [(&'static str, &'static str)] {
+        match self.kind {
+            Kind::Choice(all) => all,
+            _ => &[],
+        }
+    }
+}
+
+const SIGNAL: Kind = Kind::Choice(&[
+    ("stop", "capture nothing of this visitor"),
+    ("no_ads", "capture, but tell destinations: not for advertising"),
+    ("ignore", "take no notice"),
+]);
+
+/// Group, field, label, hint, kind. A test holds it against the settings that there are.
+const FIELDS: &[(&str, &str, &str, &str, Kind)] = &[
+    (
+        "Site",
+        "origins",
+        "Where the site is",
+        "One address in each line, such as https://shop.example or https://*.shop.example. Nobody else's pages may send events.",
+        Kind::Lines,
+    ),
+    ("Site", "filter_bots", "Filter known bots", "Also browsers that a program drives.", Kind::Yes),
+    (
+        "Visitors",
+        "identity",
+        "How visitors are recognised",
+        "",
+        Kind::Choice(&[
+            ("cookie+storage", "first-party cookie and local storage"),
+            ("storage", "local storage only, no cookie"),
+            ("none", "nothing is kept in the browser; a visitor is known for a day"),
+        ]),
+    ),
+    ("Visitors", "cookie_days", "Life of the cookie in days", "1 to 400.", Kind::Number(1, 400)),
+    (
+        "Visitors",
+        "consent_required",
+        "Wait for consent",
+        "Nothing is captured before the page calls convizit.consent.",
+        Kind::Yes,
+    ),
+    ("Visitors", "gpc", "A browser that sends Global Privacy Control", "", SIGNAL),
+    ("Visitors", "dnt", "A browser that sends Do Not Track", "", SIGNAL),
+    ("Capture", "events", "Types of events", "", Kind::Types),
+    (
+        "Capture",
+        "option_labels",
+        "Carry the label of a chosen option",
+        "Of selects, checkboxes and radio buttons.",
+        Kind::Yes,
+    ),
+    (
+        "Capture",
+        "exclude_selectors",
+        "Excluded elements",
+        "One CSS selector in each line, such as .card-number. What they match is not captured.",
+        Kind::Lines,
+    ),
+    (
+        "Capture",
+        "exclude_paths",
+        "Excluded pages",
+        "One path in each line; * stands for any text: /account/*.",
+        Kind::Lines,
+    ),
+    (
+        "Capture",
+        "keep_query",
+        "Query parameters to keep",
+        "One in each line, beside utm_*. All others are cut from addresses.",
+        Kind::Lines,
+    ),
+    (
+        "Privacy",
+        "crowd",
+        "Visitors who must have shown a text",
+        "A text that looks like a name is withheld until so many have. 2 to 100.",
+        Kind::Number(2, 100),
+    ),
+    (
+        "Privacy",
+        "traits",
+        "Traits that may say anything",
+        "One name in each line: an e-mail address that the site wants to have, say. All other traits are scrubbed.",
+        Kind::Lines,
+    ),
+    (
+        "Privacy",
+        "retention_days",
+        "Days that events are kept",
+        "1 to 3650. Fewer takes effect within the hour, and cannot be undone.",
+        Kind::Number(1, 3650),
+    ),
+    (
+        "Privacy",
+        "samples_from",
+        "Who sees samples",
+        "Example values and single events, as visitors made them.",
+        Kind::Choice(&[("admin", "Admins and the Owner"), ("editor", "Editors and above"), ("viewer", "all members")]),
+    ),
+];
+
+/// The form as it shows settings.
+fn fields(values: &Map<String, Value>) -> Vec<Field> {
+    let shown = FIELDS.iter().map(|(group, name, label, hint, kind)| {
+        let value = values.get(*name).unwrap_or(&Value::Null);
+        let list: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let text = match value {
+            Value::Array(_) => list.join("\n"),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let types = match kind {
+            Kind::Types => EventType::ALL.iter().map(|one| (one.as_str(), list.contains(&one.as_str()))).collect(),
+            _ => Vec::new(),
+        };
+        Field { group, name, label, hint, kind: *kind, yes: value == &Value::Bool(true), text, types }
+    });
+    shown.collect()
+}
+
+/// The settings that a form says, as JSON; a number that is none stays a text, and is refused by name.
+fn entered(form: &Fields) -> Map<String, Value> {
+    let texts = |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());
+    let read = |(_, name, _, _, kind): &(&str, &'static str, &str, &str, Kind)| {
+        let text = form.get(name).trim();
+        let value = match kind {
+            Kind::Lines if *name == "exclude_selectors" || *name == "exclude_paths" => {
+                // A selector may hold a comma.
+                texts(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+            }
+            Kind::Lines => texts(lines(text)),
+            Kind::Number(..) => text.parse::<u32>().map_or_else(|_| Value::from(text), Value::from),
+            Kind::Yes => Value::Bool(text == "yes"),
+            Kind::Choice(_) => Value::from(text),
+            Kind::Types => texts(form.all(name).map(str::to_owned).collect()),
+        };
+        ((*name).to_owned(), value)
+    };
+    FIELDS.iter().map(read).collect()
+}
+
+fn values(settings: &ProjectSettings) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        _ => Map::new(),
+    }
+}
+
+fn page(member: &Member, values: &Map<String, Value>, version: u64, problem: Problem) -> SettingsPage {
+    SettingsPage {
+        chrome: member.asking.chrome("Settings", "settings"),
+        project: member.project.id.to_string(),
+        key: member.project.key.to_string(),
+        version,
+        may_edit: member.may(Action::EditSettings),
+        fields: fields(values),
+        meanwhile: None,
+        problem,
+    }
+}
+
+pub(super) async fn show(member: Member) -> Response {
+    let (settings, version) = (&member.project.settings, member.project.version);
+    html(&page(&member, &values(settings), version, Problem::default()))
+}
+
+/// The field of the form that an error is about: `origins[0]` is in `origins`.
+fn field_of(name: &str) -> &'static str {
+    let plain = name.split('[').next().unwrap_or(name);
+    FIELDS.iter().map(|(_, field, ..)| *field).find(|field| *field == plain).unwrap_or("form")
+}
+
+fn checked(entered: &Map<String, Value>) -> Result<ProjectSettings, Problem> {
+    for (_, name, _, _, kind) in FIELDS {
+        if let (Kind::Number(least, most), Some(Value::String(_))) = (kind, entered.get(*name)) {
+            return Err(Problem::new(name, format!("a whole number from {least} to {most}")));
+        }
+    }
+    let settings: ProjectSettings = serde_json::from_value(Value::Object(entered.clone()))
+        .map_err(|error| Problem::new("form", error.to_string()))?;
+    let wrong = |SettingsError { field, problem }| Problem::new(field_of(&field), problem);
+    settings.validate().and_then(|()| settings.check_selectors()).map_err(wrong)?;
+    Ok(settings)
+}
+
+pub(super) async fn save(member: Member) -> Result<Response, Refusal> {
+    let form = &member.asking.fields;
+    let entered = entered(form);
+    let now = member.project.version;
+    if form.get("version").parse() != Ok(now) {
+        // Somebody else was quicker: nothing typed is lost, and what differs is said.
+        let saved = values(&member.project.settings);
+        let differ: Vec<&str> = FIELDS
+            .iter()
+            .filter(|(_, name, ..)| saved.get(*name) != entered.get(*name))
+            .map(|(_, _, label, ..)| *label)
+            .collect();
+        let meanwhile = if differ.is_empty() { "nothing".to_owned() } else { differ.join(", ") };
+        let page = SettingsPage { meanwhile: Some(meanwhile), ..page(&member, &entered, now, Problem::default()) };
+        return Ok(again(&page));
+    }
+    match checked(&entered) {
+        Ok(settings) => {
+            member.asking.store.save_settings(&member.project.id, settings).await?;
+            Ok(see(&format!("/p/{}/settings", member.project.id), "saved"))
+        }
+        Err(problem) => Ok(again(&page(&member, &entered, now, problem))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_has_every_setting_and_gives_back_what_it_shows() {
+        let defaults = values(&ProjectSettings::default());
+        let mut shown: Vec<&str> = FIELDS.iter().map(|(_, name, ..)| *name).collect();
+        let mut known: Vec<&str> = defaults.keys().map(String::as_str).collect();
+        shown.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(shown, known);
+        let mut form = Vec::new();
+        for field in fields(&defaults) {
+            match field.kind {
+                Kind::Types => form.extend(
+                    field.types.iter().filter(|(_, on)| *on).map(|(one, _)| (field.name.to_owned(), (*one).to_owned())),
+                ),
+                Kind::Yes => form.push((field.name.to_owned(), if field.yes { "yes" } else { "no" }.to_owned())),
+                _ => form.push((field.name.to_owned(), field.text.clone())),
+            }
+        }
+        let back = checked(&entered(&Fields::of(form))).unwrap();
+        assert_eq!(back, ProjectSettings::default());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_at_its_field() {
+        for (name, value, field) in [
+            ("retention_days", "soon", "retention_days"),
+            ("retention_days", "0", "retention_days"),
+            ("origins", "https://shop.example/path", "origins"),
+            ("exclude_selectors", ":::", "exclude_selectors"),
+        ] {
+            let mut form = values(&ProjectSettings::default());
+            let one = Fields::of(vec![(name.to_owned(), value.to_owned())]);
+            form.insert(name.to_owned(), entered(&one)[name].clone());
+            assert_eq!(checked(&form).unwrap_err().field, field, "{name} = {value}");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+// What a page does beyond its forms: parts that refresh themselves, and buttons that copy. Every page works without it.
+(() => {
+  "use strict";
+  for (const part of document.querySelectorAll("[data-refresh]")) {
+    let said = part.innerHTML;
+    const again = async () => {
+      if (document.visibilityState === "visible") {
+        try {
+          const answer = await fetch(part.dataset.refresh, { headers: { accept: "text/html" }, redirect: "error" });
+          if (!answer.ok) return;
+          const text = await answer.text();
+          // What a person reads or types in is left alone until it changes.
+          if (text !== said && !part.contains(document.activeElement)) {
+            part.innerHTML = said = text;
+          }
+        } catch {
+          // The session has ended or the server is away: the page stays as it is.
+          return;
+        }
+      }
+      setTimeout(again, 2000);
+    };
+    setTimeout(again, 1000);
+  }
+  for (const button of document.querySelectorAll("button[data-copy]")) {
+    button.hidden = !navigator.clipboard;
+    button.addEventListener("click", async () => {
+      const source = document.getElementById(button.dataset.copy);
+      await navigator.clipboard.writeText(source.textContent);
+      const before = button.textContent;
+      button.textContent = button.dataset.copied;
+      setTimeout(() => { button.textContent = before; }, 2000);
+    });
+  }
+})();

@@ -1,0 +1,318 @@
+//! Signing in, second factors, sessions, links and roles as people meet them.
+
+use axum::http::StatusCode;
+use convizit_model::Role;
+use convizit_store::SessionPlace;
+
+use crate::site::{Ask, PASSWORD, Site, Who};
+
+/// The cookie that a browser gets with its first page.
+async fn fresh(site: &Site) -> String {
+    let answer = site.ask(Ask::get("/sign-in", None)).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    answer.cookie().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_signs_in_with_both_factors_and_gets_a_new_secret_at_each() {
+    let site = Site::make().await;
+    let (_, account, totp) = site.people.iter().find(|(who, ..)| *who == Who::In(Role::Owner)).unwrap();
+    let before = fresh(&site).await;
+    let wrong =
+        site.post("/sign-in", &before, &[("email", &account.email), ("password", "not the right one at all")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.cookie().is_none() && wrong.text.contains("do not belong together"));
+    let unknown = site.post("/sign-in", &before, &[("email", "nobody@shop.example"), ("password", PASSWORD)]).await;
+    let same = |text: &str| text.replace(&account.email, "").replace("nobody@shop.example", "");
+    assert_eq!(same(&unknown.text), same(&wrong.text), "nobody learns which addresses have accounts");
+
+    let half = site
+        .post(
+            "/sign-in",
+            &before,
+            &[("email", &account.email.to_uppercase()), ("password", PASSWORD), ("next", "/p/shop/members")],
+        )
+        .await;
+    assert_eq!((half.status, half.location()), (StatusCode::SEE_OTHER, "/sign-in/code?next=%2Fp%2Fshop%2Fmembers"));
+    let half_cookie = half.cookie().unwrap();
+    assert_ne!(half_cookie, before);
+    for path in ["/projects", "/account", "/p/shop", "/account/second-factor", "/account/prove"] {
+        let answer = site.get(path, &half_cookie).await;
+        assert_eq!(
+            (answer.status, answer.location()),
+            (StatusCode::SEE_OTHER, "/sign-in/code"),
+            "{path}: half is nothing"
+        );
+    }
+    let old = totp.code(site.store.clock().now());
+    let used = site.post("/sign-in/code", &half_cookie, &[("code", &old)]).await;
+    assert_eq!(used.status, StatusCode::UNPROCESSABLE_ENTITY, "the code that set it up is used");
+    let next = totp.code(site.store.clock().now().plus_millis(30_000));
+    let whole = site.post("/sign-in/code", &half_cookie, &[("code", &next), ("next", "//evil.example")]).await;
+    assert_eq!((whole.status, whole.location()), (StatusCode::SEE_OTHER, "/projects"), "no open redirect");
+    let cookie = whole.cookie().unwrap();
+    assert!(cookie != half_cookie && cookie != before);
+    assert_eq!(site.get("/projects", &cookie).await.status, StatusCode::OK);
+    // Whoever knew a secret from before the sign-in has nothing.
+    for stale in [before, half_cookie] {
+        assert!(site.get("/projects", &stale).await.location().starts_with("/sign-in"));
+    }
+    let out = site.post("/sign-out", &cookie, &[]).await;
+    assert_eq!(out.location(), "/sign-in");
+    assert!(site.get("/projects", &cookie).await.location().starts_with("/sign-in"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_code_holds_once() {
+    let site = Site::make().await;
+    let account = site.account(Who::In(Role::Viewer));
+    let cookie = site.session(Who::In(Role::Viewer)).await;
+    let page = site.post("/account/codes", &cookie, &[]).await;
+    let codes: Vec<&str> = page.text.split("<li>").skip(1).filter_map(|rest| rest.get(..11)).collect();
+    assert_eq!(codes.len(), 10, "{}", page.text);
+    for (round, expected) in [(0, StatusCode::SEE_OTHER), (1, StatusCode::UNPROCESSABLE_ENTITY)] {
+        let half = site.store.begin_session(account, false, &SessionPlace::default(), None).await.unwrap();
+        let answer = site.post("/sign-in/code", &half, &[("code", &codes[0].to_uppercase())]).await;
+        assert_eq!(answer.status, expected, "round {round}");
+    }
+    assert_eq!(site.store.recovery_codes_left(account.number).await.unwrap(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_ended_is_dead_at_once() {
+    let site = Site::make().await;
+    let who = Who::In(Role::Editor);
+    let (mine, stolen) = (site.session(who).await, site.session(who).await);
+    assert_eq!(site.get("/p/shop", &stolen).await.status, StatusCode::OK);
+    let number = site.store.session(&stolen).await.unwrap().unwrap().number;
+    let ended = site.post(&format!("/account/sessions/{number}/end"), &mine, &[]).await;
+    assert_eq!(ended.location(), "/account?done=ended");
+    assert!(site.get("/p/shop", &stolen).await.location().starts_with("/sign-in"));
+    assert_eq!(site.get("/p/shop", &mine).await.status, StatusCode::OK);
+    // Of another account nobody ends a session.
+    let others = site.session(Who::In(Role::Owner)).await;
+    let number = site.store.session(&others).await.unwrap().unwrap().number;
+    let answer = site.post(&format!("/account/sessions/{number}/end"), &mine, &[]).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(site.get("/p/shop", &others).await.status, StatusCode::OK);
+    // A new password ends all others.
+    let third = site.session(who).await;
+    let changed =
+        site.post("/account/password", &mine, &[("old", PASSWORD), ("new", "seven brass kettles sing low")]).await;
+    assert_eq!(changed.location(), "/account?done=password", "{}", changed.text);
+    assert!(site.get("/p/shop", &third).await.location().starts_with("/sign-in"));
+    assert_eq!(site.get("/p/shop", &mine).await.status, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_tried_a_few_times_and_then_not_at_all() {
+    let site = Site::make().await;
+    let cookie = fresh(&site).await;
+    let email = &site.account(Who::In(Role::Admin)).email;
+    let mut answered = 0;
+    for n in 0..25 {
+        let answer = site
+            .post("/sign-in", &cookie, &[("email", email), ("password", &format!("wrong password number {n}"))])
+            .await;
+        if answer.status != StatusCode::TOO_MANY_REQUESTS {
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, 10);
+    let right = site.post("/sign-in", &cookie, &[("email", email), ("password", PASSWORD)]).await;
+    assert_eq!(right.status, StatusCode::TOO_MANY_REQUESTS, "the right one neither");
+    assert!(right.headers.get("retry-after").is_some());
+    let refused = site.store.audit_entries(None, 100).await.unwrap();
+    assert_eq!(refused.iter().filter(|entry| entry.act == "account.refuse").count(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_can_do_harm_sets_a_second_factor_up_before_anything_else() {
+    let site = Site::make().await;
+    let secret = site.store.invite_member(&site.shop, "new@shop.example", Role::Admin).await.unwrap();
+    let cookie = fresh(&site).await;
+    let path = format!("/welcome/{secret}");
+    let page = site.get(&path, &cookie).await;
+    assert!(
+        page.text.contains("new@shop.example") && page.text.contains("An Admin also sees samples"),
+        "{}",
+        page.text
+    );
+    for (password, word) in [
+        ("short", "at least 15 characters"),
+        ("passwordpassword", "guessed soon"),
+        ("new@shop.example shop", "without your name"),
+    ] {
+        let answer = site.post(&path, &cookie, &[("name", "Noah New"), ("password", password)]).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(answer.text.contains(word) && answer.text.contains("Noah New"), "{password}: {}", answer.text);
+    }
+    let answer = site.post(&path, &cookie, &[("name", "Noah New"), ("password", PASSWORD)]).await;
+    assert_eq!(answer.location(), "/projects", "{}", answer.text);
+    let cookie = answer.cookie().unwrap();
+    for path in ["/projects", "/account", "/p/shop", "/p/shop/members"] {
+        assert_eq!(site.get(path, &cookie).await.location(), "/account/second-factor", "{path}");
+    }
+    let page = site.get("/account/second-factor", &cookie).await;
+    let secret = page.text.split("name=\"secret\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let totp = convizit_store::TotpSecret::parse(secret).unwrap();
+    let code = totp.code(site.store.clock().now());
+    let wrong = site.post("/account/second-factor", &cookie, &[("secret", secret), ("code", "000000")]).await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.text.contains(secret), "the picture stays the same");
+    let codes = site.post("/account/second-factor", &cookie, &[("secret", secret), ("code", &code)]).await;
+    assert!(codes.status == StatusCode::OK && codes.text.contains("recovery codes"));
+    assert_eq!(site.get("/p/shop/members", &cookie).await.status, StatusCode::OK);
+    // The link was for one time.
+    assert_eq!(site.get(&path, &cookie).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_undone_asks_again_who_it_is() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::Owner)).await;
+    assert_eq!(site.get("/p/shop/owner", &cookie).await.status, StatusCode::OK);
+    site.age_proof();
+    assert_eq!(site.get("/p/shop/owner", &cookie).await.location(), "/account/prove?next=%2Fp%2Fshop%2Fowner");
+    for path in ["/p/shop/owner", "/p/shop/privacy/erase", "/p/shop/privacy/export", "/account/codes"] {
+        let answer = site.post(path, &cookie, &[("ids", "visitor-1"), ("kind", "visitor")]).await;
+        assert!(answer.location().starts_with("/account/prove"), "{path}: {}", answer.status);
+    }
+    assert!(site.store.erasures(site.shop.number).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ownership_is_passed_on_whole_and_roles_have_their_limits() {
+    let site = Site::make().await;
+    let [owner, admin, editor] =
+        [Role::Owner, Role::Admin, Role::Editor].map(|role| site.account(Who::In(role)).number);
+    let role = async |account| site.store.role(site.shop.number, account).await.unwrap();
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    for (path, fields, status) in [
+        (format!("/p/shop/members/{owner}/role"), vec![("role", "viewer")], StatusCode::UNPROCESSABLE_ENTITY),
+        (format!("/p/shop/members/{owner}/remove"), vec![], StatusCode::UNPROCESSABLE_ENTITY),
+        (format!("/p/shop/members/{admin}/role"), vec![("role", "owner")], StatusCode::UNPROCESSABLE_ENTITY),
+        (format!("/p/shop/members/{editor}/role"), vec![("role", "master_admin")], StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            "/p/shop/members/invite".to_owned(),
+            vec![("email", "x@shop.example"), ("role", "owner")],
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        ("/p/shop/owner".to_owned(), vec![("account", "2")], StatusCode::FORBIDDEN),
+        (format!("/p/shop/members/{editor}/role"), vec![("role", "viewer")], StatusCode::SEE_OTHER),
+    ] {
+        assert_eq!(site.post(&path, &cookie, &fields).await.status, status, "{path} {fields:?}");
+    }
+    assert_eq!((role(owner).await, role(editor).await), (Some(Role::Owner), Some(Role::Viewer)));
+    let cookie = site.session(Who::In(Role::Owner)).await;
+    let passed = site.post("/p/shop/owner", &cookie, &[("account", &admin.to_string())]).await;
+    assert_eq!(passed.location(), "/p/shop/members?done=owner");
+    assert_eq!((role(owner).await, role(admin).await), (Some(Role::Admin), Some(Role::Owner)));
+    let again = site.post("/p/shop/owner", &cookie, &[("account", &owner.to_string())]).await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN, "it is no longer theirs to pass on");
+    let acts: Vec<String> = site
+        .store
+        .audit_entries(Some("shop"), 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| format!("{} {}", entry.actor, entry.act))
+        .collect();
+    for expected in [
+        format!("account:{owner} member.owner"),
+        format!("account:{admin} member.role"),
+        format!("account:{admin} access.refuse"),
+    ] {
+        assert!(acts.contains(&expected), "{expected} in {acts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invited_person_who_has_an_account_joins_and_nobody_else_does() {
+    let site = Site::make().await;
+    let stranger = site.account(Who::Stranger).clone();
+    let secret = site.store.invite_member(&site.shop, &stranger.email, Role::Viewer).await.unwrap();
+    let path = format!("/welcome/{secret}");
+    let other = site.session(Who::In(Role::Editor)).await;
+    let refused = site.post(&format!("{path}/join"), &other, &[]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let cookie = site.session(Who::Stranger).await;
+    assert!(site.get(&path, &cookie).await.text.contains("Join the project"));
+    assert_eq!(site.post(&format!("{path}/join"), &cookie, &[]).await.location(), "/projects?done=joined");
+    assert_eq!(site.get("/p/shop", &cookie).await.status, StatusCode::OK);
+    assert_eq!(site.get("/p/shop/audit", &cookie).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_people_who_save_at_once_lose_nothing_typed() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    let page = site.get("/p/shop/settings", &cookie).await;
+    let version = page.text.split("name=\"version\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let settings = convizit_model::ProjectSettings { crowd: 9, ..site.shop.settings.clone() };
+    site.store.save_settings(&site.shop.id, settings).await.unwrap();
+    let form = |days: &'static str, version: String| {
+        let fields = [
+            ("version", version),
+            ("origins", "https://typed.example".to_owned()),
+            ("identity", "storage".to_owned()),
+            ("cookie_days", "30".to_owned()),
+            ("gpc", "stop".to_owned()),
+            ("dnt", "stop".to_owned()),
+            ("crowd", "5".to_owned()),
+            ("retention_days", days.to_owned()),
+            ("samples_from", "admin".to_owned()),
+        ];
+        fields.to_vec()
+    };
+    let send = async |fields: Vec<(&'static str, String)>| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        site.post("/p/shop/settings", &cookie, &fields).await
+    };
+    let answer = send(form("45", version)).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    for text in
+        ["Somebody else has saved", "https://typed.example", "value=\"45\"", "Visitors who must have shown a text"]
+    {
+        assert!(answer.text.contains(text), "{text}");
+    }
+    let now = site.store.project(&site.shop.id).await.unwrap().version.to_string();
+    let wrong = send(form("9999", now.clone())).await;
+    assert!(
+        wrong.text.contains("id=\"wrong-retention_days\"") && wrong.text.contains("value=\"9999\""),
+        "{}",
+        wrong.text
+    );
+    assert_eq!(send(form("45", now)).await.location(), "/p/shop/settings?done=saved");
+    let saved = site.store.project(&site.shop.id).await.unwrap().settings;
+    assert_eq!((saved.retention_days, saved.origins), (45, vec!["https://typed.example".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_type_is_shown_as_text() {
+    let site = Site::make().await;
+    let payload = "\"><img src=x onerror=alert(1)><script>alert(1)</script>";
+    let cookie = site.session(Who::In(Role::MasterAdmin)).await;
+    for (path, fields) in [
+        ("/projects", vec![("id", payload), ("origins", payload)]),
+        ("/p/shop/members/invite", vec![("email", payload), ("role", "viewer")]),
+        ("/p/shop/settings", vec![("origins", payload), ("version", "1"), ("identity", payload)]),
+        ("/p/shop/privacy/erase", vec![("ids", ""), ("kind", payload)]),
+    ] {
+        let answer = site.post(path, &cookie, &fields).await;
+        assert!(
+            !answer.text.contains("<img src=x") && !answer.text.contains("<script>alert"),
+            "{path}: {}",
+            answer.text
+        );
+    }
+    for path in ["/p/shop/events?like=", "/p/shop/audit?like=", "/sign-in?next="] {
+        let path = format!("{path}{}", url::form_urlencoded::byte_serialize(payload.as_bytes()).collect::<String>());
+        let answer = site.get(&path, &cookie).await;
+        assert!(
+            !answer.text.contains("<img src=x") && !answer.text.contains("<script>alert"),
+            "{path}: {}",
+            answer.text
+        );
+    }
+}

@@ -1,0 +1,7 @@
+//! Promises of the console, through its router, on a real store.
+// The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
+#![cfg(test)]
+
+mod accounts;
+mod roles;
+mod site;
