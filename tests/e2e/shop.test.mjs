@@ -135,3 +135,14 @@ test("ready within a second, addresses on loopback", () => {
   assert.match(demo.shop, /^http:\/\/localhost:/);
   for (const address of [demo.collector, demo.console, demo.webhook]) assert.match(address, /^http:\/\/127\.0\.0\.1:/);
 });
+
+test("the printed link is signed in to the console, and nothing else is", async () => {
+  const link = /signed in\s+(http:\/\/\S+)/.exec(demo.printed())[1];
+  assert.ok(link.startsWith(`${demo.console}/welcome/`), link);
+  const opened = await fetch(link, { redirect: "manual" });
+  assert.equal(opened.headers.get("location"), "/p/shop");
+  const cookie = opened.headers.get("set-cookie").split(";")[0];
+  const page = (headers) => fetch(`${demo.console}/p/shop`, { headers, redirect: "manual" });
+  assert.match(await (await page({ cookie })).text(), /Events per hour/);
+  assert.match((await page({})).headers.get("location"), /^\/sign-in/);
+});

@@ -221,6 +221,7 @@ impl Asking {
             account: self.person.as_ref().map(|(account, _)| account.clone()),
             project: self.project.as_ref().map(|project| project.id.clone()),
             role: self.role,
+            samples: self.samples,
             done: crate::page::done(self.query.get("done")),
         }
     }
@@ -440,7 +441,8 @@ async fn identify(
             asking.role = Some(role);
             asking.samples = role >= project.settings.samples_from;
             asking.project = Some(project);
-            if action.allows(role) {
+            // A project may show samples to roles that the table does not.
+            if action.allows(role) || (action == Action::SeeSamples && asking.samples) {
                 return Ok(());
             }
         }

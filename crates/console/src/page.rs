@@ -24,6 +24,8 @@ pub(crate) struct Chrome {
     pub(crate) account: Option<Account>,
     pub(crate) project: Option<ProjectId>,
     pub(crate) role: Option<Role>,
+    /// Whether the person sees samples here.
+    pub(crate) samples: bool,
     /// What was just done, after a form.
     pub(crate) done: Option<&'static str>,
 }

@@ -15,6 +15,7 @@ mod privacy;
 mod project;
 mod settings;
 mod token;
+mod user;
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -105,6 +106,9 @@ enum Command {
         after_help = "Example: convizit token add privacy-desk --project shop --scope erase > desk.token"
     )]
     Token(token::Token),
+    /// People's accounts.
+    #[command(subcommand, after_help = "Example: convizit user reset ada@shop.example")]
+    User(user::User),
     /// Who did what, chained so that no change of it stays unseen.
     #[command(subcommand, after_help = "Example: convizit audit verify")]
     Audit(audit::Audit),
@@ -281,6 +285,11 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
             with_store(&config, async |store| command.run(store, &config.keys()).await).await
         }
         Command::Token(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::User(command) => {
+            let config = load()?;
+            let address = config.console_address(config.console.listen);
+            with_store(&config, async |store| command.run(store, &address).await).await
+        }
         Command::Audit(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Backup(command) => {
             let config = load()?;

@@ -69,7 +69,7 @@ pub(crate) struct NewAccount {
     pub(crate) excused: bool,
 }
 
-fn sealed_of<'a>(purpose: &'static str, row: &'a [u8; 8]) -> Place<'a> {
+pub(crate) fn sealed_of<'a>(purpose: &'static str, row: &'a [u8; 8]) -> Place<'a> {
     Place { table: "accounts", purpose, row }
 }
 
@@ -273,7 +273,13 @@ impl Store {
         let right =
             hashing(move || std::str::from_utf8(&hash).is_ok_and(|hash| verify_password(&password, hash))).await?;
         if !right {
-            self.acting_as(&account.actor()).audit("account.refuse", "", "password", "").await?;
+            // Beside the answer: how long it takes must not tell that there is such an account.
+            let store = self.acting_as(&account.actor());
+            tokio::spawn(async move {
+                if let Err(error) = store.audit("account.refuse", "", "password", "").await {
+                    tracing::warn!(%error, "a refused password was not written down");
+                }
+            });
         }
         Ok(right)
     }

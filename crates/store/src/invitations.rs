@@ -6,7 +6,7 @@ use convizit_model::{Project, Role, Timestamp};
 use sqlx::{AnyConnection, query};
 
 use crate::Store;
-use crate::accounts::{Account, NewAccount, new_password, valid_email, valid_name};
+use crate::accounts::{Account, NewAccount, new_password, sealed_of, valid_email, valid_name};
 use crate::error::{Columns as _, During, StoreError};
 
 /// How long an invitation holds.
@@ -23,16 +23,19 @@ pub enum InvitationKind {
     Member,
     /// Signs in to the demo's account; holds until the demo's next start.
     Demo,
+    /// Lets somebody set password and second factor anew.
+    Reset,
 }
 
 impl InvitationKind {
-    const ALL: [Self; 3] = [Self::First, Self::Member, Self::Demo];
+    const ALL: [Self; 4] = [Self::First, Self::Member, Self::Demo, Self::Reset];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::First => "first",
             Self::Member => "member",
             Self::Demo => "demo",
+            Self::Reset => "reset",
         }
     }
 }
@@ -143,7 +146,7 @@ impl Store {
             Box::pin(async move {
                 let old = query("DELETE FROM invitations WHERE expires < $1").bind(now.as_millis());
                 old.execute(&mut *connection).await.during(NAME)?;
-                if kind != InvitationKind::Member {
+                if matches!(kind, InvitationKind::First | InvitationKind::Demo) {
                     // One at a time: what a log or a terminal showed before opens nothing any more.
                     let old = query("DELETE FROM invitations WHERE kind = $1").bind(kind.as_str());
                     old.execute(&mut *connection).await.during(NAME)?;
@@ -321,7 +324,7 @@ impl Store {
     /// `Invalid` with what to change; then the link still holds.
     pub async fn accept(&self, secret: &str, email: &str, name: &str, password: &str) -> Result<Account, StoreError> {
         let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
-        if invitation.kind == InvitationKind::Demo {
+        if !matches!(invitation.kind, InvitationKind::First | InvitationKind::Member) {
             return Err(gone());
         }
         let email = invitation.email.clone().unwrap_or_else(|| email.to_owned());
@@ -360,6 +363,50 @@ impl Store {
                 })
             })
             .await?;
+        self.account(number).await
+    }
+
+    /// Makes a link with which somebody who lost password or second factor sets both anew, within 24 hours; returns its secret.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn reset_link(&self, account: &Account) -> Result<String, StoreError> {
+        self.invite(InvitationKind::Reset, None, Role::Viewer, Some(&account.email), FIRST_LINK_MILLIS).await
+    }
+
+    /// Gives the account of such a link another password, takes its second factor and recovery codes away, and ends its sessions.
+    ///
+    /// # Errors
+    /// `Invalid` with what to change; then the link still holds.
+    pub async fn reset(&self, secret: &str, password: &str) -> Result<Account, StoreError> {
+        const NAME: &str = "reset account";
+        let invitation = self.invitation(secret).await?.filter(|found| found.kind == InvitationKind::Reset);
+        let email = invitation.and_then(|found| found.email).ok_or_else(gone)?;
+        let account = self.account_by_email(&email).await?.ok_or_else(gone)?;
+        let password = new_password(password, &account.email, &account.name).await?;
+        let number = account.number;
+        let row = number.to_be_bytes();
+        let sealed = self.keyring().seal_own(sealed_of("password", &row), password.as_bytes())?;
+        let (hash, now) = (self.invitation_hash(secret), self.clock().now());
+        let entry = self.acting_as(&account.actor()).entry("account.reset", "", "", "");
+        self.change(NAME, entry, move |connection| {
+            let sealed = sealed.clone();
+            Box::pin(async move {
+                take(connection, hash, now).await?;
+                query("UPDATE accounts SET password = $1, totp = NULL, totp_step = 0 WHERE number = $2")
+                    .bind(sealed)
+                    .bind(number)
+                    .execute(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                for sql in ["DELETE FROM recovery_codes WHERE account = $1", "DELETE FROM sessions WHERE account = $1"]
+                {
+                    query(sql).bind(number).execute(&mut *connection).await.during(NAME)?;
+                }
+                Ok(())
+            })
+        })
+        .await?;
         self.account(number).await
     }
 

@@ -9,6 +9,7 @@ mod members;
 mod overview;
 mod people;
 mod projects;
+mod samples;
 mod settings;
 mod sign_in;
 mod system;
@@ -16,7 +17,7 @@ mod welcome;
 
 use convizit_model::Action::{
     CreateProject, EditCapture, EditDestinations, EditMembers, EditSettings, PassOwnership, SeeAudit, SeeInstallation,
-    SeeProject, ServePersons,
+    SeeProject, SeeSamples, ServePersons,
 };
 
 use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
@@ -61,6 +62,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/p/{project}/events/{name}/rename", Project(EditCapture)), events::rename)
         .add(Row::post("/p/{project}/events/{name}/capture", Project(EditCapture)), events::capture)
         .add(Row::post("/p/{project}/decisions/{decision}/undo", Project(EditCapture)), events::undo)
+        .add(Row::get("/p/{project}/samples", Project(SeeSamples)), samples::show)
+        .add(Row::get("/p/{project}/samples/pulse", Project(SeeSamples)), samples::pulse)
         .add(Row::get("/p/{project}/destinations", Project(SeeProject)), destinations::list)
         .add(Row::post("/p/{project}/destinations/{name}/pause", Project(EditDestinations)), destinations::pause)
         .add(Row::post("/p/{project}/destinations/{name}/resume", Project(EditDestinations)), destinations::resume)

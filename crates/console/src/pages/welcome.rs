@@ -38,6 +38,15 @@ struct MemberPage<'a> {
     problem: Problem,
 }
 
+#[derive(Template)]
+#[template(path = "reset.html")]
+struct ResetPage<'a> {
+    chrome: Chrome,
+    secret: &'a str,
+    email: String,
+    problem: Problem,
+}
+
 /// A role as people call it.
 pub(super) fn role_name(role: Role) -> &'static str {
     match role {
@@ -84,6 +93,9 @@ pub(super) async fn show(
         return begin(&console, asking, &account, (true, guest.session().map(|session| session.number)), "/p/shop")
             .await;
     }
+    if invitation.kind == InvitationKind::Reset {
+        return Ok(html(&reset_page(&guest, &secret, &invitation, Problem::default())));
+    }
     let project = project_name(&asking.store, invitation.project).await?;
     let (role, means) = (role_name(invitation.role), role_means(invitation.role));
     let known = match &invitation.email {
@@ -110,6 +122,25 @@ pub(super) async fn show(
     }))
 }
 
+fn reset_page<'a>(guest: &Guest, secret: &'a str, invitation: &Invitation, problem: Problem) -> ResetPage<'a> {
+    let chrome = Chrome { account: None, ..guest.0.chrome("A new password", "welcome") };
+    ResetPage { chrome, secret, email: invitation.email.clone().unwrap_or_default(), problem }
+}
+
+/// Password and second factor anew; the first page after it asks for the second factor where the role wants one.
+async fn reset(console: &Console, guest: &Guest, secret: &str, invitation: &Invitation) -> Result<Response, Refusal> {
+    match guest.0.store.reset(secret, guest.0.fields.get("password")).await {
+        Ok(account) => {
+            let before = guest.session().map(|session| session.number);
+            begin(console, &guest.0, &account, (true, before), "/projects").await
+        }
+        Err(StoreError::Invalid(text)) => {
+            Ok(again(&reset_page(guest, secret, invitation, Problem::new("password", text))))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 pub(super) async fn accept(
     State(console): State<Console>,
     guest: Guest,
@@ -120,6 +151,9 @@ pub(super) async fn accept(
     let ticket = console.throttle().take(&secret, asking.address, asking.now());
     ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
     let invitation = found(&asking.store, &secret).await?;
+    if invitation.kind == InvitationKind::Reset {
+        return reset(&console, &guest, &secret, &invitation).await;
+    }
     let [email, name, password] = ["email", "name", "password"].map(|field| asking.fields.get(field));
     match asking.store.accept(&secret, email, name, password).await {
         Ok(account) => {

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("aws-lc-rs", &["keys"]),
     ("argon2", &["keys"]),
+    ("zxcvbn", &["keys"]),
     ("sqlx", &["store"]),
     ("object_store", &["store"]),
     ("cryptoki", &["keys"]),

@@ -39,7 +39,7 @@ CREATE INDEX members_by_account ON members (account);
 -- Links that are used once: the secret is in the link alone.
 CREATE TABLE invitations (
     hash BYTEA PRIMARY KEY,
-    -- first (makes the first Master Admin), member or demo.
+    -- first (makes the first Master Admin), member, reset or demo.
     kind TEXT NOT NULL,
     -- 0 where it is of the installation.
     project BIGINT NOT NULL,

@@ -12,6 +12,7 @@ on_both_engines!(
     a_session_ends_when_it_should,
     a_removed_project_leaves_no_member,
     a_password_that_is_refused_leaves_the_link,
+    a_reset_takes_everything_old_away,
 );
 
 const PASSWORD: &str = "copper lantern walks uphill";
@@ -160,6 +161,26 @@ async fn a_password_that_is_refused_leaves_the_link(place: Place) {
     let late = store.invite_member(&shop, "late@shop.example", Role::Editor).await.unwrap();
     place.clock.set(NOON + 8 * 86_400_000);
     refused(store.accept(&late, "", "Late", PASSWORD).await, "too old");
+}
+
+async fn a_reset_takes_everything_old_away(place: Place) {
+    let store = place.open().await;
+    let ada = master(&store).await;
+    let secret = TotpSecret::random().unwrap();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
+    let session = store.begin_session(&ada, true, &SessionPlace::default(), None).await.unwrap();
+    let link = store.reset_link(&ada).await.unwrap();
+    refused(store.accept(&link, "a@b.example", "A", PASSWORD).await, "used already");
+    refused(store.reset(&link, "short").await, "15 characters");
+    assert!(store.session(&session).await.unwrap().is_some(), "nothing has changed yet");
+    let new = "seven brass kettles sing low";
+    let changed = store.reset(&link, new).await.unwrap();
+    assert!(!changed.second_factor && changed.master);
+    assert!(store.session(&session).await.unwrap().is_none());
+    assert!(!store.use_code(&ada, &codes[0]).await.unwrap());
+    assert_eq!(store.account_of_password(&ada.email, PASSWORD).await.unwrap(), None);
+    assert!(store.account_of_password(&ada.email, new).await.unwrap().is_some());
+    refused(store.reset(&link, "another fine long password").await, "used already");
 }
 
 #[tokio::test(flavor = "multi_thread")]
