@@ -15,6 +15,8 @@ const pictures = path.resolve(import.meta.dirname, "../../test-output/console");
 let [site, running, browser, page, shop, shown] = [];
 const requests = [];
 const complaints = [];
+/** What is wrong with a page's looks: said at the end, so that one run shows all. */
+const problems = [];
 
 before(async () => {
   rmSync(pictures, { recursive: true, force: true });
@@ -29,6 +31,7 @@ before(async () => {
 });
 
 after(async () => {
+  if (problems.length) console.log(problems.join("\n"));
   await browser?.stop();
   await new Promise((done) => (shop ? shop.close(done) : done()));
   shop?.closeAllConnections();
@@ -44,11 +47,11 @@ async function look(name, { narrow = true, dark = false } = {}) {
     await page.emulateMedia({ colorScheme });
     await page.screenshot({ path: path.join(pictures, `${name}-${word}.png`), fullPage: true });
     const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert.ok(over <= 0, `${name} is ${over} px too wide at ${width} px`);
+    if (over > 0) problems.push(`${name} is ${over} px too wide at ${width} px`);
     await page.evaluate(axe);
     const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
     const found = violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
-    assert.deepEqual(found, [], `${name} at ${width} px, ${colorScheme}`);
+    problems.push(...found.map((text) => `${name} at ${width} px, ${colorScheme}: ${text}`));
   }
   await page.setViewportSize({ width: 1100, height: 900 });
   await page.emulateMedia({ colorScheme: "light" });
@@ -103,6 +106,17 @@ test("a newcomer comes from the printed link to a named event, and brings somebo
   shown = `<!doctype html><html lang="en"><head><title>Shop</title>${snippet}</head><body><main><h1>Shoes</h1><ul>${["Trail shoe", "Rain jacket", "Wool hat"].map((name) => `<li><article><h2>${name}</h2><p>89.90 €</p><button>Add to cart</button></article></li>`).join("")}</ul><a href="#sizes">Size chart</a></main></body></html>`;
   const visitor = await browser.context.newPage();
   await visitor.goto(origin);
+  await visitor.locator("text=Add to cart").first().click();
+  await page.bringToFront();
+  // A browser that a program drives is a bot: the page says what became of its events, and where to change that.
+  await page.locator("text=filtered.bot").waitFor({ timeout: 20_000 });
+  await look("09-not-stored", { narrow: false });
+  await page.goto(at("/p/shop/settings"));
+  await page.uncheck("input[name=filter_bots]");
+  await page.click("button:has-text('Save')");
+  await page.locator(".said.good").waitFor();
+  await page.goto(at("/p/shop/start"));
+  await visitor.bringToFront();
   const clicked = Date.now();
   await visitor.locator("text=Add to cart").nth(1).click();
   await visitor.locator("text=Size chart").click();
@@ -112,7 +126,7 @@ test("a newcomer comes from the printed link to a named event, and brings somebo
   await look("09-first-event");
 
   await page.goto(at("/p/shop"));
-  await until("the overview has the events", async () => Number(await page.locator(".tile strong").first().textContent()) >= 3 || (await page.reload(), false));
+  await until("the overview has the events", async () => Number(await page.locator(".tile strong").first().textContent()) >= 2 || (await page.reload(), false));
   await look("10-overview", { dark: true });
   await page.click("text=Events >> nth=0");
   await until("the name is there", async () => await page.locator("text=Add to cart").count() > 0 || (await page.reload(), false));
@@ -158,5 +172,6 @@ test("a newcomer comes from the printed link to a named event, and brings somebo
 
   const foreign = requests.filter((url) => !url.startsWith(site.console) && !url.startsWith("data:"));
   assert.deepEqual(foreign, [], "the console asks nobody else");
+  assert.deepEqual(problems, [], "every page fits and axe finds nothing");
   assert.deepEqual(complaints, [], "no script failed and the policy refused nothing");
 });
