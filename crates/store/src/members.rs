@@ -45,6 +45,16 @@ async fn write_role(connection: &mut AnyConnection, project: i64, account: i64, 
         .map(|_| ())
 }
 
+/// Takes the project's row, so that of two on PostgreSQL who pass its ownership on at once the second sees what the first has done.
+async fn hold(connection: &mut AnyConnection, project: i64) -> Result<(), StoreError> {
+    query("UPDATE projects SET version = version WHERE number = $1")
+        .bind(project)
+        .execute(connection)
+        .await
+        .during("pass ownership")
+        .map(|_| ())
+}
+
 fn owner_stays() -> StoreError {
     StoreError::Invalid("a project has one Owner: pass ownership on first".to_owned())
 }
@@ -173,6 +183,7 @@ impl Store {
         let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
         self.change("pass ownership", entry, move |connection| {
             Box::pin(async move {
+                hold(connection, number).await?;
                 role_now(connection, number, account).await?;
                 query("UPDATE members SET role = 'admin' WHERE project = $1 AND role = 'owner'")
                     .bind(number)

@@ -197,7 +197,7 @@ async fn nothing_of_a_person_stands_readable_in_a_file() {
     let texts = [
         "shop.example",
         "Lovelace",
-        "argon2",
+        "$argon2id",
         "invited.example",
         "192.0.2",
         "Firefox",
