@@ -44,6 +44,11 @@ impl Store {
             }
             return Ok(true);
         }
+        if now < seen {
+            // Backwards nothing grows old. On the way back it has jumped, so that what is received meanwhile is kept.
+            self.clock_seen(now).await?;
+            return Ok(true);
+        }
         match self.clock_notice().await? {
             Some(NoticeState::Resolved) => {
                 self.clock_seen(now).await?;
