@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use sqlx::{AssertSqlSafe, query};
 
 use crate::Store;
-use crate::database::{insert_rows, pieces};
 use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::statement::{insert_rows, pieces};
 
 impl Store {
     /// Events of a project by hour since 1970, from an hour on, over all names; hours without any are missing.

@@ -7,8 +7,9 @@ use convizit_model::{Ruling, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
-use crate::database::{Engine, insert_rows, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
+use crate::statement::{insert_rows, pieces};
 
 /// Rulings of a project in memory: beyond it further texts go on waiting.
 const RULINGS: usize = 200_000;

@@ -9,6 +9,7 @@ use std::any::Any;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -16,8 +17,15 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{During, InFile, StoreError};
+use crate::error::{During, InFile, StoreError, name_damage};
 use crate::{CONTROL, DATA};
+
+pub(crate) mod start;
+
+use start::{
+    CONTROL_CHECKED, DATA_CHECKED, check_tables, is_missing_table, migrate, no_address, refuse_newer, unreachable,
+    writer,
+};
 
 /// A transaction's work, borrowed from the connection it runs on.
 pub(crate) type Job<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
@@ -75,6 +83,8 @@ pub(crate) enum Freed {
 #[derive(Clone)]
 pub(crate) struct Database {
     pub(crate) engine: Engine,
+    /// What messages call it.
+    name: Arc<str>,
     readers: AnyPool,
     writer: Option<mpsc::Sender<Write>>,
     /// On SQLite, how the file is opened.
@@ -127,6 +137,7 @@ impl Database {
         tokio::spawn(write_all(options.clone(), freed, connection, receiver));
         Ok(Self {
             engine: Engine::Sqlite,
+            name: file.file_name().unwrap_or_default().to_string_lossy().into(),
             readers,
             writer: Some(sender),
             file: Some(options.clone()),
@@ -158,7 +169,8 @@ impl Database {
             .max_connections(12)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options.clone());
-        Ok(Self { engine: Engine::Postgres, readers, writer: None, file: None, options, swept: &[] })
+        let name = "the PostgreSQL database".into();
+        Ok(Self { engine: Engine::Postgres, name, readers, writer: None, file: None, options, swept: &[] })
     }
 
     /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
@@ -238,7 +250,7 @@ impl Database {
         if result.is_err() {
             metrics::counter!("convizit_store_tx_failed_total", "tx" => name).increment(1);
         }
-        result
+        result.map_err(|error| name_damage(error, &self.name))
     }
 
     async fn run_postgres<T, F>(&self, name: &'static str, work: F) -> Result<T, StoreError>
@@ -397,17 +409,6 @@ async fn begin(
     connection.insert(open).execute("BEGIN IMMEDIATE").await.during("begin").map(|_| ())
 }
 
-/// A connection that may write.
-async fn writer(options: &AnyConnectOptions, freed: Freed) -> Result<AnyConnection, StoreError> {
-    let mut connection = AnyConnection::connect_with(options).await.during("open database")?;
-    set_pragmas(&mut connection).await?;
-    if freed == Freed::Wiped {
-        connection.execute("PRAGMA secure_delete = ON").await.during("set pragmas")?;
-    }
-    check_pragmas(&mut connection, options.database_url.path()).await?;
-    Ok(connection)
-}
-
 /// Runs a job behind a savepoint; an error beside its answer says that the transaction around it is broken: a full or
 /// failing disk ends the whole of it, and what would follow on the same connection would be a transaction of its own.
 async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result<(), StoreError>) {
@@ -417,192 +418,6 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
     let answer = (job.run)(connection).await;
     let end = if answer.is_ok() { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
     (answer, connection.execute(end).await.during(job.name).map(|_| ()))
-}
-
-/// Tables that are checked whole at each start: small ones, where a lost row would be taken for one that a person removed.
-/// What is sealed is checked when it is opened, and the audit log by its chain.
-const CONTROL_CHECKED: &[&str] = &[
-    "projects",
-    "destinations",
-    "control_version",
-    "installation",
-    "keys",
-    "audit_end",
-    "tokens",
-    "key_requests",
-    "accounts",
-    "recovery_codes",
-    "members",
-    "invitations",
-    "sessions",
-];
-const DATA_CHECKED: &[&str] = &["worker", "clock", "progress", "notices", "erasures", "erase_messages", "cursors"];
-
-/// Whether tables and their indexes say the same, by SQLite's own check.
-async fn check_tables(connection: &mut AnyConnection, tables: &[&str]) -> Result<(), StoreError> {
-    const NAME: &str = "check tables";
-    for table in tables {
-        let sql = format!("PRAGMA integrity_check('{table}')");
-        let said: String =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *connection).await.during(NAME)?;
-        if said != "ok" {
-            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-            return Err(StoreError::Database { action: NAME, problem: format!("{table} is malformed: {said}") });
-        }
-    }
-    Ok(())
-}
-
-/// Tries to change a database's mode, 20 ms apart.
-const MODE_TRIES: u32 = 250;
-
-async fn set_pragmas(connection: &mut AnyConnection) -> Result<(), StoreError> {
-    // Only heeded before the first table is made: free pages can then be given back. Said again it would be a write, which a full
-    // disk refuses.
-    let vacuum: i64 =
-        sqlx::query_scalar("PRAGMA auto_vacuum").fetch_one(&mut *connection).await.during("read pragmas")?;
-    if vacuum == 0 {
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL").await.during("set pragmas")?;
-    }
-    // Changing the mode does not wait for another process that is just doing so, whatever busy_timeout says.
-    let mut tries = 0;
-    while let Err(error) = connection.execute("PRAGMA journal_mode = WAL").await {
-        let is_locked = error.as_database_error().is_some_and(|error| error.message().contains("locked"));
-        if !is_locked || tries == MODE_TRIES {
-            return Err(error).during("set pragmas");
-        }
-        tries += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for pragma in [
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-        "PRAGMA busy_timeout = 5000",
-        // 16 MiB of pages; the default 2 MiB makes the worker's transaction read its own registry back.
-        "PRAGMA cache_size = -16384",
-    ] {
-        connection.execute(pragma).await.during("set pragmas")?;
-    }
-    Ok(())
-}
-
-async fn check_pragmas(connection: &mut AnyConnection, file: &str) -> Result<(), StoreError> {
-    let mode: String =
-        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *connection).await.during("read pragmas")?;
-    let synchronous: i64 =
-        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *connection).await.during("read pragmas")?;
-    if mode != "wal" || synchronous != 2 {
-        return Err(StoreError::Unusable(format!(
-            "{file}: SQLite does not hold journal_mode=WAL and synchronous=FULL here (it says {mode} and {synchronous}); use a local disk"
-        )));
-    }
-    Ok(())
-}
-
-/// Without the address, which holds a password.
-fn no_address() -> StoreError {
-    StoreError::Invalid(
-        "the address of PostgreSQL cannot be read: check that it is like postgres://user:password@host:5432/database, \
-         with signs such as @, : and / in the password written as %40, %3A and %2F"
-            .to_owned(),
-    )
-}
-
-fn unreachable(problem: &str) -> StoreError {
-    StoreError::Unusable(format!(
-        "cannot connect to PostgreSQL ({problem}): check that it runs, and the host, port, user, password and database \
-         of its address"
-    ))
-}
-
-/// Refuses a database that a newer build has migrated.
-async fn refuse_newer(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
-    let family = migrations.iter().map(|migration| migration.version / 1000).next().unwrap_or(0);
-    let newest = migrations.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let applied = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE version >= $1 AND version < $2")
-        .bind(family * 1000)
-        .bind((family + 1) * 1000)
-        .fetch_one(&mut *connection)
-        .await;
-    let applied: Option<i64> = match applied {
-        Err(sqlx::Error::Database(error)) if is_missing_table(&*error) => None,
-        other => other.during("read the database's version")?,
-    };
-    if applied.is_some_and(|version| version > newest) {
-        return Err(StoreError::Unusable(
-            "the database was made by a newer convizit; start that version, or restore a backup made by this one"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-/// Of a fresh database.
-fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().as_deref() == Some("42P01") || error.message().contains("no such table")
-}
-
-async fn migrate(connection: &mut AnyConnection, migrations: &Migrator) -> Result<(), StoreError> {
-    migrations
-        .run(connection)
-        .await
-        .map_err(|error| StoreError::Database { action: "migrate", problem: error.to_string() })
-}
-
-/// Rows in pieces of a few fixed sizes, so that each statement's text, and with it its plan, is used again.
-pub(crate) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let size = [400, 100, 30, 10, 3, 1].into_iter().find(|size| *size <= rows.len())?;
-        let (piece, rest) = rows.split_at(size);
-        rows = rest;
-        Some(piece)
-    })
-}
-
-/// Placeholders in the order of their binding: `$1, $2` or, on SQLite, `?, ?`. Those have no name there: to find a named
-/// one, each binding walks through all names, which took a tenth of the worker's time with 500 of them.
-struct Marks {
-    engine: Engine,
-    next: usize,
-}
-
-impl Marks {
-    fn push(&mut self, sql: &mut String, count: usize) {
-        for index in 0..count {
-            if index > 0 {
-                sql.push_str(", ");
-            }
-            match self.engine {
-                Engine::Sqlite => sql.push('?'),
-                Engine::Postgres => {
-                    sql.push('$');
-                    sql.push_str(&self.next.to_string());
-                }
-            }
-            self.next += 1;
-        }
-    }
-}
-
-/// So many placeholders, from the first on.
-pub(crate) fn marks(engine: Engine, count: usize) -> String {
-    let mut text = String::with_capacity(count * 6);
-    Marks { engine, next: 1 }.push(&mut text, count);
-    text
-}
-
-/// `head VALUES ($1, $2), ($3, $4) tail` for so many rows and columns; head and tail have no placeholders.
-pub(crate) fn insert_rows(engine: Engine, head: &str, columns: usize, rows: usize, tail: &str) -> String {
-    let mut sql = format!("{head} VALUES ");
-    let mut marks = Marks { engine, next: 1 };
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        marks.push(&mut sql, columns);
-        sql.push(')');
-    }
-    sql.push(' ');
-    sql.push_str(tail);
-    sql
 }
 
 #[cfg(test)]
@@ -712,20 +527,5 @@ mod tests {
         limit(1_000_000).await.unwrap();
         run(&database, large).await.unwrap();
         assert!(ids(&database).await.contains(&7));
-    }
-
-    #[test]
-    fn placeholders_are_those_of_the_engine() {
-        let sql = |engine| insert_rows(engine, "INSERT INTO t (a, b)", 2, 2, "ON CONFLICT DO NOTHING");
-        assert_eq!(sql(Engine::Sqlite), "INSERT INTO t (a, b) VALUES (?, ?), (?, ?) ON CONFLICT DO NOTHING");
-        assert_eq!(sql(Engine::Postgres), "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT DO NOTHING");
-        assert_eq!(marks(Engine::Postgres, 3), "$1, $2, $3");
-    }
-
-    #[test]
-    fn pieces_are_all_rows_in_their_order() {
-        let rows: Vec<usize> = (0..547).collect();
-        assert_eq!(pieces(&rows).map(<[usize]>::len).collect::<Vec<_>>(), [400, 100, 30, 10, 3, 3, 1]);
-        assert_eq!(pieces(&rows).flatten().copied().collect::<Vec<_>>(), rows);
     }
 }

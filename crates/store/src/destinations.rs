@@ -6,9 +6,9 @@ use convizit_keys::Place;
 use convizit_model::{Destination, NoticeKind, ProjectId};
 use sqlx::{AssertSqlSafe, query};
 
-use crate::database::{insert_rows, pieces};
 use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::still_living;
+use crate::statement::{insert_rows, pieces};
 use crate::{DeadLetter, DestinationState, Store, audit, projects};
 
 pub(crate) fn body_of(name: &str) -> Place<'_> {

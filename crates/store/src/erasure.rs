@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
-use crate::database::{marks, pieces};
 use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::KeyEnd;
 use crate::people::PersonHash;
+use crate::statement::{marks, pieces};
 
 /// Frames of which the filters are read at once.
 const LOOK: i64 = 500;

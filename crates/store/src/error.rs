@@ -82,6 +82,20 @@ impl<T> InFile<T> for Result<T, StoreError> {
     }
 }
 
+/// Names the file in an engine's error that says, whenever it comes, that a page is damaged.
+pub(crate) fn name_damage(error: StoreError, name: &str) -> StoreError {
+    match error {
+        StoreError::Database { action, problem }
+            if ["database disk image is malformed", "file is not a database"]
+                .iter()
+                .any(|said| problem.contains(said)) =>
+        {
+            StoreError::Database { action, problem: format!("{name} is damaged ({problem}): restore it from a backup") }
+        }
+        other => other,
+    }
+}
+
 /// Gives an engine's error the name of what was being done.
 pub(crate) trait During<T> {
     fn during(self, action: &'static str) -> Result<T, StoreError>;

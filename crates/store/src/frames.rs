@@ -13,10 +13,11 @@ use convizit_keys::{DataKey, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
-use crate::database::{Engine, insert_rows, marks, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::{ProjectLedger, Whose};
 use crate::people::{self, PersonHash, PersonHasher};
+use crate::statement::{insert_rows, marks, pieces};
 use crate::{Store, StoredEvent};
 
 /// Events of a frame that is merged no more.

@@ -10,8 +10,9 @@ use convizit_model::EventId;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
-use crate::database::{Engine, insert_rows, marks, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
+use crate::statement::{insert_rows, marks, pieces};
 
 /// Bytes of a key: the event's id, then the project's number. Ids of one time stand together: the tree grows at its end.
 pub(crate) const KEY: usize = 20;

@@ -4,8 +4,9 @@ use convizit_model::Withheld;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
-use crate::database::{Engine, insert_rows, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
+use crate::statement::{insert_rows, pieces};
 
 /// One line of a project's report.
 #[derive(Debug, Clone, PartialEq, Eq)]

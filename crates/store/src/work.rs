@@ -10,10 +10,11 @@ use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timesta
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
-use crate::database::{Engine, insert_rows, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::Ledger;
 use crate::people::PersonHasher;
+use crate::statement::{insert_rows, pieces};
 use crate::{Store, crowd, frames, notices, samples, seen, withheld};
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a

@@ -14,9 +14,10 @@ use super::rows::Sieve;
 use super::target::Target;
 use super::write::blocking;
 use super::{DRILL, Progress, ledger_copy, listed, read_manifest};
+use crate::Store;
 use crate::database::Database;
 use crate::error::StoreError;
-use crate::{Store, make_folder};
+use crate::start::make_folder;
 
 /// Bytes that a drill leaves free.
 const RESERVE: u64 = 128 << 20;

@@ -20,7 +20,8 @@ use super::target::Target;
 use super::{BackupInfo, Progress, hold};
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
-use crate::{Store, StoreConfig, make_folder, mark};
+use crate::start::make_folder;
+use crate::{Store, StoreConfig, mark};
 
 /// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
 /// mark and no database, no start takes the folder for a new one.

@@ -7,8 +7,9 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::pack::Cell;
-use crate::database::{Database, Engine, insert_rows, pieces};
+use crate::database::{Database, Engine};
 use crate::error::{Columns as _, During, StoreError};
+use crate::statement::{insert_rows, pieces};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

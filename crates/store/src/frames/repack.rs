@@ -7,10 +7,11 @@ use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::{FULL, FULL_BYTES, Frame, People, WORTH, cannot_pack, insert, is_erased, open, runs, seal};
 use crate::Store;
-use crate::database::{Engine, marks, pieces};
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::ProjectLedger;
 use crate::people::{self, PersonHasher};
+use crate::statement::{marks, pieces};
 
 /// Level of joined frames: packed tighter than what the worker writes.
 const PACKED: i32 = 6;
