@@ -9,8 +9,9 @@ import { count, random, seed, summary } from "./plan.mjs";
 import { Stand, ends } from "./stand.mjs";
 
 const FLIPS = count("flips", 150, 10_000);
-/** `FAULTS_FILE=data.db` damages this one only. */
+/** `FAULTS_FILE=data.db` damages this one only, `FAULTS_KIND=exchange` in this way only. */
 const FILE = process.env.FAULTS_FILE;
+const KIND = process.env.FAULTS_KIND;
 const PAGE = 4096;
 /** When nothing more has come for so long, nothing will; a whole folder is delivered in a third of that. */
 const WAIT_MILLIS = 1500;
@@ -68,7 +69,7 @@ const DAMAGES = {
 };
 /** Most are single bits; the others are few by nature. */
 const WEIGHTS = { flip: 8, cut: 2, zero: 2, exchange: 2, remove: 1, older: 1 };
-const KINDS = Object.entries(WEIGHTS).flatMap(([kind, weight]) => Array(weight).fill(kind));
+const KINDS = KIND ? [KIND] : Object.entries(WEIGHTS).flatMap(([kind, weight]) => Array(weight).fill(kind));
 
 /** What came, since a destination that was dead while the folder was made gets everything from the first event on. */
 const arrived = [];

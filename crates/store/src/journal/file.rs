@@ -329,7 +329,9 @@ where
 fn problem(action: &'static str, error: &sqlx::Error) -> StoreError {
     // 11 is SQLITE_CORRUPT, 26 SQLITE_NOTADB; the low byte is the primary code.
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()).map(|code| code & 0xff);
-    if matches!(code, Some(11 | 26)) {
+    // Of another type than a row can have: a page that stands where another belongs.
+    let is_foreign = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    if is_foreign || matches!(code, Some(11 | 26)) {
         return StoreError::Unusable(format!("{NAME} is damaged ({error}): restore it from its copy"));
     }
     StoreError::Database { action, problem: error.to_string() }

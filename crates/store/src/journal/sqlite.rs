@@ -228,11 +228,19 @@ impl Reader {
     ) -> Result<Option<(Link, Vec<file::Stored>)>, StoreError> {
         let tail = self.tail.filter(|tail| tail.offset == after);
         let connection = self.connection(state).await?;
-        let rows = file::rows_after(connection, after, max_bytes).await?;
-        let Some(first) = rows.first() else {
+        let mut rows = file::rows_after(connection, after, max_bytes).await?;
+        if rows.is_empty() {
             let end = file::newest(connection).await?.unwrap_or_default().offset;
-            return if end < after { Err(behind(end, after)) } else { Ok(None) };
-        };
+            if end <= after {
+                return if end < after { Err(behind(end, after)) } else { Ok(None) };
+            }
+            // Written between the two looks, or on a page that stands where it does not belong.
+            rows = file::rows_after(connection, after, max_bytes).await?;
+            if rows.is_empty() {
+                return Err(missing(after + 1, end));
+            }
+        }
+        let Some(first) = rows.first() else { return Ok(None) };
         let previous = match tail {
             Some(tail) => tail,
             None => match file::tag_at(connection, after).await? {

@@ -165,6 +165,55 @@ async fn exchanged_and_missing_batches_are_found() {
     assert!(error.to_string().contains("missing"), "{error}");
 }
 
+/// A page that stands where another belongs makes SQLite find nothing where there is something.
+#[tokio::test]
+async fn no_exchange_of_half_pages_loses_a_record_in_silence() {
+    const HALF: usize = 4096;
+    const PROCESSED: u64 = 40;
+    let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
+    let journal = open(folder.path(), &keys).await.unwrap();
+    // Of letters that cannot be compressed, so that the batches fill several pages.
+    let letters = |number: u64| {
+        let mut state = number;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + u8::try_from(state >> 57).unwrap() % 90)
+        };
+        Bytes::from((0..900).map(|_| next()).collect::<String>())
+    };
+    for number in 1..=60 {
+        journal.append(letters(number)).await.unwrap();
+    }
+    journal.close().await;
+    let good = std::fs::read(folder.path().join("journal.db")).unwrap();
+    let (mut refused, mut whole) = (0, 0);
+    for one in 0..good.len() / HALF {
+        for other in 0..one {
+            let mut bytes = good.clone();
+            let (low, high) = bytes.split_at_mut(one * HALF);
+            low[other * HALF..][..HALF].swap_with_slice(&mut high[..HALF]);
+            let damaged = tempfile::tempdir().unwrap();
+            std::fs::write(damaged.path().join("journal.db"), bytes).unwrap();
+            std::fs::copy(folder.path().join("journal.mark"), damaged.path().join("journal.mark")).unwrap();
+            let start = Start { processed: PROCESSED, accept_gap: false };
+            let Ok(journal) = open_at(damaged.path(), &keys, start).await else {
+                refused += 1;
+                continue;
+            };
+            match read_all(&journal, PROCESSED).await {
+                Err(_) => refused += 1,
+                Ok((records, last)) => {
+                    let expected: Vec<Bytes> = (PROCESSED + 1..=60).map(letters).collect();
+                    assert!(records == expected, "{one} and {other}: {} records, the last {last}", records.len());
+                    whole += 1;
+                }
+            }
+            journal.close().await;
+        }
+    }
+    assert!(refused > 20 && whole > 20, "{refused} refused, {whole} whole");
+}
+
 #[tokio::test]
 async fn a_lost_end_is_refused_by_the_mark_until_a_person_accepts_it() {
     let (folder, keys) = (tempfile::tempdir().unwrap(), Arc::new(KeyRing::ephemeral().unwrap()));
