@@ -23,8 +23,9 @@ use crate::error::StoreError;
 const WORKER: Duration = Duration::from_secs(30);
 /// A worker that has not moved for so long does not run.
 const STUCK: Duration = Duration::from_secs(2);
-/// After a pack that took a time, the backup rests so many times longer.
-const REST: u32 = 2;
+/// Bytes that a backup reads in a microsecond at most while events come in, so that 1 GB takes 40 s: whatever a pack costs, the rest of
+/// its time is theirs.
+const PACE: u64 = 25;
 /// Within this time a process sees what another has appended to the journal before.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of the journal that are read at once.
@@ -57,6 +58,8 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         bytes: 0,
         damaged: Damaged::default(),
         rested: Instant::now(),
+        store,
+        came: 0,
     };
     let mut parts = Vec::new();
     let end = journal_end(store).await;
@@ -159,6 +162,9 @@ struct Writer<'p> {
     damaged: Damaged,
     /// When the last rest ended.
     rested: Instant,
+    store: &'p Store,
+    /// Newest offset of the journal at the last rest.
+    came: u64,
 }
 
 /// Rows on their way into packs.
@@ -310,7 +316,7 @@ impl Writer<'_> {
         let rows = from.rows.len() as u64;
         let pack =
             Pack { table: from.table.to_owned(), columns: from.columns.clone(), rows: std::mem::take(&mut from.rows) };
-        from.bytes = 0;
+        let read = std::mem::take(&mut from.bytes) as u64;
         let (ring, made, opener) = (self.ring.clone(), self.made, from.opener.clone());
         let (id, sealed, opened) = blocking(move || {
             let opened = opener.map(|opener| open_frames(&opener, &pack));
@@ -335,8 +341,11 @@ impl Writer<'_> {
             self.bytes += bytes;
         }
         from.packs.push(of);
-        // Its rows were read since the last rest, which is work as well.
-        tokio::time::sleep(self.rested.elapsed() * REST).await;
+        let came = self.store.health().journal_offset;
+        if std::mem::replace(&mut self.came, came) != came {
+            // Its rows were read since the last rest, which is work as well.
+            tokio::time::sleep(Duration::from_micros(read / PACE).saturating_sub(self.rested.elapsed())).await;
+        }
         self.rested = Instant::now();
         Ok(())
     }
