@@ -191,7 +191,13 @@ impl Place {
         std::fs::create_dir_all(&data)?;
         let provider = open_provider(&ProviderConfig::File { path: folder.join("key") })?;
         let text = |name: &str| folder.join(name).to_string_lossy().into_owned();
-        let backup = BackupConfig { to: text("backups"), keys_to: text("backup-keys"), keep: Keep::default(), hour: 3 };
+        let backup = BackupConfig {
+            to: text("backups"),
+            keys_to: text("backup-keys"),
+            keep: Keep::default(),
+            hour: 3,
+            makes: true,
+        };
         Ok(Self { config: StoreConfig { backup: Some(backup), ..StoreConfig::in_folder(&data) }, provider })
     }
 }

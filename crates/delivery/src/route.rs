@@ -113,7 +113,15 @@ impl Route {
         let cursor = self.store.cursor(number, name).await?;
         // Read before the events: what is missing up to here was erased, and is not merely still to come.
         let last = self.store.last_event(number).await?;
-        let mut events = self.store.events_after(number, cursor, EVENTS, BYTES).await?;
+        let mut events = match self.store.events_after(number, cursor, EVENTS, BYTES).await {
+            Err(error @ StoreError::Damaged { .. }) => {
+                let reason = format!(
+                    "{error}, or go on without them: convizit destination resume {project} {name} --skip-damaged"
+                );
+                return Err(self.failed(SendError::Pause(reason)).await?);
+            }
+            events => events?,
+        };
         if events.is_empty() && last > cursor {
             self.store.advance(project, name, cursor, last, Vec::new()).await?;
             return Ok(());

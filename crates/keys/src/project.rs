@@ -108,9 +108,10 @@ impl ProjectKeys {
             days: PROJECT_KEY_DAYS,
         };
         // The oldest has nothing before it, so it seals from the first moment, also behind a clock that was set back.
-        let begun = self.versions.iter().find(|version| version.from <= now);
-        let version = begun.or(self.versions.last()).ok_or_else(expired)?;
-        if now.since(version.made) > PROJECT_KEY_DAYS * DAY_MILLIS { Err(expired()) } else { Ok(version) }
+        let is_young = |version: &&Version| now.since(version.made) <= PROJECT_KEY_DAYS * DAY_MILLIS;
+        // The newest, but for one that was made while the clock was set far back, and is too old for it now.
+        let begun = self.versions.iter().filter(|version| version.from <= now).find(is_young);
+        begun.or(self.versions.last().filter(is_young)).ok_or_else(expired)
     }
 
     /// Seals under the newest version: version (4) ‖ day (4) ‖ nonce (12) ‖ ciphertext ‖ tag (16).

@@ -60,6 +60,8 @@ pub enum NoticeKind {
     Clock,
     /// A backup, its check or the drill failed.
     Backup,
+    /// The audit log is not as it was written, or what was missing was accepted.
+    Audit,
 }
 
 impl NoticeKind {
@@ -81,6 +83,7 @@ impl NoticeKind {
             Self::Keys => "keys",
             Self::Clock => "clock",
             Self::Backup => "backup",
+            Self::Audit => "audit",
         }
     }
 }

@@ -225,15 +225,17 @@ impl Config {
         }
     }
 
-    /// Where backups go; `None` when they are off.
+    /// Where backups go; `None` when they are off and none were made before.
     pub(crate) fn backup(&self) -> Option<BackupConfig> {
         let Backup { to, keys_to, hour, daily, weekly, monthly, off } = &self.backup;
         let place = |place: &Option<String>, name: &str| {
             place.clone().unwrap_or_else(|| self.data.join(name).to_string_lossy().into_owned())
         };
-        (!off).then(|| BackupConfig {
+        let keys_to = place(keys_to, "backup-keys");
+        (!off || std::path::Path::new(&keys_to).join("ledger-a").exists()).then(|| BackupConfig {
             to: place(to, "backups"),
-            keys_to: place(keys_to, "backup-keys"),
+            keys_to,
+            makes: !off,
             keep: Keep { daily: *daily, weekly: *weekly, monthly: *monthly },
             hour: *hour,
         })

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use convizit_store::Store;
+use convizit_model::NoticeKind;
 use convizit_store::backup::Progress;
+use convizit_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked whether a backup is due.
@@ -62,7 +63,24 @@ async fn once(store: &Store) -> bool {
         ),
         Err(error) => tracing::error!(%error, "the drill could not restore a backup"),
     }
+    if let Err(error) = verify_audit(store).await {
+        tracing::error!(%error, "the audit log could not be verified");
+    }
     true
+}
+
+/// Follows the audit log's chain; what is wrong with it is a notice.
+async fn verify_audit(store: &Store) -> Result<(), StoreError> {
+    const SUBJECT: &str = "chain";
+    match store.verify_audit(&[]).await?.problem {
+        None => store.resolve_notice(NoticeKind::Audit, None, SUBJECT).await,
+        Some(problem) => {
+            tracing::error!(problem, "the audit log is not as it was written");
+            let text =
+                format!("the audit log is not as it was written: {problem}; compare it with a checkpoint or a backup");
+            store.raise(NoticeKind::Audit, None, SUBJECT, &text).await
+        }
+    }
 }
 
 /// Sets the metrics from what is known of the last backup and drill.

@@ -129,7 +129,7 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     let reading = is(Role::Collect).then(|| tokio::spawn(async move { tables(geo.as_deref()).await }));
     // One process of an installation makes the backups, and copies what the others do to keys and erasures.
     let backup = config.backup().filter(|_| is(Role::Work));
-    let backs_up = backup.is_some();
+    let backs_up = backup.as_ref().is_some_and(|backup| backup.makes);
     let (settings, keys) =
         (StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() }, config.keys());
     // What only reads has nothing to read in a new installation, but may have been started together with what makes one.

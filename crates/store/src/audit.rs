@@ -12,6 +12,7 @@ use sqlx::{AnyConnection, query};
 use crate::Store;
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
+use crate::journal::Link;
 use crate::mark::{self, Mark};
 
 const PURPOSE: &str = "audit";
@@ -202,6 +203,19 @@ pub(crate) async fn end(control: &Database) -> Result<(i64, Vec<u8>), StoreError
         .await
         .during("read audit log")?;
     Ok((row.read(0)?, row.read::<Option<Vec<u8>>>(1)?.unwrap_or_default()))
+}
+
+/// Whether an entry is the one that a mark speaks of.
+pub(crate) async fn has_link(control: &Database, known: Link) -> Result<bool, StoreError> {
+    if known.offset == 0 {
+        return Ok(true);
+    }
+    let chain: Option<Vec<u8>> = sqlx::query_scalar("SELECT chain FROM audit WHERE number = $1")
+        .bind(known.offset.cast_signed())
+        .fetch_optional(control.readers())
+        .await
+        .during("read audit log")?;
+    Ok(chain.is_some_and(|chain| chain.first_chunk() == Some(&known.tag)))
 }
 
 fn read_entries(rows: &[sqlx::any::AnyRow]) -> Result<Vec<AuditEntry>, StoreError> {

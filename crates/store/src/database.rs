@@ -10,6 +10,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -17,7 +18,7 @@ use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{During, InFile, StoreError, name_damage};
+use crate::error::{Columns as _, During, InFile, StoreError, name_damage};
 use crate::{CONTROL, DATA};
 
 pub(crate) mod start;
@@ -73,8 +74,8 @@ pub(crate) enum Engine {
 /// What a SQLite file does with the bytes of deleted rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freed {
-    /// They stay until the page is used again, or given back by `sweep`.
-    Kept,
+    /// They are overwritten where their page is written anyway; pages that are free as a whole go with `sweep`.
+    Overwritten,
     /// They are overwritten at once.
     Wiped,
 }
@@ -93,6 +94,8 @@ pub(crate) struct Database {
     options: AnyConnectOptions,
     /// Tables on PostgreSQL from which bytes are to go soon.
     swept: &'static [&'static str],
+    /// Whether a reader kept the log from being moved into the file at the last sweep.
+    unswept: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -143,6 +146,7 @@ impl Database {
             file: Some(options.clone()),
             options,
             swept: &[],
+            unswept: Arc::default(),
         })
     }
 
@@ -170,7 +174,16 @@ impl Database {
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options.clone());
         let name = "the PostgreSQL database".into();
-        Ok(Self { engine: Engine::Postgres, name, readers, writer: None, file: None, options, swept: &[] })
+        Ok(Self {
+            engine: Engine::Postgres,
+            name,
+            readers,
+            writer: None,
+            file: None,
+            options,
+            swept: &[],
+            unswept: Arc::default(),
+        })
     }
 
     /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
@@ -188,7 +201,7 @@ impl Database {
                 }
                 Ok((
                     Self::sqlite(&control, &CONTROL, Freed::Wiped, CONTROL_CHECKED).await.in_file("control.db")?,
-                    Self::sqlite(&data, &DATA, Freed::Kept, DATA_CHECKED).await.in_file("data.db")?,
+                    Self::sqlite(&data, &DATA, Freed::Overwritten, DATA_CHECKED).await.in_file("data.db")?,
                 ))
             }
             Some(url) => {
@@ -303,8 +316,14 @@ impl Database {
         }
         let mut connection = AnyConnection::connect_with(file).await.during(NAME)?;
         connection.execute("PRAGMA busy_timeout = 5000").await.during(NAME)?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut connection).await.during(NAME)?;
+        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await.during(NAME)?;
+        self.unswept.store(row.read::<i64>(0)? != 0, Ordering::Relaxed);
         connection.close().await.during(NAME)
+    }
+
+    /// Sweeps again where a reader, such as a backup, was in the way.
+    pub(crate) async fn sweep_again(&self) -> Result<(), StoreError> {
+        if self.unswept.load(Ordering::Relaxed) { self.sweep().await } else { Ok(()) }
     }
 
     /// Ends the writer after what it has, and the readers.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use convizit_keys::Place;
+use convizit_keys::{KeyError, Place};
 use convizit_model::{Destination, NoticeKind, ProjectId};
 use sqlx::{AssertSqlSafe, query};
 
@@ -45,11 +45,23 @@ impl Store {
         // The cursor comes first: a destination without one is never seen.
         let start = if from_start { 0 } else { self.last_event(project).await? };
         let cursor = name.clone();
+        let is_new: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM destinations WHERE project = $1 AND name = $2")
+            .bind(project)
+            .bind(name.as_str())
+            .fetch_one(self.control().readers())
+            .await
+            .during("look for the destination")?;
+        // What a removal that was cut has left is of another one.
+        let sql = if is_new == 0 {
+            "INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO UPDATE SET number = excluded.number"
+        } else {
+            "INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO NOTHING"
+        };
         self.data()
             .run_tx("make cursor", move |connection| {
                 let cursor = cursor.clone();
                 Box::pin(async move {
-                    query("INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO NOTHING")
+                    query(sql)
                         .bind(project)
                         .bind(cursor)
                         .bind(start)
@@ -125,7 +137,19 @@ impl Store {
         let mut states = Vec::new();
         for row in rows {
             let (project, name, body): (i64, String, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
-            let body = self.keyring().open_sealed(project, body_of(&name), &body).await?;
+            let body = match self.keyring().open_sealed(project, body_of(&name), &body).await {
+                // One that is damaged must not hold up those of all other projects.
+                Err(error @ StoreError::Keys(KeyError::Open { .. })) if number.is_none() => {
+                    let text = format!(
+                        "destination {name} cannot be opened and sends nothing ({error}): remove it and add it again"
+                    );
+                    let id =
+                        self.projects().await?.into_iter().find(|known| known.number == project).map(|known| known.id);
+                    self.raise_once(NoticeKind::DestinationPaused, id.as_ref(), &name, &text).await?;
+                    continue;
+                }
+                body => body?,
+            };
             let destination = read(&name, &body)?;
             let of =
                 |numbers: &HashMap<(i64, String), i64>| numbers.get(&(project, name.clone())).copied().unwrap_or(0);
@@ -180,6 +204,28 @@ impl Store {
         Ok(Some(String::from_utf8_lossy(&opened).into_owned()))
     }
 
+    /// Lets a destination go on behind events that cannot be read; returns the first and last number of each stretch.
+    ///
+    /// # Errors
+    /// `NotFound`, `Moved`, `Database`.
+    pub async fn pass_over_damaged(&self, project: &ProjectId, name: &str) -> Result<Vec<(i64, i64)>, StoreError> {
+        let number = self.project(project).await?.number;
+        let mut passed = Vec::new();
+        loop {
+            let cursor = self.cursor(number, name).await?;
+            match self.events_after(number, cursor, 1, 1).await {
+                Err(StoreError::Damaged { first, last, .. }) => {
+                    let from = first.max(cursor + 1);
+                    self.advance(project, name, cursor, last, Vec::new()).await?;
+                    self.audit("destination.pass_over", project.as_str(), name, format!("events {from} to {last}"))
+                        .await?;
+                    passed.push((from, last));
+                }
+                other => return other.map(|_| passed),
+            }
+        }
+    }
+
     /// Deletes a destination, its cursor and its dead letters.
     ///
     /// # Errors
@@ -215,7 +261,9 @@ impl Store {
                     for sql in [
                         "DELETE FROM cursors WHERE project = $1 AND destination = $2",
                         "DELETE FROM dead_letters WHERE project = $1 AND destination = $2",
-                        "DELETE FROM erase_messages WHERE project = $1 AND destination = $2",
+                        // The receipt goes on saying that it was never told.
+                        "UPDATE erase_messages SET state = 'cannot', reason = 'it was removed before it was told' \
+                         WHERE project = $1 AND destination = $2 AND state = 'open'",
                     ] {
                         query(sql)
                             .bind(number)

@@ -38,6 +38,20 @@ pub enum StoreError {
         /// Days since 1970.
         day: i64,
     },
+    /// A frame that does not open: damaged, or of a damaged key.
+    #[error(
+        "events {first} to {last} of project number {project} cannot be read ({problem}): restore them from a backup"
+    )]
+    Damaged {
+        /// The project's number.
+        project: i64,
+        /// Number of the first event.
+        first: i64,
+        /// Number of the last.
+        last: i64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Another worker has moved the offset, or another reader the cursor.
     #[error("{what} stands elsewhere than expected: somebody else has moved it")]
     Moved {

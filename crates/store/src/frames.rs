@@ -9,7 +9,7 @@ mod repack;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use convizit_keys::{DataKey, Place};
+use convizit_keys::{DataKey, KeyError, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
@@ -111,10 +111,11 @@ fn place(first: &[u8; 8]) -> Place<'_> {
     Place { table: "frames", purpose: "body", row: first }
 }
 
-/// Whether the ledger speaks of an event.
-fn is_erased(ledger: &ProjectLedger, hasher: &PersonHasher, project: i64, line: &[u8]) -> bool {
-    Whose::of(line)
-        .is_some_and(|whose| ledger.erases(hasher, project, (&whose.visitor, whose.user.as_deref()), whose.since()))
+/// Whether the ledger speaks of a stored event.
+fn is_erased(ledger: &ProjectLedger, hasher: &PersonHasher, project: i64, (number, line): (i64, &[u8])) -> bool {
+    Whose::of(line).is_some_and(|whose| {
+        ledger.erases(hasher, project, (&whose.visitor, whose.user.as_deref()), (whose.since(), Some(number)))
+    })
 }
 
 /// Whose events a frame holds, each looked up once.
@@ -268,9 +269,21 @@ impl Store {
                     {
                         continue;
                     }
-                    key => key?,
+                    key => key,
                 };
-                let lines = bytes::Bytes::from(open(&key, project, first, row.read(4)?)?);
+                let opened = match key {
+                    Ok(key) => open(&key, project, first, row.read(4)?),
+                    Err(error @ StoreError::Keys(KeyError::Open { .. })) => Err(error),
+                    Err(error) => return Err(error),
+                };
+                let lines = match opened {
+                    Ok(lines) => bytes::Bytes::from(lines),
+                    // What stands before it first.
+                    Err(_) if !events.is_empty() => return Ok(events),
+                    Err(error) => {
+                        return Err(StoreError::Damaged { project, first, last, problem: error.to_string() });
+                    }
+                };
                 let filter = row.read(3)?;
                 let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, filter));
                 for (number, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
@@ -278,7 +291,7 @@ impl Store {
                     if number <= from || line.is_empty() {
                         continue;
                     }
-                    if erased.is_some_and(|ledger| is_erased(ledger, &hasher, project, line)) {
+                    if erased.is_some_and(|ledger| is_erased(ledger, &hasher, project, (number, line))) {
                         continue;
                     }
                     if events.len() >= max_events || (bytes > 0 && bytes + line.len() > max_bytes) {

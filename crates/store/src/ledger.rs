@@ -29,8 +29,8 @@ pub(crate) struct Ledger {
 /// What was erased of one project.
 #[derive(Default)]
 pub(crate) struct ProjectLedger {
-    /// What happened or was received up to a time, by person.
-    persons: HashMap<PersonHash, Timestamp>,
+    /// What happened or was received up to a time, or is stored up to an event number, by person.
+    persons: HashMap<PersonHash, (Timestamp, i64)>,
     /// The whole dataset up to a time and an event number.
     all: Option<(Timestamp, i64)>,
     /// Frames up to this number may hold what is erased.
@@ -68,29 +68,30 @@ impl Whose<'_> {
 }
 
 impl ProjectLedger {
-    /// Whether what a person did at this time is erased.
-    fn is_erased(&self, hash: &PersonHash, since: Timestamp) -> bool {
-        self.persons.get(hash).is_some_and(|made| since <= *made)
+    /// Whether what a person did at this time is erased; of what is stored the number decides as well, whatever the clock said.
+    fn is_erased(&self, hash: &PersonHash, (since, number): (Timestamp, Option<i64>)) -> bool {
+        let erased = self.persons.get(hash);
+        erased.is_some_and(|(made, through)| since <= *made || number.is_some_and(|number| number <= *through))
     }
 
-    /// Whether an event of this visitor, user and time is erased.
+    /// Whether an event of this visitor, user and time is erased, with its number where it is stored.
     pub(crate) fn erases(
         &self,
         hasher: &PersonHasher,
         project: i64,
         (visitor, user): (&str, Option<&str>),
-        since: Timestamp,
+        when: (Timestamp, Option<i64>),
     ) -> bool {
-        if self.all.is_some_and(|(made, _)| since <= made) {
+        if self.all.is_some_and(|(made, _)| when.0 <= made) {
             return true;
         }
         !self.persons.is_empty()
-            && (self.is_erased(&hasher.of(project, "visitor", visitor), since)
-                || user.is_some_and(|user| self.is_erased(&hasher.of(project, "user", user), since)))
+            && (self.is_erased(&hasher.of(project, "visitor", visitor), when)
+                || user.is_some_and(|user| self.is_erased(&hasher.of(project, "user", user), when)))
     }
 
     pub(crate) fn erases_event(&self, hasher: &PersonHasher, project: i64, event: &NewEvent) -> bool {
-        self.erases(hasher, project, (&event.visitor, event.user.as_deref()), event.since)
+        self.erases(hasher, project, (&event.visitor, event.user.as_deref()), (event.since, None))
     }
 
     /// The event number up to which the whole dataset was erased.
@@ -148,9 +149,9 @@ impl SharedLedger {
 impl Store {
     /// Whether everything that a visitor, and the site's own user, sent at this time was erased since: nothing may be made of it.
     #[must_use]
-    pub fn is_erased(&self, project: i64, (visitor, user): (&str, Option<&str>), received: Timestamp) -> bool {
+    pub fn is_erased(&self, project: i64, (visitor, user): (&str, Option<&str>), since: Timestamp) -> bool {
         let ledger = self.ledger().now().of(project);
-        ledger.is_some_and(|ledger| ledger.erases(&self.hasher(), project, (visitor, user), received))
+        ledger.is_some_and(|ledger| ledger.erases(&self.hasher(), project, (visitor, user), (since, None)))
     }
 
     pub(crate) fn hasher(&self) -> PersonHasher {
@@ -191,7 +192,10 @@ impl Store {
             let is_open = row.read::<&str>(6)? == "open";
             if let Some(end) = KeyEnd::of(kind, person) {
                 match end {
-                    KeyEnd::All(..) => of.all = Some((made, through)),
+                    KeyEnd::All(..) => {
+                        let (time, number) = of.all.unwrap_or((made, through));
+                        of.all = Some((time.max(made), number.max(through)));
+                    }
                     KeyEnd::Day(day, _) => of.ended_days.push((day, through)),
                     KeyEnd::Version(_) => of.keys_through = of.keys_through.max(through),
                 }
@@ -204,12 +208,18 @@ impl Store {
                 continue;
             }
             let Some(hash) = person.first_chunk::<HASH>() else { continue };
-            of.persons.insert(*hash, made);
+            // A later entry may be of an earlier time, where the clock was set back.
+            let (time, number) = of.persons.get(hash).copied().unwrap_or((made, through));
+            of.persons.insert(*hash, (time.max(made), number.max(through)));
             if is_open {
                 of.open.push(*hash);
                 of.open_through = of.open_through.max(through);
             }
         }
+        let projects = projects.into_iter().map(|(project, ledger)| (project, Arc::new(ledger))).collect();
+        // What reads knows of everything at once, since the keys' provider may be away; what stores waits for the keys.
+        let mut ledger = Ledger { number: known.number, newest: number, open: shape, projects };
+        self.put_ledger(ledger.clone());
         let mut seen_to = number;
         for (project, ends) in ends {
             // Another process may have done it all: what is in memory here is gone as well.
@@ -219,11 +229,13 @@ impl Store {
                 seen_to = known.number;
             }
         }
-        let projects = projects.into_iter().map(|(project, ledger)| (project, Arc::new(ledger))).collect();
-        // What reads knows of everything; what stores waits for the keys.
-        let ledger = Ledger { number: seen_to, newest: number, open: shape, projects };
-        *self.ledger().ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
+        ledger.number = seen_to;
+        self.put_ledger(ledger);
         self.erased(seen_to);
         Ok(())
+    }
+
+    fn put_ledger(&self, ledger: Ledger) {
+        *self.ledger().ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
     }
 }

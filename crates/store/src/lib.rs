@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convizit_keys::{KeyProvider, KeyRing};
-use convizit_model::{Clock, Destination, Outcome, Timestamp};
+use convizit_model::{Clock, Destination, NoticeKind, Outcome, Timestamp};
 use sqlx::migrate::Migrator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ pub use work::PreparedWork;
 use backup::BackupConfig;
 use backup::ledger_copy::Copied;
 use database::Database;
-use error::{During, InFile};
+use error::InFile;
 use journal::{Bounds, Journal, SqliteJournal, Start};
 use keyring::Keyring;
 use ledger::SharedLedger;
@@ -162,7 +162,8 @@ impl StoreConfig {
     pub fn is_there(&self) -> bool {
         let files: &[&str] =
             if self.database.is_some() { &["journal.id", "journal.db"] } else { &["control.db", "data.db"] };
-        files.iter().any(|file| self.folder.join(file).exists())
+        // One that may not be looked at is there: opening it says why not.
+        files.iter().any(|file| self.folder.join(file).try_exists().unwrap_or(true))
     }
 }
 
@@ -302,7 +303,7 @@ impl Store {
             ..Bounds::default()
         };
         let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
-        check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
+        let mut accepted = check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
         let mut processed = processed_offset(&data).await.in_file(names.1)?;
         let journal = loop {
             let start = Start { processed, accept_gap: config.accept_gap };
@@ -319,7 +320,14 @@ impl Store {
             }
         };
         if config.accept_gap {
-            processed = skip_gap(&data, processed, journal.begins_after()).await?;
+            let begins = skip_gap(&data, processed, journal.begins_after()).await?;
+            if let Some(accepted) = &mut accepted {
+                accepted.push_str(&match begins - processed {
+                    0 => "; no batch of the journal was passed over".to_owned(),
+                    _ => format!("; batches {} to {begins} of the journal were passed over", processed + 1),
+                });
+            }
+            processed = begins;
         }
         let hour = clock.now().hour();
         let inner = Inner {
@@ -351,6 +359,12 @@ impl Store {
         // Before anything can be read.
         store.look_for_erasures().await.in_file(names.1)?;
         store.first_sight_of_the_clock().await.in_file(names.1)?;
+        if let Some(accepted) = accepted {
+            // Whoever reads the log later is to know why it looks whole.
+            store.audit("start.accept_gap", "", "", accepted.as_str()).await?;
+            let text = format!("a start with --accept-gap went on with what there is: {accepted}");
+            store.raise(NoticeKind::Audit, None, "--accept-gap", &text).await?;
+        }
         Ok(store)
     }
 
@@ -479,6 +493,22 @@ impl Store {
         if !self.is_end_genuine(number.cast_signed(), &chain).await? {
             tracing::error!(entry = number, "the audit log's last entry was not written by this installation");
             return Ok(());
+        }
+        // The log may have lost its end and grown again since.
+        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
+        let known = tokio::task::spawn_blocking(move || mark::known(&folder, mark::AUDIT, &ring)).await;
+        if let Ok(Some(known)) = known
+            && known.offset <= number
+            && !audit::has_link(self.control(), known).await?
+        {
+            let text = format!(
+                "entry {} of the audit log is not the one that {} speaks of: somebody has removed or changed entries; compare the log with a \
+                 checkpoint or a backup, and start once with --accept-gap to mark it anew",
+                known.offset,
+                mark::AUDIT
+            );
+            tracing::error!("{text}");
+            return self.raise(NoticeKind::Audit, None, "audit log", &text).await;
         }
         // Once an hour it leaves the machine with the log, wherever that goes.
         let hour = self.clock().now().hour();

@@ -55,6 +55,14 @@ pub(crate) fn write(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io
     File::open(folder)?.sync_all()
 }
 
+/// Where the mark stands and what its entry was, where it can be read.
+pub(crate) fn known(folder: &Path, name: &str, keys: &KeyRing) -> Option<Link> {
+    match read(folder, name, keys) {
+        Ok(Mark::At(link)) => Some(link),
+        _ => None,
+    }
+}
+
 /// Writes the mark where several processes do so, one after the other, and never back: a log that has lost its end must not take its
 /// mark along.
 pub(crate) fn advance(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io::Result<()> {

@@ -32,7 +32,7 @@ pub struct KeyInfo {
 }
 
 /// A day as `2026-11-29`.
-fn date(day: i64) -> String {
+pub(crate) fn date(day: i64) -> String {
     let text = Timestamp::from_millis(day * DAY_MILLIS).to_string();
     text.split('T').next().unwrap_or_default().to_owned()
 }

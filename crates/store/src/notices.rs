@@ -80,6 +80,26 @@ impl Store {
             .await
     }
 
+    /// Raises a notice, unless it is open already.
+    pub(crate) async fn raise_once(
+        &self,
+        kind: NoticeKind,
+        project: Option<&ProjectId>,
+        subject: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM notices WHERE kind = $1 AND project = $2 AND subject = $3 AND state <> 'resolved'",
+        )
+        .bind(kind.as_str())
+        .bind(project.map(ToString::to_string).unwrap_or_default())
+        .bind(subject)
+        .fetch_one(self.data().readers())
+        .await
+        .during("look for a notice")?;
+        if open > 0 { Ok(()) } else { self.raise(kind, project, subject, text).await }
+    }
+
     /// Resolves the notice of this kind, project and subject: what it was about is over.
     ///
     /// # Errors

@@ -51,14 +51,25 @@ fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
 }
 
 /// Names of the fields that differ, for the audit log: never what stands in them.
-fn changed(before: &ProjectSettings, after: &ProjectSettings) -> String {
+/// Characters of a setting in the audit log, old value and new.
+const VALUE_CHARS: usize = 300;
+
+fn changed(before: &ProjectSettings, after: &ProjectSettings) -> (String, String) {
     let fields = |settings| match serde_json::to_value(settings) {
         Ok(serde_json::Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     let before = fields(before);
-    let differ = |(field, value): (String, serde_json::Value)| (before.get(&field) != Some(&value)).then_some(field);
-    fields(after).into_iter().filter_map(differ).collect::<Vec<_>>().join(" ")
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for (field, value) in fields(after) {
+        let old = before.get(&field).unwrap_or(&serde_json::Value::Null);
+        if *old != value {
+            let text = format!("{field}: {old} -> {value}");
+            values.push(text.chars().take(VALUE_CHARS).collect::<String>());
+            names.push(field);
+        }
+    }
+    (names.join(" "), values.join("; "))
 }
 
 /// With which version each selector came; one that was there before keeps its own.
@@ -145,8 +156,8 @@ impl Store {
     pub async fn save_settings(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
         let body = valid(&settings)?;
         let name = id.to_string();
-        let fields = changed(&self.project(id).await?.settings, &settings);
-        let (entry, ring) = (self.entry("settings.save", id.as_str(), &fields, ""), self.ring().clone());
+        let (fields, values) = changed(&self.project(id).await?.settings, &settings);
+        let (entry, ring) = (self.entry("settings.save", id.as_str(), &fields, values), self.ring().clone());
         self.control()
             .run_tx("save settings", move |connection| {
                 let (name, body, settings) = (name.clone(), body.clone(), settings.clone());
@@ -206,7 +217,10 @@ impl Store {
             .await?;
         self.keyring().forget_project(number);
         self.control().sweep().await?;
-        self.refresh().await
+        self.refresh().await?;
+        // Its keys are in no copy from now on.
+        self.copy_ledger_soon().await;
+        Ok(())
     }
 
     /// Takes over what other processes changed.

@@ -238,7 +238,12 @@ impl Store {
     async fn destroy_day_keys(&self, project: &Project, first_kept: i64) -> Result<(), StoreError> {
         const NAME: &str = "destroy old keys";
         let number = project.number;
-        let entry = self.entry("key.destroy", project.id.as_str(), &format!("days before {first_kept}"), "retention");
+        let entry = self.entry(
+            "key.destroy",
+            project.id.as_str(),
+            &format!("days before {}", crate::named_keys::date(first_kept)),
+            "retention",
+        );
         let ring = self.ring().clone();
         self.control()
             .run_tx(NAME, move |connection| {

@@ -21,6 +21,8 @@ const AHEAD_DAYS: i64 = 7;
 const REWRAPS: i64 = 200;
 /// Rows that are sealed anew in one step.
 const STEP: i64 = 200;
+/// A new version seals within this time.
+const SEALS_SOON: i64 = 10 * 60_000;
 /// Before the end of a day, the keys of the next are made.
 const HOUR: i64 = 3_600_000;
 
@@ -163,16 +165,20 @@ impl Store {
         let before = now.plus_millis(-(PROJECT_KEY_DAYS - AHEAD_DAYS) * DAY_MILLIS);
         let old: Vec<i64> = sqlx::query_scalar(
             "SELECT project FROM keys WHERE kind = 'project' AND wrapped_by <> 'destroyed' \
-             GROUP BY project HAVING MAX(made) < $1 ORDER BY project",
+             GROUP BY project HAVING COALESCE(MAX(CASE WHEN seals_from <= $2 THEN made END), MIN(made)) < $1 ORDER BY project",
         )
         .bind(before.as_millis())
+        // One that a clock that ran ahead has made seals nothing yet; one of this minute seals in a minute.
+        .bind(now.plus_millis(SEALS_SOON).as_millis())
         .fetch_all(self.control().readers())
         .await
         .during("find old keys")?;
+        let mut kept = Ok(());
         for project in old {
-            self.keyring().rotate_project(project).await?;
+            // One that cannot be rotated must not keep the others from it.
+            kept = kept.and(self.keyring().rotate_project(project).await.map(|_| ()));
         }
-        Ok(())
+        kept
     }
 
     /// Makes the keys of a day for projects that have none yet.
@@ -211,33 +217,42 @@ impl Store {
         .fetch_all(self.control().readers())
         .await
         .during(NAME)?;
+        let mut done = Ok(());
         for row in rows {
             let (project, oldest): (i64, i64) = (row.read(0)?, row.read(1)?);
-            let keys = self.keyring().project(project).await?;
-            let sealing = keys.sealing(now)?;
-            let Ok(oldest) = u32::try_from(oldest) else { continue };
-            // Other processes seal with the old one until they have learned the new one.
-            let settled = keys.newest().is_some_and(|(number, made)| number > sealing || now.since(made) > 10 * 60_000);
-            if oldest >= sealing || !settled {
-                continue;
-            }
-            self.rewrap_days(project, oldest, now).await?;
-            self.reseal_state(project, oldest, now).await?;
-            self.reseal_destinations(project, oldest, now).await?;
-            if self.is_needed(project, oldest).await? || self.may_be_in_backups(project, oldest, now).await? {
-                continue;
-            }
-            self.keyring().record("key.destroy", "project", project, oldest).await?;
-            self.control()
-                .run_tx(NAME, move |connection| {
-                    Box::pin(async move {
-                        destroy_version(connection, project, i64::from(oldest)).await?;
-                        touch(connection).await
-                    })
-                })
-                .await?;
-            self.keyring().forget_project(project);
+            // What does not open in one project must not keep old keys of the others.
+            done = done.and(self.destroy_oldest(project, oldest, now).await);
         }
+        done
+    }
+
+    /// Destroys the oldest version of a project's key, once nothing needs it.
+    async fn destroy_oldest(&self, project: i64, oldest: i64, now: Timestamp) -> Result<(), StoreError> {
+        const NAME: &str = "destroy keys that nothing needs";
+        let keys = self.keyring().project(project).await?;
+        let sealing = keys.sealing(now)?;
+        let Ok(oldest) = u32::try_from(oldest) else { return Ok(()) };
+        // Other processes seal with the old one until they have learned the new one.
+        let settled = keys.newest().is_some_and(|(number, made)| number > sealing || now.since(made) > 10 * 60_000);
+        if oldest >= sealing || !settled {
+            return Ok(());
+        }
+        self.rewrap_days(project, oldest, now).await?;
+        self.reseal_state(project, oldest, now).await?;
+        self.reseal_destinations(project, oldest, now).await?;
+        if self.is_needed(project, oldest).await? || self.may_be_in_backups(project, oldest, now).await? {
+            return Ok(());
+        }
+        self.keyring().record("key.destroy", "project", project, oldest).await?;
+        self.control()
+            .run_tx(NAME, move |connection| {
+                Box::pin(async move {
+                    destroy_version(connection, project, i64::from(oldest)).await?;
+                    touch(connection).await
+                })
+            })
+            .await?;
+        self.keyring().forget_project(project);
         Ok(())
     }
 

@@ -10,12 +10,27 @@ use crate::error::{During, StoreError};
 use crate::mark::{self, Mark};
 use crate::{StoreConfig, audit};
 
-/// Compares the audit log with its mark: entries that are missing from its end stop the start.
-pub(crate) async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -> Result<(), StoreError> {
+/// Compares the audit log with its mark: entries that are missing from its end stop the start. Returns what a person has accepted.
+pub(crate) async fn check_audit(
+    control: &Database,
+    config: &StoreConfig,
+    ring: &KeyRing,
+) -> Result<Option<String>, StoreError> {
     if config.accept_gap {
+        let (end, _) = audit::end(control).await?;
+        let said = match mark::known(&config.folder, mark::AUDIT, ring) {
+            Some(link) if link.offset > end.cast_unsigned() => {
+                format!("the audit log ends at entry {end}, and entry {} was written", link.offset)
+            }
+            Some(link) if !audit::has_link(control, link).await? => {
+                format!("entry {} of the audit log is another than was marked", link.offset)
+            }
+            Some(_) => "the audit log is as far as its mark".to_owned(),
+            None => "the audit log's mark could not be read".to_owned(),
+        };
         // What is missing is accepted, so the mark is made anew.
         std::fs::remove_file(config.folder.join(mark::AUDIT)).ok();
-        return Ok(());
+        return Ok(Some(said));
     }
     // The mark first: another process may write meanwhile, and the log is then only further.
     let mark = mark::read(&config.folder, mark::AUDIT, ring)?;
@@ -27,7 +42,13 @@ pub(crate) async fn check_audit(control: &Database, config: &StoreConfig, ring: 
             link.offset,
             mark::AUDIT
         ))),
-        _ => Ok(()),
+        Mark::At(link) if !audit::has_link(control, link).await? => Err(StoreError::Unusable(format!(
+            "entry {} of the audit log is not the one that {} speaks of: restore control.db (or the PostgreSQL database) from a \
+             backup, or start once with --accept-gap to go on with the log as it stands",
+            link.offset,
+            mark::AUDIT
+        ))),
+        _ => Ok(None),
     }
 }
 

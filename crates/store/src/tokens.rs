@@ -190,6 +190,12 @@ impl Store {
                     if done.rows_affected() == 0 {
                         return Err(StoreError::not_found("token", name));
                     }
+                    // What it asked for is asked for no more.
+                    query("DELETE FROM key_requests WHERE asked_by = $1")
+                        .bind(name.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
                     audit::append(connection, &ring, &[entry]).await
                 })
             })

@@ -68,14 +68,15 @@ impl Store {
     /// # Errors
     /// `Database`.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
-        self.save_counters().await?;
+        let saved = self.save_counters().await;
         let today = self.clock().now().day();
         // What fails in one must not hold up the others: retention above all.
         let kept = self.keep_keys().await;
         let erased = self.carry_out_erasures().await;
         let (merged, retained) = (self.merge_all(today).await, self.retain_where_the_clock_is_believed().await);
         let forgotten = self.forget_removed().await;
-        kept.and(erased).and(merged).and(retained).and(forgotten)
+        let swept = self.control().sweep_again().await.and(self.data().sweep_again().await);
+        saved.and(kept).and(erased).and(merged).and(retained).and(forgotten).and(swept)
     }
 
     async fn merge_all(&self, today: i64) -> Result<(), StoreError> {

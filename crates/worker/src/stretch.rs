@@ -92,13 +92,18 @@ pub(crate) async fn process(
         }
         // Before anything is learned of them: sessions and waiting texts are of persons, too.
         let mut erased = 0;
-        records.retain(|record| {
-            let Some(received) = &record.received else { return true };
+        for received in records.iter_mut().filter_map(|record| record.received.as_mut()) {
+            let (at, ahead) = (received.received, received.clock);
             let whose = (received.visitor.as_str(), received.batch.user.as_deref());
-            let gone = store.is_erased(number, whose, received.received);
-            erased += if gone { received.batch.events.len() as u64 } else { 0 };
-            !gone
-        });
+            let before = received.batch.events.len();
+            // By its own time: what waited in a browser may be older than an erasure that it comes after.
+            received
+                .batch
+                .events
+                .retain(|event| !store.is_erased(number, whose, event.time.plus_millis(ahead).min(at)));
+            erased += (before - received.batch.events.len()) as u64;
+        }
+        records.retain(|record| record.received.as_ref().is_none_or(|received| !received.batch.events.is_empty()));
         let mut registry = registries.take(number).await?;
         registry.meet_decisions(from);
         let (state, silences) = registries.silences(number);

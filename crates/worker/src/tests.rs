@@ -376,5 +376,13 @@ async fn an_erased_person_is_forgotten_in_memory_and_in_the_store() {
     assert_eq!(store.last_event(shop.number).await.unwrap(), 1, "{request}");
     assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await, 1);
     assert_eq!(sessions().await, 0, "nothing is learned of it either");
+    // Nor of what waited in a browser, and is older than the erasure that it comes after.
+    let mut late: serde_json::Value = serde_json::from_slice(&clicks(NOON, 30, &["Save"])).unwrap();
+    late["received"] = store.clock().now().plus_millis(60_000).to_string().into();
+    store.journal_append(late.to_string().into_bytes().into()).await.unwrap();
+    work(&store, name_events).await;
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 1);
+    assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await, 2);
+    assert_eq!(sessions().await, 0, "a session is of a person, too");
     store.close().await;
 }

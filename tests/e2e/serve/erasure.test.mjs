@@ -135,7 +135,7 @@ test("the privacy desk erases and exports by HTTP, each with a token of its own"
   assert.equal((await (await ask("/v1/export", read, { users: ["4711"] })).text()).trim(), "");
   await until("it is done", async () => (await (await ask(status, erase, undefined, "GET")).json()).open === 0, 30);
   assert.equal(exported("--user", "4711").length, 0);
-  site.ok("token", "remove", "desk");
+  site.ok("token", "remove", "desk", "--yes");
   assert.equal((await ask("/v1/erase", erase, { users: ["4711"] })).status, 401);
   const log = JSON.parse(site.ok("audit", "list", "--json"));
   assert.ok(log.some(({ act, actor }) => act === "erase.persons" && actor === "token:desk"));

@@ -115,7 +115,7 @@ impl FileProvider {
         let gone = |what: String| KeyError::Unwrap { kek: wrapped.kek.clone(), problem: what };
         let FileKeys { keys, .. } = self.read()?;
         let key = keys.iter().find(|key| key.id == wrapped.kek).ok_or_else(|| {
-            gone(format!("it is not in the key file {}: restore the file that holds it, or control.db where that names a wrong one", self.path.display()))
+            gone(format!("it is not in the key file {}, which may be of before a rotation or of another installation: restore the file that holds it, or control.db where that names a wrong one", self.path.display()))
         })?;
         let row = binding.to_string();
         let opened = cipher(key, binding)?.open(place(&row), &wrapped.bytes).map(Zeroizing::new).map_err(|_| {

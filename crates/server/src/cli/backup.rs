@@ -79,6 +79,14 @@ async fn watched<T>(what: &str, progress: &Progress, work: impl Future<Output = 
     }
 }
 
+/// Of events whose keys were destroyed.
+fn unreadable(gone: i64) -> String {
+    match gone {
+        0 => String::new(),
+        _ => format!(" (of {gone} the keys were destroyed: they cannot be restored)"),
+    }
+}
+
 /// Bytes as a person reads them.
 fn bytes(bytes: u64) -> String {
     match bytes {
@@ -100,9 +108,10 @@ impl Backup {
                     return say(serde_json::to_string(&report)?);
                 }
                 say(format!(
-                    "The backup of {} can be restored: every frame opens; {} and {} stood as they were counted, in {:.1} s.",
+                    "The backup of {} can be restored: every frame opens that has a key; {}{} and {} stood as they were counted, in {:.1} s.",
                     report.made,
                     counted(report.events, "event"),
+                    unreadable(report.gone),
                     counted(report.rows, "row"),
                     report.seconds
                 ))
@@ -192,6 +201,9 @@ pub(crate) struct Restore {
     /// The newest backup that was begun at or before this time; the newest of all when missing.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    /// Lists the backups that can be restored, also where the installation is lost.
+    #[arg(long, conflicts_with_all = ["at", "yes", "dry_run"])]
+    list: bool,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -204,6 +216,10 @@ impl Restore {
         let keys = config.keys();
         // A token's module may take its time.
         let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;
+        if self.list {
+            let found = Plan::available(&config.store(), &*provider).await;
+            return list(&found.map_err(|error| name_missing_keys(&config.keys(), error))?, self.json);
+        }
         let progress = Progress::default();
         let planning = Plan::plan(config.store(), provider, Arc::new(SystemClock), self.at, &progress);
         let plan = watched("looking at every pack", &progress, planning).await;
@@ -265,7 +281,10 @@ fn tell(report: &RestoreReport) -> Result<()> {
     for name in &report.lost_destinations {
         say(format!("Destination {name} is left out, since no key opens it any more: add it again."))?;
     }
-    Ok(())
+    say(
+        "Where the original may still run, end it for good before this one is started: they are one installation, and share the key \
+         file and the place of backups.",
+    )
 }
 
 /// Looks at everything that is stored, or at a backup.
@@ -289,9 +308,10 @@ impl Verify {
                 return say(serde_json::to_string(&backup)?);
             }
             return say(format!(
-                "The backup of {} is whole: every pack is there, and every frame opens; {}, {}, {}.",
+                "The backup of {} is whole: every pack is there, and every frame opens that has a key; {}{}, {}, {}.",
                 backup.made,
                 counted(backup.events, "event"),
+                unreadable(backup.gone),
                 counted(backup.rows, "row"),
                 bytes(backup.bytes)
             ));

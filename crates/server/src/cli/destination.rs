@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
 use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
-use convizit_store::Store;
+use convizit_store::{Erasure, Store};
 
 use crate::cli::ask::Hold;
 use crate::cli::{counted, say, table};
@@ -40,7 +40,13 @@ pub(crate) enum Destination {
     Pause(Which),
     /// Sends on from where it stopped.
     #[command(after_help = "Example: convizit destination resume shop hook")]
-    Resume(Which),
+    Resume {
+        #[command(flatten)]
+        which: Which,
+        /// Goes on behind events that cannot be read, and says which those are.
+        #[arg(long)]
+        skip_damaged: bool,
+    },
     /// Removes a destination and its dead letters.
     #[command(after_help = "Example: convizit destination remove shop hook --yes")]
     Remove {
@@ -134,7 +140,13 @@ impl Destination {
                     which.name, which.project, which.name
                 ))
             }
-            Self::Resume(which) => {
+            Self::Resume { which, skip_damaged } => {
+                if skip_damaged {
+                    known(store, &which).await?;
+                    for (first, last) in store.pass_over_damaged(&which.project, &which.name).await? {
+                        say(format!("events {first} to {last} are passed over: they cannot be read"))?;
+                    }
+                }
                 store.pause_destination(&which.project, &which.name, None).await?;
                 say(format!("{} sends on from where it stopped", which.name))
             }
@@ -142,7 +154,15 @@ impl Destination {
                 known(store, &which).await?;
                 let dead = store.dead_letters(&which.project, &which.name, 10_000).await?.len();
                 let dead = counted(dead, "dead letter");
-                let what = format!("remove destination {} of {} and its {dead}", which.name, which.project);
+                let number = store.project(&which.project).await?.number;
+                let waits = |erasure: &Erasure| {
+                    erasure.destinations.iter().any(|told| told.destination == which.name && told.state == "open")
+                };
+                let untold = match store.erasures(number).await?.iter().filter(|erasure| waits(erasure)).count() {
+                    0 => String::new(),
+                    many => format!("; {} will never reach it", counted(many, "erasure")),
+                };
+                let what = format!("remove destination {} of {} and its {dead}{untold}", which.name, which.project);
                 if !hold.goes_on(&what)? {
                     return Ok(());
                 }

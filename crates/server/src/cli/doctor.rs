@@ -125,12 +125,14 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
         let result = reachable(config, store, &state).await?;
         findings.add_of(&state.destination.project, "destination", result);
     }
-    if let Some(backup) = config.backup() {
+    if let Some(backup) = config.backup().filter(|backup| backup.makes) {
         match backed_up(&store.backup_state(), store) {
             Ok(()) => findings.warn("backups", beside(config, &backup, store)),
             failed => findings.add("backups", failed),
         }
     }
+    let audit = store.verify_audit(&[]).await?;
+    findings.add("audit log", audit.problem.map_or(Ok(()), Err));
     let open = store.notices(false).await?.len();
     findings.add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
     Ok(())

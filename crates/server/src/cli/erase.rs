@@ -67,7 +67,9 @@ pub(crate) fn persons(
         }
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
     };
-    let lines = text.lines().enumerate().map(|(line, id)| (Some(line + 1), id));
+    // Editors on Windows begin a file with a byte order mark, which is no part of the first id.
+    let lines =
+        text.strip_prefix('\u{feff}').unwrap_or(&text).lines().enumerate().map(|(line, id)| (Some(line + 1), id));
     for (line, id) in ids.iter().map(|id| (None, id.as_str())).chain(lines) {
         let id = id.trim();
         if id.is_empty() && line.is_some() {
@@ -114,6 +116,7 @@ impl Erase {
             return list(&store.erasures(project.number).await?, &self.project, self.json);
         }
         let id = &self.project;
+        let mut found = None;
         let request = if self.all {
             if !self.hold.is_said() {
                 let stored = store.stored_events(project.number, None, &Progress::default()).await?;
@@ -146,6 +149,7 @@ impl Erase {
             if !self.goes_on(&what, &plan)? {
                 return Ok(());
             }
+            found = Some((many, events));
             store.erase(&project, &persons).await?
         };
         let Some(erasure) = store.erasure(project.number, &request).await? else {
@@ -154,7 +158,18 @@ impl Erase {
         if self.json {
             return say(serde_json::to_string(&erasure)?);
         }
-        say(format!("{request}: nothing of it can be read, exported or delivered any more."))?;
+        match found {
+            Some((persons, Some(0))) => say(format!(
+                "{request}: nothing of {} was stored; what still comes of before this moment is dropped. Check the ids if you expected events.",
+                counted(persons, "person")
+            ))?,
+            Some((persons, Some(events))) => say(format!(
+                "{request}: {} of {} cannot be read, exported or delivered any more.",
+                counted(events, "event"),
+                counted(persons, "person")
+            ))?,
+            _ => say(format!("{request}: nothing of it can be read, exported or delivered any more."))?,
+        }
         say(
             "Its bytes are overwritten by upkeep of `convizit serve`, within the hour; backups are erased again when they are restored.",
         )?;

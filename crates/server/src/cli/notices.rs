@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use convizit_model::NoticeState;
+use convizit_model::{NoticeKind, NoticeState};
 use convizit_store::Store;
 
+use crate::cli::ask::Hold;
 use crate::cli::{say, table};
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,8 @@ pub(crate) enum Notices {
     Resolve {
         /// Its number.
         id: i64,
+        #[command(flatten)]
+        hold: Hold,
     },
 }
 
@@ -65,7 +68,14 @@ impl Notices {
                 store.set_notice(id, NoticeState::Seen).await?;
                 say(format!("notice {id} is seen"))
             }
-            Self::Resolve { id } => {
+            Self::Resolve { id, hold } => {
+                let notices = store.notices(true).await?;
+                // Of the others nothing follows but that they are over.
+                let is_clock = notices.iter().any(|notice| notice.id == id && notice.kind == NoticeKind::Clock);
+                let what = "take the clock for right, and let retention delete what is too old by it, with its keys";
+                if (is_clock || hold.is_dry()) && !hold.goes_on(if is_clock { what } else { "resolve the notice" })? {
+                    return Ok(());
+                }
                 store.set_notice(id, NoticeState::Resolved).await?;
                 say(format!("notice {id} is resolved"))
             }

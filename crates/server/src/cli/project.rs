@@ -133,7 +133,8 @@ impl Project {
             Self::Remove { id, hold } => {
                 let events = store.last_event(store.project(&id).await?.number).await?;
                 let what = format!(
-                    "destroy the keys of project {id} and delete its events ({events} were stored in all), names and destinations"
+                    "destroy the keys of project {id} and delete its events ({events} were stored in all), names, destinations and the list of its \
+                     erasures; destinations keep what they were sent"
                 );
                 if !hold.goes_on(&what)? {
                     return Ok(());

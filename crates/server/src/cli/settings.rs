@@ -4,9 +4,11 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
 use convizit_store::Store;
+use convizit_store::backup::Progress;
 use serde_json::Value;
 
-use crate::cli::say;
+use crate::cli::ask::Hold;
+use crate::cli::{counted, say};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Settings {
@@ -30,6 +32,8 @@ pub(crate) enum Settings {
         /// Its new value.
         #[arg(allow_hyphen_values = true)]
         value: String,
+        #[command(flatten)]
+        hold: Hold,
     },
     /// Puts a field back to its default.
     #[command(after_help = "Example: convizit settings unset shop retention_days")]
@@ -38,6 +42,8 @@ pub(crate) enum Settings {
         project: ProjectId,
         /// The field.
         field: String,
+        #[command(flatten)]
+        hold: Hold,
     },
 }
 
@@ -51,14 +57,14 @@ impl Settings {
                     Some(field) => say(known(&settings, &field)?.to_string()),
                 }
             }
-            Self::Set { project, field, value } => {
+            Self::Set { project, field, value, hold } => {
                 let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
-                save(store, &project, &field, value).await
+                save(store, &project, (&field, value), hold).await
             }
-            Self::Unset { project, field } => {
+            Self::Unset { project, field, hold } => {
                 let defaults = serde_json::to_value(ProjectSettings::default())?;
                 let value = known(&defaults, &field)?.clone();
-                save(store, &project, &field, value).await
+                save(store, &project, (&field, value), hold).await
             }
         }
     }
@@ -88,8 +94,9 @@ fn other_form(now: &Value, value: &Value) -> Option<String> {
     }
 }
 
-async fn save(store: &Store, project: &ProjectId, field: &str, value: Value) -> Result<()> {
-    let mut settings = serde_json::to_value(store.project(project).await?.settings)?;
+async fn save(store: &Store, project: &ProjectId, (field, value): (&str, Value), hold: Hold) -> Result<()> {
+    let before = store.project(project).await?;
+    let mut settings = serde_json::to_value(&before.settings)?;
     let now = known(&settings, field)?;
     if let Some(form) = other_form(now, &value) {
         bail!("{field} takes {form}, and {value} is none");
@@ -99,6 +106,23 @@ async fn save(store: &Store, project: &ProjectId, field: &str, value: Value) -> 
     }
     let settings: ProjectSettings =
         serde_json::from_value(settings).with_context(|| format!("{field} cannot have this value"))?;
+    let (days, kept) = (settings.retention_days, before.settings.retention_days);
+    let shortens = days < kept;
+    let what = if shortens {
+        settings.validate().map_err(|error| anyhow!(error))?;
+        let stored = store.stored_events(before.number, None, &Progress::default()).await?;
+        format!(
+            "keep events of {project} for {days} days in place of {kept}: older ones of the {} that are stored are deleted within a minute, \
+             with the keys of their days, and backups of them cannot be read any more",
+            counted(stored.events, "event")
+        )
+    } else {
+        format!("save {field}")
+    };
+    // Of all settings only this one deletes.
+    if (shortens || hold.is_dry()) && !hold.goes_on(&what)? {
+        return Ok(());
+    }
     let saved = store.save_settings(project, settings).await?;
     say(format!("saved as version {}; browsers take it within a minute", saved.version))
 }

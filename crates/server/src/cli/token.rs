@@ -1,10 +1,11 @@
 //! `convizit token`: for the site's own systems, and for whoever destroys a key.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Subcommand, ValueEnum};
 use convizit_model::ProjectId;
 use convizit_store::{Scope, Store};
 
+use crate::cli::ask::Hold;
 use crate::cli::{say, say_error, table};
 
 /// What a token allows.
@@ -43,10 +44,12 @@ pub(crate) enum Token {
         json: bool,
     },
     /// Ends a token.
-    #[command(after_help = "Example: convizit token remove privacy-desk")]
+    #[command(after_help = "Example: convizit token remove privacy-desk --yes")]
     Remove {
         /// Its name.
         name: String,
+        #[command(flatten)]
+        hold: Hold,
     },
 }
 
@@ -84,7 +87,13 @@ impl Token {
                     .collect();
                 table(&["token", "project", "scope", "made", "ends"], &rows)
             }
-            Self::Remove { name } => {
+            Self::Remove { name, hold } => {
+                if !store.tokens().await?.iter().any(|token| token.name == name) {
+                    bail!("there is no token {name}: convizit token list");
+                }
+                if !hold.goes_on(&format!("end token {name}, which nothing brings back"))? {
+                    return Ok(());
+                }
                 store.remove_token(&name).await?;
                 say(format!("token {name} is ended"))
             }

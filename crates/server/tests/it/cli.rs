@@ -52,6 +52,11 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
 
     ok(at, &["settings", "set", "shop", "retention_days", "90"]);
     assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "90");
+    assert!(fails(at, &["settings", "set", "shop", "retention_days", "30"]).contains("for 30 days in place of 90"));
+    assert!(
+        ok(at, &["settings", "unset", "shop", "retention_days", "--dry-run"]).contains("for 60 days in place of 90")
+    );
+    assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "90");
     assert!(fails(at, &["settings", "set", "shop", "retention_days", "0"]).contains("retention_days: 1 to 3650"));
     assert!(fails(at, &["settings", "set", "shop", "retention", "90"]).contains("retention_days"));
     for (field, value, form) in [
@@ -63,7 +68,7 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     ] {
         assert!(fails(at, &["settings", "set", "shop", field, value]).contains(form), "{field} {value}");
     }
-    ok(at, &["settings", "unset", "shop", "retention_days"]);
+    ok(at, &["settings", "unset", "shop", "retention_days", "--yes"]);
     assert_eq!(ok(at, &["settings", "get", "shop", "retention_days"]).trim(), "60");
 
     let lines = at.join("events.jsonl").to_string_lossy().into_owned();
@@ -234,6 +239,7 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
     assert!(!at.join("kept/backups").exists());
     let made: serde_json::Value = serde_json::from_str(&ok(at, &["backup", "--json"])).unwrap();
     assert!(made["packs"].as_u64().unwrap() > 3 && made["packs"] == made["written"], "{made}");
+    assert!(ok(at, &["restore", "--list"]).contains("events"), "as it stands where the installation is lost");
     assert!(ok(at, &["backup", "list"]).contains("events"));
     assert!(ok(at, &["verify", "--backup"]).contains("is whole"));
     assert!(ok(at, &["verify"]).contains("entries of the audit log"));

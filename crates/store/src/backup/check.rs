@@ -102,16 +102,19 @@ struct Found {
     events: i64,
     /// Whether every frame of it was opened.
     whole: bool,
+    /// Events of frames whose key was destroyed.
+    gone: i64,
 }
 
-/// Looks at every pack of a backup, and with `days` into every frame whose key was not destroyed.
+/// Looks at every pack of a backup, and with `days` into every frame whose key was not destroyed. Returns how many events nobody can
+/// read any more, since their keys were destroyed.
 pub(super) async fn check(
     target: &Target,
     ring: &Arc<KeyRing>,
     (name, manifest): (&str, &Manifest),
     days: Option<Days<'_>>,
     progress: &Progress,
-) -> Result<(), StoreError> {
+) -> Result<i64, StoreError> {
     let mut found: Vec<Found> = manifest.parts.iter().map(|_| Found { whole: true, ..Found::default() }).collect();
     let mut damaged = Damaged::default();
     let mut packs = packs(target, ring, manifest, progress, |_| true);
@@ -129,10 +132,14 @@ pub(super) async fn check(
             _ => None,
         };
         found.whole &= opener.is_some();
+        if opener.is_none() && days.is_some() && part.table == FRAMES.name {
+            found.gone = part.counts.iter().map(|(.., events)| events).sum();
+        }
         if let Some(opener) = opener {
             let opened = blocking(move || Ok(open_frames(&opener, &pack))).await?;
             found.events += opened.events;
-            found.whole &= !opened.gone;
+            found.whole &= opened.gone == 0;
+            found.gone += opened.gone;
             damaged.join(opened.damaged);
         }
     }
@@ -143,6 +150,7 @@ pub(super) async fn check(
             damaged.said.join("; ")
         )));
     }
+    let gone = found.iter().map(|found| found.gone).sum();
     for (part, found) in manifest.parts.iter().zip(found) {
         let rows = part.counts.iter().map(|(project, rows, _)| (*project, *rows));
         let events: i64 = part.counts.iter().map(|(.., events)| events).sum();
@@ -150,7 +158,7 @@ pub(super) async fn check(
             return Err(damaged_file(name));
         }
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// A backup that was chosen.
@@ -186,7 +194,7 @@ pub(super) fn info(name: &str, manifest: &Manifest) -> BackupInfo {
     let (rows, events) = counts.fold((0, 0), |(rows, events), (_, more, of)| (rows + more, events + of));
     let bytes = manifest.packs().map(|pack| pack.bytes).sum();
     let (name, program) = (name.to_owned(), manifest.program.clone());
-    BackupInfo { made: manifest.made(), name, events, rows, bytes, program, problem: None }
+    BackupInfo { made: manifest.made(), name, events, rows, bytes, program, gone: 0, problem: None }
 }
 
 /// As it is listed.
@@ -199,6 +207,7 @@ pub(super) fn info_of(backup: &Listed) -> BackupInfo {
             events: 0,
             rows: 0,
             bytes: 0,
+            gone: 0,
             program: String::new(),
             problem: Some(error.to_string()),
         },
@@ -220,7 +229,7 @@ impl Store {
                 "{problem}. The newest backup that can be read is of {made}: convizit verify --backup {made} looks at it"
             )));
         }
-        check(&target, self.ring(), (&name, &manifest), Some(Days::Running(self)), progress).await?;
-        Ok(info(&name, &manifest))
+        let gone = check(&target, self.ring(), (&name, &manifest), Some(Days::Running(self)), progress).await?;
+        Ok(BackupInfo { gone, ..info(&name, &manifest) })
     }
 }

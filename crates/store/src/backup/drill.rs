@@ -33,6 +33,8 @@ pub struct DrillReport {
     pub rows: u64,
     /// Events in the frames that were opened, and in those whose key was destroyed since.
     pub events: i64,
+    /// Those of them that nobody can read any more, since their keys were destroyed.
+    pub gone: i64,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -118,7 +120,7 @@ impl Store {
             return Err(StoreError::Unusable("the copy of keys and erasures is older than the backup".to_owned()));
         }
         let days = Days::copied(self, &ledger);
-        check(&target, &ring, (name, &manifest), Some(days), progress).await?;
+        let gone = check(&target, &ring, (name, &manifest), Some(days), progress).await?;
         // What is restored is about as large as its packs; ingestion is not to meet a full disk for a drill's sake.
         let bytes: u64 = manifest.packs().map(|pack| pack.bytes).sum();
         let (needs, free) = (bytes + bytes / 4 + RESERVE, scratch.free_bytes()?);
@@ -148,6 +150,7 @@ impl Store {
             name: info.name,
             rows: info.rows,
             events: info.events,
+            gone,
             seconds: started.elapsed().as_secs_f64(),
         })
     }

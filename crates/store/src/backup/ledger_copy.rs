@@ -275,6 +275,7 @@ impl Store {
         file.extend_from_slice(&body);
         let file = bytes::Bytes::from(file);
         for name in NAMES {
+            target.remove_cut_writes(name)?;
             target.put(name, file.clone()).await?;
         }
         if target.get(NAMES[0]).await?.as_ref() != Some(&file) {

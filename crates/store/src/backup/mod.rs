@@ -58,6 +58,8 @@ pub struct BackupConfig {
     pub keep: Keep,
     /// The hour of the day, in UTC, at which the daily one is made.
     pub hour: u8,
+    /// Whether backups are made; where they are off, older ones may lie there, and the copy of keys and erasures is kept true for them.
+    pub makes: bool,
 }
 
 impl BackupConfig {
@@ -99,6 +101,8 @@ pub struct BackupInfo {
     pub bytes: u64,
     /// The program that made it.
     pub program: String,
+    /// Events of it that nobody can read any more, since their keys were destroyed; known after `verify_backup`.
+    pub gone: i64,
     /// Why it cannot be read; the counts are 0 then.
     pub problem: Option<String>,
 }
@@ -260,7 +264,7 @@ impl Store {
     /// # Errors
     /// `Invalid` when none are made.
     fn backups_at(&self) -> Result<&BackupConfig, StoreError> {
-        self.backup_config().ok_or_else(|| {
+        self.backup_config().filter(|config| config.makes).ok_or_else(|| {
             StoreError::Invalid(
                 "backups are off: set backup.off = false, or leave it out, in the configuration".to_owned(),
             )

@@ -66,8 +66,8 @@ pub(super) struct Opened {
     pub(super) project: i64,
     /// Events that are not erased.
     pub(super) events: i64,
-    /// Whether there are frames whose key was destroyed: they are not looked at.
-    pub(super) gone: bool,
+    /// Events, erased ones included, of frames whose key was destroyed: they are not looked at.
+    pub(super) gone: i64,
     pub(super) damaged: Damaged,
 }
 
@@ -85,14 +85,14 @@ pub(super) fn living(key: &DataKey, project: i64, (first, last): (i64, i64), bod
 
 /// Opens every frame of a pack, which are of one project's day.
 pub(super) fn open_frames(opener: &Opener, pack: &Pack) -> Opened {
-    let mut opened = Opened { project: 0, events: 0, gone: false, damaged: Damaged::default() };
+    let mut opened = Opened { project: 0, events: 0, gone: 0, damaged: Damaged::default() };
     let columns = ["project", "first", "last", "body"].map(|name| pack.at(name));
     for row in &pack.rows {
         let cell = |at: usize| columns.get(at).copied().flatten().and_then(|at| row.get(at)).unwrap_or(&Cell::Null);
         let (project, first, last) = (cell(0).int(), cell(1).int(), cell(2).int());
         opened.project = project;
         if opener.is_gone(last) {
-            opened.gone = true;
+            opened.gone += last - first + 1;
             continue;
         }
         match living(&opener.key, project, (first, last), cell(3).bytes()) {

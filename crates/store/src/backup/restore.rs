@@ -1,6 +1,6 @@
 //! Restoring a backup: everything is looked at before anything is written, and what was erased since is erased again before it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, query};
 
-use super::check::{Chosen, check, info, newest, packs};
+use super::check::{Chosen, check, info, info_of, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
 use super::target::Target;
-use super::{BackupInfo, Progress, hold};
+use super::{BackupInfo, Progress, hold, listed};
 use crate::database::Database;
+use crate::erasure::is_damage;
 use crate::error::{Columns as _, During, StoreError};
 use crate::start::make_folder;
 use crate::{Store, StoreConfig, mark};
@@ -77,6 +78,19 @@ pub struct RestoreReport {
 }
 
 impl Restore {
+    /// The backups that there are, newest first, where no installation is needed to read them: one that cannot be read says why.
+    ///
+    /// # Errors
+    /// `Invalid` when there is no place, `Unusable` and `Keys` when the copy of the keys does not open.
+    pub async fn available(config: &StoreConfig, provider: &dyn KeyProvider) -> Result<Vec<BackupInfo>, StoreError> {
+        let places = config.backup.as_ref().ok_or_else(off)?;
+        let (target, keys) = (Target::open(&places.to, false)?, ledger_copy::place(&places.keys_to)?);
+        let (_, ring) = ledger_copy::read(&keys, provider).await?;
+        let mut found: Vec<BackupInfo> = listed(&target, &ring).await?.iter().map(info_of).collect();
+        found.reverse();
+        Ok(found)
+    }
+
     /// Looks at everything that a restore needs: an empty place, the copy of keys and erasures, the backup with every pack.
     ///
     /// # Errors
@@ -89,9 +103,7 @@ impl Restore {
         at: Option<Timestamp>,
         progress: &Progress,
     ) -> Result<Self, StoreError> {
-        let places = config.backup.clone().ok_or_else(|| {
-            StoreError::Invalid("backups are off: name their place with backup.to and backup.keys_to".to_owned())
-        })?;
+        let places = config.backup.clone().ok_or_else(off)?;
         is_empty(&config).await?;
         let (target, keys) = (Target::open(&places.to, false)?, ledger_copy::place(&places.keys_to)?);
         let (ledger, ring) = ledger_copy::read(&keys, &*provider).await?;
@@ -196,7 +208,12 @@ impl Restore {
         erased_again: u64,
         progress: &Progress,
     ) -> Result<RestoreReport, StoreError> {
-        store.carry_out_erasures().await?;
+        let ended = self.events_of_ended_keys(store).await?;
+        match store.carry_out_erasures().await {
+            // It stays open, which hides the persons, and holds up nothing else.
+            Err(error) if is_damage(&error) => tracing::warn!(%error, "an erasure is not carried out wholly"),
+            other => other?,
+        }
         let stored = store.see_again().await?;
         let journal_records = self.append(store, progress).await?;
         let events = stored.of_projects(&store.projects().await?);
@@ -210,7 +227,7 @@ impl Restore {
             made: self.manifest.made(),
             name: self.name.clone(),
             events,
-            left_out_events: sieve.left_events,
+            left_out_events: sieve.left_events + ended,
             left_out,
             lost_destinations: sieve.lost_destinations.clone(),
             journal_records,
@@ -218,6 +235,36 @@ impl Restore {
             damaged_frames: stored.damaged,
             seconds: 0.0,
         })
+    }
+
+    /// Events in frames that were sealed by a key that was destroyed since, though its day has one again: they go with the erasures.
+    async fn events_of_ended_keys(&self, store: &Store) -> Result<i64, StoreError> {
+        let mut ended = BTreeSet::new();
+        for row in self.ledger.table(ERASURES[0].name).iter().flat_map(|pack| &pack.rows) {
+            if let [number, project, kind, ..] = row.as_slice()
+                && number.int() > self.manifest.erasure
+                && !["visitor", "user", "all"].contains(&kind.text())
+            {
+                ended.insert(project.int());
+            }
+        }
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        let ledger = store.ledger().now();
+        let rows = query("SELECT project, day, first, last FROM frames")
+            .fetch_all(store.data().readers())
+            .await
+            .during("count what cannot be read any more")?;
+        let mut events = 0;
+        for row in rows {
+            let (project, day, first, last): (i64, i64, i64, i64) =
+                (row.read(0)?, row.read(1)?, row.read(2)?, row.read(3)?);
+            if ended.contains(&project) && ledger.of(project).is_some_and(|ledger| ledger.has_ended(day, last)) {
+                events += last - first + 1;
+            }
+        }
+        Ok(events)
     }
 
     /// What the worker had not processed: those that the snapshot has already are left out.
@@ -256,6 +303,10 @@ impl Restore {
             .and_then(|folder| folder.sync_all())
             .map_err(|error| cannot(&self.config.folder, &error))
     }
+}
+
+fn off() -> StoreError {
+    StoreError::Invalid("backups are off: name their place with backup.to and backup.keys_to".to_owned())
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> StoreError {

@@ -1,7 +1,7 @@
 //! Where backups go: a folder, or a store that speaks S3.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_EN
 pub(crate) struct Target {
     store: Arc<dyn ObjectStore>,
     prefix: Key,
+    folder: Option<PathBuf>,
     /// The place as a person named it.
     pub(super) shown: String,
 }
@@ -56,7 +57,12 @@ impl Target {
             )));
         }
         let store = LocalFileSystem::new_with_prefix(place).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), prefix: Key::default(), shown: place.to_owned() })
+        Ok(Self {
+            store: Arc::new(store.with_fsync(true)),
+            prefix: Key::default(),
+            folder: Some(place.into()),
+            shown: place.to_owned(),
+        })
     }
 
     fn s3(place: &str, rest: &str) -> Result<Self, StoreError> {
@@ -78,7 +84,7 @@ impl Target {
         }
         let store = builder.build().map_err(|error| invalid(error.to_string()))?;
         let prefix = Key::parse(prefix.trim_matches('/')).map_err(|error| invalid(error.to_string()))?;
-        Ok(Self { store: Arc::new(store), prefix, shown: place.to_owned() })
+        Ok(Self { store: Arc::new(store), prefix, folder: None, shown: place.to_owned() })
     }
 
     fn key(&self, name: &str) -> Key {
@@ -93,6 +99,24 @@ impl Target {
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         let put = self.store.put(&self.key(name), PutPayload::from_bytes(bytes)).await;
         put.map(|_| ()).map_err(|error| self.failed(name, &error))
+    }
+
+    /// Removes what a write that was cut has left of a file: it may hold what is to be nowhere any more.
+    pub(super) fn remove_cut_writes(&self, name: &str) -> Result<(), StoreError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let failed = |error: std::io::Error| StoreError::Database {
+            action: "remove what a cut write has left",
+            problem: format!("{}: {error}", self.shown),
+        };
+        // `object_store` writes name#1, name#2 … and renames.
+        let head = format!("{name}#");
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&head)) {
+                std::fs::remove_file(entry.path()).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// A file's bytes; `None` when there is none.

@@ -13,9 +13,12 @@ use crate::error::{During, StoreError};
 pub(super) async fn writer(options: &AnyConnectOptions, freed: Freed) -> Result<AnyConnection, StoreError> {
     let mut connection = AnyConnection::connect_with(options).await.during("open database")?;
     set_pragmas(&mut connection).await?;
-    if freed == Freed::Wiped {
-        connection.execute("PRAGMA secure_delete = ON").await.during("set pragmas")?;
-    }
+    // What is deleted is overwritten: at once, or with the page that it stood on when that is written anyway.
+    let wiped = match freed {
+        Freed::Wiped => "PRAGMA secure_delete = ON",
+        Freed::Overwritten => "PRAGMA secure_delete = FAST",
+    };
+    sqlx::query(wiped).fetch_all(&mut connection).await.during("set pragmas")?;
     check_pragmas(&mut connection, options.database_url.path()).await?;
     Ok(connection)
 }

@@ -327,7 +327,7 @@ impl Packer {
         let (mut kept, mut erased) = (Vec::new(), Vec::new());
         let mut people = People::new(&self.hasher, project);
         for (number, line) in (part.first..).zip(lines.split(|byte| *byte == b'\n')) {
-            if !line.is_empty() && is_erased(ledger, &self.hasher, project, line) {
+            if !line.is_empty() && is_erased(ledger, &self.hasher, project, (number, line)) {
                 erased.push(number);
                 kept.push(&[] as &[u8]);
             } else {

@@ -1,14 +1,15 @@
 //! The audit log: whoever may write every row of the database changes nothing unseen.
 
-use convizit_model::ProjectSettings;
+use convizit_model::{NoticeKind, ProjectSettings};
 use convizit_store::{AuditFilter, Store, StoreError};
 use sqlx::Connection as _;
 
-use crate::engines::{Place, events, on_both_engines, work};
+use crate::engines::{Place, events, on_both_engines, within, work};
 
 on_both_engines!(
     acts_and_uses_of_keys_are_written_and_the_chain_is_whole,
     a_lost_end_stops_the_start_until_a_person_accepts_it,
+    an_end_that_was_cut_is_found_when_the_log_has_grown_past_it,
     two_processes_write_one_chain,
     a_person_reads_what_was_done_and_not_each_use_of_a_key,
 );
@@ -63,6 +64,37 @@ async fn a_lost_end_stops_the_start_until_a_person_accepts_it(place: Place) {
     assert!(text.contains(&format!("but entry {before} was written")) && text.contains("--accept-gap"), "{text}");
     let store = place.open_accepting().await;
     assert_eq!(store.verify_audit(&[]).await.unwrap().problem, None, "accepted, it goes on from there");
+    store.close().await;
+    place.open().await.close().await;
+}
+
+async fn an_end_that_was_cut_is_found_when_the_log_has_grown_past_it(place: Place) {
+    let (store, _) = place.shop().await;
+    entries(&store, 10).await;
+    // The mark is written once a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let mut sql = place.behind("control").await;
+    let before: i64 = sqlx::query_scalar("SELECT MAX(number) FROM audit").fetch_one(&mut sql).await.unwrap();
+    sqlx::query("DELETE FROM audit WHERE number > $1").bind(before - 4).execute(&mut sql).await.unwrap();
+    sqlx::query("UPDATE audit_end SET number = $1, chain = (SELECT chain FROM audit WHERE number = $1)")
+        .bind(before - 4)
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    sql.close().await.unwrap();
+    entries(&store, 8).await;
+    let problem = store.verify_audit(&[]).await.unwrap().problem.unwrap();
+    assert!(problem.contains(&format!("entry {before} is not the one")), "{problem}");
+    let told = async || store.notices(false).await.unwrap().iter().any(|notice| notice.kind == NoticeKind::Audit);
+    within(std::time::Duration::from_secs(10), "it is told", told).await;
+    store.close().await;
+    drop(store);
+    let error = place.try_open().await.err().unwrap().to_string();
+    assert!(error.contains(&format!("entry {before} of the audit log is not the one")), "{error}");
+    let store = place.open_accepting().await;
+    let log = store.audit_entries(None, 1000).await.unwrap();
+    let accepted = log.iter().find(|entry| entry.act == "start.accept_gap").unwrap();
+    assert!(accepted.detail.contains(&format!("entry {before}")), "{accepted:?}");
     store.close().await;
     place.open().await.close().await;
 }

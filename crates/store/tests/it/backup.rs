@@ -23,6 +23,8 @@ on_both_engines!(
     a_key_lives_as_long_as_a_backup_that_needs_it,
     a_backup_fails_with_a_notice_and_without_a_manifest,
     a_damaged_frame_is_named_and_no_older_backup_is_dropped,
+    an_erasure_that_a_damaged_frame_holds_up_keeps_no_backup_from_coming_back,
+    what_a_cut_copy_of_the_keys_has_left_goes_with_the_next,
     a_backup_that_cannot_be_read_does_not_hide_the_others,
     a_clock_that_ran_ahead_keeps_no_backup_from_being_made,
 );
@@ -51,7 +53,7 @@ impl Kept {
     pub(crate) fn backup(&self) -> BackupConfig {
         let text = |path: PathBuf| path.display().to_string();
         let (to, keys_to) = self.s3.clone().unwrap_or_else(|| (text(self.to()), text(self.keys_to())));
-        BackupConfig { to, keys_to, keep: Keep::default(), hour: 3 }
+        BackupConfig { to, keys_to, keep: Keep::default(), hour: 3, makes: true }
     }
 
     fn config(&self) -> StoreConfig {
@@ -474,6 +476,39 @@ async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
     let third = back_up(&store).await;
     assert_eq!((third.damaged, third.dropped), (0, 2));
     assert!(!store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "backup"));
+}
+
+async fn an_erasure_that_a_damaged_frame_holds_up_keeps_no_backup_from_coming_back(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 10";
+    sqlx::query(spoil).execute(&mut kept.place.behind("data").await).await.unwrap();
+    let events = store.events_after(shop.number, 0, 1, 1).await.unwrap();
+    let first: serde_json::Value = serde_json::from_slice(&events[0].json).unwrap();
+    let person = convizit_model::Person::Visitor(first["visitor"].as_str().unwrap().to_owned());
+    store.erase(&shop, &[person]).await.unwrap();
+    assert!(store.upkeep().await.is_err(), "it is held up");
+    let report = back_up(&store).await;
+    assert_eq!(report.damaged, 1);
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.damaged_frames, 1);
+    assert!(restored.erasures(shop.number).await.unwrap()[0].open > 0, "it is still to be ended");
+    restored.close().await;
+}
+
+async fn what_a_cut_copy_of_the_keys_has_left_goes_with_the_next(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    let left = ["ledger-a#1", "ledger-b#3"].map(|name| kept.keys_to().join(name));
+    for path in &left {
+        std::fs::copy(kept.keys_to().join("ledger-a"), path).unwrap();
+    }
+    store.erase(&shop, &[convizit_model::Person::Visitor("nobody".to_owned())]).await.unwrap();
+    assert!(left.iter().all(|path| !path.exists()), "it holds keys that are to be nowhere any more");
 }
 
 async fn a_backup_that_cannot_be_read_does_not_hide_the_others(place: Place) {

@@ -12,6 +12,8 @@ on_both_engines!(
     one_of_two_readers_moves_a_cursor,
     dead_letters_are_written_with_the_cursor,
     a_paused_destination_says_why,
+    a_destination_goes_on_behind_events_that_cannot_be_read,
+    one_that_cannot_be_opened_hides_no_other,
 );
 
 pub(crate) fn hook(project: &Project, name: &str) -> Destination {
@@ -132,4 +134,38 @@ async fn a_paused_destination_says_why(place: Place) {
     store.pause_destination(&shop.id, "hook", None).await.unwrap();
     assert_eq!(state(&store, &shop, "hook").await.destination.paused, None);
     assert_eq!(store.destination_secret(&shop.id, "hook").await.unwrap().as_deref(), Some("whsec_x"));
+}
+
+async fn a_destination_goes_on_behind_events_that_cannot_be_read(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
+    for n in 0..3_u32 {
+        store.commit_work(work(u64::from(n), &shop, events(n * 3..n * 3 + 3))).await.unwrap();
+    }
+    let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 4";
+    sqlx::query(spoil).execute(&mut place.behind("data").await).await.unwrap();
+    let before = store.events_after(shop.number, 0, 100, usize::MAX).await.unwrap();
+    assert_eq!(before.len(), 3, "what stands before it is read");
+    let error = store.events_after(shop.number, 3, 100, usize::MAX).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { first: 4, last: 6, .. }), "{error}");
+    assert_eq!(store.pass_over_damaged(&shop.id, "hook").await.unwrap(), [], "nothing is in its way yet");
+    store.advance(&shop.id, "hook", 0, 3, Vec::new()).await.unwrap();
+    assert_eq!(store.pass_over_damaged(&shop.id, "hook").await.unwrap(), [(4, 6)]);
+    assert_eq!(state(&store, &shop, "hook").await.cursor, 6);
+    assert_eq!(store.events_after(shop.number, 6, 100, usize::MAX).await.unwrap().len(), 3);
+}
+
+async fn one_that_cannot_be_opened_hides_no_other(place: Place) {
+    let (store, shop) = place.shop().await;
+    for name in ["one", "two"] {
+        store.save_destination(&hook(&shop, name), None, true).await.unwrap();
+    }
+    let spoil = "UPDATE destinations SET body = (SELECT body FROM destinations WHERE name = 'one') WHERE name = 'two'";
+    sqlx::query(spoil).execute(&mut place.behind("control").await).await.unwrap();
+    for _ in 0..2 {
+        let all = store.destinations(None).await.unwrap();
+        assert_eq!(all.iter().map(|state| state.destination.name.as_str()).collect::<Vec<_>>(), ["one"]);
+    }
+    let notices = store.notices(false).await.unwrap();
+    assert_eq!((notices.len(), notices[0].count, notices[0].subject.as_str()), (1, 1, "two"));
 }

@@ -10,6 +10,7 @@ on_both_engines!(
     a_person_is_gone_at_once_and_then_from_the_bytes,
     what_is_still_in_the_journal_never_becomes_an_event,
     what_happens_later_is_kept_and_what_comes_late_is_not,
+    what_is_stored_goes_whatever_the_clock_says,
     quarantined_items_of_a_person_go_too,
     users_are_erased_by_the_sites_own_id,
     a_whole_dataset_is_unreadable_at_once_and_others_are_as_they_were,
@@ -97,6 +98,24 @@ async fn what_is_still_in_the_journal_never_becomes_an_event(place: Place) {
     let outcomes = store.outcomes(shop.number).await.unwrap();
     assert!(outcomes.contains(&(Outcome::Filtered(Filter::Erased).as_str().to_owned(), 1)), "{outcomes:?}");
     assert_eq!(store.last_event(shop.number).await.unwrap(), 31, "it was given no number");
+}
+
+async fn what_is_stored_goes_whatever_the_clock_says(place: Place) {
+    let (store, shop) = place.shop().await;
+    let later = |n: u32| of("a", None, n, NOON + 600_000);
+    store.commit_work(work(0, &shop, vec![later(1), of("b", None, 2, NOON)])).await.unwrap();
+    // The clock was ten minutes ahead when these came, and is right now.
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [2]);
+    store.upkeep().await.unwrap();
+    store.commit_work(work(1, &shop, vec![later(3)])).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [2, 3], "what comes after the erasure is kept");
+    // Erased once more with the clock set back: the first erasure goes on to hold.
+    place.clock.set(NOON - 100_000);
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.commit_work(work(2, &shop, vec![of("a", None, 4, NOON - 1)])).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [2]);
+    assert_eq!(in_the_bytes(&place, shop.number).await, [2, 3], "the second is not carried out yet");
 }
 
 async fn what_happens_later_is_kept_and_what_comes_late_is_not(place: Place) {

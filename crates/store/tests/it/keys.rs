@@ -23,6 +23,7 @@ on_both_engines!(
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
+    what_came_while_the_clock_was_set_back_is_kept,
 );
 
 fn element(key: u64) -> StateRow {
@@ -178,6 +179,11 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
     place.clock.set(NOON + 2 * DAY);
     assert!(!store.destroy_key(&key, "ben").await.unwrap(), "anna's word is two days old");
+    store.remove_token("ben").await.unwrap();
+    assert!(!store.destroy_key(&key, "anna").await.unwrap(), "with his token went what ben has asked for");
+    store.make_token(None, Scope::Keys, "ben", 30).await.unwrap();
+    place.clock.set(NOON + 4 * DAY);
+    assert!(!store.destroy_key(&key, "ben").await.unwrap());
     assert!(store.destroy_key(&key, "anna").await.unwrap());
     assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0], "what it sealed is gone");
     store.commit_work(work(1, &shop, events(5..7))).await.unwrap();
@@ -291,7 +297,7 @@ async fn what_is_moved_to_another_project_does_not_open(place: Place) {
     .await
     .unwrap();
     let error = store.events_after(blog.number, 0, 9, usize::MAX).await.unwrap_err();
-    assert!(matches!(error, StoreError::Keys(_)), "{error}");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     let error = store.load_state(blog.number).await.unwrap_err();
     assert!(matches!(error, StoreError::Keys(_)), "{error}");
 }
@@ -319,6 +325,19 @@ async fn a_jump_of_the_clock_pauses_retention(place: Place) {
     // Where nothing would go for it now, something would later.
     place.clock.set(NOON + 75 * DAY);
     store.upkeep().await.unwrap();
+    let open = store.notices(false).await.unwrap();
+    assert!(open.iter().any(|notice| notice.kind == NoticeKind::Clock), "{open:?}");
+}
+
+async fn what_came_while_the_clock_was_set_back_is_kept(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.upkeep().await.unwrap();
+    place.clock.set(NOON - 100 * DAY);
+    store.upkeep().await.unwrap();
+    commit(&store, work(1, &shop, vec![event_at(NOON - 100 * DAY, 9, 1)])).await;
+    place.clock.set(NOON + 1);
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 6, "received today, though the clock said otherwise");
     let open = store.notices(false).await.unwrap();
     assert!(open.iter().any(|notice| notice.kind == NoticeKind::Clock), "{open:?}");
 }
