@@ -165,6 +165,7 @@ impl Store {
                         "DELETE FROM quarantine WHERE project = $1",
                         "DELETE FROM dead_letters WHERE project = $1",
                         "DELETE FROM counts WHERE project = $1",
+                        "DELETE FROM totals WHERE project = $1",
                         "DELETE FROM rulings WHERE project = $1",
                         "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE project = $1 AND kind <> 'all'",
                         "UPDATE erase_messages SET state = 'told', reason = 'with the whole dataset' WHERE project = $1 AND state = 'open'",

@@ -203,12 +203,7 @@ impl Store {
     }
 
     async fn retain_events(&self, project: i64, first_kept: i64) -> Result<(), StoreError> {
-        self.steps(
-            "DELETE FROM counts WHERE project = $1 AND (name, hour) IN \
-             (SELECT name, hour FROM counts WHERE project = $1 AND hour < $2 LIMIT $3)",
-            &[project, first_kept * 24],
-        )
-        .await?;
+        self.forget_counts(project, first_kept * 24).await?;
         self.steps(
             "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
              (SELECT destination, number FROM dead_letters WHERE project = $1 \

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sqlx::query;
 
 use crate::Store;
-use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::error::{Columns as _, During, StoreError};
 use crate::samples::first_number;
 
 /// Hours that what is expected is learned from: two weeks hold two of each weekday.
@@ -169,28 +169,7 @@ impl Store {
     /// # Errors
     /// `Database`.
     pub async fn events_by_hour(&self, project: i64) -> Result<HashMap<i64, i64>, StoreError> {
-        let rows = query(
-            "SELECT hour, CAST(SUM(events) AS BIGINT) FROM counts WHERE project = $1 AND hour >= $2 GROUP BY hour",
-        )
-        .bind(project)
-        .bind(self.clock().now().hour() - LEARNED_HOURS)
-        .fetch_all(self.data().readers())
-        .await
-        .during("count events by hour")?;
-        pairs(&rows)
-    }
-
-    /// Events of each name of a project that are kept.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn events_by_name(&self, project: i64) -> Result<HashMap<u64, i64>, StoreError> {
-        let rows = query("SELECT name, CAST(SUM(events) AS BIGINT) FROM counts WHERE project = $1 GROUP BY name")
-            .bind(project)
-            .fetch_all(self.data().readers())
-            .await
-            .during("count events by name")?;
-        rows.iter().map(|row| Ok((row.read::<i64>(0)?.cast_unsigned(), row.read(1)?))).collect()
+        self.events_by_hour_from(project, self.clock().now().hour() - LEARNED_HOURS).await
     }
 }
 

@@ -115,6 +115,7 @@ impl Store {
                 "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
                 "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
+                "DELETE FROM totals WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM totals WHERE project = $1 LIMIT $2)",
                 "DELETE FROM withheld WHERE project = $1 AND (week, field, rule, side) IN \
                  (SELECT week, field, rule, side FROM withheld WHERE project = $1 LIMIT $2)",
                 "DELETE FROM rulings WHERE project = $1 AND key IN (SELECT key FROM rulings WHERE project = $1 LIMIT $2)",

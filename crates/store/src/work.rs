@@ -10,6 +10,7 @@ use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timesta
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
+use crate::counts::{self, Totals};
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::Ledger;
@@ -30,6 +31,7 @@ struct Prepared {
     frames: Vec<frames::Frame>,
     rows: Vec<(i64, StateRow, Vec<u8>)>,
     counts: Vec<Count>,
+    totals: Totals,
     outcomes: Vec<(i64, Outcome, u64)>,
     rulings: Vec<(i64, u64, Ruling)>,
     withheld: Vec<(i64, Withheld, u64)>,
@@ -302,6 +304,7 @@ fn prepare_project(
         into.seen.entry(day).or_default().push(seen::key(project, &event.id));
         counts.entry((event.name.cast_signed(), event.hour)).or_default().push(number);
     }
+    counts::sum(&mut into.totals, project, &counts);
     into.counts.extend(counts.into_iter().map(|((name, hour), numbers)| Count {
         project,
         name,
@@ -453,7 +456,7 @@ async fn write_rows(connection: &mut AnyConnection, engine: Engine, work: &Prepa
         }
         insert.execute(&mut *connection).await.during(NAME)?;
     }
-    Ok(())
+    counts::add(connection, engine, &work.totals).await
 }
 
 /// Adds to the totals of outcomes.

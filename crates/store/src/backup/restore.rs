@@ -392,6 +392,7 @@ async fn fill(
     progress: &Progress,
 ) -> Result<(), StoreError> {
     fill_from((&restore.target, &restore.ring, &restore.manifest), databases, sieve, progress).await?;
+    crate::counts::add_up(databases.1).await?;
     let installation: String = sqlx::query_scalar("SELECT id FROM installation")
         .fetch_one(databases.0.readers())
         .await

@@ -221,6 +221,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("sessions", "whoever was signed in signs in again"),
     ("invitations", "links of an old day are made anew: what was taken back since must not come back"),
     ("clock", "a restore may come long after the backup, and that is no jump of the clock"),
+    ("totals", "made anew from the counts"),
     ("seen_days", "made anew from the frames, as the tables that it names"),
     ("_sqlx_migrations", "written by the migrations themselves"),
 ];

@@ -166,6 +166,8 @@ async fn is_whole(store: &Store, shop: &Project) {
     assert_eq!(state.len(), 30);
     assert!(state.iter().all(|row| row.body == format!("Element {}", row.key).into_bytes()));
     assert_eq!(store.load_all_sessions(shop.number).await.unwrap().len(), 30);
+    assert_eq!(store.events_of_name(shop.number, 1).await.unwrap(), 90, "counts are added up again");
+    assert_eq!(store.events_by_hour_from(shop.number, 0).await.unwrap().len(), 3);
     let secret = store.destination_secret(&shop.id, "hook").await.unwrap();
     assert_eq!(secret.as_deref(), Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="));
     assert!(store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "disk"));

@@ -134,6 +134,7 @@ impl Place {
             "SELECT COUNT(*) FROM frames",
             "SELECT COUNT(*) FROM state",
             "SELECT COUNT(*) FROM counts",
+            "SELECT COUNT(*) FROM totals",
             "SELECT COUNT(*) FROM outcomes",
             "SELECT COUNT(*) FROM quarantine",
             "SELECT COUNT(*) FROM notices",

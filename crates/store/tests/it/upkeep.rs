@@ -48,11 +48,23 @@ async fn retention_drops_only_what_is_old(place: Place) {
     assert_eq!(store.last_event(blog.number).await.unwrap(), 30, "numbers go on");
     assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 2").await, 8);
     assert_eq!(place.number("SELECT COUNT(*) FROM counts WHERE project = 1").await, 10);
+    for (project, kept) in [(&shop, 30), (&blog, 24)] {
+        let by_name = store.events_by_name(project.number).await.unwrap();
+        assert_eq!(
+            (by_name.len(), by_name.values().sum::<i64>()),
+            (kept / 3, kept as i64),
+            "sums lose what is dropped"
+        );
+        let by_hour = store.events_by_hour_from(project.number, 0).await.unwrap();
+        assert_eq!((by_hour.len(), by_hour.values().sum::<i64>()), (kept / 3, kept as i64));
+    }
+    assert_eq!(store.events_of_name(blog.number, 1).await.unwrap(), 0);
+    assert_eq!(store.events_of_name(blog.number, 9).await.unwrap(), 3);
     assert_eq!(store.samples(blog.number, 1).await.unwrap(), []);
     assert_eq!(store.samples(blog.number, 9).await.unwrap().len(), 3);
     place.pass_to(NOON + 100 * DAY).await;
     store.upkeep().await.unwrap();
-    for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM counts"] {
+    for table in ["SELECT COUNT(*) FROM frames", "SELECT COUNT(*) FROM counts", "SELECT COUNT(*) FROM totals"] {
         assert_eq!(place.number(table).await, 0, "{table}");
     }
     store.commit_work(work(next(&store).await, &blog, vec![event_at(NOON + 100 * DAY, 500, 1)])).await.unwrap();
@@ -267,7 +279,8 @@ async fn of_a_removed_project_nothing_stays(place: Place) {
     store.remove_project(&blog.id).await.unwrap();
     store.remove_project(&idle.id).await.unwrap();
     let mut sql = place.behind("data").await;
-    let tables = ["frames", "state", "counts", "outcomes", "quarantine", "cursors", "dead_letters", "progress"];
+    let tables =
+        ["frames", "state", "counts", "outcomes", "quarantine", "cursors", "dead_letters", "progress", "totals"];
     let rows = async |sql: &mut sqlx::AnyConnection, number: i64| {
         let mut rows = Vec::new();
         for table in tables {
@@ -277,10 +290,10 @@ async fn of_a_removed_project_nothing_stays(place: Place) {
         rows
     };
     let before = rows(&mut sql, kept.number).await;
-    assert_eq!(before, [1, 900, 1, 1, 1, 1, 1, 1]);
+    assert_eq!(before, [1, 900, 1, 1, 1, 1, 1, 1, 2]);
     store.upkeep().await.unwrap();
-    assert_eq!(rows(&mut sql, blog.number).await, [0; 8]);
-    assert_eq!(rows(&mut sql, idle.number).await, [0; 8]);
+    assert_eq!(rows(&mut sql, blog.number).await, [0; 9]);
+    assert_eq!(rows(&mut sql, idle.number).await, [0; 9]);
     assert_eq!(rows(&mut sql, kept.number).await, before);
     assert_eq!(saved(&store.outcomes(0).await.unwrap(), "refused.internal"), 1);
     let control = &mut place.behind("control").await;

@@ -1,5 +1,7 @@
 //! The worker's transaction: everything of a stretch is written once, or nothing is.
 
+use std::collections::HashMap;
+
 use convizit_model::{NoticeKind, Outcome, Quarantined, StateKind, StateRow, Work};
 use convizit_store::StoreError;
 use sqlx::Connection as _;
@@ -61,6 +63,10 @@ async fn a_stretch_is_written_whole(place: Place) {
     assert_eq!(counts, 260);
     let hours = place.number("SELECT COUNT(*) FROM counts WHERE project = 1 AND name = 1").await;
     assert_eq!(hours, 1, "260 events of one hour are one row");
+    let by_name = store.events_by_name(shop.number).await.unwrap();
+    assert_eq!(by_name, HashMap::from([(1, 260), (u64::MAX, 1)]));
+    assert_eq!(store.events_by_hour_from(shop.number, 0).await.unwrap().into_values().collect::<Vec<_>>(), [261]);
+    assert_eq!(store.events_by_name(blog.number).await.unwrap(), HashMap::from([(7, 1)]));
     let samples = store.samples(shop.number, 1).await.unwrap();
     assert_eq!(samples.len(), 20);
     assert!(samples.iter().zip((240..260).rev()).all(|(event, n)| event.properties["n"] == n), "{samples:?}");
