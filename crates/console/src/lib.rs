@@ -4,6 +4,8 @@
 
 mod access;
 mod chart;
+mod compress;
+mod live;
 mod page;
 mod pages;
 mod privacy;
@@ -14,7 +16,7 @@ mod throttle;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use convizit_store::Store;
 
 pub use access::{Access, Admitted, Row};
@@ -86,6 +88,9 @@ pub fn routes(store: Store, config: ConsoleConfig) -> (Router, Vec<Row>) {
     }));
     let routes = privacy::routes(pages::routes(Routes::new(console.clone())));
     let (router, rows) = routes.parts();
-    let router = router.fallback(async || Refusal::NotFound).layer(from_fn_with_state(console, page::headers));
+    let router = router
+        .fallback(async || Refusal::NotFound)
+        .layer(from_fn(compress::compress))
+        .layer(from_fn_with_state(console, page::headers));
     (router, rows)
 }

@@ -5,11 +5,19 @@
   document.querySelector(".tabs [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
   for (const part of document.querySelectorAll("[data-refresh]")) {
     let said = part.innerHTML;
+    const from = new URL(part.dataset.refresh, location);
+    let pause = 2000;
     const again = async () => {
       if (document.visibilityState === "visible") {
         try {
-          const answer = await fetch(part.dataset.refresh, { headers: { accept: "text/html" }, redirect: "error" });
+          const answer = await fetch(from, { headers: { accept: "text/html" }, redirect: "error" });
           if (!answer.ok) return;
+          // A part that shows what comes waits on the server for something newer than this.
+          const newest = answer.headers.get("convizit-newest");
+          if (newest) {
+            from.searchParams.set("after", newest);
+            pause = 500;
+          }
           const text = await answer.text();
           // What a person reads or types in is left alone until it changes.
           if (text !== said && !part.contains(document.activeElement)) {
@@ -20,9 +28,9 @@
           return;
         }
       }
-      setTimeout(again, 2000);
+      setTimeout(again, pause);
     };
-    setTimeout(again, 1000);
+    setTimeout(again, 500);
   }
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.hidden = !navigator.clipboard;

@@ -97,6 +97,9 @@ fn one_of_two(mut migrator: Migrator) -> Migrator {
 
 /// How often other processes' changes are looked for and counters saved.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often events that another process stored are looked for, while somebody waits for one: the live stream is to show a
+/// click within two seconds, of which the tracker takes one.
+const LOOK_FOR_EVENTS: Duration = Duration::from_millis(300);
 /// After an erasure that could not be carried out.
 const ERASE_AGAIN: Duration = Duration::from_secs(120);
 /// Time between two rounds of upkeep.
@@ -269,10 +272,10 @@ impl Store {
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
             let (seen, saved) = (store.refresh().await, store.save_counters().await);
-            let (events, ruled) = (store.look_for_events().await, store.look_for_rulings().await);
-            let erased = store.look_for_erasures().await;
-            seen.and(saved).and(events).and(ruled).and(erased).and(store.mark_audit().await)
+            let (ruled, erased) = (store.look_for_rulings().await, store.look_for_erasures().await);
+            seen.and(saved).and(ruled).and(erased).and(store.mark_audit().await)
         }));
+        tokio::spawn(each(LOOK_FOR_EVENTS, store.clone(), async |store| store.look_for_events().await));
         // Apart, since upkeep may have much to do, and the place of a copy may be far away.
         if keeps {
             tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));

@@ -1,7 +1,7 @@
 //! A project's events by name: search, counts, one name with its properties and history, and what people decide about it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use askama::Template;
 use axum::extract::{Path, State};
@@ -22,6 +22,8 @@ const STEPS: i64 = 28;
 const STEP_HOURS: i64 = 6;
 /// What was read of a project is used again for so long while events arrive.
 const FRESH_MILLIS: i64 = 2_000;
+/// Up to this age it is shown while it is read anew.
+const STALE_MILLIS: i64 = 10_000;
 /// Projects whose names are kept in memory at most.
 const KEPT: usize = 64;
 /// Example values of a property.
@@ -36,36 +38,75 @@ struct Kept {
     version: u64,
     events: i64,
     known: Arc<Known>,
+    /// Whether somebody reads it anew at this moment.
+    reading: bool,
 }
 
 /// A project's registry and what it shows.
 pub(super) struct Known {
     pub(super) registry: Registry,
     pub(super) catalogue: Catalogue,
+    /// Events of each name.
+    events: HashMap<u64, i64>,
 }
 
-/// What is known of a project: as it is now where people changed something, else at most two seconds old.
+/// What is known of a project: as it is now where people changed something, else at most two seconds old; while somebody looks
+/// at page after page, what is a little older is shown while it is read anew.
 pub(super) async fn known(console: &Console, project: &Project) -> Result<Arc<Known>, Refusal> {
     let store = console.store();
     let (now, version, events) =
         (store.clock().now(), store.control_version(), store.last_event(project.number).await?);
     {
-        let kept = console.catalogues().0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.get(&project.number)
+        let mut kept = catalogues(console);
+        if let Some(kept) = kept.get_mut(&project.number)
             && kept.version == version
-            && (kept.events == events || now.since(kept.at) < FRESH_MILLIS)
         {
-            return Ok(kept.known.clone());
+            let age = now.since(kept.at);
+            if kept.events != events && (FRESH_MILLIS..STALE_MILLIS).contains(&age) && !kept.reading {
+                kept.reading = true;
+                let (console, project) = (console.clone(), project.number);
+                tokio::spawn(async move {
+                    if let Err(error) = read(&console, project, (now, version, events)).await {
+                        tracing::warn!(?error, project, "what is known of a project could not be read anew");
+                        if let Some(kept) = catalogues(&console).get_mut(&project) {
+                            kept.reading = false;
+                        }
+                    }
+                });
+            }
+            if kept.events == events || age < STALE_MILLIS {
+                return Ok(kept.known.clone());
+            }
         }
     }
-    let mut registry = Registry::default();
-    registry.load(&store.load_state(project.number).await?).map_err(Refusal::Failed)?;
-    let known = Arc::new(Known { catalogue: registry.catalogue(), registry });
-    let mut kept = console.catalogues().0.lock().unwrap_or_else(PoisonError::into_inner);
+    read(console, project.number, (now, version, events)).await
+}
+
+fn catalogues(console: &Console) -> MutexGuard<'_, HashMap<i64, Kept>> {
+    console.catalogues().0.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads all that is known of a project and keeps it, as of a time, a version of the settings and a number of events.
+async fn read(
+    console: &Console,
+    project: i64,
+    (at, version, events): (Timestamp, u64, i64),
+) -> Result<Arc<Known>, Refusal> {
+    let store = console.store();
+    let (state, by_name) = (store.load_state(project).await?, store.events_by_name(project).await?);
+    // Ten thousand names take their time.
+    let read = tokio::task::spawn_blocking(move || {
+        let mut registry = Registry::default();
+        registry.load(&state)?;
+        Ok(Arc::new(Known { catalogue: registry.catalogue(), registry, events: by_name }))
+    });
+    let known = read.await.map_err(|_| Refusal::Failed("the names of the project could not be read".to_owned()))?;
+    let known: Arc<Known> = known.map_err(Refusal::Failed)?;
+    let mut kept = catalogues(console);
     if kept.len() >= KEPT {
         kept.clear();
     }
-    kept.insert(project.number, Kept { at: now, version, events, known: known.clone() });
+    kept.insert(project, Kept { at, version, events, known: known.clone(), reading: false });
     Ok(known)
 }
 
@@ -106,14 +147,13 @@ pub(super) async fn list(State(console): State<Console>, member: Member) -> Resu
     let (store, project, query) = (&member.asking.store, &member.project, &member.asking.query);
     let like = query.get("like").trim();
     let known = known(&console, project).await?;
-    let events = store.events_by_name(project.number).await?;
     let lower = like.to_lowercase();
     let mut names: Vec<(&NameView, i64)> = known
         .catalogue
         .names
         .iter()
         .filter(|name| lower.is_empty() || name.text.to_lowercase().contains(&lower))
-        .map(|name| (name, events.get(&name.id.0).copied().unwrap_or(0)))
+        .map(|name| (name, known.events.get(&name.id.0).copied().unwrap_or(0)))
         .collect();
     names.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.text.cmp(&b.text)));
     let from: usize = query.get("from").parse().unwrap_or(0);
@@ -287,7 +327,7 @@ async fn page(
         id: name.id.to_string(),
         since: minute(name.since),
         badge: badge(&name),
-        events: count(store.events_by_name(project.number).await?.get(&name.id.0).copied().unwrap_or(0)),
+        events: count(store.events_of_name(project.number, name.id.0).await?),
         chart: chart(hours.get(&name.id.0).unwrap_or(&none), hour, 7 * 24 / 3, 3),
         role: element.map(|element| element.role.clone()).unwrap_or_default(),
         group: group.map(|group| group.name.clone()),

@@ -11,6 +11,7 @@ use super::events::known;
 use crate::Console;
 use crate::access::Member;
 use crate::chart::{Chart, chart};
+use crate::live::{marked, newest};
 use crate::page::{Chrome, Refusal, count, html, minute};
 
 /// Hours that the chart shows.
@@ -113,7 +114,8 @@ async fn notices(store: &Store, project: &Project) -> Result<Vec<(String, i64, S
 }
 
 pub(super) async fn pulse(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
-    Ok(html(&PulsePartial { now: now(&console, &member.project).await? }))
+    let newest = newest(&member).await?;
+    Ok(marked(html(&PulsePartial { now: now(&console, &member.project).await? }), newest))
 }
 
 /// An outcome in words.
@@ -203,5 +205,6 @@ pub(super) async fn start(State(console): State<Console>, member: Member) -> Res
 }
 
 pub(super) async fn start_pulse(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
-    Ok(html(&StartPulse { wait: wait(&console, &member.project).await? }))
+    let newest = newest(&member).await?;
+    Ok(marked(html(&StartPulse { wait: wait(&console, &member.project).await? }), newest))
 }

@@ -6,6 +6,7 @@ use convizit_model::{Event, Project};
 use convizit_store::Store;
 
 use crate::access::{Member, Samples};
+use crate::live::{marked, newest};
 use crate::page::{Chrome, Refusal, html};
 
 /// Events that are shown, and their bytes.
@@ -37,7 +38,7 @@ struct Line {
     withheld: Vec<(String, String, String)>,
 }
 
-async fn newest(_: &Samples, store: &Store, project: &Project) -> Result<Vec<Line>, Refusal> {
+async fn lines(_: &Samples, store: &Store, project: &Project) -> Result<Vec<Line>, Refusal> {
     let last = store.last_event(project.number).await?;
     let limit = usize::try_from(SHOWN).unwrap_or(0);
     let events = store.events_after(project.number, (last - SHOWN).max(0), limit, BYTES).await?;
@@ -68,12 +69,13 @@ fn right(member: &Member) -> Result<Samples, Refusal> {
 }
 
 pub(super) async fn show(member: Member) -> Result<Response, Refusal> {
-    let lines = newest(&right(&member)?, &member.asking.store, &member.project).await?;
+    let lines = lines(&right(&member)?, &member.asking.store, &member.project).await?;
     let chrome = member.asking.chrome("Samples", "samples");
     Ok(html(&SamplesPage { chrome, project: member.project.id.to_string(), lines }))
 }
 
 pub(super) async fn pulse(member: Member) -> Result<Response, Refusal> {
-    let lines = newest(&right(&member)?, &member.asking.store, &member.project).await?;
-    Ok(html(&SamplesPartial { lines }))
+    let newest = newest(&member).await?;
+    let lines = lines(&right(&member)?, &member.asking.store, &member.project).await?;
+    Ok(marked(html(&SamplesPartial { lines }), newest))
 }
