@@ -35,6 +35,10 @@ pub struct ConsoleConfig {
     pub behind_proxy: bool,
     /// Where the tracker loads from, for snippets.
     pub collector: String,
+    /// Whom to tell of a weakness: a `mailto:`, `tel:` or `https:` address, for `/.well-known/security.txt`.
+    pub security_contact: Option<String>,
+    /// Whether health and metrics have an address of their own, and are not beside the pages.
+    pub operator_apart: bool,
 }
 
 impl ConsoleConfig {

@@ -56,6 +56,10 @@ pub(crate) struct Console {
     /// The address that browsers use, where it is not `listen`.
     pub(crate) public: Option<String>,
     pub(crate) behind_proxy: bool,
+    /// Where the operator finds health and metrics, in place of `listen`.
+    pub(crate) admin_listen: Option<SocketAddr>,
+    /// Whom to tell of a weakness.
+    pub(crate) security_contact: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -125,7 +129,13 @@ impl Default for Collector {
 
 impl Default for Console {
     fn default() -> Self {
-        Self { listen: ([127, 0, 0, 1], 8091).into(), public: None, behind_proxy: false }
+        Self {
+            listen: ([127, 0, 0, 1], 8091).into(),
+            public: None,
+            behind_proxy: false,
+            admin_listen: None,
+            security_contact: None,
+        }
     }
 }
 
@@ -195,6 +205,17 @@ impl Config {
                 bail!("console.public = {public}: an address without a path, such as https://console.shop.example");
             }
         }
+        if let Some(contact) = &self.console.security_contact {
+            let known = ["mailto:", "tel:", "https://"].iter().any(|scheme| contact.starts_with(scheme));
+            if !known || contact.contains(|sign: char| sign.is_whitespace() || sign.is_control()) {
+                bail!(
+                    "console.security_contact = {contact}: an address such as mailto:security@shop.example or https://shop.example/security"
+                );
+            }
+        }
+        if self.console.admin_listen == Some(self.console.listen) {
+            bail!("console.admin_listen is console.listen: name another address, or leave it out");
+        }
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
         }
@@ -258,8 +279,14 @@ impl Config {
 
     /// What the console's pages need to know.
     pub(crate) fn console(&self) -> ConsoleConfig {
-        let Console { public, behind_proxy, .. } = &self.console;
-        ConsoleConfig { public: public.clone(), behind_proxy: *behind_proxy, collector: self.public() }
+        let Console { public, behind_proxy, security_contact, admin_listen, .. } = &self.console;
+        ConsoleConfig {
+            public: public.clone(),
+            behind_proxy: *behind_proxy,
+            collector: self.public(),
+            security_contact: security_contact.clone(),
+            operator_apart: admin_listen.is_some(),
+        }
     }
 
     /// Where a person finds a path of the console.
@@ -314,6 +341,8 @@ mod tests {
             "key",
             "behind_proxy",
             "public",
+            "admin_listen",
+            "security_contact",
             "megabytes",
             "allow_networks",
             "allow_folders",

@@ -97,7 +97,8 @@ impl Demo {
                 collector: format!("http://{collector_authority}"),
                 ..ConsoleConfig::default()
             }),
-            operator: console.listener,
+            console: console.listener,
+            operator: None,
         };
         let behind = run(store, parts, stop).await?;
         let kept = self.folder.display();

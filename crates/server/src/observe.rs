@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use convizit_model::ProjectId;
 use convizit_model::limits::BATCH_BYTES;
@@ -73,7 +74,21 @@ pub(crate) fn router(store: Store) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(healthz))
         .route("/metrics", get(render))
+        .layer(map_response(guarded))
         .with_state(store)
+}
+
+/// No browser takes it for anything else, keeps it or frames it.
+async fn guarded(mut answer: Response) -> Response {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
 }
 
 async fn healthz(State(store): State<Store>) -> impl IntoResponse {

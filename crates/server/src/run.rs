@@ -116,7 +116,9 @@ pub(crate) struct Parts {
     pub(crate) delivery: Option<DeliveryConfig>,
     /// The console's pages, which stand beside health and metrics, which every process has.
     pub(crate) pages: Option<ConsoleConfig>,
-    pub(crate) operator: TcpListener,
+    /// Where the pages are; health and metrics, too, unless they have a listener of their own.
+    pub(crate) console: TcpListener,
+    pub(crate) operator: Option<TcpListener>,
 }
 
 /// `convizit serve`.
@@ -153,7 +155,10 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         Some(reading) => Some(reading.await??),
         None => None,
     };
-    let operator = bind(config.console.listen, "console.listen")?;
+    let console = bind(config.console.listen, "console.listen")?;
+    // A process without pages has nothing to keep apart.
+    let admin = config.console.admin_listen.filter(|_| is(Role::Console));
+    let operator = admin.map(|address| bind(address, "console.admin_listen")).transpose()?;
     let unsafe_public = config.console.public.as_deref().is_none_or(|public| public.starts_with("http://"));
     if !config.console.listen.ip().is_loopback() && unsafe_public {
         tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines by plain HTTP, and passwords travel over it: put a proxy that speaks HTTPS before it, and say its address in console.public");
@@ -162,7 +167,8 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     tracing::info!(
         role = role.name(),
         collector = collector.as_ref().map(|(listener, _)| at(listener)),
-        console = at(&operator),
+        console = at(&console),
+        operator = operator.as_ref().map(at),
         data = %config.data.display(),
         version = env!("CARGO_PKG_VERSION"),
         "convizit is ready"
@@ -174,10 +180,11 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         backups: backs_up,
         delivery: is(Role::Deliver).then(|| config.delivery()),
         pages: is(Role::Console).then(|| config.console()),
+        console,
         operator,
     };
     if parts.pages.is_some() && !store.has_master_admin().await? {
-        let address = config.console_address(parts.operator.local_addr()?);
+        let address = config.console_address(parts.console.local_addr()?);
         // A secret: to whoever started the program, and never through the log's own writer.
         cli::say_error(&format!(
             "There is no account yet. This link makes the first one, the Master Admin, within 24 hours:\n\n  {address}/welcome/{}\n",
@@ -328,11 +335,15 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         let store = store.clone();
         roles.push(start("delivery", &stop, &failure, |stop| Box::pin(convizit_delivery::run(store, config, stop))));
     }
-    let mut app = observe::router(store.clone());
-    if let Some(config) = parts.pages {
-        app = app.merge(convizit_console::router(store.clone(), config));
+    let mut app = parts.pages.map_or_else(Router::new, |config| convizit_console::router(store.clone(), config));
+    let operator = observe::router(store.clone());
+    match parts.operator {
+        Some(listener) => {
+            roles.push(start("operator", &stop, &failure, |stop| Box::pin(serve_http(listener, operator, stop))));
+        }
+        None => app = app.merge(operator),
     }
-    roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(parts.operator, app, stop))));
+    roles.push(start("console", &stop, &failure, |stop| Box::pin(serve_http(parts.console, app, stop))));
     stop.cancelled().await;
     for (index, role) in roles.into_iter().enumerate() {
         if delivers && index == before_delivery {

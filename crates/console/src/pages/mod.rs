@@ -30,6 +30,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/static/console.css", Open), files::style)
         .add(Row::get("/static/console.js", Open), files::script)
         .add(Row::get("/static/icon.svg", Open), files::icon)
+        .add(Row::get("/.well-known/security.txt", Open), files::security)
         .add(Row::get("/welcome/{secret}", Open), welcome::show)
         .add(Row::post("/welcome/{secret}", Open), welcome::accept)
         .add(Row::post("/welcome/{secret}/join", Person), welcome::join)

@@ -1,9 +1,11 @@
 //! The installation, for Master Admins: health, notices, projects, accounts, backups.
 
 use askama::Template;
+use axum::extract::State;
 use axum::response::Response;
 
 use super::overview::failing;
+use crate::Console;
 use crate::access::Person;
 use crate::page::{Chrome, Refusal, count, html, minute};
 
@@ -11,6 +13,7 @@ use crate::page::{Chrome, Refusal, count, html, minute};
 #[template(path = "system.html")]
 struct SystemPage {
     chrome: Chrome,
+    operator_apart: bool,
     failing: Option<String>,
     waiting: u64,
     journal: String,
@@ -22,7 +25,7 @@ struct SystemPage {
     accounts: Vec<(String, String, bool, bool, String)>,
 }
 
-pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
+pub(super) async fn show(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
     let store = &person.asking.store;
     let health = store.health();
     let newest = store.all_last_events().await?;
@@ -42,6 +45,7 @@ pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
     let megabytes = health.journal_bytes.div_ceil(1 << 20);
     Ok(html(&SystemPage {
         chrome: person.asking.chrome("System", "system"),
+        operator_apart: console.config().operator_apart,
         failing: failing(store),
         waiting: health.journal_offset.saturating_sub(store.worker_offset().await?),
         journal: format!("{} MiB", count(i64::try_from(megabytes).unwrap_or(i64::MAX))),

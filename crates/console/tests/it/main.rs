@@ -3,5 +3,7 @@
 #![cfg(test)]
 
 mod accounts;
+mod headers;
 mod roles;
+mod samples;
 mod site;

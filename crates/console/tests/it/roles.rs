@@ -12,7 +12,7 @@ use crate::site::{Ask, Site, Who};
 /// The list: method, path, and the least that is let in.
 const EXPECTED: &str = include_str!("roles.txt");
 
-const PRINCIPALS: [Who; 7] = [
+pub(crate) const PRINCIPALS: [Who; 7] = [
     Who::Anonymous,
     Who::Stranger,
     Who::In(Role::Viewer),
@@ -39,7 +39,7 @@ fn expected(word: &str, who: Who) -> bool {
     }
 }
 
-fn path_of(row: &Row, project: &str, account: i64) -> String {
+pub(crate) fn path_of(row: &Row, project: &str, account: i64) -> String {
     row.path
         .replace("{project}", project)
         .replace("{account}", &account.to_string())
