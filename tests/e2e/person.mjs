@@ -43,3 +43,16 @@ export async function administrator(running) {
   if (set.status !== 200) throw new Error(`the second factor was not set up: ${set.status} ${set.text}`);
   return { ask };
 }
+
+/** The same in a browser: whoever sees `page` is the first Master Admin after it. */
+export async function administratorIn(page, running) {
+  await page.goto(await firstLink(running));
+  await page.fill("#email", "admin@shop.example");
+  await page.fill("#name", "Ada");
+  await page.fill("#password", "copper lantern walks uphill");
+  await page.click("text=Make the account");
+  await page.waitForURL("**/account/second-factor");
+  await page.fill("#code", totp(await page.inputValue("input[name=secret]")));
+  await page.click("text=Set it up");
+  await page.locator(".codes li").nth(9).waitFor();
+}
