@@ -6,6 +6,7 @@ mod backup;
 mod body_reader;
 mod cluster;
 mod collect;
+mod console;
 mod corpus;
 mod deliver;
 mod erase;
@@ -52,6 +53,8 @@ enum Measurement {
     Erase(erase::Erase),
     /// Keys wrapped anew under load, and the audit log verified.
     Keys(keys::Keys),
+    /// How long each page of the console takes, and what it weighs.
+    Console(console::Console),
     /// Packs the list of words that data/words.py makes.
     #[command(hide = true)]
     Lexicon(lexicon::Lexicon),
@@ -85,6 +88,7 @@ fn main() -> Result<()> {
             Measurement::Scrub(scrub) => scrub.run(),
             Measurement::Erase(erase) => erase.run().await,
             Measurement::Keys(keys) => keys.run().await,
+            Measurement::Console(console) => console.run().await,
             Measurement::Opened(opened) => opened.run().await,
             Measurement::BodyReader(reader) => reader.run().await,
         }

@@ -27,6 +27,8 @@ pub(crate) struct Start {
     pub(crate) tls: Option<crate::tls::Certificate>,
     /// A library that makes each sync slower.
     pub(crate) preload: Option<PathBuf>,
+    /// The URL of the PostgreSQL database for settings and events.
+    pub(crate) database: Option<String>,
 }
 
 /// A running server.
@@ -153,6 +155,9 @@ impl Server {
         command.arg("--config").arg(&file).args(["serve", "--role", start.role]).stdin(Stdio::null());
         if let Some(library) = &start.preload {
             command.env("LD_PRELOAD", library);
+        }
+        if let Some(url) = &start.database {
+            command.env("CONVIZIT_DATABASE_URL", url);
         }
         let began = Instant::now();
         let child = command.spawn().context("convizit cannot be started")?;
