@@ -1,8 +1,9 @@
 //! Decisions of people about names, elements and groups: written beside the state that the worker keeps, and met by it with
 //! its next stretch.
 
+use convizit_keys::ProjectKeys;
 use convizit_model::{Change, Decision, DecisionId, Project, StateKind, StateRow};
-use sqlx::query;
+use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::error::{During, StoreError};
@@ -15,6 +16,39 @@ fn what_of(change: &Change) -> String {
     written.get("change").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// Numbers decisions and writes them.
+async fn write(
+    connection: &mut AnyConnection,
+    keys: &ProjectKeys,
+    project: i64,
+    mut decisions: Vec<Decision>,
+) -> Result<Vec<Decision>, StoreError> {
+    const NAME: &str = "take down decision";
+    let last: i64 =
+        sqlx::query_scalar("SELECT COALESCE(MAX(key), 0) FROM state WHERE project = $1 AND kind = $2 AND key < $3")
+            .bind(project)
+            .bind(StateKind::Decision as i64)
+            .bind(DecisionId::OWN.cast_signed())
+            .fetch_one(&mut *connection)
+            .await
+            .during(NAME)?;
+    for (decision, number) in decisions.iter_mut().zip(last.cast_unsigned() + 1..) {
+        decision.id = DecisionId(number);
+        let body = serde_json::to_vec(decision).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        let row = StateRow { kind: StateKind::Decision, key: number, expires_day: None, body };
+        let sealed = keys.seal(decision.made, body_of_state(&state_row(&row)), &row.body)?;
+        query("INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)")
+            .bind(project)
+            .bind(row.kind as i64)
+            .bind(row.key.cast_signed())
+            .bind(sealed)
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+    }
+    Ok(decisions)
+}
+
 impl Store {
     /// Takes down a person's decision; the worker meets it within two seconds, with the next events of the project.
     /// Whether it can be made is asked before, of the registry.
@@ -22,55 +56,46 @@ impl Store {
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn decide(&self, project: &Project, by: &str, what: Change) -> Result<Decision, StoreError> {
+        let made = self.decide_all(project, by, vec![what]).await?;
+        made.into_iter().next().ok_or_else(|| StoreError::not_found("decision", "that was just made"))
+    }
+
+    /// As `decide`, of several that are made together or not at all.
+    ///
+    /// # Errors
+    /// As `decide`.
+    pub async fn decide_all(
+        &self,
+        project: &Project,
+        by: &str,
+        what: Vec<Change>,
+    ) -> Result<Vec<Decision>, StoreError> {
         const NAME: &str = "take down decision";
-        self.audit("decision.make", project.id.as_str(), &what_of(&what), "").await?;
-        let number = project.number;
-        let decision = Decision {
+        let entry = |change| self.entry("decision.make", project.id.as_str(), &what_of(change), "");
+        crate::audit::write(self.control(), self.ring(), what.iter().map(entry).collect()).await?;
+        let (number, made) = (project.number, self.clock().now());
+        let decision = |what| Decision {
             id: DecisionId(0),
-            made: self.clock().now(),
+            made,
             by: by.to_owned(),
             what,
             from: None,
             proposed: false,
             evidence: None,
         };
+        let decisions: Vec<Decision> = what.into_iter().map(decision).collect();
         let mut tries = 0;
         let written = loop {
             let done = async {
                 self.look_for_erasures().await?;
                 let known = self.ledger().now().number;
-                let (keys, decision) = (self.keyring().project(number).await?, decision.clone());
+                let (keys, decisions) = (self.keyring().project(number).await?, decisions.clone());
                 self.data()
                     .run_tx(NAME, move |connection| {
-                        let (keys, mut decision) = (keys.clone(), decision.clone());
+                        let (keys, decisions) = (keys.clone(), decisions.clone());
                         Box::pin(async move {
                             same_ledger(connection, known).await?;
-                            let last: i64 = sqlx::query_scalar(
-                                "SELECT COALESCE(MAX(key), 0) FROM state WHERE project = $1 AND kind = $2 AND key < $3",
-                            )
-                            .bind(number)
-                            .bind(StateKind::Decision as i64)
-                            .bind(DecisionId::OWN.cast_signed())
-                            .fetch_one(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                            decision.id = DecisionId(last.cast_unsigned() + 1);
-                            let body = serde_json::to_vec(&decision)
-                                .map_err(|error| StoreError::Invalid(error.to_string()))?;
-                            let row =
-                                StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
-                            let sealed = keys.seal(decision.made, body_of_state(&state_row(&row)), &row.body)?;
-                            query(
-                                "INSERT INTO state (project, kind, key, expires, body) VALUES ($1, $2, $3, NULL, $4)",
-                            )
-                            .bind(number)
-                            .bind(row.kind as i64)
-                            .bind(row.key.cast_signed())
-                            .bind(sealed)
-                            .execute(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                            Ok(decision)
+                            write(connection, &keys, number, decisions).await
                         })
                     })
                     .await
@@ -80,7 +105,7 @@ impl Store {
                 break done?;
             }
         };
-        // After the row is there: whoever sees the new version finds it.
+        // After the rows are there: whoever sees the new version finds them.
         self.control().run_tx(NAME, |connection| Box::pin(crate::projects::touch(connection))).await?;
         self.refresh().await?;
         Ok(written)

@@ -9,7 +9,9 @@ use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::audit;
+use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
+use crate::exclusions;
 
 /// What the collector asks for with every request.
 pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
@@ -92,10 +94,11 @@ impl Store {
         let now = self.clock().now().as_millis();
         let name = id.to_string();
         let (entry, ring) = (self.entry("project.create", id.as_str(), "", ""), self.ring().clone());
+        let by = self.actor().to_owned();
         self.control()
             .run_tx("create project", move |connection| {
                 let (name, key, body, since) = (name.clone(), key.clone(), body.clone(), since.clone());
-                let (entry, ring) = (entry.clone(), ring.clone());
+                let (entry, ring, settings, by) = (entry.clone(), ring.clone(), settings.clone(), by.clone());
                 Box::pin(async move {
                     let number: i64 = sqlx::query_scalar("UPDATE control_version SET version = version + 1 WHERE id = 1 RETURNING version")
                         .fetch_one(&mut *connection)
@@ -109,6 +112,8 @@ impl Store {
                         }
                         other => other.during("create project").map(|_| ()),
                     }?;
+                    let change = (&ProjectSettings::default(), &settings);
+                    exclusions::note(connection, number, change, (&by, Timestamp::from_millis(now))).await?;
                     audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
@@ -154,31 +159,62 @@ impl Store {
     /// # Errors
     /// `Invalid` with the field and what to change; `NotFound`.
     pub async fn save_settings(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
+        self.save(id, None, settings).await
+    }
+
+    /// As `save_settings`, of settings that were made from this version: what somebody else saved meanwhile is not lost.
+    ///
+    /// # Errors
+    /// As `save_settings`, and `Moved` when the version is another one now; then nothing is saved.
+    pub async fn save_settings_from(
+        &self,
+        id: &ProjectId,
+        version: u64,
+        settings: ProjectSettings,
+    ) -> Result<Project, StoreError> {
+        self.save(id, Some(version), settings).await
+    }
+
+    async fn save(
+        &self,
+        id: &ProjectId,
+        made_from: Option<u64>,
+        settings: ProjectSettings,
+    ) -> Result<Project, StoreError> {
+        const NAME: &str = "save settings";
         let body = valid(&settings)?;
         let name = id.to_string();
         let (fields, values) = changed(&self.project(id).await?.settings, &settings);
         let (entry, ring) = (self.entry("settings.save", id.as_str(), &fields, values), self.ring().clone());
+        let (by, now, engine) = (self.actor().to_owned(), self.clock().now(), self.control().engine);
         self.control()
-            .run_tx("save settings", move |connection| {
+            .run_tx(NAME, move |connection| {
                 let (name, body, settings) = (name.clone(), body.clone(), settings.clone());
-                let (entry, ring) = (entry.clone(), ring.clone());
+                let (entry, ring, by) = (entry.clone(), ring.clone(), by.clone());
                 Box::pin(async move {
-                    let before = query("UPDATE projects SET settings = $1, version = version + 1 WHERE id = $2 RETURNING version, since")
-                        .bind(body)
+                    // SQLite has one writer; on PostgreSQL nobody else may save between these statements.
+                    let hold = if engine == Engine::Postgres { " FOR UPDATE" } else { "" };
+                    let select = format!("{COLUMNS} WHERE id = $1{hold}");
+                    let row = query(sqlx::AssertSqlSafe(select))
                         .bind(name.as_str())
                         .fetch_optional(&mut *connection)
                         .await
-                        .during("save settings")?;
+                        .during(NAME)?;
+                    let before = row.as_ref().map(project).transpose()?;
                     let Some(before) = before else { return Err(StoreError::not_found("project", name)) };
-                    let known: BTreeMap<String, u64> =
-                        serde_json::from_str(before.read::<&str>(1)?).unwrap_or_default();
-                    let since = since(&known, &settings, u64::try_from(before.read::<i64>(0)?).unwrap_or(0))?;
-                    query("UPDATE projects SET since = $1 WHERE id = $2")
-                        .bind(since)
+                    if made_from.is_some_and(|version| version != before.version) {
+                        return Err(StoreError::Moved { what: format!("the version of the settings of {name}") });
+                    }
+                    let version = before.version + 1;
+                    query("UPDATE projects SET settings = $1, version = $2, since = $3 WHERE id = $4")
+                        .bind(body)
+                        .bind(version.cast_signed())
+                        .bind(since(&before.since, &settings, version)?)
                         .bind(name.as_str())
                         .execute(&mut *connection)
                         .await
-                        .during("save settings")?;
+                        .during(NAME)?;
+                    exclusions::note(connection, before.number, (&before.settings, &settings), (&by, now)).await?;
                     audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
@@ -206,6 +242,7 @@ impl Store {
                         "DELETE FROM members WHERE project = $1",
                         "DELETE FROM invitations WHERE project = $1",
                         "DELETE FROM destinations WHERE project = $1",
+                        "DELETE FROM exclusions WHERE project = $1",
                         "DELETE FROM projects WHERE number = $1",
                     ] {
                         query(sql).bind(number).execute(&mut *connection).await.during("remove project")?;

@@ -128,6 +128,19 @@ pub(super) const CONTROL: &[Table] = &[
         columns: &[("project", Int), ("name", Text), ("body", Bytes), ("secret", MaybeBytes)],
         order: "project, name",
     },
+    Table {
+        name: "exclusions",
+        columns: &[
+            ("project", Int),
+            ("kind", Text),
+            ("entry", Text),
+            ("set_by", Text),
+            ("set_at", Int),
+            ("removed_by", Text),
+            ("removed_at", MaybeInt),
+        ],
+        order: "project, kind, entry",
+    },
     Table { name: "control_version", columns: &[("id", Int), ("version", Int)], order: "id" },
     Table { name: "installation", columns: &[("id", Text)], order: "id" },
     Table {

@@ -4,7 +4,7 @@ use convizit_model::{Change, Decision, ElementId};
 
 use crate::engines::{Place, on_both_engines};
 
-on_both_engines!(decisions_made_at_once_are_all_there_and_numbered);
+on_both_engines!(decisions_made_at_once_are_all_there_and_numbered, several_decisions_are_made_together);
 
 async fn decisions_made_at_once_are_all_there_and_numbered(place: Place) {
     let (store, shop) = place.shop().await;
@@ -30,4 +30,16 @@ async fn decisions_made_at_once_are_all_there_and_numbered(place: Place) {
     assert_eq!(store.load_state(shop.number).await.unwrap().len(), 12);
     let other = store.create_project(&"blog".parse().unwrap(), Default::default()).await.unwrap();
     assert!(store.decisions_after(other.number, 0).await.unwrap().is_empty());
+}
+
+async fn several_decisions_are_made_together(place: Place) {
+    let (store, shop) = place.shop().await;
+    let capture = |n: u64| Change::CaptureElement { element: ElementId(n), captured: false };
+    store.decide(&shop, "ada", capture(1)).await.unwrap();
+    let made = store.decide_all(&shop, "ada", vec![capture(2), capture(3)]).await.unwrap();
+    assert_eq!(made.iter().map(|one| one.id.0).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(store.decisions_after(shop.number, 0).await.unwrap().len(), 3);
+    let entries = store.audit_entries(Some("shop"), 10).await.unwrap();
+    let made = entries.iter().filter(|entry| entry.act == "decision.make" && entry.subject == "capture_element");
+    assert_eq!(made.count(), 3, "each has its entry");
 }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use convizit_model::{Project, ProjectId, ProjectSettings};
-use convizit_store::{Store, StoreError};
+use convizit_store::{ExclusionKind, Store, StoreError};
 
-use crate::engines::{Place, on_both_engines, within};
+use crate::engines::{DAY, NOON, Place, on_both_engines, within};
 
 on_both_engines!(
     a_project_is_made_found_changed_and_removed,
     wrong_settings_change_nothing,
+    settings_of_an_older_version_are_not_saved,
+    who_excluded_what_is_kept_beside_the_settings,
     a_number_is_never_given_twice,
     another_process_sees_a_change_within_a_second,
 );
@@ -97,4 +99,64 @@ async fn another_process_sees_a_change_within_a_second(place: Place) {
     within(second, "a new project", async || there.project_by_key(&blog.key).is_some()).await;
     here.remove_project(&blog.id).await.unwrap();
     within(second, "a removal", async || there.project_by_key(&blog.key).is_none()).await;
+}
+
+async fn settings_of_an_older_version_are_not_saved(place: Place) {
+    let store = place.open().await;
+    let shop = make(&store, "shop").await;
+    let days = |retention_days| ProjectSettings { retention_days, ..ProjectSettings::default() };
+    let saved = store.save_settings_from(&shop.id, shop.version, days(7)).await.unwrap();
+    let late = store.save_settings_from(&shop.id, shop.version, days(9)).await.unwrap_err();
+    assert!(matches!(late, StoreError::Moved { .. }), "{late}");
+    assert_eq!(store.project(&shop.id).await.unwrap(), saved, "nothing of it is saved");
+    assert!(store.save_settings_from(&shop.id, saved.version, days(9)).await.is_ok());
+}
+
+async fn who_excluded_what_is_kept_beside_the_settings(place: Place) {
+    let store = place.open().await;
+    let shop = make(&store, "shop").await;
+    let (ada, bob) = (store.acting_as("account:1"), store.acting_as("account:2"));
+    let of = |selectors: &[&str], paths: &[&str]| ProjectSettings {
+        exclude_selectors: selectors.iter().map(|text| (*text).to_owned()).collect(),
+        exclude_paths: paths.iter().map(|text| (*text).to_owned()).collect(),
+        ..ProjectSettings::default()
+    };
+    ada.save_settings(&shop.id, of(&[".a", ".b"], &["/x"])).await.unwrap();
+    place.clock.set(NOON + DAY);
+    bob.save_settings(&shop.id, of(&[".b"], &["/x", "/y"])).await.unwrap();
+    let known = async || -> Vec<(String, String, i64, Option<(String, i64)>)> {
+        let days = |time: convizit_model::Timestamp| (time.as_millis() - NOON) / DAY;
+        let mut all: Vec<_> = store
+            .exclusions(shop.number)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|one| (one.entry, one.set_by, days(one.set_at), one.removed.map(|(by, at)| (by, days(at)))))
+            .collect();
+        all.sort();
+        all
+    };
+    let line = |entry: &str, by: &str, day, removed: Option<(&str, i64)>| {
+        (entry.to_owned(), by.to_owned(), day, removed.map(|(by, day)| (by.to_owned(), day)))
+    };
+    let expected = [
+        line(".a", "account:1", 0, Some(("account:2", 1))),
+        line(".b", "account:1", 0, None),
+        line("/x", "account:1", 0, None),
+        line("/y", "account:2", 1, None),
+    ];
+    assert_eq!(known().await, expected);
+    assert_eq!(store.exclusions(shop.number).await.unwrap().last().map(|one| one.kind), Some(ExclusionKind::Selector));
+    // Put back, and another taken out: what was out for long is forgotten.
+    bob.save_settings(&shop.id, of(&[".a"], &["/x", "/y"])).await.unwrap();
+    place.clock.set(NOON + 92 * DAY);
+    ada.save_settings(&shop.id, of(&[".a"], &["/x"])).await.unwrap();
+    let expected = [
+        line(".a", "account:2", 1, None),
+        line("/x", "account:1", 0, None),
+        line("/y", "account:2", 1, Some(("account:1", 92))),
+    ];
+    assert_eq!(known().await, expected);
+    store.remove_project(&shop.id).await.unwrap();
+    assert_eq!(store.exclusions(shop.number).await.unwrap(), []);
 }
