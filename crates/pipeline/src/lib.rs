@@ -18,9 +18,9 @@ pub use decode::{DecodeError, decode, whole_characters};
 pub use enrich::Tables;
 pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
-pub use receive::{Compiled, Drift, Request, Taken, receive};
+pub use receive::{Compiled, Drift, Request, Taken, is_excluded_path, receive};
 pub use registry::{
-    Catalogue, CrowdCounts, ElementView, FormView, GroupView, NameChange, NameView, Registry, Reviewed, Silence,
-    SiteChange, SiteChangeKind,
+    Catalogue, CrowdCounts, ElementView, FormView, GroupView, Hit, NameChange, NameView, Registry, Reviewed, Selected,
+    Selector, Silence, SiteChange, SiteChangeKind,
 };
 pub use scrub::{RULES, Witness, first_rule, judge, looks_like_name, scrub_text};

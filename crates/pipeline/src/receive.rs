@@ -204,6 +204,12 @@ pub fn receive(mut batch: Batch, project: &Compiled, tables: &Tables, request: &
     Taken { received: Some(received), outcomes, drift }
 }
 
+/// Whether an entry of `exclude_paths` takes a page's path out.
+#[must_use]
+pub fn is_excluded_path(pattern: &str, path: &str) -> bool {
+    matches(pattern, path)
+}
+
 /// `*` stands for any text; "/account/*" is meant for "/account" as well.
 fn matches(pattern: &str, path: &str) -> bool {
     if let Some(own) = pattern.strip_suffix("/*")

@@ -6,6 +6,7 @@ pub(crate) mod crowd;
 mod decisions;
 mod elements;
 mod review;
+mod select;
 mod templates;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -20,6 +21,7 @@ use decisions::Overlay;
 pub(crate) use decisions::item_owner;
 pub(crate) use elements::{Element, Form};
 pub use review::{Reviewed, Silence, SiteChange, SiteChangeKind};
+pub use select::{Hit, Selected, Selector};
 pub(crate) use templates::above;
 use templates::{Sibling, Template};
 

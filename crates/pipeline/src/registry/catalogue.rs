@@ -120,6 +120,14 @@ impl Registry {
         self.names.get(&id.0).map(|name| name.text.as_str())
     }
 
+    /// What a control is called, whatever was merged into it or it into others: the oldest of its own names. `None` without one.
+    #[must_use]
+    pub fn called(&self, element: ElementId) -> Option<&str> {
+        let own = self.names.iter().filter(|(_, name)| name.owner == element.0);
+        let (id, _) = own.min_by_key(|(_, name)| (name.made, &name.text))?;
+        self.name(*id)
+    }
+
     /// Everything, the oldest first.
     #[must_use]
     pub fn catalogue(&self) -> Catalogue {
