@@ -16,13 +16,11 @@ pub(crate) struct Bar {
 /// Bars from left to right; the drawing is 100 wide and `TALL` high.
 pub(crate) struct Chart {
     pub(crate) bars: Vec<Bar>,
+    /// The bars as one path, for lists of many small drawings.
+    pub(crate) path: String,
     /// For whoever does not see it.
     pub(crate) words: String,
     pub(crate) most: i64,
-    /// All bars as one line of an SVG path, and those of nothing: a list has many charts, and a bar of its own for each step
-    /// would be most of the page.
-    pub(crate) path: String,
-    pub(crate) zeros: String,
 }
 
 /// Height of the drawing.
@@ -37,32 +35,25 @@ pub(crate) fn chart(by_hour: &HashMap<i64, i64>, now: i64, steps: i64, hours: i6
     let most = counts.iter().copied().max().unwrap_or(0);
     let all: i64 = counts.iter().sum();
     #[expect(clippy::cast_precision_loss, reason = "a drawing")]
-    let bars: Vec<Bar> = counts
-        .iter()
-        .enumerate()
-        .map(|(index, count)| {
-            let width = 100.0 / steps as f64;
-            let height = if most == 0 || *count == 0 { 0.6 } else { (*count as f64 / most as f64 * TALL).max(1.0) };
-            let time = convizit_model::Timestamp::from_millis((first + index as i64 * hours) * 3_600_000);
-            Bar {
-                x: format!("{:.2}", index as f64 * width + width * 0.08),
-                y: format!("{:.2}", TALL - height),
-                width: format!("{:.2}", width * 0.84),
-                height: format!("{height:.2}"),
-                title: format!("{} UTC: {}", crate::page::minute(time), crate::page::count(*count)),
-                none: *count == 0,
-            }
-        })
-        .collect();
-    let outline = |none: bool| {
-        let bars = bars.iter().filter(|bar| bar.none == none);
-        bars.map(|bar| format!("M{} {}h{}V30h-{}z", bar.x, bar.y, bar.width, bar.width)).collect::<String>()
-    };
+    let bars = counts.iter().enumerate().map(|(index, count)| {
+        let width = 100.0 / steps as f64;
+        let height = if most == 0 || *count == 0 { 0.6 } else { (*count as f64 / most as f64 * TALL).max(1.0) };
+        let time = convizit_model::Timestamp::from_millis((first + index as i64 * hours) * 3_600_000);
+        Bar {
+            x: format!("{:.2}", index as f64 * width + width * 0.08),
+            y: format!("{:.2}", TALL - height),
+            width: format!("{:.2}", width * 0.84),
+            height: format!("{height:.2}"),
+            title: format!("{} UTC: {}", crate::page::minute(time), crate::page::count(*count)),
+            none: *count == 0,
+        }
+    });
     let span =
         if hours * steps > 48 { format!("{} days", hours * steps / 24) } else { format!("{} hours", hours * steps) };
+    let bars: Vec<Bar> = bars.collect();
+    let drawn = bars.iter().filter(|bar| !bar.none);
     Chart {
-        path: outline(false),
-        zeros: outline(true),
+        path: drawn.map(|bar| format!("M{} {TALL}v-{}h{}v{}z", bar.x, bar.height, bar.width, bar.height)).collect(),
         bars,
         words: format!(
             "{} events in the last {span}, at most {} in a step",
@@ -86,8 +77,6 @@ mod tests {
         assert_eq!(drawn.bars[46].height, "15.00");
         assert!(drawn.bars[0].none, "the hour before the first is not in it");
         assert!(drawn.words.starts_with("15 events in the last 48 hours"), "{}", drawn.words);
-        assert!(drawn.path.ends_with("M98.08 0.00h1.75V30h-1.75z"), "{}", drawn.path);
-        assert_eq!((drawn.path.matches('M').count(), drawn.zeros.matches('M').count()), (2, 46));
         let days = chart(&counts, 100, 7, 24);
         assert_eq!(days.bars.len(), 7);
         assert!(days.words.contains("7 days"), "{}", days.words);

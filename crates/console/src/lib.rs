@@ -56,7 +56,7 @@ struct Inner {
     store: Store,
     config: ConsoleConfig,
     throttle: Throttle,
-    catalogues: pages::events::Catalogues,
+    catalogues: pages::known::Catalogues,
 }
 
 impl Console {
@@ -72,7 +72,7 @@ impl Console {
         &self.0.throttle
     }
 
-    pub(crate) fn catalogues(&self) -> &pages::events::Catalogues {
+    pub(crate) fn catalogues(&self) -> &pages::known::Catalogues {
         &self.0.catalogues
     }
 }
@@ -88,7 +88,7 @@ pub fn routes(store: Store, config: ConsoleConfig) -> (Router, Vec<Row>) {
         store,
         config,
         throttle: Throttle::default(),
-        catalogues: pages::events::Catalogues::default(),
+        catalogues: pages::known::Catalogues::default(),
     }));
     let routes = privacy::routes(pages::routes(Routes::new(console.clone())));
     let (router, rows) = routes.parts();

@@ -175,6 +175,13 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
         "captured" => "Its events are kept again, from the next two seconds on.",
         "not-captured" => "Its events are no longer kept. What is stored stays.",
         "undone" => "Undone.",
+        "redone" => "It holds again.",
+        "several-captured" => "Their events are kept again, from the next two seconds on.",
+        "several-not-captured" => "Their events are no longer kept. What is stored stays; each of them can be undone.",
+        "merged" => "Merged. New events of both carry this name within two seconds; past events keep the old one.",
+        "split" => "Split off. Its names are made with its next events.",
+        "excluded" => "Excluded. Browsers take it within a minute, the server at once.",
+        "included" => "No longer excluded. Browsers take it within a minute.",
         "role" => "The role is changed.",
         "removed" => "Removed.",
         "taken-back" => "The invitation is taken back.",
@@ -186,6 +193,32 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// Which lines of a list are shown, and where the others are.
+pub(crate) struct Pager {
+    pub(crate) first: usize,
+    pub(crate) last: usize,
+    pub(crate) found: usize,
+    pub(crate) from: usize,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+impl Pager {
+    /// `path` has a query already, to which `field` is added: from which line on, how many on a page, how many there are.
+    pub(crate) fn new(path: &str, field: &str, (from, page, found): (usize, usize, usize)) -> Self {
+        let link = |from: usize| format!("{path}&{field}={from}");
+        let last = found.min(from.saturating_add(page));
+        Self {
+            first: from.saturating_add(1),
+            last,
+            found,
+            from,
+            before: (from > 0).then(|| link(from.saturating_sub(page))),
+            after: (last < found).then(|| link(last)),
+        }
+    }
 }
 
 /// A text as a value in an address.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::response::Response;
 
-use super::events::who;
+use super::decisions::who;
 use crate::access::Member;
 use crate::page::{Chrome, Refusal, html, minute};
 

@@ -1,127 +1,50 @@
 //! A project's events by name: search, counts, one name with its properties and history, and what people decide about it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::{Action, Change, Decision, DecisionId, NameId, Project, Timestamp};
-use convizit_pipeline::{Catalogue, NameView, Registry};
+use convizit_model::{Action, Change, ElementId, Project};
+use convizit_pipeline::NameView;
 use convizit_store::Store;
 
+use super::decisions::{Past, capture_of, decide, history, is_about};
+use super::known::{HOURS, Known, known};
 use crate::Console;
 use crate::access::{Member, Samples};
 use crate::chart::{Chart, chart};
-use crate::page::{Chrome, Problem, Refusal, again, count, escaped, html, minute, see};
+use crate::page::{Chrome, Pager, Problem, Refusal, again, count, escaped, html, minute, see};
 
 /// Names on a page.
 const PAGE: usize = 50;
 /// Steps of a name's sparkline, of `STEP_HOURS` hours each: a week.
-const STEPS: i64 = 28;
-const STEP_HOURS: i64 = 6;
-/// What was read of a project is used again for so long while events arrive.
-const FRESH_MILLIS: i64 = 2_000;
-/// Up to this age it is shown while it is read anew.
-const STALE_MILLIS: i64 = 10_000;
-/// Projects whose names are kept in memory at most.
-const KEPT: usize = 64;
+pub(super) const STEPS: i64 = 28;
+pub(super) const STEP_HOURS: i64 = 6;
 /// Example values of a property.
 const EXAMPLES: usize = 3;
-
-/// What is known of a project's names, kept for a moment since reading it all takes time.
-#[derive(Default)]
-pub(crate) struct Catalogues(Mutex<HashMap<i64, Kept>>);
-
-struct Kept {
-    at: Timestamp,
-    version: u64,
-    events: i64,
-    known: Arc<Known>,
-    /// Whether somebody reads it anew at this moment.
-    reading: bool,
-}
-
-/// A project's registry and what it shows.
-pub(super) struct Known {
-    pub(super) registry: Registry,
-    pub(super) catalogue: Catalogue,
-    /// Events of each name.
-    events: HashMap<u64, i64>,
-}
-
-/// What is known of a project: as it is now where people changed something, else at most two seconds old; while somebody looks
-/// at page after page, what is a little older is shown while it is read anew.
-pub(super) async fn known(console: &Console, project: &Project) -> Result<Arc<Known>, Refusal> {
-    let store = console.store();
-    let (now, version, events) =
-        (store.clock().now(), store.control_version(), store.last_event(project.number).await?);
-    {
-        let mut kept = catalogues(console);
-        if let Some(kept) = kept.get_mut(&project.number)
-            && kept.version == version
-        {
-            let age = now.since(kept.at);
-            if kept.events != events && (FRESH_MILLIS..STALE_MILLIS).contains(&age) && !kept.reading {
-                kept.reading = true;
-                let (console, project) = (console.clone(), project.number);
-                tokio::spawn(async move {
-                    if let Err(error) = read(&console, project, (now, version, events)).await {
-                        tracing::warn!(?error, project, "what is known of a project could not be read anew");
-                        if let Some(kept) = catalogues(&console).get_mut(&project) {
-                            kept.reading = false;
-                        }
-                    }
-                });
-            }
-            if kept.events == events || age < STALE_MILLIS {
-                return Ok(kept.known.clone());
-            }
-        }
-    }
-    read(console, project.number, (now, version, events)).await
-}
-
-fn catalogues(console: &Console) -> MutexGuard<'_, HashMap<i64, Kept>> {
-    console.catalogues().0.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Reads all that is known of a project and keeps it, as of a time, a version of the settings and a number of events.
-async fn read(
-    console: &Console,
-    project: i64,
-    (at, version, events): (Timestamp, u64, i64),
-) -> Result<Arc<Known>, Refusal> {
-    let store = console.store();
-    let (state, by_name) = (store.load_state(project).await?, store.events_by_name(project).await?);
-    // Ten thousand names take their time.
-    let read = tokio::task::spawn_blocking(move || {
-        let mut registry = Registry::default();
-        registry.load(&state)?;
-        Ok(Arc::new(Known { catalogue: registry.catalogue(), registry, events: by_name }))
-    });
-    let known = read.await.map_err(|_| Refusal::Failed("the names of the project could not be read".to_owned()))?;
-    let known: Arc<Known> = known.map_err(Refusal::Failed)?;
-    let mut kept = catalogues(console);
-    if kept.len() >= KEPT {
-        kept.clear();
-    }
-    kept.insert(project, Kept { at, version, events, known: known.clone(), reading: false });
-    Ok(known)
-}
+/// States that the list can be narrowed to, with their words.
+const STATES: [(&str, &str); 5] = [
+    ("", "all"),
+    ("published", "published"),
+    ("provisional", "provisional"),
+    ("given", "renamed by people"),
+    ("not-captured", "not captured"),
+];
 
 #[derive(Template)]
 #[template(path = "events.html")]
-struct EventsPage<'a> {
+struct EventsPage {
     chrome: Chrome,
     project: String,
-    like: &'a str,
+    like: String,
+    states: Vec<(&'static str, &'static str, bool)>,
     shown: Vec<Line>,
-    found: usize,
     all: usize,
-    from: usize,
-    before: Option<String>,
-    after: Option<String>,
+    may_edit: bool,
+    pager: Pager,
+    problem: Problem,
 }
 
 /// A name in the list.
@@ -131,10 +54,13 @@ struct Line {
     made_as: Option<String>,
     events: String,
     badge: (&'static str, &'static str),
+    /// Whether there is something to capture or not.
+    of_control: bool,
+    chosen: bool,
     chart: Chart,
 }
 
-fn badge(name: &NameView) -> (&'static str, &'static str) {
+pub(super) fn badge(name: &NameView) -> (&'static str, &'static str) {
     match (name.captured, name.published, &name.made_as) {
         (false, ..) => ("bad", "not captured"),
         (_, _, Some(_)) => ("", "given"),
@@ -143,45 +69,107 @@ fn badge(name: &NameView) -> (&'static str, &'static str) {
     }
 }
 
-pub(super) async fn list(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
-    let (store, project, query) = (&member.asking.store, &member.project, &member.asking.query);
-    let like = query.get("like").trim();
-    let known = known(&console, project).await?;
+fn is_in_state(name: &NameView, state: &str) -> bool {
+    match state {
+        "published" => name.captured && name.published,
+        "provisional" => name.captured && !name.published,
+        "given" => name.made_as.is_some(),
+        "not-captured" => !name.captured,
+        _ => true,
+    }
+}
+
+/// The names that a search finds, the most frequent first.
+pub(super) fn found<'a>(known: &'a Known, like: &str, fits: impl Fn(&NameView) -> bool) -> Vec<&'a NameView> {
     let lower = like.to_lowercase();
-    let mut names: Vec<(&NameView, i64)> = known
-        .catalogue
-        .names
-        .iter()
-        .filter(|name| lower.is_empty() || name.text.to_lowercase().contains(&lower))
-        .map(|name| (name, known.events.get(&name.id.0).copied().unwrap_or(0)))
-        .collect();
-    names.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.text.cmp(&b.text)));
-    let from: usize = query.get("from").parse().unwrap_or(0);
-    let page: Vec<_> = names.iter().skip(from).take(PAGE).collect();
-    let ids: Vec<u64> = page.iter().map(|(name, _)| name.id.0).collect();
+    let names = known.catalogue.names.iter();
+    let mut names: Vec<&NameView> =
+        names.filter(|name| fits(name) && (lower.is_empty() || name.text.to_lowercase().contains(&lower))).collect();
+    names.sort_by(|a, b| known.events(b.id).cmp(&known.events(a.id)).then_with(|| a.text.cmp(&b.text)));
+    names
+}
+
+async fn list_page(
+    console: &Console,
+    member: &Member,
+    (chosen, problem): (BTreeSet<String>, Problem),
+) -> Result<EventsPage, Refusal> {
+    let (store, project, query) = (&member.asking.store, &member.project, &member.asking.query);
+    // A form says what it was made from as the address does.
+    let said = |name| Some(query.get(name)).filter(|text| !text.is_empty()).unwrap_or(member.asking.fields.get(name));
+    let (like, state) = (said("like").trim(), said("state"));
+    let known = known(console, project).await?;
+    let names = found(&known, like, |name| is_in_state(name, state));
+    let from: usize = said("from").parse().unwrap_or(0);
+    let page: Vec<&NameView> = names.iter().copied().skip(from).take(PAGE).collect();
+    let ids: Vec<u64> = page.iter().map(|name| name.id.0).collect();
     let hour = member.asking.now().hour();
     let hours = store.events_of_names_from(project.number, &ids, hour - STEPS * STEP_HOURS + 1).await?;
     let none = HashMap::new();
-    let shown = page.iter().map(|(name, events)| Line {
+    let shown = page.iter().map(|name| Line {
         id: name.id.to_string(),
         text: name.text.clone(),
         made_as: name.made_as.clone(),
-        events: count(*events),
+        events: count(known.events(name.id)),
         badge: badge(name),
+        of_control: name.element.is_some() || name.group.is_some(),
+        chosen: chosen.contains(&name.id.to_string()),
         chart: chart(hours.get(&name.id.0).unwrap_or(&none), hour, STEPS, STEP_HOURS),
     });
-    let link = |from: usize| format!("/p/{}/events?like={}&from={from}", project.id, escaped(like));
-    Ok(html(&EventsPage {
+    let path = format!("/p/{}/events?like={}&state={}", project.id, escaped(like), escaped(state));
+    Ok(EventsPage {
         chrome: member.asking.chrome("Events", "events"),
         project: project.id.to_string(),
-        like,
+        like: like.to_owned(),
+        states: STATES.iter().map(|(word, means)| (*word, *means, *word == state)).collect(),
         shown: shown.collect(),
-        found: names.len(),
         all: known.catalogue.names.len(),
-        from,
-        before: (from > 0).then(|| link(from.saturating_sub(PAGE))),
-        after: (from + PAGE < names.len()).then(|| link(from + PAGE)),
-    }))
+        may_edit: member.may(Action::EditCapture),
+        pager: Pager::new(&path, "from", (from, PAGE, names.len())),
+        problem,
+    })
+}
+
+pub(super) async fn list(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
+    Ok(html(&list_page(&console, &member, (BTreeSet::new(), Problem::default())).await?))
+}
+
+/// Several names at once: captured or not.
+pub(super) async fn capture_several(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
+    let fields = &member.asking.fields;
+    let chosen: BTreeSet<String> = fields.all("name").map(str::to_owned).collect();
+    let fails = async |text: &str| -> Result<Response, Refusal> {
+        let problem = Problem::new("several", text);
+        Ok(again(&list_page(&console, &member, (chosen.clone(), problem)).await?))
+    };
+    let captured = match fields.get("captured") {
+        "yes" => true,
+        "no" => false,
+        _ => return fails("Say with one of the two buttons what is to become of them.").await,
+    };
+    if chosen.is_empty() {
+        return fails("Choose one name at least.").await;
+    }
+    let known = known(&console, &member.project).await?;
+    let mut changes: Vec<Change> = Vec::new();
+    for id in &chosen {
+        // Names of one group, or of one control, are one decision; what is so already needs none.
+        let change = capture_of(known.find(id)?, captured);
+        changes.extend(change.filter(|change| !changes.contains(change) && known.registry.check(change).is_ok()));
+    }
+    if changes.is_empty() {
+        let already = if captured { "captured" } else { "not captured" };
+        return fails(&format!("Nothing is to be changed: they are {already} already, or on no control.")).await;
+    }
+    member.asking.store.decide_all(&member.project, &member.account.actor(), changes).await?;
+    let path = format!(
+        "/p/{}/events?like={}&state={}&from={}",
+        member.project.id,
+        escaped(fields.get("like")),
+        escaped(fields.get("state")),
+        escaped(fields.get("from"))
+    );
+    Ok(see(&path, if captured { "several-captured" } else { "several-not-captured" }))
 }
 
 #[derive(Template)]
@@ -196,13 +184,17 @@ struct EventPage {
     events: String,
     chart: Chart,
     role: String,
-    group: Option<String>,
+    /// Id and name of the group, and whether the name is of its items.
+    group: Option<(String, String, bool)>,
     of_control: bool,
     may_edit: bool,
     /// `None` for who has not the right.
     properties: Option<Vec<Property>>,
-    forms: Option<Vec<(String, String, String, String)>>,
+    seen_as: Option<Vec<Form>>,
+    /// Whether it was seen in several forms.
+    may_split: bool,
     history: Vec<Past>,
+    back: String,
     entered: String,
     problem: Problem,
 }
@@ -214,19 +206,23 @@ struct Property {
     examples: String,
 }
 
-/// A decision about this name.
-struct Past {
-    id: DecisionId,
-    when: String,
-    who: String,
-    what: String,
-    holds: bool,
+/// What a control was seen as.
+pub(super) struct Form {
+    pub(super) element: ElementId,
+    pub(super) number: usize,
+    /// For those who see samples.
+    pub(super) said: Option<(String, String, String)>,
+    pub(super) since: String,
+    pub(super) last: String,
+    pub(super) sure: String,
+    /// Whether it can be split off: the first one stays.
+    pub(super) splits: bool,
 }
 
 /// The properties that the newest events of a name have, with example values.
-async fn properties(_: &Samples, store: &Store, project: &Project, name: NameId) -> Result<Vec<Property>, Refusal> {
+async fn properties(_: &Samples, store: &Store, project: &Project, name: &NameView) -> Result<Vec<Property>, Refusal> {
     let mut found: BTreeMap<String, (&'static str, Vec<String>)> = BTreeMap::new();
-    for event in store.samples(project.number, name.0).await? {
+    for event in store.samples(project.number, name.id.0).await? {
         for (key, value) in event.properties {
             let (kind, text) = match &value {
                 serde_json::Value::Number(number) => ("number", number.to_string()),
@@ -247,55 +243,32 @@ async fn properties(_: &Samples, store: &Store, project: &Project, name: NameId)
         .collect())
 }
 
-/// Whether a decision is about this name, its element or its group.
-fn is_about(change: &Change, name: &NameView) -> bool {
-    match change {
-        Change::Rename { name: of, .. } => *of == name.id,
-        Change::RenameGroup { group, .. } | Change::CaptureGroup { group, .. } => name.group == Some(*group),
-        Change::CaptureElement { element, .. } | Change::Split { element, .. } => name.element == Some(*element),
-        Change::Merge { element, into } => name.element == Some(*element) || name.element == Some(*into),
-        Change::Regroup { group, into } => name.group == Some(*group) || name.group == Some(*into),
-        Change::Undo { .. } => false,
-    }
-}
-
-fn words(change: &Change) -> String {
-    match change {
-        Change::Rename { text, .. } => format!("renamed to “{text}”"),
-        Change::RenameGroup { text, .. } => format!("its group renamed to “{text}”"),
-        Change::Merge { .. } => "merged with another control".to_owned(),
-        Change::Split { form, .. } => format!("form {form} split off"),
-        Change::Regroup { .. } => "its group joined with another".to_owned(),
-        Change::CaptureElement { captured: true, .. } | Change::CaptureGroup { captured: true, .. } => {
-            "captured again".to_owned()
+/// What the control of a name was seen as, its own forms first, then those of controls that are part of it.
+pub(super) fn forms(known: &Known, name: &NameView, samples: Option<&Samples>) -> Vec<Form> {
+    let Some(identity) = name.element else { return Vec::new() };
+    let parts = known.catalogue.elements.iter().filter(|element| element.part_of == Some(identity));
+    let mut forms = Vec::new();
+    for element in known.element(identity).into_iter().chain(parts) {
+        for (number, form) in element.forms.iter().enumerate() {
+            if known.registry.is_split(element.id, number) {
+                continue;
+            }
+            forms.push(Form {
+                element: element.id,
+                number,
+                said: samples.map(|_| (form.label.clone(), form.section.clone(), form.page.clone())),
+                since: minute(form.since),
+                last: minute(form.last).chars().take(10).collect(),
+                sure: match (number, form.probability) {
+                    (0, _) => "first".to_owned(),
+                    (_, Some(sure)) => format!("{:.0} %", sure * 100.0),
+                    (_, None) => "by key".to_owned(),
+                },
+                splits: number > 0,
+            });
         }
-        Change::CaptureElement { .. } | Change::CaptureGroup { .. } => "no longer captured".to_owned(),
-        Change::Undo { decision } => format!("decision {decision} undone"),
     }
-}
-
-/// Who decided, as people call them.
-pub(super) async fn who(store: &Store, actor: &str) -> String {
-    let number = actor.strip_prefix("account:").and_then(|text| text.parse().ok());
-    match number {
-        Some(number) => store.account(number).await.map_or_else(|_| actor.to_owned(), |account| account.name),
-        None => actor.to_owned(),
-    }
-}
-
-async fn history(store: &Store, known: &Known, name: &NameView) -> Vec<Past> {
-    let mut past = Vec::new();
-    let own = |decision: &&Decision| is_about(&decision.what, name) && !decision.proposed;
-    for decision in known.registry.decisions().into_iter().rev().filter(own).take(20) {
-        past.push(Past {
-            id: decision.id,
-            when: minute(decision.made),
-            who: who(store, &decision.by).await,
-            what: words(&decision.what),
-            holds: known.registry.holds(decision.id) || decision.from.is_none(),
-        });
-    }
-    past
+    forms
 }
 
 async fn page(
@@ -306,45 +279,39 @@ async fn page(
 ) -> Result<EventPage, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let known = known(console, project).await?;
-    let name = find(&known, id)?.clone();
+    let name = known.find(id)?.clone();
     let hour = member.asking.now().hour();
-    let hours = store.events_of_names_from(project.number, &[name.id.0], hour - 7 * 24 + 1).await?;
+    let hours = store.events_of_names_from(project.number, &[name.id.0], hour - HOURS + 1).await?;
     let none = HashMap::new();
-    let element = name.element.and_then(|id| known.catalogue.elements.iter().find(|element| element.id == id));
-    let group = name.group.and_then(|id| known.catalogue.groups.iter().find(|group| group.id == id));
+    let role = name.element.and_then(|id| known.element(id)).map(|element| element.role.clone());
+    let group = known.group_around(&name).and_then(|id| known.group(id));
     let samples = member.samples();
     let properties = match &samples {
-        Some(right) => Some(properties(right, store, project, name.id).await?),
+        Some(right) => Some(properties(right, store, project, &name).await?),
         None => None,
     };
-    let forms = samples.as_ref().map(|_| {
-        let forms = element.map(|element| element.forms.as_slice()).unwrap_or_default().iter();
-        forms.map(|form| (form.label.clone(), form.section.clone(), form.page.clone(), minute(form.since))).collect()
-    });
+    let forms = forms(&known, &name, samples.as_ref());
     Ok(EventPage {
         chrome: member.asking.chrome(&name.text, "events"),
         project: project.id.to_string(),
         id: name.id.to_string(),
         since: minute(name.since),
         badge: badge(&name),
-        events: count(store.events_of_name(project.number, name.id.0).await?),
-        chart: chart(hours.get(&name.id.0).unwrap_or(&none), hour, 7 * 24 / 3, 3),
-        role: element.map(|element| element.role.clone()).unwrap_or_default(),
-        group: group.map(|group| group.name.clone()),
+        events: count(known.events(name.id)),
+        chart: chart(hours.get(&name.id.0).unwrap_or(&none), hour, HOURS / 3, 3),
+        role: role.unwrap_or_default(),
+        group: group.map(|group| (group.id.to_string(), group.name.clone(), name.group.is_some())),
         of_control: name.element.is_some() || name.group.is_some(),
         may_edit: member.may(Action::EditCapture),
         properties,
-        forms,
-        history: history(store, &known, &name).await,
+        may_split: forms.iter().any(|form| form.splits),
+        seen_as: samples.map(|_| forms),
+        history: history(store, &known, |change| is_about(change, &name)).await,
+        back: name.id.to_string(),
         entered: entered.unwrap_or(&name.text).to_owned(),
         problem,
         name,
     })
-}
-
-fn find<'a>(known: &'a Known, id: &str) -> Result<&'a NameView, Refusal> {
-    let id: NameId = id.parse().map_err(|_| Refusal::NotFound)?;
-    known.catalogue.names.iter().find(|name| name.id == id).ok_or(Refusal::NotFound)
 }
 
 pub(super) async fn show(
@@ -355,13 +322,11 @@ pub(super) async fn show(
     Ok(html(&page(&console, &member, &id, (None, Problem::default())).await?))
 }
 
-/// Asks the registry whether a decision can be made, and takes it down.
-async fn decide(member: &Member, known: &Known, change: Change) -> Result<Result<(), String>, Refusal> {
-    if let Err(problem) = known.registry.preview(&change) {
-        return Ok(Err(problem));
-    }
-    member.asking.store.decide(&member.project, &member.account.actor(), change).await?;
-    Ok(Ok(()))
+/// What is known, and the name of the address.
+pub(super) async fn named(console: &Console, member: &Member, id: &str) -> Result<(Arc<Known>, NameView), Refusal> {
+    let known = known(console, &member.project).await?;
+    let name = known.find(id)?.clone();
+    Ok((known, name))
 }
 
 pub(super) async fn rename(
@@ -369,24 +334,22 @@ pub(super) async fn rename(
     member: Member,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let known = known(&console, &member.project).await?;
-    let name = find(&known, &id)?;
+    let (known, name) = named(&console, &member, &id).await?;
     let text = member.asking.fields.get("text").trim();
+    let fails = async |problem: String| -> Result<Response, Refusal> {
+        let page = page(&console, &member, &id, (Some(text), Problem::new("text", problem))).await?;
+        Ok(again(&page))
+    };
     // Two people at once: the second sees what the first has made of it, and loses nothing typed.
     let seen = member.asking.fields.get("seen");
     if !seen.is_empty() && seen != name.text {
         let problem =
             format!("Somebody has renamed it to “{}” meanwhile. Send again to rename it all the same.", name.text);
-        let page = page(&console, &member, &id, (Some(text), Problem::new("text", problem))).await?;
-        return Ok(again(&page));
+        return fails(problem).await;
     }
-    let change = Change::Rename { name: name.id, text: text.to_owned() };
-    match decide(&member, &known, change).await? {
+    match decide(&member, &known, Change::Rename { name: name.id, text: text.to_owned() }).await? {
         Ok(()) => Ok(see(&format!("/p/{}/events/{id}", member.project.id), "renamed")),
-        Err(problem) => {
-            let page = page(&console, &member, &id, (Some(text), Problem::new("text", problem))).await?;
-            Ok(again(&page))
-        }
+        Err(problem) => fails(problem).await,
     }
 }
 
@@ -395,34 +358,13 @@ pub(super) async fn capture(
     member: Member,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let known = known(&console, &member.project).await?;
-    let name = find(&known, &id)?;
+    let (known, name) = named(&console, &member, &id).await?;
     let captured = member.asking.fields.get("captured") == "yes";
-    let change = match (name.group, name.element) {
-        (Some(group), _) => Change::CaptureGroup { group, captured },
-        (None, Some(element)) => Change::CaptureElement { element, captured },
-        (None, None) => {
-            let text = "this event is on no control: which types of events are kept stands in the project's settings";
-            return Err(Refusal::Invalid(text.to_owned()));
-        }
+    let Some(change) = capture_of(&name, captured) else {
+        let text = "this event is on no control: which types of events are kept stands in the project's settings";
+        return Err(Refusal::Invalid(text.to_owned()));
     };
     decide(&member, &known, change).await?.map_err(Refusal::Invalid)?;
     let done = if captured { "captured" } else { "not-captured" };
     Ok(see(&format!("/p/{}/events/{id}", member.project.id), done))
-}
-
-pub(super) async fn undo(
-    State(console): State<Console>,
-    member: Member,
-    Path((_, decision)): Path<(String, String)>,
-) -> Result<Response, Refusal> {
-    let decision: DecisionId = decision.parse().map_err(|_| Refusal::NotFound)?;
-    let known = known(&console, &member.project).await?;
-    decide(&member, &known, Change::Undo { decision }).await?.map_err(Refusal::Invalid)?;
-    let back = member.asking.fields.get("name");
-    let path = match back.parse::<NameId>() {
-        Ok(name) => format!("/p/{}/events/{name}", member.project.id),
-        Err(_) => format!("/p/{}/events", member.project.id),
-    };
-    Ok(see(&path, "undone"))
 }

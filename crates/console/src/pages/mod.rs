@@ -2,10 +2,15 @@
 
 mod account;
 mod audit;
+mod decisions;
 mod destinations;
-pub(crate) mod events;
+mod events;
+mod exclusions;
 mod files;
+mod groups;
+pub(crate) mod known;
 mod members;
+mod merge;
 mod overview;
 mod people;
 mod projects;
@@ -62,7 +67,19 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/p/{project}/events/{name}", Project(SeeProject)), events::show)
         .add(Row::post("/p/{project}/events/{name}/rename", Project(EditCapture)), events::rename)
         .add(Row::post("/p/{project}/events/{name}/capture", Project(EditCapture)), events::capture)
-        .add(Row::post("/p/{project}/decisions/{decision}/undo", Project(EditCapture)), events::undo)
+        .add(Row::post("/p/{project}/events/capture", Project(EditCapture)), events::capture_several)
+        .add(Row::get("/p/{project}/events/{name}/merge", Project(EditCapture)), merge::show)
+        .add(Row::post("/p/{project}/events/{name}/merge", Project(EditCapture)), merge::merge)
+        .add(Row::get("/p/{project}/events/{name}/split", Project(EditCapture)), merge::show_split)
+        .add(Row::post("/p/{project}/events/{name}/split", Project(EditCapture)), merge::split)
+        .add(Row::post("/p/{project}/decisions/{decision}/undo", Project(EditCapture)), decisions::undo)
+        .add(Row::get("/p/{project}/groups", Project(SeeProject)), groups::list)
+        .add(Row::get("/p/{project}/groups/{group}", Project(SeeProject)), groups::show)
+        .add(Row::post("/p/{project}/groups/{group}/rename", Project(EditCapture)), groups::rename)
+        .add(Row::post("/p/{project}/groups/{group}/capture", Project(EditCapture)), groups::capture)
+        .add(Row::get("/p/{project}/exclusions", Project(SeeProject)), exclusions::show)
+        .add(Row::post("/p/{project}/exclusions/add", Project(EditCapture)), exclusions::add)
+        .add(Row::post("/p/{project}/exclusions/remove", Project(EditCapture)), exclusions::remove)
         .add(Row::get("/p/{project}/samples", Project(SeeSamples)), samples::show)
         .add(Row::get("/p/{project}/samples/pulse", Project(SeeSamples)), samples::pulse)
         .add(Row::get("/p/{project}/destinations", Project(SeeProject)), destinations::list)

@@ -3,13 +3,15 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::Project;
 use convizit_model::limits::BATCH_BYTES;
+use convizit_model::{Action, Change, DecisionId, Notice, NoticeKind, Project, Timestamp};
+use convizit_pipeline::{SiteChange, SiteChangeKind};
 use convizit_store::Store;
 
-use super::events::known;
+use super::decisions::called;
+use super::known::{Known, known};
 use crate::Console;
-use crate::access::Member;
+use crate::access::{Member, Samples};
 use crate::chart::{Chart, chart};
 use crate::live::{marked, newest};
 use crate::page::{Chrome, Refusal, count, html, minute};
@@ -19,6 +21,12 @@ const HOURS: i64 = 48;
 /// A name that came within this time is new.
 const NEW_MILLIS: i64 = 7 * 86_400_000;
 const NEW_NAMES: usize = 8;
+/// Changes of the site, lost names and questions that are shown of each kind.
+const CHANGES: usize = 8;
+/// Batches that wait from which on naming is behind.
+const BEHIND: u64 = 1_000;
+/// A day without an event is worth a word.
+const QUIET_HOURS: i64 = 24;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -29,7 +37,50 @@ struct OverviewPage {
     now: Now,
     notices: Vec<(String, i64, String)>,
     new_names: Vec<(String, String, String)>,
-    destinations: Vec<(String, &'static str, i64, &'static str, &'static str)>,
+    moved: Vec<Moved>,
+    lost: Vec<Lost>,
+    questions: Vec<Question>,
+    may_edit: bool,
+    health: Vec<(&'static str, &'static str, String)>,
+    destinations: Vec<Sending>,
+}
+
+/// A control that stands elsewhere or says something else.
+struct Moved {
+    names: Vec<(String, String)>,
+    called: String,
+    what: &'static str,
+    since: String,
+    /// What it said and says, for those who see samples.
+    said: Option<(String, String)>,
+}
+
+/// A name of which no event comes, though some were expected.
+struct Lost {
+    id: String,
+    text: String,
+    since: String,
+}
+
+/// Whether two controls are one.
+struct Question {
+    decision: DecisionId,
+    /// Ids and texts of a name of each.
+    new: (Option<String>, String),
+    old: (Option<String>, String),
+    sure: String,
+    agree: String,
+    differ: String,
+}
+
+/// A destination.
+struct Sending {
+    name: String,
+    kind: &'static str,
+    behind: i64,
+    dead: i64,
+    badge: (&'static str, &'static str),
+    why: Option<String>,
 }
 
 #[derive(Template)]
@@ -57,14 +108,15 @@ pub(super) fn failing(store: &Store) -> Option<String> {
 async fn now(console: &Console, project: &Project) -> Result<Now, Refusal> {
     let store = console.store();
     let hour = store.clock().now().hour();
-    let by_hour = store.events_by_hour_from(project.number, hour - HOURS + 1).await?;
+    let known = known(console, project).await?;
+    let by_hour = &known.by_hour;
     let day: i64 = by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum();
     let outcomes = store.outcomes(project.number).await?;
     let outcomes = outcomes.into_iter().map(|(outcome, items)| {
         let means = meaning(&outcome);
         (outcome, count(i64::try_from(items).unwrap_or(i64::MAX)), means)
     });
-    let names = known(console, project).await?.catalogue.names.len();
+    let names = known.catalogue.names.len();
     Ok(Now {
         failing: failing(store),
         waiting: store.health().journal_offset.saturating_sub(store.worker_offset().await?),
@@ -72,7 +124,7 @@ async fn now(console: &Console, project: &Project) -> Result<Now, Refusal> {
         day: count(day),
         names: count(i64::try_from(names).unwrap_or(i64::MAX)),
         outcomes: outcomes.collect(),
-        chart: chart(&by_hour, hour, HOURS, 1),
+        chart: chart(by_hour, hour, HOURS, 1),
     })
 }
 
@@ -88,29 +140,158 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     let new_names = names.into_iter().take(NEW_NAMES);
     let new_names = new_names.map(|name| (name.id.to_string(), name.text.clone(), minute(name.since))).collect();
     let events = store.last_event(project.number).await?;
-    let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| {
-        let (kind, word) = match (&state.destination.paused, state.destination.enabled) {
+    let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| Sending {
+        badge: match (&state.destination.paused, state.destination.enabled) {
             (Some(_), _) => ("warn", "paused"),
             (None, false) => ("warn", "off"),
             (None, true) => ("good", "sending"),
-        };
-        (state.destination.name.clone(), state.destination.kind.as_str(), (events - state.cursor).max(0), kind, word)
+        },
+        kind: state.destination.kind.as_str(),
+        behind: (events - state.cursor).max(0),
+        dead: state.dead,
+        name: state.destination.name,
+        why: state.destination.paused,
     });
+    let notices = notices(store, project).await?;
+    let samples = member.samples();
     Ok(html(&OverviewPage {
         chrome: member.asking.chrome("Overview", "overview"),
         project: project.id.to_string(),
         origins: project.settings.origins.join(", "),
         now: now(&console, project).await?,
-        notices: notices(store, project).await?,
+        lost: lost(&known, &notices),
+        notices: notices.iter().filter(|notice| !has_own_place(notice.kind)).take(20).map(line).collect(),
         new_names,
+        moved: moved(&known, since, samples.as_ref()),
+        questions: questions(&known),
+        may_edit: member.may(Action::EditCapture),
+        health: health(store, project, &known).await?,
         destinations: destinations.collect(),
     }))
 }
 
-async fn notices(store: &Store, project: &Project) -> Result<Vec<(String, i64, String)>, Refusal> {
+/// A control's name for a link, and what to call it.
+fn name_of(known: &Known, element: convizit_model::ElementId) -> (Option<String>, String) {
+    let names = known.element(element).map(|element| known.names_for(element)).unwrap_or_default();
+    (names.first().map(|name| name.id.to_string()), called(known, element))
+}
+
+/// What a changed control said and says.
+fn said(_: &Samples, change: &SiteChange) -> (String, String) {
+    (change.before.clone().unwrap_or_default(), change.now.clone().unwrap_or_default())
+}
+
+/// Controls that stand elsewhere or say something else since a time.
+fn moved(known: &Known, since: Timestamp, samples: Option<&Samples>) -> Vec<Moved> {
+    let changes = known.registry.site_changes(since, &[]);
+    let changed = changes.iter().filter_map(|change| match change.kind {
+        SiteChangeKind::Moved => Some((change, "stands elsewhere")),
+        SiteChangeKind::Renamed => Some((change, "says something else")),
+        SiteChangeKind::New | SiteChangeKind::Lost => None,
+    });
+    let one = |(change, what): (&SiteChange, &'static str)| Moved {
+        names: known
+            .element(change.element)
+            .map(|element| known.names_for(element))
+            .unwrap_or_default()
+            .into_iter()
+            .map(|name| (name.id.to_string(), name.text.clone()))
+            .collect(),
+        called: called(known, change.element),
+        what,
+        since: minute(change.since),
+        said: samples.map(|right| said(right, change)),
+    };
+    changed.take(CHANGES).map(one).collect()
+}
+
+/// Names that fell silent, as the worker found.
+fn lost(known: &Known, notices: &[Notice]) -> Vec<Lost> {
+    let silent = notices.iter().filter(|notice| notice.kind == NoticeKind::SilentName);
+    let one = |notice: &Notice| {
+        let name = known.name(notice.subject.parse().ok()?)?;
+        // What people excused by a decision since.
+        let open = name.captured && !known.registry.is_excused(name.id);
+        open.then(|| Lost { id: name.id.to_string(), text: name.text.clone(), since: minute(notice.first) })
+    };
+    silent.filter_map(one).take(CHANGES).collect()
+}
+
+/// Merges that the product proposes and nobody has answered.
+fn questions(known: &Known) -> Vec<Question> {
+    let words = |words: &[String]| if words.is_empty() { "nothing".to_owned() } else { words.join(", ") };
+    let open = known.registry.decisions().into_iter().rev().filter(|decision| known.registry.is_open(decision));
+    let one = |decision: &convizit_model::Decision| {
+        let Change::Merge { element, into } = decision.what else { return None };
+        let evidence = decision.evidence.clone().unwrap_or_default();
+        Some(Question {
+            decision: decision.id,
+            new: name_of(known, element),
+            old: name_of(known, into),
+            sure: format!("{:.0} %", evidence.probability * 100.0),
+            agree: words(&evidence.agree),
+            differ: words(&evidence.differ),
+        })
+    };
+    open.filter_map(one).take(CHANGES).collect()
+}
+
+/// What collection is like: a kind of badge, a word, and what it means and asks for.
+async fn health(
+    store: &Store,
+    project: &Project,
+    known: &Known,
+) -> Result<Vec<(&'static str, &'static str, String)>, Refusal> {
+    let mut lines = Vec::new();
+    if let Some(why) = failing(store) {
+        lines.push(("bad", "nothing is taken", why));
+    }
+    let waiting = store.health().journal_offset.saturating_sub(store.worker_offset().await?);
+    if waiting > BEHIND {
+        let text =
+            format!("{waiting} batches wait to be named: nothing is lost. Is a process with the role work running?");
+        lines.push(("warn", "naming is behind", text));
+    }
+    let now = store.clock().now().hour();
+    match known.by_hour.keys().max() {
+        Some(last) if now - last < QUIET_HOURS => {
+            let time = Timestamp::from_millis(last * 3_600_000);
+            lines.push(("good", "collecting", format!("the newest events came in the hour of {} UTC", minute(time))));
+        }
+        _ => {
+            let text = "no event in the last day: is the snippet still on the site, and does its address answer?";
+            lines.push(("warn", "quiet", text.to_owned()));
+        }
+    }
+    let refused: u64 = store
+        .outcomes(project.number)
+        .await?
+        .iter()
+        .filter(|(outcome, _)| outcome.starts_with("refused.") && outcome.as_str() != "refused.overloaded")
+        .map(|(_, items)| items)
+        .sum();
+    if refused > 0 {
+        let text = format!(
+            "{} items so far: why stands below, among the outcomes",
+            count(i64::try_from(refused).unwrap_or(i64::MAX))
+        );
+        lines.push(("warn", "refused", text));
+    }
+    Ok(lines)
+}
+
+/// Notices whose matter has a list of its own here.
+fn has_own_place(kind: NoticeKind) -> bool {
+    matches!(kind, NoticeKind::SilentName | NoticeKind::MergeProposed | NoticeKind::SiteChanged)
+}
+
+fn line(notice: &Notice) -> (String, i64, String) {
+    (notice.text.clone(), notice.count, minute(notice.last))
+}
+
+async fn notices(store: &Store, project: &Project) -> Result<Vec<Notice>, Refusal> {
     let all = store.notices(false).await?.into_iter();
-    let own = all.filter(|notice| notice.project.as_ref() == Some(&project.id)).take(20);
-    Ok(own.map(|notice| (notice.text, notice.count, minute(notice.last))).collect())
+    Ok(all.filter(|notice| notice.project.as_ref() == Some(&project.id)).collect())
 }
 
 pub(super) async fn pulse(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::response::Response;
 use convizit_model::{Action, EventType, ProjectSettings, SettingsError};
+use convizit_store::StoreError;
 use serde_json::{Map, Value};
 
 use super::projects::lines;
@@ -248,26 +249,35 @@ fn checked(entered: &Map<String, Value>) -> Result<ProjectSettings, Problem> {
 pub(super) async fn save(member: Member) -> Result<Response, Refusal> {
     let form = &member.asking.fields;
     let entered = entered(form);
-    let now = member.project.version;
-    if form.get("version").parse() != Ok(now) {
-        // Somebody else was quicker: nothing typed is lost, and what differs is said.
-        let saved = values(&member.project.settings);
-        let differ: Vec<&str> = FIELDS
-            .iter()
-            .filter(|(_, name, ..)| saved.get(*name) != entered.get(*name))
-            .map(|(_, _, label, ..)| *label)
-            .collect();
-        let meanwhile = if differ.is_empty() { "nothing".to_owned() } else { differ.join(", ") };
-        let page = SettingsPage { meanwhile: Some(meanwhile), ..page(&member, &entered, now, Problem::default()) };
-        return Ok(again(&page));
-    }
-    match checked(&entered) {
-        Ok(settings) => {
-            member.asking.store.save_settings(&member.project.id, settings).await?;
-            Ok(see(&format!("/p/{}/settings", member.project.id), "saved"))
+    let made_from = form.get("version").parse().unwrap_or(0);
+    let settings = match checked(&entered) {
+        Ok(settings) if made_from == member.project.version => settings,
+        Err(problem) if made_from == member.project.version => {
+            return Ok(again(&page(&member, &entered, made_from, problem)));
         }
-        Err(problem) => Ok(again(&page(&member, &entered, now, problem))),
+        _ => return Ok(overtaken(&member, &entered)),
+    };
+    match member.asking.store.save_settings_from(&member.project.id, made_from, settings).await {
+        Ok(_) => Ok(see(&format!("/p/{}/settings", member.project.id), "saved")),
+        Err(StoreError::Moved { .. }) => {
+            let project = member.asking.store.project(&member.project.id).await?;
+            Ok(overtaken(&Member { project, ..member }, &entered))
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Somebody else was quicker: nothing typed is lost, and what differs is said.
+fn overtaken(member: &Member, entered: &Map<String, Value>) -> Response {
+    let saved = values(&member.project.settings);
+    let differ: Vec<&str> = FIELDS
+        .iter()
+        .filter(|(_, name, ..)| saved.get(*name) != entered.get(*name))
+        .map(|(_, _, label, ..)| *label)
+        .collect();
+    let meanwhile = if differ.is_empty() { "nothing".to_owned() } else { differ.join(", ") };
+    let page = page(member, entered, member.project.version, Problem::default());
+    again(&SettingsPage { meanwhile: Some(meanwhile), ..page })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod accounts;
+mod capture;
 mod headers;
 mod roles;
 mod samples;

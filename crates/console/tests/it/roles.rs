@@ -46,6 +46,7 @@ pub(crate) fn path_of(row: &Row, project: &str, account: i64) -> String {
         .replace("{name}", if row.path.contains("/events/") { "na_0000000000000001" } else { "hook" })
         .replace("{number}", "1")
         .replace("{decision}", "1")
+        .replace("{group}", "gr_0000000000000001")
         .replace("{secret}", "no-such-link")
         .replace("{request}", "none")
 }
