@@ -1,0 +1,153 @@
+// What is not captured, by clicks in the console: a selector is tried and excluded, a group switched off, and nothing of them comes any more.
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { firstLink, totp } from "./person.mjs";
+import { startBrowser, until } from "./product.mjs";
+import { Site } from "./site.mjs";
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const pictures = path.resolve(import.meta.dirname, "../../test-output/capture");
+let [site, running, browser, page, shop, origin] = [];
+/** What is wrong with a page's looks: said at the end, so that one run shows all. */
+const problems = [];
+
+before(async () => {
+  rmSync(pictures, { recursive: true, force: true });
+  mkdirSync(pictures, { recursive: true });
+  shop = createServer((_, answer) => answer.setHeader("content-type", "text/html").end(shown()));
+  await new Promise((done) => shop.listen(0, "127.0.0.1", done));
+  origin = `http://127.0.0.1:${shop.address().port}`;
+  site = await Site.make({ origin, sections: { collector: "" } });
+  site.ok("settings", "set", "shop", "filter_bots", "false");
+  site.ok("settings", "set", "shop", "events", '["click"]');
+  running = await site.serve();
+  browser = await startBrowser();
+  page = await browser.context.newPage();
+});
+
+after(async () => {
+  if (problems.length) console.log(problems.join("\n"));
+  await browser?.stop();
+  await new Promise((done) => (shop ? shop.close(done) : done()));
+  shop?.closeAllConnections();
+  if (running) assert.equal(await running.stop(), 0, running.log);
+  site?.remove();
+});
+
+function shown() {
+  const snippet = readFileSync(path.resolve(import.meta.dirname, "../../tracker/dist/snippet.html"), "utf8");
+  const cards = ["Trail shoe", "Rain jacket", "Wool hat"].map((name) => `<li><article><h2>${name}</h2><p>89.90 €</p><button>Add to cart</button></article></li>`);
+  return `<!doctype html><html lang="en"><head><title>Shop</title>${snippet.trim().replaceAll("{{origin}}", site.collector).replaceAll("{{key}}", site.key)}</head>
+    <body><main><h1>Shoes</h1><ul>${cards.join("")}</ul><section><h2>Help</h2><button class="private">Download invoice</button> <button class="chat">Ask a person</button></section></main></body></html>`;
+}
+
+/** Pictures and axe of the page as it stands. */
+async function look(name) {
+  for (const [word, width, colorScheme] of [["wide", 1440, "light"], ["narrow", 360, "light"], ["dark", 1440, "dark"]]) {
+    await page.setViewportSize({ width, height: 900 });
+    await page.emulateMedia({ colorScheme });
+    await page.screenshot({ path: path.join(pictures, `${name}-${word}.png`), fullPage: true });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    if (over > 0) problems.push(`${name} is ${over} px too wide at ${width} px`);
+    await page.evaluate(axe);
+    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+    const found = violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
+    problems.push(...found.map((text) => `${name} at ${width} px, ${colorScheme}: ${text}`));
+  }
+  await page.setViewportSize({ width: 1100, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+}
+
+const open = (where) => page.goto(`${site.console}${where}`);
+
+/** How many of the newest events have each name. */
+async function stored() {
+  await open("/p/shop/samples");
+  const names = await page.locator("tbody th").allTextContents();
+  return (text) => names.filter((name) => name.includes(text)).length;
+}
+
+/** A visit in which each button is clicked once; it is over when the last click is stored. */
+async function visit() {
+  const before = (await stored())("Ask a person");
+  const visitor = await browser.context.newPage();
+  // With a cached script the first clicks of a visit would be withheld: its settings are older than the exclusions.
+  await (await browser.context.newCDPSession(visitor)).send("Network.setCacheDisabled", { cacheDisabled: true });
+  await visitor.goto(origin);
+  for (const text of ["Download invoice", "Add to cart", "Ask a person"]) await visitor.locator(`text=${text}`).first().click();
+  await visitor.close();
+  await until("the visit is stored", async () => (await stored())("Ask a person") > before);
+}
+
+async function signIn() {
+  await page.goto(await firstLink(running));
+  await page.fill("#email", "ada@shop.example");
+  await page.fill("#name", "Ada Lovelace");
+  await page.fill("#password", "copper lantern walks uphill");
+  await page.click("text=Make the account");
+  await page.waitForURL("**/account/second-factor");
+  await page.fill("#code", totp(await page.inputValue("input[name=secret]")));
+  await page.click("text=Set it up");
+  await page.locator(".codes li").nth(9).waitFor();
+}
+
+test("a selector and a group are taken out by clicks, and nothing of them is stored any more", { timeout: 120_000 }, async () => {
+  await signIn();
+  await open("/p/shop/exclusions");
+  await look("01-nothing-excluded");
+  await visit();
+  const first = await stored();
+  assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(first), [1, 1, 1]);
+
+  await open("/p/shop/exclusions");
+  await page.fill("#selector", ".private:::x");
+  await page.press("#selector", "Enter");
+  await page.locator("#wrong-selector").waitFor();
+  await look("02-selector-refused");
+  await page.fill("#selector", ".private");
+  await page.press("#selector", "Enter");
+  await page.locator(".tried h3").filter({ hasText: "takes out 1 of" }).waitFor();
+  assert.match(await page.locator(".tried tbody").textContent(), /Download invoice/);
+  await look("03-selector-tried");
+  await page.click("button:has-text('Exclude .private')");
+  await page.locator(".said.good").waitFor();
+  await page.click("button[role=switch] >> nth=0");
+  await page.locator("text=Its events are no longer kept").waitFor();
+  await look("04-excluded");
+
+  await visit();
+  const second = await stored();
+  assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(second), [1, 1, 2], "of what is excluded nothing more");
+
+  await open("/p/shop/groups");
+  await look("05-groups");
+  await page.click("tbody th a >> nth=0");
+  await page.locator("text=no longer captured").waitFor();
+  await look("06-group");
+  await page.click("button:has-text('Undo')");
+  await page.locator(".said.good").waitFor();
+  await visit();
+  const third = await stored();
+  assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(third), [1, 2, 3], "the group is back");
+
+  await open("/p/shop/exclusions?path=%2F*");
+  await look("07-path-tried");
+  await open("/p/shop/events");
+  await look("08-events");
+  await page.click("a:has-text('Ask a person')");
+  await page.click("a:has-text('Merge with another')");
+  await look("09-merge");
+  await page.click("a:has-text('See what it does') >> nth=0");
+  await page.locator("text=New events are called").waitFor();
+  await look("10-merge-preview");
+  await page.click("button:has-text('Merge')");
+  await page.locator(".said.good").waitFor();
+  await look("11-merged");
+  await open("/p/shop");
+  await look("12-overview");
+  assert.deepEqual(problems, [], "every page fits and axe finds nothing");
+});
