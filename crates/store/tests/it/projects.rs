@@ -124,7 +124,8 @@ async fn who_excluded_what_is_kept_beside_the_settings(place: Place) {
     ada.save_settings(&shop.id, of(&[".a", ".b"], &["/x"])).await.unwrap();
     place.clock.set(NOON + DAY);
     bob.save_settings(&shop.id, of(&[".b"], &["/x", "/y"])).await.unwrap();
-    let known = async || -> Vec<(String, String, i64, Option<(String, i64)>)> {
+    type Known = (String, String, i64, Option<(String, i64)>);
+    let known = async || -> Vec<Known> {
         let days = |time: convizit_model::Timestamp| (time.as_millis() - NOON) / DAY;
         let mut all: Vec<_> = store
             .exclusions(shop.number)
