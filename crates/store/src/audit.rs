@@ -61,6 +61,8 @@ pub struct AuditFilter<'a> {
     pub actor: Option<&'a str>,
     /// Not before this time.
     pub since: Option<Timestamp>,
+    /// Only entries before this number, to go on from a list's last one.
+    pub before: Option<i64>,
     /// Without the uses of the key provider, `key.wrap` and `key.unwrap`, which are most of all.
     pub acts_only: bool,
 }
@@ -342,7 +344,7 @@ impl Store {
             "SELECT number, time, actor, act, project, subject, detail FROM audit \
              WHERE ($1 IS NULL OR project = $1 OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
              AND ($4 IS NULL OR actor = $4) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
-             ORDER BY number DESC LIMIT $7",
+             AND number < $7 ORDER BY number DESC LIMIT $8",
         )
         .bind(filter.project)
         .bind(of_number)
@@ -350,6 +352,7 @@ impl Store {
         .bind(filter.actor)
         .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
         .bind(i64::from(filter.acts_only))
+        .bind(filter.before.unwrap_or(i64::MAX))
         .bind(limit)
         .fetch_all(self.control().readers())
         .await

@@ -241,6 +241,7 @@ impl Store {
                         "DELETE FROM tokens WHERE project = $1",
                         "DELETE FROM members WHERE project = $1",
                         "DELETE FROM invitations WHERE project = $1",
+                        "DELETE FROM idempotency_keys WHERE project = $1",
                         "DELETE FROM destinations WHERE project = $1",
                         "DELETE FROM exclusions WHERE project = $1",
                         "DELETE FROM projects WHERE number = $1",

@@ -74,6 +74,7 @@ impl Audit {
                     actor: actor.as_deref(),
                     since,
                     acts_only: !all && act.is_none(),
+                    before: None,
                 };
                 let entries = store.audit_log(filter, limit).await?;
                 if json {

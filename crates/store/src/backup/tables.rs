@@ -233,6 +233,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("key_requests", "what one of two people asked for is asked again: it holds for a day"),
     ("sessions", "whoever was signed in signs in again"),
     ("invitations", "links of an old day are made anew: what was taken back since must not come back"),
+    ("idempotency_keys", "answers are kept for a day, for calls to this installation as it was"),
     ("clock", "a restore may come long after the backup, and that is no jump of the clock"),
     ("totals", "made anew from the counts"),
     ("seen_days", "made anew from the frames, as the tables that it names"),

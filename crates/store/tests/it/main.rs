@@ -14,6 +14,7 @@ mod engines;
 mod erasure;
 mod failing_disk;
 mod frames;
+mod idempotency;
 mod journal;
 mod journal_crash;
 mod key_ends;
