@@ -2,12 +2,15 @@
 //!
 //! A route cannot be added without a row, and a handler that wants more than its row grants is refused by the type it asks for. The
 //! order is the same for all: who is it, have they given every factor, is it their project, do they have the role, does the form come
-//! from our own page.
+//! from our own page. Programs come in with a token instead, by `access/token.rs`.
+
+mod token;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
@@ -16,10 +19,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, on};
 use convizit_model::{Action, Project, ProjectId, Role, Timestamp};
-use convizit_store::{Account, Session, SessionPlace, Store, StoreError};
+use convizit_store::{Account, Scope, Session, SessionPlace, Store, StoreError};
 
+use crate::api::problem::Problem;
 use crate::page::{Chrome, Refusal};
 use crate::{Console, session};
+
+pub(crate) use token::{Caller, bearer};
 
 /// Bytes of a form at most.
 const FORM_BYTES: usize = 256 * 1024;
@@ -35,6 +41,10 @@ pub enum Access {
     Open,
     /// A token of the site's own systems, which the handler checks; no cookie counts.
     Token,
+    /// Anybody, without a cookie.
+    Public,
+    /// A token of the path's project with this scope; no cookie counts.
+    Scope(Scope),
     /// Whoever has given a password, and owes the second factor.
     HalfSignedIn,
     /// A signed-in person who may still have to set up a second factor.
@@ -50,7 +60,7 @@ pub enum Access {
 /// A route's row of rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// `GET` or `POST`.
+    /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'static str,
     /// The path, with `{project}` where it is of one.
     pub path: &'static str,
@@ -73,12 +83,34 @@ impl Row {
         Self { method: "POST", path, access, proved: false }
     }
 
+    pub(crate) const fn put(path: &'static str, access: Access) -> Self {
+        Self { method: "PUT", path, access, proved: false }
+    }
+
+    pub(crate) const fn patch(path: &'static str, access: Access) -> Self {
+        Self { method: "PATCH", path, access, proved: false }
+    }
+
+    pub(crate) const fn delete(path: &'static str, access: Access) -> Self {
+        Self { method: "DELETE", path, access, proved: false }
+    }
+
     pub(crate) const fn proved(self) -> Self {
         Self { proved: true, ..self }
     }
 
     fn changes(&self) -> bool {
-        self.method == "POST"
+        self.method != "GET"
+    }
+
+    fn filter(&self) -> MethodFilter {
+        match self.method {
+            "POST" => MethodFilter::POST,
+            "PUT" => MethodFilter::PUT,
+            "PATCH" => MethodFilter::PATCH,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        }
     }
 }
 
@@ -100,8 +132,7 @@ impl Routes {
         H: Handler<T, Console>,
         T: 'static,
     {
-        let filter = if row.changes() { MethodFilter::POST } else { MethodFilter::GET };
-        let guarded = on(filter, handler).layer(from_fn_with_state((self.console.clone(), row), guard));
+        let guarded = on(row.filter(), handler).layer(from_fn_with_state((self.console.clone(), row), guard));
         self.router = self.router.route(row.path, guarded);
         self.rows.push(row);
         self
@@ -268,14 +299,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Member {
 /// Lets in whom the row allows, and refuses everybody else alike.
 async fn guard(
     State((console, row)): State<(Console, Row)>,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
     next: Next,
 ) -> Response {
-    if row.access == Access::Token {
-        return next.run(request).await;
-    }
+    // What is no text names nothing.
+    let Ok(params) = params else {
+        let of_program = matches!(row.access, Access::Scope(_));
+        return if of_program { Problem::not_found().into_response() } else { Refusal::NotFound.into_response() };
+    };
     let project = params.iter().find(|(name, _)| *name == "project").map(|(_, value)| value.to_owned());
+    match row.access {
+        Access::Token => return next.run(request).await,
+        Access::Public => return token::open(request, next).await,
+        Access::Scope(scope) => return token::guard(&console, (row, scope), project, request, next).await,
+        _ => {}
+    }
     match admit(&console, row, project, request).await {
         Ok((request, cookie)) => {
             let mut answer = next.run(request).await;
@@ -417,7 +456,7 @@ async fn identify(
     asking.person = Some((account, session));
     match row.access {
         Access::Open | Access::Newcomer => return Ok(()),
-        Access::Token => return Err(sign_in(asking)),
+        Access::Token | Access::Public | Access::Scope(_) => return Err(sign_in(asking)),
         // Has given everything already.
         Access::HalfSignedIn => return Err(end(Redirect::to("/projects"))),
         Access::Person | Access::Project(_) | Access::Installation(_) if owes => {
@@ -465,6 +504,12 @@ impl Row {
     /// The method as HTTP has it.
     #[must_use]
     pub fn method(&self) -> Method {
-        if self.changes() { Method::POST } else { Method::GET }
+        match self.method {
+            "POST" => Method::POST,
+            "PUT" => Method::PUT,
+            "PATCH" => Method::PATCH,
+            "DELETE" => Method::DELETE,
+            _ => Method::GET,
+        }
     }
 }

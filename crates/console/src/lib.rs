@@ -1,8 +1,10 @@
-//! Pages for people: accounts, projects and what belongs to them, and the HTTP interface of the site's privacy desk.
+//! Pages for people: accounts, projects and what belongs to them; the same for programs, and the interface of the site's privacy desk.
 //!
-//! `access.rs` decides who comes in, for every route alike; `pages/` has a file for each page; `templates/` has their text.
+//! `access.rs` decides who comes in, for every route alike; `pages/` has a file for each page; `templates/` has their text;
+//! `api/` has the interface for programs.
 
 mod access;
+mod api;
 mod chart;
 mod compress;
 mod live;
@@ -16,13 +18,16 @@ mod throttle;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
 use convizit_store::Store;
 
 pub use access::{Access, Admitted, Row};
 pub use snippet::{snippet, unreachable_snippet};
 
 use access::Routes;
+use api::problem::Problem;
 use page::Refusal;
 use throttle::Throttle;
 
@@ -82,6 +87,14 @@ pub fn router(store: Store, config: ConsoleConfig) -> Router {
     routes(store, config).0
 }
 
+/// What is at no route: a page for people, a problem for programs.
+async fn nothing(uri: Uri) -> Response {
+    if uri.path().starts_with("/api/") {
+        return Problem::not_found().into_response();
+    }
+    Refusal::NotFound.into_response()
+}
+
 /// The same with the row of rights of each route, which a test holds against what is expected.
 pub fn routes(store: Store, config: ConsoleConfig) -> (Router, Vec<Row>) {
     let console = Console(Arc::new(Inner {
@@ -90,11 +103,9 @@ pub fn routes(store: Store, config: ConsoleConfig) -> (Router, Vec<Row>) {
         throttle: Throttle::default(),
         catalogues: pages::known::Catalogues::default(),
     }));
-    let routes = privacy::routes(pages::routes(Routes::new(console.clone())));
+    let routes = api::routes(privacy::routes(pages::routes(Routes::new(console.clone()))));
     let (router, rows) = routes.parts();
-    let router = router
-        .fallback(async || Refusal::NotFound)
-        .layer(from_fn(compress::compress))
-        .layer(from_fn_with_state(console, page::headers));
+    let router =
+        router.fallback(nothing).layer(from_fn(compress::compress)).layer(from_fn_with_state(console, page::headers));
     (router, rows)
 }

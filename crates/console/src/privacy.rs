@@ -4,27 +4,32 @@ use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::handler::Handler as _;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use convizit_model::{Person, Project};
-use convizit_store::{Scope, Store, StoreError, Token};
+use convizit_store::{Scope, Store, StoreError};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::Console;
-use crate::access::{Access, Routes, Row};
+use crate::access::{Access, Routes, Row, bearer};
+use crate::api::problem::Problem;
 
 /// Persons of one request at most.
 const PERSONS: usize = 10_000;
 /// Bytes of one request at most.
-const BODY: usize = 4 << 20;
+const BODY: usize = crate::api::BODY;
 /// Frames that are read at once.
 const FRAMES: usize = 20;
 
-#[derive(Deserialize)]
+/// Whose data is meant, by their ids; at most 10 000.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[derive(Default)]
-struct Asked {
+pub(crate) struct Persons {
+    /// Anonymous ids that the tracker keeps.
     visitors: Vec<String>,
+    /// Ids that the site gave with `convizit.identify`.
     users: Vec<String>,
 }
 
@@ -37,108 +42,67 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/v1/export", Access::Token), export.layer(limit()))
 }
 
-/// A JSON problem (RFC 9457).
-fn problem(status: StatusCode, detail: &str) -> Response {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
-    let head = [(header::CONTENT_TYPE, "application/problem+json"), (header::CACHE_CONTROL, "no-store")];
-    (status, head, body.to_string()).into_response()
-}
-
-fn failed(error: &StoreError) -> Response {
-    let status = match error {
-        StoreError::NotFound { .. } => StatusCode::NOT_FOUND,
-        StoreError::Invalid(_) => StatusCode::BAD_REQUEST,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    problem(status, &error.to_string())
+/// A problem with what a body says.
+fn bad(text: String) -> Problem {
+    Problem::malformed("", text)
 }
 
 /// Who asks, by the token of the request.
-async fn asker(store: &Store, headers: &HeaderMap, scope: Scope) -> Result<(Token, Project), Response> {
-    let secret = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    let refused = || {
-        let text = "a living token is needed: Authorization: Bearer …, made by convizit token add";
-        problem(StatusCode::UNAUTHORIZED, text)
-    };
-    let token = match secret {
-        Some(secret) => store.token(secret.trim()).await.map_err(|error| failed(&error))?.ok_or_else(refused)?,
-        None => return Err(refused()),
-    };
-    if token.scope != scope {
-        let text = format!("this token has the scope {}, this needs {}", token.scope.as_str(), scope.as_str());
-        return Err(problem(StatusCode::FORBIDDEN, &text));
+async fn asker(console: &Console, parts: &Parts, scope: Scope) -> Result<(Store, Project), Problem> {
+    let (token, project) = bearer(console, parts).await?;
+    if !token.allows(scope) {
+        return Err(Problem::wrong_scope(scope));
     }
-    let id = token.project.parse().map_err(|_| refused())?;
-    let project = store.project(&id).await.map_err(|error| failed(&error))?;
-    Ok((token, project))
+    Ok((console.store().acting_as(&token.actor()), project))
 }
 
-fn persons(body: &[u8]) -> Result<Vec<Person>, String> {
-    let bad = |text: &str| text.to_owned();
-    // The parser's message may quote an id.
-    let asked: Asked = serde_json::from_slice(body)
-        .map_err(|_| bad("the body is JSON with the lists visitors and users of ids, and nothing else"))?;
-    if asked.visitors.len() + asked.users.len() > PERSONS {
-        return Err(bad(&format!("at most {PERSONS} persons in one request")));
-    }
-    let lists = [("visitor", &asked.visitors), ("user", &asked.users)];
-    let persons = lists.iter().flat_map(|(kind, ids)| ids.iter().map(|id| Person::new(kind, id)));
-    let persons = persons.collect::<Result<Vec<_>, _>>()?;
-    if persons.is_empty() {
-        return Err(bad("visitors and users are empty: nobody was named"));
-    }
-    Ok(persons)
-}
-
-async fn erase(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
-    let (token, project) = match asker(console.store(), &headers, Scope::Erase).await {
-        Ok(asker) => asker,
-        Err(answer) => return answer,
-    };
-    let persons = match persons(&body) {
-        Ok(persons) => persons,
-        Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
-    };
-    match console.store().acting_as(&format!("token:{}", token.name)).erase(&project, &persons).await {
-        Ok(request) => {
-            let body = serde_json::json!({"request": request, "status": format!("/v1/erase/{request}")});
-            (StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+impl Persons {
+    /// Each person once named.
+    ///
+    /// # Errors
+    /// What to change, without an id.
+    pub(crate) fn persons(&self) -> Result<Vec<Person>, String> {
+        if self.visitors.len() + self.users.len() > PERSONS {
+            return Err(format!("at most {PERSONS} persons in one request"));
         }
-        Err(error) => failed(&error),
+        let lists = [("visitor", &self.visitors), ("user", &self.users)];
+        let persons = lists.iter().flat_map(|(kind, ids)| ids.iter().map(|id| Person::new(kind, id)));
+        let persons = persons.collect::<Result<Vec<_>, _>>()?;
+        if persons.is_empty() {
+            return Err("visitors and users are empty: nobody was named".to_owned());
+        }
+        Ok(persons)
     }
 }
 
-async fn erasure(State(console): State<Console>, Path(request): Path<String>, headers: HeaderMap) -> Response {
-    let project = match asker(console.store(), &headers, Scope::Erase).await {
-        Ok((_, project)) => project,
-        Err(answer) => return answer,
-    };
-    match console.store().erasure(project.number, &request).await {
-        Ok(Some(erasure)) => ([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, "there is no such erasure in this token's project"),
-        Err(error) => failed(&error),
-    }
+fn persons(body: &[u8]) -> Result<Vec<Person>, Problem> {
+    // The parser's message may quote an id.
+    let text = "the body is JSON with the lists visitors and users of ids, and nothing else";
+    let asked: Persons = serde_json::from_slice(body).map_err(|_| bad(text.to_owned()))?;
+    asked.persons().map_err(bad)
+}
+
+async fn erase(State(console): State<Console>, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+    let (store, project) = asker(&console, &parts, Scope::Erase).await?;
+    let request = store.erase(&project, &persons(&body)?).await?;
+    let body = serde_json::json!({"request": request, "status": format!("/v1/erase/{request}")});
+    Ok((StatusCode::ACCEPTED, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+async fn erasure(
+    State(console): State<Console>,
+    Path(request): Path<String>,
+    parts: Parts,
+) -> Result<Response, Problem> {
+    let (store, project) = asker(&console, &parts, Scope::Erase).await?;
+    let erasure = store.erasure(project.number, &request).await?.ok_or_else(Problem::not_found)?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(erasure)).into_response())
 }
 
 /// JSON lines, a few frames at a time, so that a person with many events needs no memory.
-async fn export(State(console): State<Console>, headers: HeaderMap, body: Bytes) -> Response {
-    let (token, project) = match asker(console.store(), &headers, Scope::Export).await {
-        Ok(asker) => asker,
-        Err(answer) => return answer,
-    };
-    let persons = match persons(&body) {
-        Ok(persons) => persons,
-        Err(text) => return problem(StatusCode::BAD_REQUEST, &text),
-    };
-    let store = console.store().acting_as(&format!("token:{}", token.name));
-    match stream(&store, project, persons).await {
-        Ok(answer) => answer,
-        Err(error) => failed(&error),
-    }
+async fn export(State(console): State<Console>, parts: Parts, body: Bytes) -> Result<Response, Problem> {
+    let (store, project) = asker(&console, &parts, Scope::Export).await?;
+    Ok(stream(&store, project, persons(&body)?).await?)
 }
 
 /// Everything that is stored of persons, as JSON lines, once the audit log has it.

@@ -48,6 +48,8 @@ impl Bucket {
 enum Key<'a> {
     Account(&'a str),
     Address(IpAddr),
+    /// Apart from people's tries: a program with an old token must not keep its neighbours from signing in.
+    Token(IpAddr),
     Total,
 }
 
@@ -98,6 +100,31 @@ impl Throttle {
             buckets.insert(key, Bucket { left: left - 1.0, at: now, size });
         }
         Ok(Try(keys.map(|(key, _)| key)))
+    }
+
+    /// Whether an address may show a token now.
+    pub(crate) fn may_show_token(&self, address: IpAddr, now: Timestamp) -> Result<(), Wait> {
+        let key = self.hasher.hash_one(Key::Token(network(address)));
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        match buckets.get(&key).map(|bucket| bucket.now(now)) {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most ten seconds")]
+            Some(left) if left < 1.0 => Err(Wait(((1.0 - left) * ADDRESS.seconds).ceil() as u64)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a token that nobody has. Only afterwards, so that many good calls at once are never held up: with 240 random bits
+    /// it is the work that is bounded, not the guessing.
+    pub(crate) fn wrong_token(&self, address: IpAddr, now: Timestamp) {
+        let key = self.hasher.hash_one(Key::Token(network(address)));
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= BUCKETS {
+            buckets.retain(|_, bucket| bucket.now(now) < bucket.size.holds);
+        }
+        let left = buckets.get(&key).map_or(ADDRESS.holds, |bucket| bucket.now(now));
+        if buckets.len() < BUCKETS || buckets.contains_key(&key) {
+            buckets.insert(key, Bucket { left: (left - 1.0).max(0.0), at: now, size: ADDRESS });
+        }
     }
 
     /// The answer was right: its try does not count.

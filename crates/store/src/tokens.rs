@@ -12,31 +12,68 @@ use crate::error::{Columns as _, During, StoreError};
 /// Days for which a token lives at most.
 pub(crate) const TOKEN_DAYS: i64 = 366;
 
-/// What a token allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What a token allows. A token has one of them or several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
+    /// Seeing its project: names, counts, states, settings, members without their addresses.
+    Read,
+    /// Seeing what visitors were shown and did: example values and single events.
+    Samples,
+    /// Renaming, capturing or not, undoing.
+    Capture,
+    /// Changing the project's settings.
+    Settings,
+    /// Pausing and resuming destinations.
+    Destinations,
+    /// Inviting, changing and removing members up to Admin.
+    Members,
     /// Erasing persons of its project.
     Erase,
     /// Exporting persons of its project.
     Export,
-    /// Being one of the two who destroy a living key.
+    /// Reading who did what.
+    Audit,
+    /// Being one of the two who destroy a living key; of the installation, and beside no other.
     Keys,
 }
 
 impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 10] = [
+        Self::Read,
+        Self::Samples,
+        Self::Capture,
+        Self::Settings,
+        Self::Destinations,
+        Self::Members,
+        Self::Erase,
+        Self::Export,
+        Self::Audit,
+        Self::Keys,
+    ];
+
     /// The scope as it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Read => "read",
+            Self::Samples => "samples",
+            Self::Capture => "capture",
+            Self::Settings => "settings",
+            Self::Destinations => "destinations",
+            Self::Members => "members",
             Self::Erase => "erase",
             Self::Export => "export",
+            Self::Audit => "audit",
             Self::Keys => "keys",
         }
     }
 
-    fn of(text: &str) -> Option<Self> {
-        [Self::Erase, Self::Export, Self::Keys].into_iter().find(|scope| scope.as_str() == text)
+    /// The scope of a word.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
     }
 }
 
@@ -51,22 +88,41 @@ pub struct Token {
     /// The project's id; empty for the installation.
     pub project: String,
     /// What it allows.
-    pub scope: Scope,
+    pub scopes: Vec<Scope>,
     /// When it was made.
     pub made: Timestamp,
     /// When it ends.
     pub expires: Timestamp,
 }
 
+impl Token {
+    /// Whether it has a scope.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Who acts, for the audit log.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        format!("token:{}", self.name)
+    }
+}
+
+/// As the column `scope` has them: words with spaces between. A token of an earlier program has one.
+fn words(scopes: &[Scope]) -> String {
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
+}
+
 impl Store {
     /// Makes a token that lives for so many days; its secret is in the answer and nowhere else.
     ///
     /// # Errors
-    /// `Invalid` for a name that is taken or malformed, or for more than 366 days.
+    /// `Invalid` for a name that is taken or malformed, for more than 366 days, for no scope, or for scopes that do not go together.
     pub async fn make_token(
         &self,
         project: Option<&Project>,
-        scope: Scope,
+        scopes: &[Scope],
         name: &str,
         days: i64,
     ) -> Result<String, StoreError> {
@@ -78,25 +134,35 @@ impl Store {
         if !(1..=TOKEN_DAYS).contains(&days) {
             return Err(StoreError::Invalid(format!("a token lives 1 to {TOKEN_DAYS} days")));
         }
-        if (scope == Scope::Keys) != project.is_none() {
-            let text = "a token of scope keys is of the installation, every other of a project";
+        let mut scopes = scopes.to_vec();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let kind = match scopes.as_slice() {
+            [] => return Err(StoreError::Invalid("a token has one scope at least".to_owned())),
+            [one] => one.as_str(),
+            _ => "project",
+        };
+        let of_keys = scopes.contains(&Scope::Keys);
+        if of_keys != project.is_none() || (of_keys && scopes.len() > 1) {
+            let text = "a token of scope keys is of the installation and has no other, every other is of a project";
             return Err(StoreError::Invalid(text.to_owned()));
         }
-        let secret = format!("cz_{}_{}", scope.as_str(), convizit_keys::random_text(30)?);
+        let scopes = words(&scopes);
+        let secret = format!("cz_{kind}_{}", convizit_keys::random_text(30)?);
         let hash = self.token_hash(&secret);
         let (number, id) = project.map_or((0, ""), |project| (project.number, project.id.as_str()));
         let now = self.clock().now();
         let expires = now.plus_millis(days * DAY_MILLIS);
-        let entry = self.entry("token.make", id, name, scope.as_str());
+        let entry = self.entry("token.make", id, name, scopes.as_str());
         let (name, ring) = (name.to_owned(), self.ring().clone());
         self.control()
             .run_tx(NAME, move |connection| {
-                let (name, entry, ring) = (name.clone(), entry.clone(), ring.clone());
+                let (name, scopes, entry, ring) = (name.clone(), scopes.clone(), entry.clone(), ring.clone());
                 Box::pin(async move {
                     let done = query("INSERT INTO tokens (name, project, scope, hash, made, expires) VALUES ($1, $2, $3, $4, $5, $6)")
                         .bind(name.as_str())
                         .bind(number)
-                        .bind(scope.as_str())
+                        .bind(scopes.as_str())
                         .bind(hash.as_slice())
                         .bind(now.as_millis())
                         .bind(expires.as_millis())
@@ -153,16 +219,17 @@ impl Store {
         for row in rows {
             let number: i64 = row.read(1)?;
             let project = projects.iter().find(|project| project.number == number);
-            let Some(scope) = Scope::of(row.read(2)?) else { continue };
+            // A scope that a later program gave allows nothing here.
+            let scopes: Vec<Scope> = row.read::<&str>(2)?.split(' ').filter_map(Scope::of).collect();
             // Of a project that is gone a token allows nothing.
-            if number != 0 && project.is_none() {
+            if scopes.is_empty() || (number != 0 && project.is_none()) {
                 continue;
             }
             tokens.push(Token {
                 name: row.read(0)?,
                 number,
                 project: project.map(|project| project.id.to_string()).unwrap_or_default(),
-                scope,
+                scopes,
                 made: Timestamp::from_millis(row.read(3)?),
                 expires: Timestamp::from_millis(row.read(4)?),
             });

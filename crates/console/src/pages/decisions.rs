@@ -35,8 +35,12 @@ pub(super) async fn decide(member: &Member, known: &Known, change: Change) -> Re
     Ok(Ok(()))
 }
 
+/// Why an event cannot be left out by itself.
+pub(crate) const ON_NO_CONTROL: &str =
+    "this event is on no control: which types of events are kept stands in the project's settings";
+
 /// What takes events of a name out, or keeps them again: a name of a group's items stands for all that is in the group.
-pub(super) fn capture_of(name: &NameView, captured: bool) -> Option<Change> {
+pub(crate) fn capture_of(name: &NameView, captured: bool) -> Option<Change> {
     match (name.group, name.element) {
         (Some(group), _) => Some(Change::CaptureGroup { group, captured }),
         (None, Some(element)) => Some(Change::CaptureElement { element, captured }),
@@ -69,7 +73,7 @@ impl People {
 }
 
 /// Whether a decision is about this name, its element or its group.
-pub(super) fn is_about(change: &Change, name: &NameView) -> bool {
+pub(crate) fn is_about(change: &Change, name: &NameView) -> bool {
     match change {
         Change::Rename { name: of, .. } => *of == name.id,
         Change::CaptureElement { element, .. } | Change::Split { element, .. } => name.element == Some(*element),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::{Action, Change, ElementId, Project};
+use convizit_model::{Action, Change, ElementId, NameId, Project};
 use convizit_pipeline::NameView;
 use convizit_store::Store;
 
-use super::decisions::{Past, capture_of, decide, history, is_about};
+use super::decisions::{ON_NO_CONTROL, Past, capture_of, decide, history, is_about};
 use super::known::{HOURS, Known, known};
 use crate::Console;
 use crate::access::{Member, Samples};
@@ -219,10 +219,13 @@ pub(super) struct Form {
     pub(super) splits: bool,
 }
 
+/// What kind of value a property has, and examples of it.
+pub(crate) type Examples = BTreeMap<String, (&'static str, Vec<String>)>;
+
 /// The properties that the newest events of a name have, with example values.
-async fn properties(_: &Samples, store: &Store, project: &Project, name: &NameView) -> Result<Vec<Property>, Refusal> {
-    let mut found: BTreeMap<String, (&'static str, Vec<String>)> = BTreeMap::new();
-    for event in store.samples(project.number, name.id.0).await? {
+pub(crate) async fn examples(_: &Samples, store: &Store, project: &Project, name: NameId) -> Result<Examples, Refusal> {
+    let mut found = Examples::new();
+    for event in store.samples(project.number, name.0).await? {
         for (key, value) in event.properties {
             let (kind, text) = match &value {
                 serde_json::Value::Number(number) => ("number", number.to_string()),
@@ -237,7 +240,12 @@ async fn properties(_: &Samples, store: &Store, project: &Project, name: &NameVi
             }
         }
     }
-    Ok(found
+    Ok(found)
+}
+
+async fn properties(right: &Samples, store: &Store, project: &Project, name: NameId) -> Result<Vec<Property>, Refusal> {
+    Ok(examples(right, store, project, name)
+        .await?
         .into_iter()
         .map(|(name, (kind, examples))| Property { name, kind, examples: examples.join(" · ") })
         .collect())
@@ -287,7 +295,7 @@ async fn page(
     let group = known.group_around(&name).and_then(|id| known.group(id));
     let samples = member.samples();
     let properties = match &samples {
-        Some(right) => Some(properties(right, store, project, &name).await?),
+        Some(right) => Some(properties(right, store, project, name.id).await?),
         None => None,
     };
     let forms = forms(&known, &name, samples.as_ref());
@@ -361,8 +369,7 @@ pub(super) async fn capture(
     let (known, name) = named(&console, &member, &id).await?;
     let captured = member.asking.fields.get("captured") == "yes";
     let Some(change) = capture_of(&name, captured) else {
-        let text = "this event is on no control: which types of events are kept stands in the project's settings";
-        return Err(Refusal::Invalid(text.to_owned()));
+        return Err(Refusal::Invalid(ON_NO_CONTROL.to_owned()));
     };
     decide(&member, &known, change).await?.map_err(Refusal::Invalid)?;
     let done = if captured { "captured" } else { "not-captured" };

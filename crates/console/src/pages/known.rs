@@ -41,9 +41,9 @@ struct Kept {
 }
 
 /// A project's registry and what it shows.
-pub(super) struct Known {
-    pub(super) registry: Registry,
-    pub(super) catalogue: Catalogue,
+pub(crate) struct Known {
+    pub(crate) registry: Registry,
+    pub(crate) catalogue: Catalogue,
     /// Events of each name that are kept.
     events: HashMap<NameId, i64>,
     /// Events by hour since 1970, of the last week.
@@ -113,11 +113,11 @@ impl Known {
         self.names.get(&id).and_then(|at| self.catalogue.names.get(*at))
     }
 
-    pub(super) fn element(&self, id: ElementId) -> Option<&ElementView> {
+    pub(crate) fn element(&self, id: ElementId) -> Option<&ElementView> {
         self.elements.get(&id).and_then(|at| self.catalogue.elements.get(*at))
     }
 
-    pub(super) fn group(&self, id: GroupId) -> Option<&GroupView> {
+    pub(crate) fn group(&self, id: GroupId) -> Option<&GroupView> {
         self.catalogue.groups.iter().find(|group| group.id == id)
     }
 
@@ -156,7 +156,7 @@ impl Known {
     }
 
     /// A name of an address.
-    pub(super) fn find(&self, id: &str) -> Result<&NameView, Refusal> {
+    pub(crate) fn find(&self, id: &str) -> Result<&NameView, Refusal> {
         id.parse().ok().and_then(|id| self.name(id)).ok_or(Refusal::NotFound)
     }
 }
@@ -222,7 +222,7 @@ fn millis(time: Duration) -> i64 {
 
 /// What is known of a project: with all that people decided; what visitors did is two seconds old at most, or older where there
 /// is much to read.
-pub(super) async fn known(console: &Console, project: &Project) -> Result<Arc<Known>, Refusal> {
+pub(crate) async fn known(console: &Console, project: &Project) -> Result<Arc<Known>, Refusal> {
     let (store, number) = (console.store(), project.number);
     let Some(kept) = console.catalogues().get(number) else { return read(console, number).await };
     let version = store.control_version();

@@ -2,9 +2,9 @@
 
 mod account;
 mod audit;
-mod decisions;
+pub(crate) mod decisions;
 mod destinations;
-mod events;
+pub(crate) mod events;
 mod exclusions;
 mod files;
 mod groups;

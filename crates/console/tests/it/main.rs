@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod accounts;
+mod api;
 mod capture;
 mod headers;
 mod roles;

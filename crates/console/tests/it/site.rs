@@ -36,7 +36,7 @@ pub(crate) enum Who {
 }
 
 pub(crate) struct Site {
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     clock: Arc<ShiftedClock>,
     pub(crate) store: Store,
     pub(crate) app: Router,
@@ -133,12 +133,17 @@ impl Site {
         }
         let config = ConsoleConfig { collector: "http://127.0.0.1:8090".to_owned(), ..ConsoleConfig::default() };
         let (app, rows) = routes(store.clone(), config);
-        Self { _folder: folder, clock, store, app, rows, shop, people: known }
+        Self { folder, clock, store, app, rows, shop, people: known }
     }
 
     /// Lets six minutes pass.
     pub(crate) fn age_proof(&self) {
-        self.clock.0.fetch_add(6 * 60_000, Ordering::AcqRel);
+        self.pass(6);
+    }
+
+    /// Lets minutes pass.
+    pub(crate) fn pass(&self, minutes: i64) {
+        self.clock.0.fetch_add(minutes * 60_000, Ordering::AcqRel);
     }
 
     pub(crate) fn account(&self, who: Who) -> &Account {

@@ -120,7 +120,7 @@ impl Keys {
             Self::Destroy { key, token_file, hold } => {
                 let secret = std::fs::read_to_string(&token_file)
                     .with_context(|| format!("{} cannot be read", token_file.display()))?;
-                let token = store.token(secret.trim()).await?.filter(|token| token.scope == Scope::Keys);
+                let token = store.token(secret.trim()).await?.filter(|token| token.allows(Scope::Keys));
                 let Some(token) = token else {
                     bail!(
                         "{} holds no living token of scope keys: convizit token add NAME --scope keys",

@@ -11,27 +11,58 @@ use crate::cli::{say, say_error, table};
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Allowed {
+    /// Seeing its project: names, counts, states, settings, members without their addresses.
+    Read,
+    /// Seeing example values and single events.
+    Samples,
+    /// Renaming, capturing or not, undoing.
+    Capture,
+    /// Changing the project's settings.
+    Settings,
+    /// Pausing and resuming destinations.
+    Destinations,
+    /// Inviting, changing and removing members up to Admin.
+    Members,
     /// Erasing persons of its project.
     Erase,
     /// Exporting persons of its project.
     Export,
+    /// Reading the audit log.
+    Audit,
     /// Being one of the two who destroy a living key.
     Keys,
+}
+
+impl From<Allowed> for Scope {
+    fn from(allowed: Allowed) -> Self {
+        match allowed {
+            Allowed::Read => Self::Read,
+            Allowed::Samples => Self::Samples,
+            Allowed::Capture => Self::Capture,
+            Allowed::Settings => Self::Settings,
+            Allowed::Destinations => Self::Destinations,
+            Allowed::Members => Self::Members,
+            Allowed::Erase => Self::Erase,
+            Allowed::Export => Self::Export,
+            Allowed::Audit => Self::Audit,
+            Allowed::Keys => Self::Keys,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
     /// Makes a token and prints its secret, once.
-    #[command(after_help = "Example: convizit token add privacy-desk --project shop --scope erase > desk.token")]
+    #[command(after_help = "Example: convizit token add dashboard --project shop --scope read,audit > dashboard.token")]
     Add {
         /// Its name: a-z, 0-9 and -.
         name: String,
         /// The project; none for scope keys.
         #[arg(long)]
         project: Option<ProjectId>,
-        /// What it allows.
-        #[arg(long, value_enum)]
-        scope: Allowed,
+        /// What it allows; several with commas between, or by saying it again.
+        #[arg(long, value_enum, value_delimiter = ',', required = true)]
+        scope: Vec<Allowed>,
         /// How many days it lives, at most 366.
         #[arg(long, default_value_t = 90)]
         days: i64,
@@ -61,12 +92,8 @@ impl Token {
                     Some(id) => Some(store.project(id).await?),
                     None => None,
                 };
-                let scope = match scope {
-                    Allowed::Erase => Scope::Erase,
-                    Allowed::Export => Scope::Export,
-                    Allowed::Keys => Scope::Keys,
-                };
-                let secret = store.make_token(project.as_ref(), scope, &name, days).await?;
+                let scopes: Vec<Scope> = scope.into_iter().map(Scope::from).collect();
+                let secret = store.make_token(project.as_ref(), &scopes, &name, days).await?;
                 say_error(&format!("token {name}, for {days} days; its secret is shown this once:"));
                 say(secret)
             }
@@ -81,11 +108,17 @@ impl Token {
                 let rows: Vec<Vec<String>> = tokens
                     .into_iter()
                     .map(|token| {
-                        let scope = token.scope.as_str().to_owned();
-                        vec![token.name, token.project, scope, token.made.to_string(), token.expires.to_string()]
+                        let scopes: Vec<&str> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+                        vec![
+                            token.name,
+                            token.project,
+                            scopes.join(","),
+                            token.made.to_string(),
+                            token.expires.to_string(),
+                        ]
                     })
                     .collect();
-                table(&["token", "project", "scope", "made", "ends"], &rows)
+                table(&["token", "project", "scopes", "made", "ends"], &rows)
             }
             Self::Remove { name, hold } => {
                 if !store.tokens().await?.iter().any(|token| token.name == name) {

@@ -210,11 +210,11 @@ async fn a_copy_follows_every_erasure_and_every_key(place: Place) {
 async fn a_token_that_was_revoked_does_not_come_back(place: Place) {
     let kept = Kept::of(place);
     let (store, shop) = kept.shop().await;
-    let lost = store.make_token(Some(&shop), convizit_store::Scope::Erase, "lost-laptop", 30).await.unwrap();
-    let desk = store.make_token(Some(&shop), convizit_store::Scope::Erase, "desk", 30).await.unwrap();
+    let lost = store.make_token(Some(&shop), &[convizit_store::Scope::Erase], "lost-laptop", 30).await.unwrap();
+    let desk = store.make_token(Some(&shop), &[convizit_store::Scope::Erase], "desk", 30).await.unwrap();
     back_up(&store).await;
     store.remove_token("lost-laptop").await.unwrap();
-    let later = store.make_token(Some(&shop), convizit_store::Scope::Export, "later", 30).await.unwrap();
+    let later = store.make_token(Some(&shop), &[convizit_store::Scope::Export], "later", 30).await.unwrap();
     store.close().await;
     let into = kept.fresh();
     let (restored, _) = kept.restore(&into).await;

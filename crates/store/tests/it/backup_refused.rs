@@ -55,7 +55,7 @@ async fn another_installation_writes_and_drops_nothing_there() {
     let error = store.back_up(&Progress::default()).await.unwrap_err().to_string();
     assert!(error.contains("another installation") && error.contains("nothing was written"), "{error}");
     // What is copied by itself, within two seconds of the start, too.
-    store.make_token(None, convizit_store::Scope::Keys, "anna", 30).await.unwrap();
+    store.make_token(None, &[convizit_store::Scope::Keys], "anna", 30).await.unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     store.close().await;
     for (file, bytes) in before {

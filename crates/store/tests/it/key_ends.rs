@@ -15,7 +15,7 @@ on_both_engines!(whatever_is_sealed_beside_the_end_of_a_key_opens, a_provider_th
 
 async fn destroy(store: &Store, key: &str) {
     for name in ["anna", "ben"] {
-        store.make_token(None, Scope::Keys, name, 30).await.ok();
+        store.make_token(None, &[Scope::Keys], name, 30).await.ok();
     }
     assert!(!store.destroy_key(key, "anna").await.unwrap());
     assert!(store.destroy_key(key, "ben").await.unwrap());

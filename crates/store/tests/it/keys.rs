@@ -171,7 +171,7 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     let date = convizit_model::Timestamp::from_millis(NOON).to_string();
     let key = format!("day/shop/{}", date.split('T').next().unwrap());
     for name in ["anna", "ben"] {
-        store.make_token(None, Scope::Keys, name, 30).await.unwrap();
+        store.make_token(None, &[Scope::Keys], name, 30).await.unwrap();
     }
     assert!(!store.destroy_key(&key, "anna").await.unwrap());
     let error = store.destroy_key(&key, "anna").await.unwrap_err().to_string();
@@ -201,7 +201,7 @@ async fn what_another_process_destroys_is_forgotten(place: Place) {
     let date = convizit_model::Timestamp::from_millis(NOON).to_string();
     let key = format!("day/shop/{}", date.split('T').next().unwrap());
     for name in ["anna", "ben"] {
-        other.make_token(None, Scope::Keys, name, 30).await.unwrap();
+        other.make_token(None, &[Scope::Keys], name, 30).await.unwrap();
     }
     // A day's key first: what comes after is sealed by one that there is.
     let version = store.control_version();

@@ -25,5 +25,6 @@ mod projects;
 mod schema;
 mod seen;
 mod silence;
+mod tokens;
 mod upkeep;
 mod work;
