@@ -181,7 +181,7 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     assert!(!store.destroy_key(&key, "ben").await.unwrap(), "anna's word is two days old");
     store.remove_token("ben").await.unwrap();
     assert!(!store.destroy_key(&key, "anna").await.unwrap(), "with his token went what ben has asked for");
-    store.make_token(None, Scope::Keys, "ben", 30).await.unwrap();
+    store.make_token(None, &[Scope::Keys], "ben", 30).await.unwrap();
     place.clock.set(NOON + 4 * DAY);
     assert!(!store.destroy_key(&key, "ben").await.unwrap());
     assert!(store.destroy_key(&key, "anna").await.unwrap());
