@@ -50,6 +50,20 @@ pub(crate) fn file_allowed(path: &std::path::Path, folders: &[std::path::PathBuf
     file::allowed(path, folders).map(|_| ()).map_err(|error| error.to_string())
 }
 
+/// Writes one event behind whatever stands in a file; nothing in it is mended or cut.
+pub(crate) async fn file_test(
+    path: &str,
+    folders: &[std::path::PathBuf],
+    event: &StoredEvent,
+) -> Result<(), SendError> {
+    file::write_line(path.as_ref(), folders, event).await
+}
+
+/// Columns of an event's row and their values, but for the one that holds all of it; empty for an event that has no row.
+pub(crate) fn postgres_columns(event: &StoredEvent) -> Vec<(String, String)> {
+    postgres::columns_of(event)
+}
+
 /// What a person has to do with a file that holds lines of whoever was erased. Without their ids: what stands here is kept, and would
 /// name them.
 fn file_erasure(path: &str, message: &EraseMessage) -> String {

@@ -2,13 +2,17 @@
 
 mod destinations;
 mod guard;
+mod resend;
 mod retry;
 mod route;
 mod supervise;
+mod trial;
 
 use convizit_model::{Destination, DestinationKind};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
+
+pub use trial::{Preview, TEST_NAME, preview, test, test_event};
 
 use destinations::Sink;
 use guard::Guard;
@@ -63,4 +67,12 @@ pub async fn answers(destination: &Destination, secret: Option<&str>, config: &D
         DestinationKind::File { path } => destinations::file_allowed(path.as_ref(), &config.allow_folders),
         _ => check(destination, secret, config).await,
     }
+}
+
+/// A new secret with which a webhook's batches are signed, as Standard Webhooks have it.
+///
+/// # Errors
+/// No random bytes.
+pub fn new_webhook_secret() -> Result<String, String> {
+    convizit_keys::webhook_secret().map_err(|error| error.to_string())
 }

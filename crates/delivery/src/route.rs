@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use convizit_model::{Destination, NoticeKind};
-use convizit_store::{DeadLetter, Store, StoreError, StoredEvent};
-use serde::Deserialize;
+use convizit_store::{DeadLetter, Delivered, Store, StoreError, StoredEvent};
 use tokio_util::sync::CancellationToken;
 
 use crate::DeliveryConfig;
 use crate::destinations::{SendError, Sink};
 use crate::guard::Guard;
+use crate::resend::Again;
 use crate::retry;
 
 /// Events and bytes of one batch.
@@ -19,8 +19,8 @@ const BYTES: usize = 1 << 20;
 const STORE_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Route {
-    store: Store,
-    destination: Destination,
+    pub(crate) store: Store,
+    pub(crate) destination: Destination,
     config: DeliveryConfig,
     guard: Guard,
     stop: CancellationToken,
@@ -30,16 +30,17 @@ pub(crate) struct Route {
     opened: u64,
     /// The newest erasure that the destination was told of.
     told: i64,
+    pub(crate) again: Again,
 }
 
 /// What sending a batch came to.
-struct Sent {
+pub(crate) struct Sent {
     /// Number up to which everything is delivered, filtered or dead.
-    through: i64,
-    dead: Vec<DeadLetter>,
-    failure: Option<SendError>,
+    pub(crate) through: i64,
+    pub(crate) dead: Vec<DeadLetter>,
+    pub(crate) failure: Option<SendError>,
     /// Last number of the piece that failed.
-    bound: Option<i64>,
+    pub(crate) bound: Option<i64>,
 }
 
 impl Route {
@@ -50,7 +51,7 @@ impl Route {
         guard: Guard,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, destination, config, guard, stop, bound: None, opened: 0, told: -1 }
+        Self { store, destination, config, guard, stop, bound: None, opened: 0, told: -1, again: Again::default() }
     }
 
     pub(crate) async fn run(mut self) {
@@ -136,10 +137,14 @@ impl Route {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - cursor) as f64);
         let Some(newest) = events.last().map(|event| event.number) else {
+            if self.send_again(number, sink).await? {
+                return Ok(());
+            }
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = self.store.wait_for_event(number, cursor) => {}
                 () = self.store.wait_for_erasure(self.told) => {}
+                () = self.wait_for_again() => {}
             }
             return Ok(());
         };
@@ -161,18 +166,28 @@ impl Route {
                     [("project", project.to_string()), ("destination", name.to_owned()), ("result", result.to_owned())];
                 metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
             }
-            self.store.advance(project, name, cursor, sent.through, sent.dead).await?;
+            let many = |events: usize| i64::try_from(events).unwrap_or(i64::MAX);
+            let delivered = Delivered { sent: many(done - dead), filtered: many(filtered), dead: sent.dead };
+            self.store.advance(project, name, cursor, sent.through, delivered).await?;
             if dead > 0 {
-                let text = format!(
-                    "destination {name} refused events; `convizit destination dead {project} {name}` lists them and why"
-                );
-                self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;
+                self.say_refused().await?;
             }
         }
         match sent.failure {
-            None => Ok(()),
+            None => self.after_live(number, sink).await,
             Some(failure) => Err(self.failed(failure).await?),
         }
+    }
+
+    /// Has a person look at the dead letters.
+    pub(crate) async fn say_refused(&self) -> Result<(), Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let text = format!(
+            "destination {name} refused events; `convizit destination dead {project} {name}` lists them and why, \
+             `convizit destination retry {project} {name} --all` sends them again"
+        );
+        self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;
+        Ok(())
     }
 
     /// Tells the destination whom to erase, between two batches, so that nothing of theirs is on its way meanwhile.
@@ -197,7 +212,7 @@ impl Route {
     }
 
     /// The sink, opened anew after any change of settings.
-    async fn opened<'s>(&mut self, sink: &'s mut Option<Sink>) -> Result<&'s mut Sink, Stop> {
+    pub(crate) async fn opened<'s>(&mut self, sink: &'s mut Option<Sink>) -> Result<&'s mut Sink, Stop> {
         let version = self.store.control_version();
         if self.opened != version {
             (self.opened, *sink) = (version, None);
@@ -217,10 +232,14 @@ impl Route {
     }
 
     /// A pause is written down; anything else waits.
-    async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
+    pub(crate) async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
         let (project, name) = (&self.destination.project, self.destination.name.as_str());
         let labels = [("project", project.to_string()), ("destination", name.to_owned())];
         metrics::counter!("convizit_delivery_failures_total", &labels).increment(1);
+        if !matches!(failure, SendError::Ended) {
+            let number = self.store.project(project).await?.number;
+            self.store.delivery_failed(number, name, &failure.to_string()).await?;
+        }
         match failure {
             SendError::Pause(reason) => {
                 tracing::warn!(%project, destination = name, reason, "destination paused");
@@ -237,17 +256,11 @@ impl Route {
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {
-        #[derive(Deserialize)]
-        struct Kind {
-            r#type: convizit_model::EventType,
-        }
-        self.destination.types.is_empty()
-            || serde_json::from_slice::<Kind>(&event.json)
-                .is_ok_and(|event| self.destination.types.contains(&event.r#type))
+        self.destination.types.is_empty() || event.head().is_some_and(|head| self.destination.wants(head.kind))
     }
 
     /// Sends in order. A batch that is too large or holds a refused event is halved until that one is found.
-    async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
+    pub(crate) async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
         let mut waiting = vec![events];
         let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None, bound: None };
         while let Some(piece) = waiting.pop() {
@@ -259,14 +272,11 @@ impl Route {
             match sink.send(piece).await {
                 Ok(()) => sent.through = last.number,
                 Err(SendError::Refused(reason)) if piece.len() == 1 => {
-                    sent.dead.push(DeadLetter { number: last.number, reason });
+                    sent.dead.push(DeadLetter::new(last.number, reason));
                     sent.through = last.number;
                 }
                 Err(SendError::TooLarge) if piece.len() == 1 => {
-                    sent.dead.push(DeadLetter {
-                        number: last.number,
-                        reason: "larger than the destination takes".to_owned(),
-                    });
+                    sent.dead.push(DeadLetter::new(last.number, "larger than the destination takes"));
                     sent.through = last.number;
                 }
                 Err(SendError::Refused(_) | SendError::TooLarge) => {
@@ -286,7 +296,7 @@ impl Route {
 }
 
 /// Why a step ended early.
-enum Stop {
+pub(crate) enum Stop {
     Paused,
     /// Removed, or nobody reads any more.
     Gone,

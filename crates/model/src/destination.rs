@@ -25,6 +25,14 @@ pub struct Destination {
     pub kind: DestinationKind,
 }
 
+impl Destination {
+    /// Whether events of a type are sent to it.
+    #[must_use]
+    pub fn wants(&self, kind: EventType) -> bool {
+        self.types.is_empty() || self.types.contains(&kind)
+    }
+}
+
 /// The kinds of destinations in the default build. Secrets are not here: the store keeps them sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

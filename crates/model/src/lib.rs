@@ -15,6 +15,7 @@ pub mod received;
 pub mod role;
 pub mod selector;
 pub mod settings;
+pub mod spreadsheet;
 pub mod time;
 pub mod wire;
 pub mod withheld;

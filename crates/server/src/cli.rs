@@ -13,6 +13,7 @@ mod names;
 mod notices;
 mod privacy;
 mod project;
+mod resend;
 mod settings;
 mod token;
 mod user;

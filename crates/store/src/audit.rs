@@ -61,8 +61,10 @@ pub struct AuditFilter<'a> {
     pub actor: Option<&'a str>,
     /// Not before this time.
     pub since: Option<Timestamp>,
-    /// Only entries before this number, to go on from a list's last one.
-    pub before: Option<i64>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+    /// With a number below this: to go on behind a page.
+    pub below: Option<i64>,
     /// Without the uses of the key provider, `key.wrap` and `key.unwrap`, which are most of all.
     pub acts_only: bool,
 }
@@ -344,7 +346,7 @@ impl Store {
             "SELECT number, time, actor, act, project, subject, detail FROM audit \
              WHERE ($1 IS NULL OR project = $1 OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
              AND ($4 IS NULL OR actor = $4) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
-             AND number < $7 ORDER BY number DESC LIMIT $8",
+             AND time < $7 AND number < $8 ORDER BY number DESC LIMIT $9",
         )
         .bind(filter.project)
         .bind(of_number)
@@ -352,7 +354,8 @@ impl Store {
         .bind(filter.actor)
         .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
         .bind(i64::from(filter.acts_only))
-        .bind(filter.before.unwrap_or(i64::MAX))
+        .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
+        .bind(filter.below.unwrap_or(i64::MAX))
         .bind(limit)
         .fetch_all(self.control().readers())
         .await

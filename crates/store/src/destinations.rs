@@ -1,15 +1,17 @@
-//! Destinations: their configuration, sealed secrets, cursors and dead letters.
+//! Destinations: their configuration, sealed secrets and cursors.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use convizit_keys::{KeyError, Place};
 use convizit_model::{Destination, NoticeKind, ProjectId};
-use sqlx::{AssertSqlSafe, query};
+use sqlx::{AnyConnection, query};
 
+use crate::dead_letters::{Letters, write_letters};
+use crate::deliveries::count_delivered;
 use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::still_living;
-use crate::statement::{insert_rows, pieces};
-use crate::{DeadLetter, DestinationState, Store, audit, projects};
+use crate::{Delivered, DestinationState, Store, audit, projects};
 
 pub(crate) fn body_of(name: &str) -> Place<'_> {
     Place { table: "destinations", purpose: "body", row: name.as_bytes() }
@@ -24,6 +26,28 @@ pub(crate) fn secret_of(name: &str) -> Place<'_> {
     Place { table: "destinations", purpose: "secret", row: name.as_bytes() }
 }
 
+/// What a change makes of a destination; false when it is not to be made.
+type Alter = Arc<dyn Fn(&mut Destination) -> bool + Send + Sync>;
+
+/// Fails where the destination was removed; holds its row, so that a removal comes before or after.
+pub(crate) async fn hold(
+    connection: &mut AnyConnection,
+    project: i64,
+    name: &str,
+    act: &'static str,
+) -> Result<(), StoreError> {
+    let found = query("UPDATE cursors SET number = number WHERE project = $1 AND destination = $2")
+        .bind(project)
+        .bind(name)
+        .execute(connection)
+        .await
+        .during(act)?;
+    if found.rows_affected() == 0 {
+        return Err(StoreError::not_found("destination", name));
+    }
+    Ok(())
+}
+
 impl Store {
     /// Adds or changes a destination; a new one starts at the newest event, or at the first with `from_start`. The secret is stored sealed;
     /// without one, the stored secret stays.
@@ -35,6 +59,29 @@ impl Store {
         destination: &Destination,
         secret: Option<&str>,
         from_start: bool,
+    ) -> Result<(), StoreError> {
+        self.write_destination(destination, secret, from_start, false).await
+    }
+
+    /// As `save_destination`, for a name that there is not yet.
+    ///
+    /// # Errors
+    /// The same, and `Invalid` for a name that is taken.
+    pub async fn add_destination(
+        &self,
+        destination: &Destination,
+        secret: Option<&str>,
+        from_start: bool,
+    ) -> Result<(), StoreError> {
+        self.write_destination(destination, secret, from_start, true).await
+    }
+
+    async fn write_destination(
+        &self,
+        destination: &Destination,
+        secret: Option<&str>,
+        from_start: bool,
+        only_new: bool,
     ) -> Result<(), StoreError> {
         let name = destination.name.clone();
         if name.parse::<ProjectId>().is_err() {
@@ -89,9 +136,17 @@ impl Store {
                 let (entry, ring) = (entry.clone(), ring.clone());
                 Box::pin(async move {
                     still_living(connection, project, version).await?;
-                    let sql = "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) \
-                               DO UPDATE SET body = excluded.body, secret = COALESCE(excluded.secret, destinations.secret)";
-                    query(sql).bind(project).bind(name).bind(body).bind(sealed).execute(&mut *connection).await.during("save destination")?;
+                    let sql = if only_new {
+                        "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) DO NOTHING"
+                    } else {
+                        "INSERT INTO destinations (project, name, body, secret) VALUES ($1, $2, $3, $4) ON CONFLICT (project, name) \
+                         DO UPDATE SET body = excluded.body, secret = COALESCE(excluded.secret, destinations.secret)"
+                    };
+                    let written = query(sql).bind(project).bind(name.as_str()).bind(body).bind(sealed).execute(&mut *connection);
+                    if written.await.during("save destination")?.rows_affected() == 0 {
+                        let text = format!("there is a destination {name} already: remove it first, or choose another name");
+                        return Err(StoreError::Invalid(text));
+                    }
                     audit::append(connection, &ring, &[entry]).await?;
                     projects::touch(connection).await
                 })
@@ -226,7 +281,7 @@ impl Store {
         }
     }
 
-    /// Deletes a destination, its cursor and its dead letters.
+    /// Deletes a destination, its cursor, its dead letters and its replays.
     ///
     /// # Errors
     /// `NotFound`.
@@ -264,6 +319,9 @@ impl Store {
                         // The receipt goes on saying that it was never told.
                         "UPDATE erase_messages SET state = 'cannot', reason = 'it was removed before it was told' \
                          WHERE project = $1 AND destination = $2 AND state = 'open'",
+                        "DELETE FROM replays WHERE project = $1 AND destination = $2",
+                        "DELETE FROM deliveries WHERE project = $1 AND destination = $2",
+                        "DELETE FROM delivery_failures WHERE project = $1 AND destination = $2",
                     ] {
                         query(sql)
                             .bind(number)
@@ -280,7 +338,8 @@ impl Store {
         self.refresh().await
     }
 
-    /// Moves a cursor from where it stood, writing refused events as dead letters in the same transaction.
+    /// Moves a cursor from where it stood, counting what was delivered and writing refused events as dead letters in the same
+    /// transaction.
     ///
     /// # Errors
     /// `Moved` when it stands elsewhere.
@@ -290,13 +349,14 @@ impl Store {
         name: &str,
         from: i64,
         to: i64,
-        dead: Vec<DeadLetter>,
+        done: impl Into<Delivered>,
     ) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
-        let (name, engine) = (name.to_owned(), self.data().engine);
+        let (name, engine, now) = (name.to_owned(), self.data().engine, self.clock().now());
+        let delivered: Delivered = done.into();
         self.data()
             .run_tx("advance cursor", move |connection| {
-                let (name, dead) = (name.clone(), dead.clone());
+                let (name, delivered) = (name.clone(), delivered.clone());
                 Box::pin(async move {
                     let done =
                         query("UPDATE cursors SET number = $1 WHERE project = $2 AND destination = $3 AND number = $4")
@@ -310,45 +370,16 @@ impl Store {
                     if done.rows_affected() != 1 {
                         return Err(StoreError::Moved { what: format!("the cursor of destination {name}") });
                     }
-                    for piece in pieces(&dead) {
-                        let head = "INSERT INTO dead_letters (project, destination, number, reason)";
-                        let tail = "ON CONFLICT (project, destination, number) DO NOTHING";
-                        let sql = insert_rows(engine, head, 4, piece.len(), tail);
-                        let mut insert = query(AssertSqlSafe(sql));
-                        for letter in piece {
-                            insert = insert
-                                .bind(number)
-                                .bind(name.as_str())
-                                .bind(letter.number)
-                                .bind(letter.reason.as_str());
-                        }
-                        insert.execute(&mut *connection).await.during("write dead letters")?;
-                    }
-                    Ok(())
+                    let dead = delivered.dead.as_slice();
+                    let letters = Letters { project: number, name: &name, dead, now };
+                    let tail = "ON CONFLICT (project, destination, number) DO NOTHING";
+                    write_letters(connection, engine, letters, tail).await?;
+                    let dead = i64::try_from(dead.len()).unwrap_or(i64::MAX);
+                    let counts = (delivered.sent, dead, delivered.filtered);
+                    count_delivered(connection, (number, &name), now, counts).await
                 })
             })
             .await
-    }
-
-    /// Events that a destination refused, newest first, at most so many.
-    ///
-    /// # Errors
-    /// `NotFound` for the project.
-    pub async fn dead_letters(
-        &self,
-        project: &ProjectId,
-        name: &str,
-        limit: i64,
-    ) -> Result<Vec<DeadLetter>, StoreError> {
-        let number = self.project(project).await?.number;
-        let rows = query("SELECT number, reason FROM dead_letters WHERE project = $1 AND destination = $2 ORDER BY number DESC LIMIT $3")
-            .bind(number)
-            .bind(name)
-            .bind(limit)
-            .fetch_all(self.data().readers())
-            .await
-            .during("read dead letters")?;
-        rows.iter().map(|row| Ok(DeadLetter { number: row.read(0)?, reason: row.read(1)? })).collect()
     }
 
     /// Pauses a destination with a reason and a notice, or resumes it with `None`.
@@ -361,22 +392,67 @@ impl Store {
         name: &str,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
-        const NAME: &str = "pause destination";
-        let number = self.project(project).await?.number;
-        let (wanted, paused) = (name.to_owned(), reason.map(str::to_owned));
-        let now = self.clock().now();
+        let paused = reason.map(str::to_owned);
         let act = if paused.is_some() { "destination.pause" } else { "destination.resume" };
-        let (entry, ring) = (self.entry(act, project.as_str(), name, ""), self.ring().clone());
-        // Read and changed in one transaction: one that is removed meanwhile must not come back.
+        let change = move |destination: &mut Destination| {
+            destination.paused.clone_from(&paused);
+            true
+        };
+        self.alter_destination((act, "pause destination"), (project, name), None, Arc::new(change)).await?;
+        if let Some(reason) = reason {
+            let text = format!(
+                "destination {name} was paused: {reason}; mend it, then `convizit destination resume {project} {name}`"
+            );
+            self.raise(NoticeKind::DestinationPaused, Some(project), name, &text).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes what a destination that stands as `seen` is and wants; false, and nothing is changed, when somebody has changed it
+    /// since. Whether it is paused stays; without a new secret the stored one stays.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn change_destination(
+        &self,
+        seen: &Destination,
+        changed: &Destination,
+        secret: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let (was, to) = (seen.clone(), changed.clone());
+        let change = move |destination: &mut Destination| {
+            let same = destination.kind == was.kind && destination.types == was.types;
+            if same {
+                (destination.kind, destination.types) = (to.kind.clone(), to.types.clone());
+            }
+            same
+        };
+        let of = (&seen.project, seen.name.as_str());
+        self.alter_destination(("destination.save", "change destination"), of, secret, Arc::new(change)).await
+    }
+
+    /// Read and changed in one transaction: one that is removed meanwhile must not come back.
+    async fn alter_destination(
+        &self,
+        (act, tx): (&'static str, &'static str),
+        (project, name): (&ProjectId, &str),
+        secret: Option<&str>,
+        change: Alter,
+    ) -> Result<bool, StoreError> {
+        let number = self.project(project).await?.number;
+        let (wanted, now) = (name.to_owned(), self.clock().now());
+        let detail = if secret.is_some() { "with credentials" } else { "" };
+        let (entry, ring) = (self.entry(act, project.as_str(), name, detail), self.ring().clone());
         let mut tries = 0;
-        loop {
+        let altered = loop {
             let done = async {
                 let keys = self.keyring().project(number).await?;
                 let version = keys.sealing(now)?;
-                let (wanted, paused, entry, ring) = (wanted.clone(), paused.clone(), entry.clone(), ring.clone());
+                let sealed = secret.map(|secret| keys.seal(now, secret_of(name), secret.as_bytes())).transpose()?;
+                let (wanted, change, entry, ring) = (wanted.clone(), change.clone(), entry.clone(), ring.clone());
                 self.control()
-                    .run_tx(NAME, move |connection| {
-                        let (wanted, paused) = (wanted.clone(), paused.clone());
+                    .run_tx(tx, move |connection| {
+                        let (wanted, change, sealed) = (wanted.clone(), change.clone(), sealed.clone());
                         let (entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
                         Box::pin(async move {
                             still_living(connection, number, version).await?;
@@ -386,22 +462,34 @@ impl Store {
                                     .bind(wanted.as_str())
                                     .fetch_optional(&mut *connection)
                                     .await
-                                    .during(NAME)?;
+                                    .during(tx)?;
                             let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
                             let mut destination = read(&wanted, &keys.open(body_of(&wanted), &body)?)?;
-                            destination.paused = paused;
-                            let body = serde_json::to_vec(&destination)
+                            if !change(&mut destination) {
+                                return Ok(false);
+                            }
+                            let changed = serde_json::to_vec(&destination)
                                 .map_err(|error| StoreError::Invalid(error.to_string()))?;
-                            let body = keys.seal(now, body_of(&wanted), &body)?;
-                            query("UPDATE destinations SET body = $1 WHERE project = $2 AND name = $3")
-                                .bind(body)
-                                .bind(number)
-                                .bind(wanted.as_str())
-                                .execute(&mut *connection)
-                                .await
-                                .during(NAME)?;
+                            let changed = keys.seal(now, body_of(&wanted), &changed)?;
+                            // As it was read: on PostgreSQL another may have changed it since.
+                            let done = query(
+                                "UPDATE destinations SET body = $1, secret = COALESCE($2, secret) \
+                                 WHERE project = $3 AND name = $4 AND body = $5",
+                            )
+                            .bind(changed)
+                            .bind(sealed)
+                            .bind(number)
+                            .bind(wanted.as_str())
+                            .bind(body)
+                            .execute(&mut *connection)
+                            .await
+                            .during(tx)?;
+                            if done.rows_affected() == 0 {
+                                return Err(StoreError::Moved { what: format!("destination {wanted}") });
+                            }
                             audit::append(connection, &ring, &[entry]).await?;
-                            projects::touch(connection).await
+                            projects::touch(connection).await?;
+                            Ok(true)
                         })
                     })
                     .await
@@ -410,14 +498,8 @@ impl Store {
             if self.is_over(&done, &mut tries).await? {
                 break done?;
             }
-        }
+        };
         self.refresh().await?;
-        if let Some(reason) = reason {
-            let text = format!(
-                "destination {name} was paused: {reason}; mend it, then `convizit destination resume {project} {name}`"
-            );
-            self.raise(NoticeKind::DestinationPaused, Some(project), name, &text).await?;
-        }
-        Ok(())
+        Ok(altered)
     }
 }

@@ -25,7 +25,9 @@ mod clock;
 mod counts;
 mod crowd;
 mod database;
+mod dead_letters;
 mod decisions;
+mod deliveries;
 mod destinations;
 mod erasure;
 mod error;
@@ -46,6 +48,7 @@ mod notices;
 mod people;
 mod projects;
 mod receipt;
+mod replays;
 mod retention;
 mod rotation;
 mod samples;
@@ -66,6 +69,7 @@ pub use clock::SystemClock;
 pub use convizit_keys::TotpSecret;
 pub use crowd::ProjectRulings;
 use crowd::Rulings;
+pub use deliveries::{Delivered, DeliveryFailure};
 pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
 pub use exclusions::{Exclusion, ExclusionKind};
@@ -74,6 +78,7 @@ pub use idempotency::{Claim, KeyedCall};
 pub use invitations::{Invitation, InvitationKind};
 pub use members::Member;
 pub use named_keys::{KeyInfo, KeyNeed};
+pub use replays::{EventHead, Replay, ReplayPlan, ReplayState, Resent};
 pub use sessions::{Session, SessionPlace};
 pub use silence::{Expected, SilentName};
 pub use tokens::{Scope, Token};
@@ -210,6 +215,19 @@ pub struct DeadLetter {
     pub number: i64,
     /// What the destination said, shortened; never event content.
     pub reason: String,
+    /// When it was refused, the last time; the store says it.
+    pub time: Timestamp,
+    /// How often it was refused; the store counts it. Halvings of one batch are one time.
+    pub attempts: i64,
+    /// Whether a person wants it sent again, and it was not yet.
+    pub retry: bool,
+}
+
+impl DeadLetter {
+    /// One to be written.
+    pub fn new(number: i64, reason: impl Into<String>) -> Self {
+        Self { number, reason: reason.into(), time: Timestamp::default(), attempts: 1, retry: false }
+    }
 }
 
 /// State of the store for `/healthz`, `/readyz` and `/metrics`.

@@ -122,6 +122,11 @@ impl Store {
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",
+                "DELETE FROM replays WHERE project = $1 AND (destination, id) IN (SELECT destination, id FROM replays WHERE project = $1 LIMIT $2)",
+                "DELETE FROM deliveries WHERE project = $1 AND (destination, hour) IN \
+                 (SELECT destination, hour FROM deliveries WHERE project = $1 LIMIT $2)",
+                "DELETE FROM delivery_failures WHERE project = $1 AND (destination, id) IN \
+                 (SELECT destination, id FROM delivery_failures WHERE project = $1 LIMIT $2)",
                 "DELETE FROM erase_messages WHERE project = $1 AND request IN (SELECT request FROM erase_messages WHERE project = $1 LIMIT $2)",
                 // Nobody is left to be told, and nothing to be forgotten from.
                 "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE number IN \

@@ -70,7 +70,8 @@ async fn list(caller: Caller, Asked(asked): Asked<OfEntries>) -> Result<Json<Pag
         act: asked.act.as_deref(),
         actor: asked.actor.as_deref(),
         since,
-        before,
+        until: None,
+        below: before,
         acts_only: asked.act.is_none(),
     };
     // One more shows whether there is a next page.

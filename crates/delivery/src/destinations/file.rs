@@ -62,6 +62,22 @@ fn append(path: &Path, out: &[u8]) -> std::io::Result<()> {
     written
 }
 
+/// Writes one event as a line behind whatever stands there, in one piece, since delivery may be writing to the same file.
+pub(crate) async fn write_line(path: &Path, folders: &[PathBuf], event: &StoredEvent) -> Result<(), SendError> {
+    let (path, folders) = (path.to_owned(), folders.to_owned());
+    let line = [&event.json[..], b"\n"].concat();
+    blocking(move || {
+        let path = allowed(&path, &folders)?;
+        let written = || -> std::io::Result<()> {
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
+            file.write_all(&line)?;
+            file.sync_data()
+        };
+        written().map_err(|error| failed(&path, &error))
+    })
+    .await
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SendError> + Send + 'static,
 ) -> Result<T, SendError> {

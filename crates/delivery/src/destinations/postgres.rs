@@ -320,6 +320,13 @@ fn judge(error: &tokio_postgres::Error) -> SendError {
     }
 }
 
+/// The columns of an event's row with their values, without the last, which is the event itself.
+pub(crate) fn columns_of(event: &StoredEvent) -> Vec<(String, String)> {
+    let Some(row) = row_of(event) else { return Vec::new() };
+    let named = COLUMNS.iter().zip(row).take(COLUMNS.len() - 1);
+    named.map(|((name, _), value)| ((*name).to_owned(), value.unwrap_or_else(|| "NULL".to_owned()))).collect()
+}
+
 fn row_of(stored: &StoredEvent) -> Option<[Option<String>; 25]> {
     // PostgreSQL's text and jsonb hold no NUL.
     let json = String::from_utf8(stored.json.to_vec()).ok()?.replace("\\u0000", "\\ufffd");

@@ -5,5 +5,6 @@
 mod file;
 mod postgres;
 mod receiver;
+mod resend;
 mod stand;
 mod webhook;

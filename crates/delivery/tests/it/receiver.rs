@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -25,6 +26,8 @@ struct Shared {
     requests: Vec<Request>,
     answers: VecDeque<(u16, Vec<(&'static str, String)>)>,
     judge: Judge,
+    /// How long each answer takes.
+    wait: Duration,
 }
 
 #[derive(Clone)]
@@ -37,12 +40,18 @@ impl Receiver {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let shared = Shared { requests: Vec::new(), answers: VecDeque::new(), judge: Box::new(|_| 204) };
+        let shared =
+            Shared { requests: Vec::new(), answers: VecDeque::new(), judge: Box::new(|_| 204), wait: Duration::ZERO };
         let receiver = Self { shared: Arc::new(Mutex::new(shared)), url };
         let app = receiver.clone();
         let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| {
             let app = app.clone();
-            async move { app.answer(&headers, &body) }
+            async move {
+                let answer = app.answer(&headers, &body);
+                let wait = app.shared.lock().unwrap().wait;
+                tokio::time::sleep(wait).await;
+                answer
+            }
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         receiver
@@ -79,6 +88,10 @@ impl Receiver {
 
     pub(crate) fn judge(&self, judge: impl Fn(&[String]) -> u16 + Send + 'static) {
         self.shared.lock().unwrap().judge = Box::new(judge);
+    }
+
+    pub(crate) fn takes(&self, wait: Duration) {
+        self.shared.lock().unwrap().wait = wait;
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {

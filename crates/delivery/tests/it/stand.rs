@@ -66,6 +66,7 @@ impl Stand {
     pub(crate) async fn put(&self, names: &[&str]) {
         let from = self.offset.fetch_add(1, Ordering::SeqCst);
         let last = self.store.last_event(self.number).await.unwrap();
+        let now = self.store.clock().now();
         let events = names
             .iter()
             .zip(last + 1..)
@@ -74,11 +75,11 @@ impl Stand {
                 NewEvent {
                     id,
                     name: 1,
-                    hour: 1,
-                    day: 1,
+                    hour: now.hour(),
+                    day: now.day(),
                     visitor: "v".to_owned(),
                     user: None,
-                    since: self.store.clock().now(),
+                    since: now,
                     json: event(&id, name).to_string().into_bytes(),
                 }
             })

@@ -74,7 +74,7 @@ impl Audit {
                     actor: actor.as_deref(),
                     since,
                     acts_only: !all && act.is_none(),
-                    before: None,
+                    ..AuditFilter::default()
                 };
                 let entries = store.audit_log(filter, limit).await?;
                 if json {

@@ -6,9 +6,10 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
 use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
-use convizit_store::{Erasure, Store};
+use convizit_store::{DestinationState, Erasure, Store};
 
 use crate::cli::ask::Hold;
+use crate::cli::resend::Again;
 use crate::cli::{counted, say, table};
 
 #[derive(Debug, Subcommand)]
@@ -55,23 +56,28 @@ pub(crate) enum Destination {
         #[command(flatten)]
         hold: Hold,
     },
-    /// Lists events that the destination refused, and why.
-    #[command(after_help = "Example: convizit destination dead shop hook --json")]
-    Dead {
-        #[command(flatten)]
-        which: Which,
-        /// For programs.
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(flatten)]
+    Again(Again),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
     /// The project.
-    project: ProjectId,
+    pub(crate) project: ProjectId,
     /// The destination.
-    name: String,
+    pub(crate) name: String,
+}
+
+impl Which {
+    /// Its state; says so when there is no such destination: no letters of a mistyped name would look like good news.
+    pub(crate) async fn known(&self, store: &Store) -> Result<DestinationState> {
+        let states = store.destinations(Some(&self.project)).await?;
+        let found = states.into_iter().find(|state| state.destination.name == self.name);
+        found.ok_or_else(|| {
+            let Self { project, name } = self;
+            anyhow!("there is no destination {name} of {project}: convizit destination list {project}")
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -142,7 +148,7 @@ impl Destination {
             }
             Self::Resume { which, skip_damaged } => {
                 if skip_damaged {
-                    known(store, &which).await?;
+                    which.known(store).await?;
                     for (first, last) in store.pass_over_damaged(&which.project, &which.name).await? {
                         say(format!("events {first} to {last} are passed over: they cannot be read"))?;
                     }
@@ -151,9 +157,7 @@ impl Destination {
                 say(format!("{} sends on from where it stopped", which.name))
             }
             Self::Remove { which, hold } => {
-                known(store, &which).await?;
-                let dead = store.dead_letters(&which.project, &which.name, 10_000).await?.len();
-                let dead = counted(dead, "dead letter");
+                let dead = counted(which.known(store).await?.dead, "dead letter");
                 let number = store.project(&which.project).await?.number;
                 let waits = |erasure: &Erasure| {
                     erasure.destinations.iter().any(|told| told.destination == which.name && told.state == "open")
@@ -169,24 +173,7 @@ impl Destination {
                 store.remove_destination(&which.project, &which.name).await?;
                 say(format!("{} is removed", which.name))
             }
-            Self::Dead { which, json } => {
-                known(store, &which).await?;
-                let dead = store.dead_letters(&which.project, &which.name, 200).await?;
-                if json {
-                    let rows: Vec<_> = dead
-                        .iter()
-                        .map(|letter| serde_json::json!({"event": letter.number, "reason": letter.reason}))
-                        .collect();
-                    return say(serde_json::to_string(&rows)?);
-                }
-                if dead.is_empty() {
-                    return say("No event was refused.");
-                }
-                table(
-                    &["event", "reason"],
-                    &dead.into_iter().map(|letter| vec![letter.number.to_string(), letter.reason]).collect::<Vec<_>>(),
-                )
-            }
+            Self::Again(again) => again.run(store, config).await,
         }
     }
 }
@@ -194,7 +181,7 @@ impl Destination {
 async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: String, kind: Kind) -> Result<()> {
     store.project(&project).await?;
     if store.destinations(Some(&project)).await?.iter().any(|state| state.destination.name == name) {
-        bail!("{project} has a destination {name}: remove it first, or choose another name");
+        bail!("there is a destination {name} already: remove it first, or choose another name");
     }
     let (kind, secret, common) = match kind {
         Kind::Webhook { url, common } => {
@@ -227,7 +214,7 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         .collect::<Result<Vec<_>>>()?;
     let destination = Configured { project, name, enabled: true, paused: None, types, kind };
     convizit_delivery::check(&destination, secret.as_deref(), config).await.map_err(|error| anyhow!(error))?;
-    store.save_destination(&destination, secret.as_deref(), common.from_start).await?;
+    store.add_destination(&destination, secret.as_deref(), common.from_start).await?;
     if common.json {
         let shown = secret.filter(|_| matches!(destination.kind, DestinationKind::Webhook { .. }));
         return say(serde_json::json!({"destination": destination, "secret": shown}).to_string());
@@ -237,15 +224,6 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         say(format!("signing secret, shown only now: {secret}"))?;
     }
     Ok(())
-}
-
-/// Says so when there is no such destination: no letters of a mistyped name would look like good news.
-async fn known(store: &Store, which: &Which) -> Result<()> {
-    let states = store.destinations(Some(&which.project)).await?;
-    if states.iter().any(|state| state.destination.name == which.name) {
-        return Ok(());
-    }
-    bail!("there is no destination {} of {}: convizit destination list {}", which.name, which.project, which.project)
 }
 
 async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {

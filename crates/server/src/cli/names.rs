@@ -164,6 +164,16 @@ async fn known(store: &Store, id: &ProjectId) -> Result<Known> {
     Ok(Known { project, registry })
 }
 
+/// When a name was last renamed.
+pub(crate) async fn renamed_at(store: &Store, id: &ProjectId, what: &str) -> Result<Timestamp> {
+    let known = known(store, id).await?;
+    let Target::Name(wanted) = known.find(what)? else { bail!("{what} is no name: say its text, or its id, na_…") };
+    let renames = known.registry.decisions().into_iter().filter(|decision| {
+        matches!(decision.what, Change::Rename { name, .. } if name == wanted) && known.registry.holds(decision.id)
+    });
+    renames.map(|decision| decision.made).max().ok_or_else(|| anyhow!("{what} was never renamed: give --from"))
+}
+
 /// What a person points at.
 enum Target {
     Element(ElementId),

@@ -33,7 +33,7 @@ async fn state(store: &Store, project: &Project, name: &str) -> DestinationState
 }
 
 fn letters(numbers: std::ops::Range<i64>) -> Vec<DeadLetter> {
-    numbers.map(|number| DeadLetter { number, reason: format!("status 422 ({number})") }).collect()
+    numbers.map(|number| DeadLetter::new(number, format!("status 422 ({number})"))).collect()
 }
 
 async fn a_destination_is_made_changed_and_removed_with_all_it_has(place: Place) {

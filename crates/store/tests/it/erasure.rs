@@ -23,7 +23,7 @@ on_both_engines!(
     a_frame_of_nobody_else_disappears_and_the_next_is_read,
 );
 
-fn of(visitor: &str, user: Option<&str>, n: u32, millis: i64) -> NewEvent {
+pub(crate) fn of(visitor: &str, user: Option<&str>, n: u32, millis: i64) -> NewEvent {
     let mut event = event_at(millis, n, 1);
     let mut json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
     json["visitor"] = visitor.into();
@@ -33,7 +33,7 @@ fn of(visitor: &str, user: Option<&str>, n: u32, millis: i64) -> NewEvent {
     event
 }
 
-fn visitor(id: &str) -> Person {
+pub(crate) fn visitor(id: &str) -> Person {
     Person::Visitor(id.to_owned())
 }
 
@@ -291,7 +291,7 @@ async fn destinations_are_asked_and_the_id_goes_when_all_were_told(place: Place)
     let (store, shop) = place.shop().await;
     fill(&store, &shop).await;
     store.save_destination(&hook(&shop), None, true).await.unwrap();
-    let letters = (1..=30).map(|number| convizit_store::DeadLetter { number, reason: "status 422".to_owned() });
+    let letters = (1..=30).map(|number| convizit_store::DeadLetter::new(number, "status 422"));
     store.advance(&shop.id, "hook", 0, 30, letters.collect()).await.unwrap();
     let request = store.erase(&shop, &[visitor("a")]).await.unwrap();
     let messages = store.erase_messages(shop.number, "hook").await.unwrap();

@@ -22,6 +22,7 @@ mod keys;
 mod notices;
 mod postgres;
 mod projects;
+mod replays;
 mod schema;
 mod seen;
 mod silence;

@@ -86,7 +86,7 @@ async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
     later.projects[0].quarantined = vec![item("another id")];
     store.commit_work(later).await.unwrap();
     store.save_destination(&hook(&shop), None, true).await.unwrap();
-    let letters = [1, 2, 3].map(|number| convizit_store::DeadLetter { number, reason: "status 422".to_owned() });
+    let letters = [1, 2, 3].map(|number| convizit_store::DeadLetter::new(number, "status 422"));
     store.advance(&shop.id, "hook", 0, 3, letters.to_vec()).await.unwrap();
     let notice = store.notices(false).await.unwrap().pop().unwrap();
     store.set_notice(notice.id, NoticeState::Resolved).await.unwrap();
@@ -260,7 +260,7 @@ async fn fill(store: &Store, name: &str) -> Project {
     share.outcomes = vec![(Outcome::Accepted, 600)];
     share.quarantined = vec![item("an id")];
     store.commit_work(all).await.unwrap();
-    let letter = convizit_store::DeadLetter { number: 1, reason: "status 422".to_owned() };
+    let letter = convizit_store::DeadLetter::new(1, "status 422");
     store.advance(&project.id, "hook", 0, 1, vec![letter]).await.unwrap();
     project
 }

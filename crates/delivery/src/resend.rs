@@ -1,0 +1,150 @@
+//! Sending again, between two batches of the live stream: dead letters of which a person wants it, then replays.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use convizit_store::{Resent, StoredEvent};
+use tokio::time::Instant;
+
+use crate::destinations::{SendError, Sink};
+use crate::retry;
+use crate::route::{Route, Sent, Stop};
+
+/// Events and bytes of one batch: fewer than of the live stream, which waits for it.
+const EVENTS: usize = 200;
+const BYTES: usize = 1 << 20;
+/// Batches of the live stream after which sending again has its turn, though more wait.
+const LIVE: u32 = 4;
+/// How soon a wish to send again is noticed while nothing else goes on.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Where sending again stands.
+#[derive(Default)]
+pub(crate) struct Again {
+    /// The version of the settings under which there was nothing to be sent again: with each wish it rises.
+    nothing_at: Option<u64>,
+    /// Batches of the live stream since the last turn.
+    live: u32,
+    failures: u32,
+    /// After a failure: the live stream does not wait for it.
+    not_before: Option<Instant>,
+}
+
+impl Route {
+    /// Has sending again take its turn after some batches of the live stream.
+    pub(crate) async fn after_live(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<(), Stop> {
+        self.again.live += 1;
+        if self.again.live >= LIVE {
+            self.send_again(number, sink).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when it may be worth asking `send_again` again.
+    pub(crate) async fn wait_for_again(&self) {
+        loop {
+            match self.again.not_before {
+                Some(time) => return tokio::time::sleep_until(time).await,
+                None => tokio::time::sleep(LOOK).await,
+            }
+            if self.again.nothing_at != Some(self.store.control_version()) {
+                return;
+            }
+        }
+    }
+
+    /// One batch of what is to be sent again; false when there is none now.
+    pub(crate) async fn send_again(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<bool, Stop> {
+        self.again.live = 0;
+        if self.again.not_before.is_some_and(|time| time > Instant::now()) {
+            return Ok(false);
+        }
+        // Read first: what is wished for meanwhile is found at the next look.
+        let version = self.store.control_version();
+        if self.again.nothing_at == Some(version) {
+            return Ok(false);
+        }
+        let mut turn = self.letters(number, sink).await?;
+        if turn.is_none() {
+            turn = self.replay(number, sink).await?;
+        }
+        let Some((resent, failure)) = turn else {
+            self.again.nothing_at = Some(version);
+            return Ok(false);
+        };
+        let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
+        for (result, events) in [("resent", resent.sent.len()), ("dead", resent.dead.len())] {
+            let labels =
+                [("project", project.to_string()), ("destination", name.clone()), ("result", result.to_owned())];
+            metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
+        }
+        let (refused, letters) = (!resent.dead.is_empty(), resent.replay.is_none());
+        self.store.resent(number, &name, resent).await?;
+        if refused {
+            self.say_refused().await?;
+        } else if letters {
+            self.store.settle_dead_letters(&project, &name).await?;
+        }
+        let Some(failure) = failure else {
+            (self.again.failures, self.again.not_before) = (0, None);
+            return Ok(true);
+        };
+        match self.failed(failure).await? {
+            Stop::Later(asked) => {
+                self.again.failures += 1;
+                self.again.not_before = Some(Instant::now() + retry::wait(self.again.failures, asked));
+                *sink = None;
+                Ok(false)
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Sends some dead letters.
+    async fn letters(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<Option<Turn>, Stop> {
+        let limit = i64::try_from(EVENTS).unwrap_or(i64::MAX);
+        let letters = self.store.letters_to_retry(number, &self.destination.name, limit).await?;
+        if letters.is_empty() {
+            return Ok(None);
+        }
+        let (events, gone) = self.store.events_of(number, &letters, BYTES).await?;
+        let Some(last) = events.last().map(|event| event.number) else {
+            return Ok(Some((Resent { gone, ..Resent::default() }, None)));
+        };
+        let sink = self.opened(sink).await?;
+        let sent = self.send(sink, &events, 0, last).await;
+        Ok(Some(turn(&events, sent, Resent { gone, ..Resent::default() })))
+    }
+
+    /// Sends a stretch of the oldest replay.
+    async fn replay(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<Option<Turn>, Stop> {
+        let Some(replay) = self.store.open_replay(number, &self.destination.name).await? else { return Ok(None) };
+        let mut events = self.store.events_after(number, replay.done, EVENTS, BYTES).await?;
+        events.retain(|event| event.number <= replay.last);
+        // Where nothing is left of the range, all of it is done.
+        let newest = events.last().map_or(replay.last, |event| event.number);
+        let wanted = |event: &StoredEvent| {
+            event.head().is_some_and(|head| replay.covers(&head) && self.destination.wants(head.kind))
+        };
+        events.retain(wanted);
+        let sent = if events.is_empty() {
+            Sent { through: newest, dead: Vec::new(), failure: None, bound: None }
+        } else {
+            let sink = self.opened(sink).await?;
+            self.send(sink, &events, replay.done, newest).await
+        };
+        let resent = Resent { replay: Some((replay.id, sent.through)), ..Resent::default() };
+        Ok(Some(turn(&events, sent, resent)))
+    }
+}
+
+/// What a turn came to, and why it ended early.
+type Turn = (Resent, Option<SendError>);
+
+/// What was sent and what was refused of these events.
+fn turn(events: &[StoredEvent], sent: Sent, resent: Resent) -> Turn {
+    let dead: HashSet<i64> = sent.dead.iter().map(|letter| letter.number).collect();
+    let done = events.iter().map(|event| event.number).filter(|number| *number <= sent.through);
+    let taken = done.filter(|number| !dead.contains(number)).collect();
+    (Resent { sent: taken, dead: sent.dead, ..resent }, sent.failure)
+}

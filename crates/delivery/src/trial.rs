@@ -1,0 +1,196 @@
+//! A try before anything real goes out: a test event to a destination, and how a stored event would be sent there.
+
+use std::time::Duration;
+
+use convizit_model::event::{Consent, Device, Location, Page, Session};
+use convizit_model::{Destination, DestinationKind, Event, EventId, EventType, NameState, ProjectId, Timestamp};
+use convizit_store::StoredEvent;
+use serde_json::{Map, Value};
+
+use crate::DeliveryConfig;
+use crate::destinations::{self, SendError, Sink};
+use crate::guard::Guard;
+
+/// What the test event is called.
+pub const TEST_NAME: &str = "Convizit test event";
+/// A person waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How a destination would get an event.
+#[derive(Debug, Clone, Default)]
+pub struct Preview {
+    /// One sentence: in what form.
+    pub how: String,
+    /// Headers of a request, or columns of a row, with their values.
+    pub fields: Vec<(String, String)>,
+    /// The body of a request, or a line; empty where the fields are all.
+    pub body: String,
+}
+
+/// An event that nobody made, marked as one: its name says so, its visitor and session are `test`, and it has the property `Test`.
+///
+/// # Errors
+/// No random bytes for its id.
+pub fn test_event(project: &ProjectId, now: Timestamp) -> Result<Event, String> {
+    let mut bytes = *convizit_keys::random_bytes::<16>().map_err(|error| error.to_string())?;
+    // A UUID of version 7: the time, then random bits.
+    let millis = now.as_millis().to_be_bytes();
+    bytes[..6].copy_from_slice(&millis[2..]);
+    (bytes[6], bytes[8]) = (0x70 | (bytes[6] & 0x0f), 0x80 | (bytes[8] & 0x3f));
+    let page = Page {
+        url: "https://test.invalid/".to_owned(),
+        path: "/".to_owned(),
+        title: Some(TEST_NAME.to_owned()),
+        ..Page::default()
+    };
+    let properties = [("Test", Value::Bool(true)), ("Product price", Value::from(89.9)), ("Currency", "EUR".into())];
+    Ok(Event {
+        id: EventId::from_bytes(bytes).map_err(|error| error.to_string())?,
+        project: project.clone(),
+        source: "convizit".to_owned(),
+        schema: 1,
+        name: TEST_NAME.to_owned(),
+        name_state: NameState::Published,
+        kind: EventType::Coded,
+        time: now,
+        client_time: None,
+        received: now,
+        visitor: "test".to_owned(),
+        session: Session { id: "test".to_owned(), start: now },
+        user: None,
+        consent: Consent::default(),
+        page,
+        element: None,
+        group: None,
+        properties: properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        campaign: Map::new(),
+        device: Device { platform: "web".to_owned(), ..Device::default() },
+        location: Location::default(),
+        withheld: Vec::new(),
+    })
+}
+
+/// Sends one test event as real ones are sent, through the address guard. Returns one sentence: where to look for it.
+///
+/// # Errors
+/// One sentence: what is wrong, and what to do.
+pub async fn test(
+    destination: &Destination,
+    secret: Option<&str>,
+    config: &DeliveryConfig,
+    now: Timestamp,
+) -> Result<String, String> {
+    let guard = Guard::new(&config.allow_networks)?;
+    let event = test_event(&destination.project, now)?;
+    let json = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
+    let event = StoredEvent { number: 0, json: json.into() };
+    let sent = match &destination.kind {
+        // Delivery may be writing to it: the line goes behind whatever is there.
+        DestinationKind::File { path } => destinations::file_test(path, &config.allow_folders, &event).await,
+        _ => {
+            let sending = async {
+                let mut sink = Sink::open(destination, secret, config, &guard).await?;
+                sink.send(&[event]).await
+            };
+            let late = || SendError::later("no answer within 20 s");
+            tokio::time::timeout(PATIENCE, sending).await.unwrap_or_else(|_| Err(late()))
+        }
+    };
+    sent.map_err(|error| advice(&destination.kind, &error))?;
+    Ok(match &destination.kind {
+        DestinationKind::Webhook { .. } => format!("The receiver took the event “{TEST_NAME}”."),
+        DestinationKind::Postgres { schema } => {
+            format!(
+                "The event “{TEST_NAME}” is a row of {schema}.events with the number 0: delete it once you have seen it."
+            )
+        }
+        DestinationKind::File { path } => format!("The event “{TEST_NAME}” is the last line of {path}."),
+        DestinationKind::Stdout { .. } => format!("The event “{TEST_NAME}” was printed."),
+    })
+}
+
+/// What went wrong, and what a person can do about it.
+fn advice(kind: &DestinationKind, error: &SendError) -> String {
+    let said = error.to_string();
+    let webhook = matches!(kind, DestinationKind::Webhook { .. });
+    let what = match error {
+        SendError::Pause(_) if webhook && [" 401", " 403"].iter().any(|code| said.contains(code)) => {
+            "does it check the signature with this destination's secret, and let nobody else in?"
+        }
+        SendError::Pause(_) if webhook && said.ends_with(" 410") => "it wants no more events; give another address",
+        // These say it themselves.
+        SendError::Pause(_) | SendError::Ended => return format!("{said}."),
+        SendError::Refused(_) => "it does not take an event of this form; its own log says why",
+        SendError::TooLarge => "it must take bodies of up to 1 MB, better of 2",
+        SendError::Later { .. } if webhook && said.contains("answered") => {
+            "it failed in itself; look into its log, then try again"
+        }
+        SendError::Later { .. } if webhook => {
+            "is it running, does its name lead to it, and may this machine reach it? Networks that are not public are allowed with delivery.allow_networks"
+        }
+        SendError::Later { .. } => "is it running, and may this machine reach it?",
+    };
+    format!("{said}: {what}{}", if what.ends_with('?') { "" } else { "." })
+}
+
+/// How a destination would get this event.
+#[must_use]
+pub fn preview(destination: &Destination, event: &StoredEvent) -> Preview {
+    let value: Value = serde_json::from_slice(&event.json).unwrap_or_default();
+    let line = || String::from_utf8_lossy(&event.json).into_owned();
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    match &destination.kind {
+        DestinationKind::Webhook { .. } => Preview {
+            how: "A POST request with these headers and this body; up to 500 events stand in one.".to_owned(),
+            fields: [
+                ("content-type", "application/json"),
+                ("webhook-id", "msg_…, the same whenever these events are sent together"),
+                ("webhook-timestamp", "seconds since 1970"),
+                ("webhook-signature", "v1,… made with the signing secret"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+            body: pretty(&serde_json::json!({"type": "events", "events": [value]})),
+        },
+        DestinationKind::Postgres { schema } => Preview {
+            how: format!("One row of {schema}.events. An id that is there already makes no second row."),
+            fields: destinations::postgres_columns(event),
+            body: String::new(),
+        },
+        DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
+            Preview { how: "One line of JSON for each event.".to_owned(), fields: Vec::new(), body: line() }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_event_is_one_for_everybody_who_reads_it() {
+        let now = Timestamp::from_millis(1_790_000_000_000);
+        let event = test_event(&"shop".parse().unwrap(), now).unwrap();
+        assert_eq!((event.id.embedded_time(), event.name.as_str()), (now, TEST_NAME));
+        assert_ne!(event.id, test_event(&"shop".parse().unwrap(), now).unwrap().id);
+        assert_eq!(event.properties["Test"], true);
+        let text = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do() {
+        let webhook = DestinationKind::Webhook { url: "https://hooks.example/".to_owned() };
+        for (error, word) in [
+            (SendError::Pause("the receiver answered 401".to_owned()), "secret"),
+            (SendError::Pause("the receiver answered 410".to_owned()), "another address"),
+            (SendError::Refused("the receiver answered 422".to_owned()), "its own log"),
+            (SendError::TooLarge, "1 MB"),
+            (SendError::later("the receiver answered 503"), "try again"),
+            (SendError::later("the receiver cannot be reached, or its address is not allowed"), "allow_networks"),
+        ] {
+            let text = advice(&webhook, &error);
+            assert!(text.contains(word) && text.starts_with(&error.to_string()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Dead letters: events that a destination refused, listed, sent again, given up.
+
+use convizit_model::{NoticeKind, ProjectId, Timestamp};
+use sqlx::{AnyConnection, AssertSqlSafe, query};
+
+use crate::database::Engine;
+use crate::destinations::hold;
+use crate::error::{Columns as _, During, StoreError};
+use crate::statement::{insert_rows, pieces};
+use crate::{DeadLetter, Store};
+
+/// Dead letters that are changed in one statement.
+const STEP: i64 = 5_000;
+
+/// Dead letters of a destination that are to be written.
+pub(crate) struct Letters<'a> {
+    pub(crate) project: i64,
+    pub(crate) name: &'a str,
+    pub(crate) dead: &'a [DeadLetter],
+    pub(crate) now: Timestamp,
+}
+
+/// Writes dead letters; `tail` says what becomes of one that is there already.
+pub(crate) async fn write_letters(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    Letters { project, name, dead, now }: Letters<'_>,
+    tail: &str,
+) -> Result<(), StoreError> {
+    for piece in pieces(dead) {
+        let head = "INSERT INTO dead_letters (project, destination, number, reason, time)";
+        let mut insert = query(AssertSqlSafe(insert_rows(engine, head, 5, piece.len(), tail)));
+        for letter in piece {
+            insert =
+                insert.bind(project).bind(name).bind(letter.number).bind(letter.reason.as_str()).bind(now.as_millis());
+        }
+        insert.execute(&mut *connection).await.during("write dead letters")?;
+    }
+    Ok(())
+}
+
+/// Deletes the dead letters of these numbers, which rise. Most have none: a replay is of what was taken.
+pub(crate) async fn delete_letters(
+    connection: &mut AnyConnection,
+    project: i64,
+    name: &str,
+    numbers: &[i64],
+) -> Result<(), StoreError> {
+    const NAME: &str = "delete dead letters";
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else { return Ok(()) };
+    let found: Vec<i64> = sqlx::query_scalar(
+        "SELECT number FROM dead_letters WHERE project = $1 AND destination = $2 AND number >= $3 AND number <= $4",
+    )
+    .bind(project)
+    .bind(name)
+    .bind(*first)
+    .bind(*last)
+    .fetch_all(&mut *connection)
+    .await
+    .during(NAME)?;
+    for number in found.into_iter().filter(|number| numbers.binary_search(number).is_ok()) {
+        query("DELETE FROM dead_letters WHERE project = $1 AND destination = $2 AND number = $3")
+            .bind(project)
+            .bind(name)
+            .bind(number)
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+    }
+    Ok(())
+}
+
+/// Dead letters in words, for the audit log.
+fn letters_words(numbers: Option<&[i64]>) -> String {
+    match numbers {
+        None => "all dead letters".to_owned(),
+        Some([_]) => "1 dead letter".to_owned(),
+        Some(many) => format!("{} dead letters", many.len()),
+    }
+}
+
+impl Store {
+    /// Events that a destination refused, newest first, at most so many.
+    ///
+    /// # Errors
+    /// `NotFound` for the project.
+    pub async fn dead_letters(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        limit: i64,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        self.dead_letters_before(project, name, i64::MAX, limit).await
+    }
+
+    /// The same of numbers below one.
+    ///
+    /// # Errors
+    /// `NotFound` for the project.
+    pub async fn dead_letters_before(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        let number = self.project(project).await?.number;
+        let rows = query(
+            "SELECT number, reason, time, attempts, retry FROM dead_letters \
+             WHERE project = $1 AND destination = $2 AND number < $3 ORDER BY number DESC LIMIT $4",
+        )
+        .bind(number)
+        .bind(name)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(self.data().readers())
+        .await
+        .during("read dead letters")?;
+        let letter = |row: &sqlx::any::AnyRow| {
+            Ok(DeadLetter {
+                number: row.read(0)?,
+                reason: row.read(1)?,
+                time: Timestamp::from_millis(row.read(2)?),
+                attempts: row.read(3)?,
+                retry: row.read::<i64>(4)? == 1,
+            })
+        };
+        rows.iter().map(letter).collect()
+    }
+
+    /// Has dead letters sent again: those of these numbers, or all. Returns how many there were; what is not in the dead letters is
+    /// passed over.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn retry_dead_letters(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        numbers: Option<&[i64]>,
+    ) -> Result<u64, StoreError> {
+        self.change_letters(
+            ("destination.retry", "retry dead letters"),
+            (project, name),
+            numbers,
+            "UPDATE dead_letters SET retry = 1 WHERE project = $1 AND destination = $2 AND retry = 0 AND number = $3",
+            "UPDATE dead_letters SET retry = 1 WHERE project = $1 AND destination = $2 AND number IN \
+             (SELECT number FROM dead_letters WHERE project = $1 AND destination = $2 AND retry = 0 ORDER BY number LIMIT $3)",
+        )
+        .await
+    }
+
+    /// Gives dead letters up: those of these numbers, or all. Returns how many there were.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn drop_dead_letters(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        numbers: Option<&[i64]>,
+    ) -> Result<u64, StoreError> {
+        let dropped = self
+            .change_letters(
+                ("destination.drop", "drop dead letters"),
+                (project, name),
+                numbers,
+                "DELETE FROM dead_letters WHERE project = $1 AND destination = $2 AND number = $3",
+                "DELETE FROM dead_letters WHERE project = $1 AND destination = $2 AND number IN \
+                 (SELECT number FROM dead_letters WHERE project = $1 AND destination = $2 ORDER BY number LIMIT $3)",
+            )
+            .await?;
+        self.settle_dead_letters(project, name).await?;
+        Ok(dropped)
+    }
+
+    /// Runs a statement for each number, or another for all in steps. The audit log has the act before it is done.
+    async fn change_letters(
+        &self,
+        (act, tx): (&'static str, &'static str),
+        (project, name): (&ProjectId, &str),
+        numbers: Option<&[i64]>,
+        one: &'static str,
+        all: &'static str,
+    ) -> Result<u64, StoreError> {
+        let of = self.project(project).await?.number;
+        self.cursor(of, name).await?;
+        self.audit(act, project.as_str(), name, letters_words(numbers)).await?;
+        let (values, sql): (Vec<i64>, _) = match numbers {
+            Some(numbers) => (numbers.to_vec(), one),
+            None => (vec![STEP], all),
+        };
+        let mut changed = 0;
+        loop {
+            let (values, name) = (values.clone(), name.to_owned());
+            let now = self
+                .data()
+                .run_tx(tx, move |connection| {
+                    let (values, name) = (values.clone(), name.clone());
+                    Box::pin(async move {
+                        hold(connection, of, &name, tx).await?;
+                        let mut changed = 0;
+                        for value in values {
+                            let done = query(sql).bind(of).bind(name.as_str()).bind(value);
+                            changed += done.execute(&mut *connection).await.during(tx)?.rows_affected();
+                        }
+                        Ok(changed)
+                    })
+                })
+                .await?;
+            changed += now;
+            if numbers.is_some() || now < STEP.unsigned_abs() {
+                break;
+            }
+        }
+        self.tell_delivery(tx).await?;
+        Ok(changed)
+    }
+
+    /// Ends the notice of a destination's dead letters when there are none left.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn settle_dead_letters(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
+        if self.dead_letters(project, name, 1).await?.is_empty() {
+            self.resolve_notice(NoticeKind::DeadLetters, Some(project), name).await?;
+        }
+        Ok(())
+    }
+
+    /// Numbers of the dead letters that are to be sent again, oldest first, at most so many.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn letters_to_retry(&self, project: i64, name: &str, limit: i64) -> Result<Vec<i64>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT number FROM dead_letters WHERE project = $1 AND destination = $2 AND retry = 1 ORDER BY number LIMIT $3",
+        )
+        .bind(project)
+        .bind(name)
+        .bind(limit)
+        .fetch_all(self.data().readers())
+        .await
+        .during("find dead letters to retry")
+    }
+}

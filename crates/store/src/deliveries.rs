@@ -1,0 +1,169 @@
+//! How delivery goes: what went to a destination hour by hour, and its newest failures.
+
+use std::collections::HashMap;
+
+use convizit_keys::Place;
+use convizit_model::Timestamp;
+use sqlx::{AnyConnection, query};
+
+use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::{DeadLetter, Store};
+
+/// Hours that are kept: a week.
+const HOURS: i64 = 168;
+/// Failures of a destination that are kept.
+const FAILURES: i64 = 20;
+
+/// What a stretch of the stream came to at a destination.
+#[derive(Debug, Clone, Default)]
+pub struct Delivered {
+    /// Events that it took.
+    pub sent: i64,
+    /// Events of types that it does not want.
+    pub filtered: i64,
+    /// Events that it refused.
+    pub dead: Vec<DeadLetter>,
+}
+
+impl From<Vec<DeadLetter>> for Delivered {
+    fn from(dead: Vec<DeadLetter>) -> Self {
+        Self { dead, ..Self::default() }
+    }
+}
+
+/// Why a batch was not taken, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryFailure {
+    /// When.
+    pub time: Timestamp,
+    /// What happened, in words; never event content.
+    pub reason: String,
+}
+
+fn row_of(project: i64, name: &str, id: i64) -> Vec<u8> {
+    format!("{project}\n{name}\n{id}").into_bytes()
+}
+
+fn reason_of(row: &[u8]) -> Place<'_> {
+    Place { table: "delivery_failures", purpose: "reason", row }
+}
+
+/// Adds to the hour of a destination.
+pub(crate) async fn count_delivered(
+    connection: &mut AnyConnection,
+    (project, name): (i64, &str),
+    now: Timestamp,
+    (sent, dead, filtered): (i64, i64, i64),
+) -> Result<(), StoreError> {
+    const NAME: &str = "count what was delivered";
+    if sent + dead + filtered == 0 {
+        return Ok(());
+    }
+    query(
+        "INSERT INTO deliveries (project, destination, hour, sent, dead, filtered) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (project, destination, hour) DO UPDATE SET sent = deliveries.sent + excluded.sent, \
+         dead = deliveries.dead + excluded.dead, filtered = deliveries.filtered + excluded.filtered",
+    )
+    .bind(project)
+    .bind(name)
+    .bind(now.hour())
+    .bind(sent)
+    .bind(dead)
+    .bind(filtered)
+    .execute(&mut *connection)
+    .await
+    .during(NAME)?;
+    query("DELETE FROM deliveries WHERE project = $1 AND destination = $2 AND hour < $3")
+        .bind(project)
+        .bind(name)
+        .bind(now.hour() - HOURS)
+        .execute(connection)
+        .await
+        .during(NAME)?;
+    Ok(())
+}
+
+impl Store {
+    /// Events that a destination took, by hour since 1970, for the last week; hours without any are missing.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn delivered_by_hour(&self, project: i64, name: &str) -> Result<HashMap<i64, i64>, StoreError> {
+        let rows = query("SELECT hour, sent FROM deliveries WHERE project = $1 AND destination = $2")
+            .bind(project)
+            .bind(name)
+            .fetch_all(self.data().readers())
+            .await
+            .during("read what was delivered")?;
+        pairs(&rows)
+    }
+
+    /// Takes down why a batch was not taken.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn delivery_failed(&self, project: i64, name: &str, reason: &str) -> Result<(), StoreError> {
+        const NAME: &str = "take down failure";
+        let (owned, reason) = (name.to_owned(), reason.to_owned());
+        let (now, keys) = (self.clock().now(), self.ring().own());
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (name, reason, keys) = (owned.clone(), reason.clone(), keys.clone());
+                Box::pin(async move {
+                    let newest: i64 = sqlx::query_scalar(
+                        "SELECT COALESCE(MAX(id), 0) FROM delivery_failures WHERE project = $1 AND destination = $2",
+                    )
+                    .bind(project)
+                    .bind(name.as_str())
+                    .fetch_one(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                    let id = newest + 1;
+                    let sealed = keys.seal(now, reason_of(&row_of(project, &name, id)), reason.as_bytes())?;
+                    query("INSERT INTO delivery_failures (project, destination, id, time, reason) VALUES ($1, $2, $3, $4, $5)")
+                        .bind(project)
+                        .bind(name.as_str())
+                        .bind(id)
+                        .bind(now.as_millis())
+                        .bind(sealed)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    query("DELETE FROM delivery_failures WHERE project = $1 AND destination = $2 AND id <= $3")
+                        .bind(project)
+                        .bind(name)
+                        .bind(id - FAILURES)
+                        .execute(connection)
+                        .await
+                        .during(NAME)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// The newest failures of a destination, newest first, at most 20.
+    ///
+    /// # Errors
+    /// `Database`; a reason that does not open is left out.
+    pub async fn delivery_failures(&self, project: i64, name: &str) -> Result<Vec<DeliveryFailure>, StoreError> {
+        let rows = query(
+            "SELECT id, time, reason FROM delivery_failures WHERE project = $1 AND destination = $2 ORDER BY id DESC",
+        )
+        .bind(project)
+        .bind(name)
+        .fetch_all(self.data().readers())
+        .await
+        .during("read failures")?;
+        let keys = self.ring().own();
+        let mut failures = Vec::new();
+        for row in rows {
+            let sealed: &[u8] = row.read(2)?;
+            if let Ok(reason) = keys.open(reason_of(&row_of(project, name, row.read(0)?)), sealed) {
+                let reason = String::from_utf8_lossy(&reason).into_owned();
+                failures.push(DeliveryFailure { time: Timestamp::from_millis(row.read(1)?), reason });
+            }
+        }
+        Ok(failures)
+    }
+}
