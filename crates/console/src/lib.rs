@@ -21,6 +21,7 @@ use axum::Router;
 use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use convizit_delivery::DeliveryConfig;
 use convizit_store::Store;
 
 pub use access::{Access, Admitted, Row};
@@ -44,6 +45,8 @@ pub struct ConsoleConfig {
     pub security_contact: Option<String>,
     /// Whether health and metrics have an address of their own, and are not beside the pages.
     pub operator_apart: bool,
+    /// Where destinations may be: asked before one is saved or tried.
+    pub delivery: DeliveryConfig,
 }
 
 impl ConsoleConfig {

@@ -188,6 +188,13 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
         "owner" => "Ownership is passed on. You are an Admin now.",
         "paused" => "Paused. Its events wait and are sent when you resume it.",
         "resumed" => "Resumed. What waited is sent now.",
+        "destination-added" => "Added. It gets events from now on, or once you resume it.",
+        "destination-changed" => "Saved. What is sent from now on goes by it.",
+        "retried" => "They are sent again, beside what comes. What is refused once more shows here again.",
+        "given-up" => "They are given up. The events themselves stay stored.",
+        "replayed" => "The replay has begun. How far it is shows below.",
+        "replay-stopped" => "Stopped. What was sent stays there.",
+        "dataset" => "The dataset is deleted: nobody can read any of it from now on.",
         "erased" => {
             "Erased. Nothing of these persons can be read any more; the list below shows what is still being cleared."
         }

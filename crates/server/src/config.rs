@@ -286,6 +286,7 @@ impl Config {
             collector: self.public(),
             security_contact: security_contact.clone(),
             operator_apart: admin_listen.is_some(),
+            delivery: self.delivery(),
         }
     }
 

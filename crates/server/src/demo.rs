@@ -83,20 +83,22 @@ impl Demo {
             cli::say(&text)?;
         }
         let collector_authority = collector.authority().to_owned();
+        let delivery = DeliveryConfig {
+            allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            allow_folders: vec![folder],
+            allow_stdout: true,
+        };
         let parts = Parts {
             collector: Some((collector.listener, CollectorConfig::default())),
             tables: Some(tables),
             worker: true,
             backups: false,
-            delivery: Some(DeliveryConfig {
-                allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
-                allow_folders: vec![folder],
-                allow_stdout: true,
-            }),
             pages: Some(ConsoleConfig {
                 collector: format!("http://{collector_authority}"),
+                delivery: delivery.clone(),
                 ..ConsoleConfig::default()
             }),
+            delivery: Some(delivery),
             console: console.listener,
             operator: None,
         };

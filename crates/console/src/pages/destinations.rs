@@ -1,15 +1,27 @@
-//! Where a project's events go: how far each destination is, what it refused, pausing and resuming.
+//! Where a project's events go: how far each destination is, what it refused, a try, and pausing, resuming and removing it.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::Action;
+use convizit_delivery::Preview;
+use convizit_model::{Action, Change, Destination, DestinationKind, Project};
+use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Store, StoreError, StoredEvent};
 
-use crate::access::Member;
-use crate::page::{Chrome, Refusal, count, html, see};
+use super::events::{known, who};
+use crate::Console;
+use crate::access::{Member, Samples};
+use crate::chart::{Chart, chart};
+use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
-/// Refused events that are shown of a destination.
-const REFUSED: i64 = 5;
+/// Refused events on a page.
+const LETTERS: i64 = 50;
+/// Failures that are shown.
+const FAILURES: usize = 5;
+/// Renames that a replay can begin with.
+const RENAMES: usize = 20;
+/// Events and bytes that are looked through for one to show.
+const LOOKED: i64 = 50;
+const LOOKED_BYTES: usize = 1 << 20;
 
 #[derive(Template)]
 #[template(path = "destinations.html")]
@@ -20,7 +32,7 @@ struct DestinationsPage {
     may_edit: bool,
 }
 
-/// A destination.
+/// A destination, as the list and its own page show it.
 struct Card {
     name: String,
     kind: &'static str,
@@ -28,24 +40,15 @@ struct Card {
     paused: Option<String>,
     sent: String,
     behind: String,
-    dead: i64,
+    dead: String,
     types: String,
-    refused: Vec<(i64, String)>,
 }
 
-pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
-    let (store, project) = (&member.asking.store, &member.project);
-    let events = store.last_event(project.number).await?;
-    let mut cards = Vec::new();
-    for state in store.destinations(Some(&project.id)).await? {
+impl Card {
+    fn of(state: DestinationState, events: i64) -> Self {
         let destination = state.destination;
-        let refused = if state.dead > 0 {
-            store.dead_letters(&project.id, &destination.name, REFUSED).await?
-        } else {
-            Vec::new()
-        };
         let behind = (events - state.cursor).max(0);
-        cards.push(Card {
+        Self {
             kind: destination.kind.as_str(),
             badge: match (&destination.paused, destination.enabled) {
                 (Some(_), _) => ("warn", "paused"),
@@ -55,28 +58,278 @@ pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
             },
             sent: count(state.cursor),
             behind: count(behind),
-            dead: state.dead,
+            dead: count(state.dead),
             types: if destination.types.is_empty() {
                 "all".to_owned()
             } else {
                 destination.types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
             },
-            refused: refused.into_iter().map(|letter| (letter.number, letter.reason)).collect(),
             paused: destination.paused,
             name: destination.name,
-        });
+        }
     }
+}
+
+pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
+    let (store, project) = (&member.asking.store, &member.project);
+    let events = store.last_event(project.number).await?;
+    let states = store.destinations(Some(&project.id)).await?;
     Ok(html(&DestinationsPage {
         chrome: member.asking.chrome("Destinations", "destinations"),
         project: project.id.to_string(),
-        destinations: cards,
+        destinations: states.into_iter().map(|state| Card::of(state, events)).collect(),
         may_edit: member.may(Action::EditDestinations),
     }))
 }
 
+#[derive(Template)]
+#[template(path = "destination.html")]
+struct DestinationPage {
+    chrome: Chrome,
+    project: String,
+    /// Where this page is.
+    base: String,
+    card: Card,
+    /// For those who may change it: an address may hold a credential.
+    place: Option<String>,
+    last_hour: String,
+    chart: Chart,
+    failures: Vec<(String, String)>,
+    letters: Vec<Letter>,
+    more: Option<i64>,
+    replays: Vec<Past>,
+    renames: Vec<(String, String)>,
+    preview: Preview,
+    preview_of: &'static str,
+    may_edit: bool,
+    said: Said,
+    entered: Entered,
+    problem: Problem,
+}
+
+/// A refused event in the list.
+struct Letter {
+    number: i64,
+    when: String,
+    attempts: i64,
+    reason: String,
+    retry: bool,
+}
+
+impl From<DeadLetter> for Letter {
+    fn from(letter: DeadLetter) -> Self {
+        let DeadLetter { number, reason, time, attempts, retry } = letter;
+        // What was refused before times were kept has none.
+        let when = if time.as_millis() == 0 { "–".to_owned() } else { minute(time) };
+        Self { number, when, attempts, reason, retry }
+    }
+}
+
+/// A replay in the list.
+struct Past {
+    id: i64,
+    range: String,
+    sent: String,
+    dead: String,
+    /// How much of the range is carried out, in percent.
+    percent: i64,
+    badge: (&'static str, &'static str),
+    open: bool,
+}
+
+impl From<Replay> for Past {
+    fn from(replay: Replay) -> Self {
+        let all = (replay.last - replay.first + 1).max(1);
+        let done = (replay.done - replay.first + 1).clamp(0, all);
+        Self {
+            id: replay.id,
+            range: format!("{} to {}", minute(replay.from), minute(replay.to)),
+            sent: count(replay.sent),
+            dead: count(replay.dead),
+            percent: done.saturating_mul(100) / all,
+            badge: match replay.state {
+                ReplayState::Open => ("warn", "open"),
+                ReplayState::Done => ("good", "done"),
+                ReplayState::Stopped => ("", "stopped"),
+            },
+            open: replay.state == ReplayState::Open,
+        }
+    }
+}
+
+/// What the page says beside what stands on it anyway.
+#[derive(Default)]
+pub(super) struct Said {
+    /// A signing secret, which is shown once.
+    pub(super) secret: Option<String>,
+    /// What a test came to.
+    pub(super) tested: Option<Result<String, String>>,
+}
+
+/// What was entered in the form of a replay.
+#[derive(Default)]
+struct Entered {
+    since: String,
+    from: String,
+    to: String,
+}
+
+/// Where it is, in words.
+pub(super) fn place(kind: &DestinationKind) -> String {
+    match kind {
+        DestinationKind::Webhook { url } => url.clone(),
+        DestinationKind::Postgres { schema } => format!("schema {schema}"),
+        DestinationKind::File { path } => path.clone(),
+        DestinationKind::Stdout { .. } => "standard output".to_owned(),
+    }
+}
+
+/// The newest event that a destination wants.
+async fn sample(
+    _: &Samples,
+    store: &Store,
+    project: &Project,
+    destination: &Destination,
+) -> Result<Option<StoredEvent>, Refusal> {
+    let last = store.last_event(project.number).await?;
+    let limit = usize::try_from(LOOKED).unwrap_or(0);
+    let events = store.events_after(project.number, (last - LOOKED).max(0), limit, LOOKED_BYTES).await?;
+    let wanted = |event: &StoredEvent| event.head().is_some_and(|head| destination.wants(head.kind));
+    Ok(events.into_iter().rev().find(wanted))
+}
+
+/// How an event would be sent: a real one for those who may see samples, else one that nobody made.
+async fn preview(member: &Member, destination: &Destination) -> Result<(Preview, &'static str), Refusal> {
+    let (store, project) = (&member.asking.store, &member.project);
+    let right = member.samples();
+    let real = match &right {
+        Some(right) => sample(right, store, project, destination).await?,
+        None => None,
+    };
+    if let Some(event) = real {
+        return Ok((convizit_delivery::preview(destination, &event), "the newest event that it wants"));
+    }
+    let made = convizit_delivery::test_event(&project.id, member.asking.now()).map_err(Refusal::Failed)?;
+    let json = serde_json::to_vec(&made).map_err(|error| Refusal::Failed(error.to_string()))?;
+    let of = if right.is_some() {
+        "a made-up event, since none of its types is among the newest"
+    } else {
+        "a made-up event, since your role does not show samples"
+    };
+    Ok((convizit_delivery::preview(destination, &StoredEvent { number: 0, json: json.into() }), of))
+}
+
+/// Renames that hold, newest first: the decision's number, and what it did.
+async fn renames(console: &Console, member: &Member) -> Result<Vec<(String, String)>, Refusal> {
+    let known = known(console, &member.project).await?;
+    let decisions = known.registry.decisions().into_iter().rev();
+    let holding = decisions.filter(|decision| known.registry.holds(decision.id) || decision.from.is_none());
+    let mut renames = Vec::new();
+    for decision in holding {
+        if let Change::Rename { text, .. } = &decision.what {
+            let by = who(&member.asking.store, &decision.by).await;
+            renames.push((
+                decision.id.to_string(),
+                format!("the rename to “{text}” ({} UTC, {by})", minute(decision.made)),
+            ));
+        }
+        if renames.len() == RENAMES {
+            break;
+        }
+    }
+    Ok(renames)
+}
+
+async fn page(
+    console: &Console,
+    member: &Member,
+    name: &str,
+    (said, problem): (Said, Problem),
+) -> Result<DestinationPage, Refusal> {
+    let (store, project) = (&member.asking.store, &member.project);
+    let states = store.destinations(Some(&project.id)).await?;
+    let state = states.into_iter().find(|state| state.destination.name == name).ok_or(Refusal::NotFound)?;
+    let may_edit = member.may(Action::EditDestinations);
+    let (preview, preview_of) = preview(member, &state.destination).await?;
+    let before = member.asking.query.get("before").parse().unwrap_or(i64::MAX);
+    let letters = store.dead_letters_before(&project.id, name, before, LETTERS + 1).await?;
+    let shown = usize::try_from(LETTERS).unwrap_or(0);
+    let more = letters.get(shown).and_then(|_| letters.get(shown - 1)).map(|letter| letter.number);
+    let failures = store.delivery_failures(project.number, name).await?;
+    let hours = store.delivered_by_hour(project.number, name).await?;
+    let hour = member.asking.now().hour();
+    let fields = &member.asking.fields;
+    let field = |name: &str| fields.get(name).to_owned();
+    Ok(DestinationPage {
+        chrome: member.asking.chrome(name, "destinations"),
+        project: project.id.to_string(),
+        base: path_of(member, name),
+        place: may_edit.then(|| place(&state.destination.kind)),
+        last_hour: count(hours.get(&hour).copied().unwrap_or(0)),
+        chart: chart(&hours, hour, 24, 1),
+        failures: failures.into_iter().take(FAILURES).map(|one| (minute(one.time), one.reason)).collect(),
+        letters: letters.into_iter().take(shown).map(Letter::from).collect(),
+        more,
+        replays: store.replays(project.number, name).await?.into_iter().map(Past::from).collect(),
+        renames: if may_edit { renames(console, member).await? } else { Vec::new() },
+        preview,
+        preview_of,
+        may_edit,
+        card: Card::of(state, store.last_event(project.number).await?),
+        said,
+        entered: Entered { since: field("since"), from: field("from"), to: field("to") },
+        problem,
+    })
+}
+
+pub(super) async fn show(
+    State(console): State<Console>,
+    member: Member,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    Ok(html(&page(&console, &member, &name, (Said::default(), Problem::default())).await?))
+}
+
+/// The destination's page with something to say.
+pub(super) async fn with(console: &Console, member: &Member, name: &str, said: Said) -> Result<Response, Refusal> {
+    let failed = matches!(said.tested, Some(Err(_)));
+    let page = page(console, member, name, (said, Problem::default())).await?;
+    Ok(if failed { again(&page) } else { html(&page) })
+}
+
+/// The destination's page with what is to be changed in one of its forms.
+pub(super) async fn refused(
+    console: &Console,
+    member: &Member,
+    name: &str,
+    problem: Problem,
+) -> Result<Response, Refusal> {
+    Ok(again(&page(console, member, name, (Said::default(), problem)).await?))
+}
+
+/// Where a destination's page is.
+pub(super) fn path_of(member: &Member, name: &str) -> String {
+    format!("/p/{}/destinations/{name}", member.project.id)
+}
+
+pub(super) async fn test(
+    State(console): State<Console>,
+    member: Member,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let (store, id) = (&member.asking.store, &member.project.id);
+    let (destination, _) = store.destination(id, &name).await?;
+    let secret = store.destination_secret(id, &name).await?;
+    store.audit("destination.test", id.as_str(), &name, "").await?;
+    let config = &console.config().delivery;
+    let tested = convizit_delivery::test(&destination, secret.as_deref(), config, member.asking.now()).await;
+    with(&console, &member, &name, Said { tested: Some(tested), ..Said::default() }).await
+}
+
 async fn set(member: &Member, name: &str, reason: Option<&str>, done: &str) -> Result<Response, Refusal> {
     member.asking.store.pause_destination(&member.project.id, name, reason).await?;
-    Ok(see(&format!("/p/{}/destinations", member.project.id), done))
+    let list = member.asking.fields.get("back") == "list";
+    Ok(see(&if list { format!("/p/{}/destinations", member.project.id) } else { path_of(member, name) }, done))
 }
 
 pub(super) async fn pause(member: Member, Path((_, name)): Path<(String, String)>) -> Result<Response, Refusal> {
@@ -85,4 +338,22 @@ pub(super) async fn pause(member: Member, Path((_, name)): Path<(String, String)
 
 pub(super) async fn resume(member: Member, Path((_, name)): Path<(String, String)>) -> Result<Response, Refusal> {
     set(&member, &name, None, "resumed").await
+}
+
+pub(super) async fn remove(
+    State(console): State<Console>,
+    member: Member,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let (store, id) = (&member.asking.store, &member.project.id);
+    store.destination(id, &name).await?;
+    if member.asking.fields.get("name").trim() != name {
+        let problem = Problem::new("name", format!("type {name} to remove it"));
+        return refused(&console, &member, &name, problem).await;
+    }
+    match store.remove_destination(id, &name).await {
+        // Somebody else was quicker.
+        Ok(()) | Err(StoreError::NotFound { .. }) => Ok(see(&format!("/p/{id}/destinations"), "removed")),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -3,7 +3,9 @@
 mod account;
 mod audit;
 pub(crate) mod decisions;
+mod destination_form;
 mod destinations;
+mod erasures;
 pub(crate) mod events;
 mod exclusions;
 mod files;
@@ -14,6 +16,7 @@ mod merge;
 mod overview;
 mod people;
 mod projects;
+mod resend;
 mod samples;
 mod settings;
 mod sign_in;
@@ -21,8 +24,8 @@ mod system;
 mod welcome;
 
 use convizit_model::Action::{
-    CreateProject, EditCapture, EditDestinations, EditMembers, EditSettings, PassOwnership, SeeAudit, SeeInstallation,
-    SeeProject, SeeSamples, ServePersons,
+    CreateProject, DeleteDataset, EditCapture, EditDestinations, EditMembers, EditSettings, PassOwnership, SeeAudit,
+    SeeInstallation, SeeProject, SeeSamples, ServePersons,
 };
 
 use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
@@ -83,11 +86,32 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/p/{project}/samples", Project(SeeSamples)), samples::show)
         .add(Row::get("/p/{project}/samples/pulse", Project(SeeSamples)), samples::pulse)
         .add(Row::get("/p/{project}/destinations", Project(SeeProject)), destinations::list)
+        .add(Row::get("/p/{project}/new-destination", Project(EditDestinations)), destination_form::show_new)
+        .add(Row::post("/p/{project}/new-destination", Project(EditDestinations)), destination_form::add)
+        .add(Row::get("/p/{project}/destinations/{name}", Project(SeeProject)), destinations::show)
+        .add(
+            Row::get("/p/{project}/destinations/{name}/change", Project(EditDestinations)),
+            destination_form::show_change,
+        )
+        .add(Row::post("/p/{project}/destinations/{name}/change", Project(EditDestinations)), destination_form::change)
+        .add(Row::post("/p/{project}/destinations/{name}/remove", Project(EditDestinations)), destinations::remove)
+        .add(Row::post("/p/{project}/destinations/{name}/test", Project(EditDestinations)), destinations::test)
+        .add(Row::post("/p/{project}/destinations/{name}/retry", Project(EditDestinations)), resend::retry)
+        .add(Row::post("/p/{project}/destinations/{name}/drop", Project(EditDestinations)), resend::give_up)
+        .add(Row::post("/p/{project}/destinations/{name}/replay", Project(EditDestinations)), resend::replay)
+        .add(
+            Row::post("/p/{project}/destinations/{name}/replay/{number}/stop", Project(EditDestinations)),
+            resend::stop,
+        )
         .add(Row::post("/p/{project}/destinations/{name}/pause", Project(EditDestinations)), destinations::pause)
         .add(Row::post("/p/{project}/destinations/{name}/resume", Project(EditDestinations)), destinations::resume)
         .add(Row::get("/p/{project}/privacy", Project(SeeProject)), people::show)
         .add(Row::post("/p/{project}/privacy/erase", Project(ServePersons)).proved(), people::erase)
         .add(Row::post("/p/{project}/privacy/export", Project(ServePersons)).proved(), people::export)
+        .add(Row::get("/p/{project}/privacy/erasures", Project(ServePersons)), erasures::list)
+        .add(Row::get("/p/{project}/privacy/erasures/{request}", Project(ServePersons)), erasures::show)
+        .add(Row::get("/p/{project}/privacy/delete", Project(DeleteDataset)).proved(), erasures::show_delete)
+        .add(Row::post("/p/{project}/privacy/delete", Project(DeleteDataset)).proved(), erasures::delete)
         .add(Row::get("/p/{project}/members", Project(SeeProject)), members::list)
         .add(Row::post("/p/{project}/members/invite", Project(EditMembers)), members::invite)
         .add(Row::post("/p/{project}/members/take-back", Project(EditMembers)), members::take_back)
@@ -98,4 +122,6 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/p/{project}/settings", Project(SeeProject)), settings::show)
         .add(Row::post("/p/{project}/settings", Project(EditSettings)), settings::save)
         .add(Row::get("/p/{project}/audit", Project(SeeAudit)), audit::show)
+        .add(Row::post("/p/{project}/audit/export", Project(SeeAudit)), audit::export)
+        .add(Row::post("/p/{project}/audit/verify", Project(SeeAudit)), audit::verify)
 }

@@ -5,14 +5,17 @@ use axum::response::Response;
 use convizit_model::withheld::{monday_of, week_of};
 use convizit_model::{Action, Person, Timestamp};
 
+use super::erasures::Receipt;
 use crate::access::Member;
-use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
+use crate::page::{Chrome, Problem, Refusal, again, html, see};
 
 /// Weeks of the report.
 const WEEKS: i64 = 12;
 const DAY_MILLIS: i64 = 86_400_000;
 /// Persons of one form at most.
 const PERSONS: usize = 1_000;
+/// Erasures on this page; all of them have one of their own.
+const SHOWN: usize = 5;
 
 #[derive(Template)]
 #[template(path = "privacy.html")]
@@ -21,20 +24,13 @@ struct PrivacyPage<'a> {
     project: String,
     days: u32,
     withheld: Vec<(String, String, String, String, i64)>,
-    erasures: Vec<Past>,
+    erasures: Vec<Receipt>,
     may_serve: bool,
+    may_delete: bool,
     proved: bool,
     kind: &'a str,
     ids: &'a str,
     problem: Problem,
-}
-
-/// An erasure in the list.
-struct Past {
-    when: String,
-    what: String,
-    badge: (&'static str, String),
-    told: Vec<(String, String)>,
 }
 
 async fn page<'a>(member: &'a Member, problem: Problem) -> Result<PrivacyPage<'a>, Refusal> {
@@ -47,31 +43,7 @@ async fn page<'a>(member: &'a Member, problem: Problem) -> Result<PrivacyPage<'a
     });
     let may_serve = member.may(Action::ServePersons);
     let erasures = if may_serve { store.erasures(project.number).await? } else { Vec::new() };
-    let erasures = erasures.into_iter().take(20).map(|one| Past {
-        when: minute(one.made),
-        what: match (one.all, one.persons) {
-            (true, _) => "the whole dataset".to_owned(),
-            (false, 1) => "1 person".to_owned(),
-            (false, many) => format!("{many} persons"),
-        },
-        badge: if one.open == 0 {
-            ("good", "cleared".to_owned())
-        } else {
-            ("warn", format!("{} being cleared", one.open))
-        },
-        told: one
-            .destinations
-            .into_iter()
-            .map(|told| {
-                let word = match told.state.as_str() {
-                    "told" => "was told".to_owned(),
-                    "cannot" => format!("cannot be told: {}", told.reason),
-                    _ => "is still to be told".to_owned(),
-                };
-                (told.destination, word)
-            })
-            .collect(),
-    });
+    let erasures = erasures.into_iter().take(SHOWN).map(Receipt::from);
     let fields = &member.asking.fields;
     Ok(PrivacyPage {
         chrome: member.asking.chrome("Privacy", "privacy"),
@@ -80,6 +52,7 @@ async fn page<'a>(member: &'a Member, problem: Problem) -> Result<PrivacyPage<'a
         withheld: withheld.take(200).collect(),
         erasures: erasures.collect(),
         may_serve,
+        may_delete: member.may(Action::DeleteDataset),
         proved: member.asking.is_proved(),
         kind: fields.get("kind"),
         ids: fields.get("ids"),

@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod capture;
+mod destinations;
 mod headers;
 mod roles;
 mod samples;

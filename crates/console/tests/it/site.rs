@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use convizit_console::{Admitted, ConsoleConfig, Row, routes};
+use convizit_delivery::DeliveryConfig;
 use convizit_keys::{ProviderConfig, open_provider};
 use convizit_model::{Clock, Project, ProjectSettings, Role, Timestamp};
 use convizit_store::{Account, SessionPlace, Store, StoreConfig, SystemClock, TotpSecret};
@@ -131,7 +132,9 @@ impl Site {
             store.set_second_factor(&account, &secret, &code).await.unwrap();
             known.push((who, store.account(account.number).await.unwrap(), secret));
         }
-        let config = ConsoleConfig { collector: "http://127.0.0.1:8090".to_owned(), ..ConsoleConfig::default() };
+        let delivery = DeliveryConfig { allow_networks: vec!["127.0.0.0/8".to_owned()], ..DeliveryConfig::default() };
+        let collector = "http://127.0.0.1:8090".to_owned();
+        let config = ConsoleConfig { collector, delivery, ..ConsoleConfig::default() };
         let (app, rows) = routes(store.clone(), config);
         Self { folder, clock, store, app, rows, shop, people: known }
     }

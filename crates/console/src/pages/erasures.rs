@@ -1,0 +1,118 @@
+//! Receipts of erasures, and deleting the whole dataset.
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use convizit_store::Erasure;
+
+use crate::access::Member;
+use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
+
+/// An erasure as it is shown.
+pub(super) struct Receipt {
+    pub(super) request: String,
+    pub(super) when: String,
+    pub(super) what: String,
+    pub(super) badge: (&'static str, String),
+    /// Each destination, and what it was told.
+    pub(super) told: Vec<(String, String)>,
+}
+
+impl From<Erasure> for Receipt {
+    fn from(one: Erasure) -> Self {
+        let what = match (one.all, one.persons) {
+            (true, _) => "the whole dataset".to_owned(),
+            (false, 1) => "1 person".to_owned(),
+            (false, many) => format!("{many} persons"),
+        };
+        let badge = match (one.open, one.all) {
+            (0, _) => ("good", "cleared".to_owned()),
+            (_, true) => ("warn", "being cleared".to_owned()),
+            (open, false) => ("warn", format!("{open} being cleared")),
+        };
+        let told = one.destinations.into_iter().map(|told| {
+            let word = match told.state.as_str() {
+                "told" => "was told".to_owned(),
+                "cannot" => format!("cannot be told: {}", told.reason),
+                _ => "is still to be told".to_owned(),
+            };
+            (told.destination, word)
+        });
+        Self { when: minute(one.made), what, badge, told: told.collect(), request: one.request }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "erasures.html")]
+struct ErasuresPage {
+    chrome: Chrome,
+    project: String,
+    erasures: Vec<Receipt>,
+}
+
+#[derive(Template)]
+#[template(path = "erasure.html")]
+struct ErasurePage {
+    chrome: Chrome,
+    project: String,
+    receipt: Receipt,
+    cleared: bool,
+}
+
+#[derive(Template)]
+#[template(path = "dataset.html")]
+struct DatasetPage {
+    chrome: Chrome,
+    project: String,
+    events: String,
+    destinations: Vec<String>,
+    typed: String,
+    problem: Problem,
+}
+
+pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
+    let erasures = member.asking.store.erasures(member.project.number).await?;
+    Ok(html(&ErasuresPage {
+        chrome: member.asking.chrome("Erasures", "privacy"),
+        project: member.project.id.to_string(),
+        erasures: erasures.into_iter().map(Receipt::from).collect(),
+    }))
+}
+
+pub(super) async fn show(member: Member, Path((_, request)): Path<(String, String)>) -> Result<Response, Refusal> {
+    let found = member.asking.store.erasure(member.project.number, &request).await?;
+    let erasure = found.ok_or(Refusal::NotFound)?;
+    Ok(html(&ErasurePage {
+        chrome: member.asking.chrome(&format!("Receipt {request}"), "privacy"),
+        project: member.project.id.to_string(),
+        cleared: erasure.open == 0,
+        receipt: erasure.into(),
+    }))
+}
+
+async fn dataset(member: &Member, problem: Problem) -> Result<DatasetPage, Refusal> {
+    let (store, project) = (&member.asking.store, &member.project);
+    let destinations = store.destinations(Some(&project.id)).await?;
+    Ok(DatasetPage {
+        chrome: member.asking.chrome("Delete the dataset", "privacy"),
+        project: project.id.to_string(),
+        events: count(store.last_event(project.number).await?),
+        destinations: destinations.into_iter().map(|state| state.destination.name).collect(),
+        typed: member.asking.fields.get("name").to_owned(),
+        problem,
+    })
+}
+
+pub(super) async fn show_delete(member: Member) -> Result<Response, Refusal> {
+    Ok(html(&dataset(&member, Problem::default()).await?))
+}
+
+pub(super) async fn delete(member: Member) -> Result<Response, Refusal> {
+    let id = &member.project.id;
+    if member.asking.fields.get("name").trim() != id.as_str() {
+        let problem = Problem::new("name", format!("type {id}, the project's name, to delete what it holds"));
+        return Ok(again(&dataset(&member, problem).await?));
+    }
+    let request = member.asking.store.erase_all(&member.project).await?;
+    Ok(see(&format!("/p/{id}/privacy/erasures/{request}"), "dataset"))
+}

@@ -1,0 +1,327 @@
+//! Destinations in the pages: added, tried, changed, sent again; and what a Viewer sees of them.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use convizit_model::{Destination, DestinationKind, EventId, NewEvent, ProjectWork, Role, Timestamp, Work};
+use convizit_store::{DeadLetter, ReplayState};
+use serde_json::json;
+
+use crate::site::{Site, Who};
+
+const ADMIN: Who = Who::In(Role::Admin);
+
+/// A receiver on loopback: what came, and the status that it answers.
+struct Receiver {
+    url: String,
+    seen: Arc<Mutex<(u16, Vec<String>)>>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?key=canary", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new((204, Vec::new())));
+        let state = seen.clone();
+        let app = Router::new().fallback(move |body: Bytes| {
+            let state = state.clone();
+            async move {
+                let mut state = state.lock().unwrap();
+                state.1.push(String::from_utf8_lossy(&body).into_owned());
+                StatusCode::from_u16(state.0).unwrap()
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, seen }
+    }
+
+    fn answers(&self, status: u16) {
+        self.seen.lock().unwrap().0 = status;
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        self.seen.lock().unwrap().1.clone()
+    }
+}
+
+async fn put(site: &Site, names: &[&str]) {
+    let now = site.store.clock().now();
+    let events = names
+        .iter()
+        .zip(1_u8..)
+        .map(|(name, n)| {
+            let mut bytes = [n; 16];
+            (bytes[6], bytes[8]) = (0x70, 0x80);
+            let id = EventId::from_bytes(bytes).unwrap();
+            let json = json!({
+                "id": id, "project": "shop", "source": "convizit", "schema": 1, "name": name, "name_state": "published",
+                "type": "click", "time": now, "received": now, "visitor": "v1", "session": {"id": "s1", "start": now},
+                "user": null, "consent": {"analytics": true, "ads": null, "gpc": false},
+                "page": {"url": "https://shop.example/", "path": "/", "title": null, "type": null, "language": null, "referrer": null},
+                "properties": {}, "device": {"platform": "web"}, "location": {"country": null, "region": null}
+            });
+            NewEvent {
+                id,
+                name: 1,
+                hour: now.hour(),
+                day: now.day(),
+                visitor: "v1".to_owned(),
+                user: None,
+                since: now,
+                json: serde_json::to_vec(&json).unwrap(),
+            }
+        })
+        .collect();
+    let share = ProjectWork {
+        number: site.shop.number,
+        project: site.shop.id.clone(),
+        events,
+        rows: Vec::new(),
+        outcomes: Vec::new(),
+        withheld: Vec::new(),
+        rulings: Vec::new(),
+        quarantined: Vec::new(),
+    };
+    site.store.commit_work(Work { from: 0, to: 1, projects: vec![share] }).await.unwrap();
+}
+
+/// A destination that is there already.
+async fn hook(site: &Site, url: &str) -> Destination {
+    let destination = Destination {
+        project: site.shop.id.clone(),
+        name: "hook".to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        kind: DestinationKind::Webhook { url: url.to_owned() },
+    };
+    let secret = convizit_delivery::new_webhook_secret().unwrap();
+    site.store.add_destination(&destination, Some(&secret), true).await.unwrap();
+    destination
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_added_tried_and_removed_in_the_page() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    let cookie = site.session(ADMIN).await;
+    for kind in ["webhook", "postgres", "file"] {
+        let form = site.get(&format!("/p/shop/new-destination?kind={kind}"), &cookie).await;
+        assert!(form.status == StatusCode::OK && form.text.contains("Check and add"), "{kind}");
+    }
+    let dead_end = "http://127.0.0.1:1/hook";
+    for (fields, field) in [
+        (vec![("kind", "webhook"), ("name", "My Hook"), ("url", dead_end)], "name"),
+        (vec![("kind", "webhook"), ("name", "hook"), ("url", "")], "url"),
+        (vec![("kind", "webhook"), ("name", "hook"), ("url", dead_end)], "url"),
+        (vec![("kind", "webhook"), ("name", "hook"), ("url", "http://10.0.0.1/")], "url"),
+        (vec![("kind", "postgres"), ("name", "hook"), ("schema", "s"), ("secret", "nonsense")], "secret"),
+        (vec![("kind", "file"), ("name", "hook"), ("path", "/etc/convizit.jsonl")], "path"),
+    ] {
+        let refused = site.post("/p/shop/new-destination", &cookie, &fields).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{fields:?}");
+        assert!(refused.text.contains(&format!("id=\"wrong-{field}\"")), "{fields:?} {}", refused.text);
+        for (name, value) in fields.iter().filter(|(name, value)| *name != "kind" && !value.is_empty()) {
+            assert!(refused.text.contains(&format!("value=\"{value}\"")), "{name} is lost: {}", refused.text);
+        }
+    }
+    let good =
+        [("kind", "webhook"), ("name", "hook"), ("url", receiver.url.as_str()), ("types", "click"), ("hold", "yes")];
+    let added = site.post("/p/shop/new-destination", &cookie, &good).await;
+    assert_eq!(added.status, StatusCode::OK, "{}", added.text);
+    let secret = site.store.destination_secret(&site.shop.id, "hook").await.unwrap().unwrap();
+    assert!(secret.starts_with("whsec_") && added.text.contains(&secret), "the secret is shown once");
+    let page = site.get("/p/shop/destinations/hook", &cookie).await;
+    assert!(!page.text.contains(&secret) && page.text.contains("Paused") && page.text.contains("key=canary"));
+    let (destination, _) = site.store.destination(&site.shop.id, "hook").await.unwrap();
+    assert_eq!(destination.types.len(), 1);
+    let again = site.post("/p/shop/new-destination", &cookie, &good).await;
+    assert!(again.status == StatusCode::UNPROCESSABLE_ENTITY && again.text.contains("wrong-name"));
+
+    let tested = site.post("/p/shop/destinations/hook/test", &cookie, &[]).await;
+    assert!(tested.status == StatusCode::OK && tested.text.contains("The receiver took the event"), "{}", tested.text);
+    assert!(receiver.bodies()[0].contains(convizit_delivery::TEST_NAME));
+    receiver.answers(401);
+    let tested = site.post("/p/shop/destinations/hook/test", &cookie, &[]).await;
+    assert!(tested.status == StatusCode::UNPROCESSABLE_ENTITY && tested.text.contains("signature"), "{}", tested.text);
+    let log = site.store.audit_entries(Some("shop"), 9).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.act == "destination.test").count(), 2);
+
+    let not = site.post("/p/shop/destinations/hook/remove", &cookie, &[("name", "hock")]).await;
+    assert!(not.status == StatusCode::UNPROCESSABLE_ENTITY && not.text.contains("wrong-name"));
+    let gone = site.post("/p/shop/destinations/hook/remove", &cookie, &[("name", "hook")]).await;
+    assert_eq!(gone.location(), "/p/shop/destinations?done=removed");
+    assert_eq!(site.get("/p/shop/destinations/hook", &cookie).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_looks_and_changes_nothing() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    put(&site, &["Canary of a visitor"]).await;
+    let dead = vec![DeadLetter::new(1, "the receiver answered 422")];
+    site.store.advance(&site.shop.id, "hook", 0, 1, dead).await.unwrap();
+    let (viewer, admin) = (site.session(Who::In(Role::Viewer)).await, site.session(ADMIN).await);
+    let page = site.get("/p/shop/destinations/hook", &viewer).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.text.contains("the receiver answered 422") && page.text.contains("made-up event"));
+    for hidden in
+        ["Canary of a visitor", "key=canary", "Send a test event", "Send the chosen", "Give", "Count them", "Remove"]
+    {
+        assert!(!page.text.contains(hidden), "a Viewer sees {hidden}");
+    }
+    let own = site.get("/p/shop/destinations/hook", &admin).await;
+    assert!(own.text.contains("Canary of a visitor") && own.text.contains("Send the chosen"), "{}", own.text);
+    for path in ["test", "pause", "remove", "retry", "drop", "replay", "change"] {
+        let answer =
+            site.post(&format!("/p/shop/destinations/hook/{path}"), &viewer, &[("all", "yes"), ("name", "hook")]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(site.get("/p/shop/new-destination", &viewer).await.status, StatusCode::FORBIDDEN);
+    assert!(receiver.bodies().is_empty());
+    assert_eq!(site.store.dead_letters(&site.shop.id, "hook", 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_change_a_destination_the_second_sees_it_and_loses_nothing() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    let (one, two) = (site.session(ADMIN).await, site.session(Who::In(Role::Owner)).await);
+    let seen_in = |text: &str| {
+        let from = text.find("name=\"seen\" value=\"").unwrap() + 19;
+        let value = &text[from..from + text[from..].find('"').unwrap()];
+        value.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&")
+    };
+    let path = "/p/shop/destinations/hook/change";
+    let form = site.get(path, &one).await;
+    assert_eq!(form.status, StatusCode::OK);
+    let seen = seen_in(&form.text);
+    let url = format!("{}&first", receiver.url);
+    let saved = site.post(path, &one, &[("seen", &seen), ("url", &url), ("types", "click")]).await;
+    assert_eq!(saved.location(), "/p/shop/destinations/hook?done=destination-changed", "{}", saved.text);
+    let mine = format!("{}&second", receiver.url);
+    let late = site.post(path, &two, &[("seen", &seen), ("url", &mine), ("types", "submit")]).await;
+    assert!(late.status == StatusCode::UNPROCESSABLE_ENTITY && late.text.contains("Somebody else has changed"));
+    assert!(late.text.contains("second"), "what was typed is still there");
+    let again = site.post(path, &two, &[("seen", &seen_in(&late.text)), ("url", &mine), ("renew", "yes")]).await;
+    assert!(again.status == StatusCode::OK && again.text.contains("whsec_"), "{}", again.text);
+    let (destination, _) = site.store.destination(&site.shop.id, "hook").await.unwrap();
+    assert_eq!(destination.kind, DestinationKind::Webhook { url: mine });
+    assert!(destination.types.is_empty());
+    let wrong =
+        site.post(path, &two, &[("seen", &seen_in(&site.get(path, &two).await.text)), ("url", "ftp://x")]).await;
+    assert!(wrong.status == StatusCode::UNPROCESSABLE_ENTITY && wrong.text.contains("wrong-url"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_events_and_ranges_are_sent_again_from_the_page() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    put(&site, &["a", "b", "c", "d"]).await;
+    let dead = vec![DeadLetter::new(2, "the receiver answered 422"), DeadLetter::new(3, "the receiver answered 400")];
+    site.store.advance(&site.shop.id, "hook", 0, 3, dead).await.unwrap();
+    let cookie = site.session(ADMIN).await;
+    let at = |path: &str| format!("/p/shop/destinations/hook/{path}");
+    let none = site.post(&at("retry"), &cookie, &[]).await;
+    assert!(none.status == StatusCode::UNPROCESSABLE_ENTITY && none.text.contains("choose at least one"));
+    let one = site.post(&at("retry"), &cookie, &[("event", "3")]).await;
+    assert_eq!(one.location(), "/p/shop/destinations/hook?done=retried");
+    assert_eq!(site.store.letters_to_retry(site.shop.number, "hook", 9).await.unwrap(), [3]);
+    assert!(site.get("/p/shop/destinations/hook", &cookie).await.text.contains("being sent again"));
+    assert_eq!(site.post(&at("drop"), &cookie, &[("all", "yes")]).await.status, StatusCode::SEE_OTHER);
+    assert!(site.store.dead_letters(&site.shop.id, "hook", 9).await.unwrap().is_empty());
+
+    let wrong = site.post(&at("replay"), &cookie, &[("from", "yesterday"), ("to", "2026-11-29T10:00")]).await;
+    assert!(wrong.status == StatusCode::UNPROCESSABLE_ENTITY && wrong.text.contains("wrong-from"));
+    assert!(wrong.text.contains("value=\"2026-11-29T10:00\""), "what was typed is still there");
+    let empty = site.post(&at("replay"), &cookie, &[("from", "2001-01-01T00:00"), ("to", "2001-01-02T00:00")]).await;
+    assert!(empty.status == StatusCode::UNPROCESSABLE_ENTITY && empty.text.contains("choose another range"));
+    let from = site.store.clock().now().plus_millis(-3_600_000).to_string();
+    let later = site.store.clock().now().plus_millis(60_000).to_string();
+    let counted = site.post(&at("replay"), &cookie, &[("from", &from), ("to", &later)]).await;
+    assert_eq!(counted.status, StatusCode::OK);
+    assert!(
+        counted.text.contains("Send 3 events to hook again?") && counted.text.contains("twice"),
+        "{}",
+        counted.text
+    );
+    assert!(site.store.replays(site.shop.number, "hook").await.unwrap().is_empty(), "it was only counted");
+    let begun = site.post(&at("replay"), &cookie, &[("from", &from), ("to", &later), ("counted", "yes")]).await;
+    assert_eq!(begun.location(), "/p/shop/destinations/hook?done=replayed", "{}", begun.text);
+    let replay = site.store.open_replay(site.shop.number, "hook").await.unwrap().unwrap();
+    assert_eq!((replay.from.to_string(), replay.last), (from, 3));
+    assert_eq!(site.post(&at("replay/1/stop"), &cookie, &[]).await.status, StatusCode::SEE_OTHER);
+    let stopped = site.store.replays(site.shop.number, "hook").await.unwrap().remove(0);
+    assert_eq!(stopped.state, ReplayState::Stopped);
+    assert_eq!(site.post(&at("replay/1/stop"), &cookie, &[]).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dataset_is_deleted_by_the_owner_who_types_its_name() {
+    let site = Site::make().await;
+    put(&site, &["a", "b"]).await;
+    let (admin, owner) = (site.session(ADMIN).await, site.session(Who::In(Role::Owner)).await);
+    let path = "/p/shop/privacy/delete";
+    assert!(!site.get("/p/shop/privacy", &admin).await.text.contains("Delete the dataset"));
+    assert_eq!(site.post(path, &admin, &[("name", "shop")]).await.status, StatusCode::FORBIDDEN);
+    assert!(site.get("/p/shop/privacy", &owner).await.text.contains("Delete the dataset"));
+    let wrong = site.post(path, &owner, &[("name", "Shop")]).await;
+    assert!(wrong.status == StatusCode::UNPROCESSABLE_ENTITY && wrong.text.contains("wrong-name"));
+    assert!(wrong.text.contains("value=\"Shop\""));
+    let list = site.get("/p/shop/privacy/erasures", &owner).await;
+    assert!(list.text.contains("Nothing was erased yet"), "{}", list.text);
+    site.age_proof();
+    for answer in [site.get(path, &owner).await, site.post(path, &owner, &[("name", "shop")]).await] {
+        assert!(answer.location().starts_with("/account/prove"), "{}", answer.location());
+    }
+    assert_eq!(site.store.events_after(site.shop.number, 0, 9, 1 << 20).await.unwrap().len(), 2);
+    let owner = site.session(Who::In(Role::Owner)).await;
+    let done = site.post(path, &owner, &[("name", "shop")]).await;
+    assert!(done.location().starts_with("/p/shop/privacy/erasures/er_"), "{} {}", done.location(), done.text);
+    let receipt = site.get(done.location(), &owner).await;
+    assert!(receipt.status == StatusCode::OK && receipt.text.contains("the whole dataset"), "{}", receipt.text);
+    assert!(site.store.events_after(site.shop.number, 0, 9, 1 << 20).await.unwrap().is_empty());
+    assert!(site.get("/p/shop/privacy/erasures", &owner).await.text.contains("er_"));
+    assert_eq!(site.get("/p/shop/privacy/erasures/er_none", &owner).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_is_filtered_exported_and_verified() {
+    let site = Site::make().await;
+    let cookie = site.session(ADMIN).await;
+    let account = site.account(ADMIN).actor();
+    let theirs = site.store.acting_as(&account);
+    for n in 0..3 {
+        theirs.audit("destination.test", "shop", &format!("=hook{n}"), "").await.unwrap();
+    }
+    site.store.audit("destination.test", "shop", "other", "").await.unwrap();
+    site.store.audit("destination.test", "blog", "canary", "").await.unwrap();
+    let rows = |text: &str| text.matches("<tr><td class=\"number\">").count();
+    let by_them =
+        site.get(&format!("/p/shop/audit?actor={}&act=destination.test", account.replace(':', "%3A")), &cookie).await;
+    assert_eq!(rows(&by_them.text), 3, "{}", by_them.text);
+    assert_eq!(rows(&site.get("/p/shop/audit?act=destination.test&like=other", &cookie).await.text), 1);
+    assert_eq!(rows(&site.get("/p/shop/audit?to=2001-01-01", &cookie).await.text), 0);
+    let wrong = site.get("/p/shop/audit?from=soon", &cookie).await;
+    assert!(wrong.status == StatusCode::UNPROCESSABLE_ENTITY && wrong.text.contains("wrong-from"));
+
+    let csv = site.post("/p/shop/audit/export", &cookie, &[("format", "csv"), ("act", "destination.test")]).await;
+    let lines: Vec<&str> = csv.text.lines().collect();
+    assert_eq!(
+        (csv.status, lines.len(), lines[0]),
+        (StatusCode::OK, 5, "number,time,actor,act,project,subject,detail")
+    );
+    assert!(csv.text.contains("'=hook0") && !csv.text.contains("canary"), "{}", csv.text);
+    let json = site.post("/p/shop/audit/export", &cookie, &[("format", "jsonl"), ("like", "hook")]).await;
+    assert_eq!(json.text.lines().count(), 3);
+    let first: serde_json::Value = serde_json::from_str(json.text.lines().next().unwrap()).unwrap();
+    assert_eq!((first["actor"].as_str(), first["subject"].as_str()), (Some(account.as_str()), Some("=hook2")));
+    let of = site.store.audit_entries(Some("shop"), 2).await.unwrap();
+    assert!(of.iter().all(|entry| entry.act == "audit.export" && entry.actor == account));
+    assert!(of[0].time > Timestamp::from_millis(0));
+
+    let verified = site.post("/p/shop/audit/verify", &cookie, &[]).await;
+    assert!(verified.text.contains("is whole"), "{}", verified.text);
+}
