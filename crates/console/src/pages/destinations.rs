@@ -7,7 +7,8 @@ use convizit_delivery::Preview;
 use convizit_model::{Action, Change, Destination, DestinationKind, Project};
 use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Store, StoreError, StoredEvent};
 
-use super::events::{known, who};
+use super::decisions::who;
+use super::known::known;
 use crate::Console;
 use crate::access::{Member, Samples};
 use crate::chart::{Chart, chart};

@@ -7,7 +7,7 @@ use convizit_model::{Change, DestinationKind, Timestamp};
 use convizit_store::{ReplayPlan, StoreError};
 
 use super::destinations::{path_of, refused};
-use super::events::known;
+use super::known::known;
 use crate::Console;
 use crate::access::Member;
 use crate::page::{Chrome, Problem, Refusal, count, html, minute, see};

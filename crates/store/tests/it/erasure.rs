@@ -292,7 +292,7 @@ async fn destinations_are_asked_and_the_id_goes_when_all_were_told(place: Place)
     fill(&store, &shop).await;
     store.save_destination(&hook(&shop), None, true).await.unwrap();
     let letters = (1..=30).map(|number| convizit_store::DeadLetter::new(number, "status 422"));
-    store.advance(&shop.id, "hook", 0, 30, letters.collect()).await.unwrap();
+    store.advance(&shop.id, "hook", 0, 30, letters.collect::<Vec<_>>()).await.unwrap();
     let request = store.erase(&shop, &[visitor("a")]).await.unwrap();
     let messages = store.erase_messages(shop.number, "hook").await.unwrap();
     assert_eq!(messages.len(), 1);
