@@ -143,11 +143,11 @@ test("a newcomer comes from the printed link to a named event, and brings somebo
   await page.goto(at("/p/shop/members"));
   await page.fill("#email", "vera@shop.example");
   await page.selectOption("#role", "viewer");
-  await page.click("text=Make the link");
+  await page.click("button:has-text('Invite')");
   const link = await page.locator("#link").textContent();
   await look("14-members", { dark: true });
 
-  for (const [name, where] of [["15-samples", "/p/shop/samples"], ["15-destinations", "/p/shop/destinations"], ["16-privacy", "/p/shop/privacy"], ["17-settings", "/p/shop/settings"], ["18-audit", "/p/shop/audit"], ["19-system", "/system"], ["20-account", "/account"], ["21-projects", "/projects"], ["22-not-found", "/p/nothing"]]) {
+  for (const [name, where] of [["15-samples", "/p/shop/samples"], ["15-destinations", "/p/shop/destinations"], ["16-privacy", "/p/shop/privacy"], ["17-settings", "/p/shop/settings"], ["18-audit", "/p/shop/audit"], ["19-system", "/system"], ["20-account", "/account"], ["21-projects", "/projects"], ["22-not-found", "/p/nothing"], ["23-notices", "/p/shop/notices"], ["24-channels", "/p/shop/notices/channels"], ["25-all-notices", "/notices"], ["26-incidents", "/incidents"]]) {
     await page.goto(at(where));
     await look(name, { dark: name !== "22-not-found" });
   }

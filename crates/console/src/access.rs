@@ -31,6 +31,8 @@ pub(crate) use token::{Caller, bearer};
 const FORM_BYTES: usize = 256 * 1024;
 /// Fields of a form at most.
 const FORM_FIELDS: usize = 2_000;
+/// What the audit log says of a refused change of one's own role.
+pub(crate) const OWN_ROLE: &str = "own role";
 /// Before what cannot be undone, somebody has proved within this time who they are.
 const PROVED_MILLIS: i64 = 5 * 60_000;
 
@@ -197,6 +199,8 @@ pub(crate) struct Asking {
     project: Option<Project>,
     samples: bool,
     proved: bool,
+    /// Notices that nobody has seen: of this project, and of all where the person sees all.
+    unseen: (i64, i64),
 }
 
 /// On an open page.
@@ -253,6 +257,7 @@ impl Asking {
             project: self.project.as_ref().map(|project| project.id.clone()),
             role: self.role,
             samples: self.samples,
+            unseen: self.unseen,
             done: crate::page::done(self.query.get("done")),
         }
     }
@@ -315,7 +320,7 @@ async fn guard(
         Access::Scope(scope) => return token::guard(&console, (row, scope), project, request, next).await,
         _ => {}
     }
-    match admit(&console, row, project, request).await {
+    match admit(&console, row, params, request).await {
         Ok((request, cookie)) => {
             let mut answer = next.run(request).await;
             answer.extensions_mut().insert(Admitted);
@@ -337,12 +342,7 @@ fn end(answer: impl IntoResponse) -> Box<Response> {
     Box::new(answer.into_response())
 }
 
-async fn admit(
-    console: &Console,
-    row: Row,
-    project: Option<String>,
-    request: Request,
-) -> Result<Passed, Box<Response>> {
+async fn admit(console: &Console, row: Row, params: RawPathParams, request: Request) -> Result<Passed, Box<Response>> {
     let failed = |error: StoreError| end(Refusal::from(error));
     let (parts, body) = request.into_parts();
     let config = console.config();
@@ -375,8 +375,9 @@ async fn admit(
         project: None,
         samples: false,
         proved: false,
+        unseen: (0, 0),
     };
-    asking.place = session::place(asking.address, &parts.headers);
+    asking.place = session::place(asking.address, &parts.headers, config);
     // Before anything is looked up for a form that is not ours.
     let (parts, body) = if row.changes() {
         let (parts, fields) = form(console, &secret, parts, body).await?;
@@ -385,7 +386,8 @@ async fn admit(
     } else {
         (parts, body)
     };
-    identify(&mut asking, row, found, project).await?;
+    identify(&mut asking, row, found, &params).await?;
+    look_around(&mut asking, row).await;
     if row.proved && !asking.proved {
         let back = if row.changes() { referrer(&parts) } else { asking.path.clone() };
         return Err(end(Redirect::to(&format!("/account/prove?next={}", crate::page::escaped(&back)))));
@@ -424,8 +426,9 @@ async fn identify(
     asking: &mut Asking,
     row: Row,
     found: Option<Session>,
-    project: Option<String>,
+    params: &RawPathParams,
 ) -> Result<(), Box<Response>> {
+    let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned());
     let failed = |error: StoreError| end(Refusal::from(error));
     let sign_in = |asking: &Asking| {
         let next = if row.changes() { String::new() } else { format!("?next={}", crate::page::escaped(&asking.path)) };
@@ -452,7 +455,8 @@ async fn identify(
     asking.proved = account.excused || asking.now().since(session.proved) < PROVED_MILLIS;
     let own = if account.master { Some(Role::MasterAdmin) } else { None };
     let highest = roles.iter().map(|(_, role)| *role).max().max(own);
-    let owes = !account.excused && !account.second_factor && highest.is_some_and(Role::needs_second_factor);
+    let (number, has_factor) = (account.number, account.excused || account.second_factor);
+    let owes = !has_factor && highest.is_some_and(Role::needs_second_factor);
     asking.person = Some((account, session));
     match row.access {
         Access::Open | Access::Newcomer => return Ok(()),
@@ -464,7 +468,7 @@ async fn identify(
         }
         Access::Person => return Ok(()),
         Access::Project(action) => {
-            let id: Option<ProjectId> = project.and_then(|text| text.parse().ok());
+            let id: Option<ProjectId> = param("project").and_then(|text| text.parse().ok());
             let found = match &id {
                 Some(id) => match asking.store.project(id).await {
                     Ok(project) => Some(project),
@@ -477,6 +481,9 @@ async fn identify(
             let role = member.map(|(_, role)| *role).max(own);
             // The same answer for a project that there is not and for one that is not theirs.
             let (Some(project), Some(role)) = (found, role) else { return Err(end(Refusal::NotFound)) };
+            if project.settings.second_factor_for_all && !has_factor {
+                return Err(end(Redirect::to("/account/second-factor")));
+            }
             asking.role = Some(role);
             asking.samples = role >= project.settings.samples_from;
             asking.project = Some(project);
@@ -494,9 +501,36 @@ async fn identify(
     }
     if row.changes() {
         let project = asking.project.as_ref().map(|project| project.id.as_str()).unwrap_or_default();
-        asking.store.audit("access.refuse", project, row.path, "").await.map_err(failed)?;
+        let own = row.path.ends_with("/{account}/role") && param("account").is_some_and(|of| of == number.to_string());
+        let detail = if own { OWN_ROLE } else { "" };
+        asking.store.audit("access.refuse", project, row.path, detail).await.map_err(failed)?;
     }
     Err(end(Refusal::Forbidden))
+}
+
+/// Counts what the frame of every page shows, and takes down who reads samples or the audit log.
+async fn look_around(asking: &mut Asking, row: Row) {
+    let Some((account, session)) = &asking.person else { return };
+    if !session.whole {
+        return;
+    }
+    // A count that cannot be read keeps nobody from a page.
+    let project = asking.project.as_ref().map(|project| &project.id);
+    if project.is_some() {
+        asking.unseen.0 = asking.store.unseen_notices(project).await.unwrap_or(0);
+    }
+    if account.master {
+        asking.unseen.1 = asking.store.unseen_notices(None).await.unwrap_or(0);
+    }
+    let reads = match row.access {
+        Access::Project(Action::SeeSamples | Action::SeeAudit) => true,
+        Access::Project(Action::SeeProject) => asking.samples && row.path.ends_with("/events/{name}"),
+        _ => false,
+    };
+    // A page that asks for news by itself is read once.
+    if let Some(project) = project.filter(|_| reads && !row.changes() && !row.path.ends_with("/pulse")) {
+        asking.store.note_read(project.as_str());
+    }
 }
 
 /// A method of a row, for tests.

@@ -7,6 +7,7 @@ mod access;
 mod api;
 mod chart;
 mod compress;
+mod letter;
 mod live;
 mod page;
 mod pages;
@@ -22,6 +23,7 @@ use axum::http::Uri;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use convizit_delivery::DeliveryConfig;
+use convizit_pipeline::Countries;
 use convizit_store::Store;
 
 pub use access::{Access, Admitted, Row};
@@ -45,8 +47,10 @@ pub struct ConsoleConfig {
     pub security_contact: Option<String>,
     /// Whether health and metrics have an address of their own, and are not beside the pages.
     pub operator_apart: bool,
-    /// Where destinations may be: asked before one is saved or tried.
+    /// Where destinations and channels may be, asked before one is saved or tried, and the mail server.
     pub delivery: DeliveryConfig,
+    /// The countries of addresses; without them no sign-in has one.
+    pub countries: Option<Countries>,
 }
 
 impl ConsoleConfig {

@@ -26,6 +26,8 @@ pub(crate) struct Chrome {
     pub(crate) role: Option<Role>,
     /// Whether the person sees samples here.
     pub(crate) samples: bool,
+    /// Notices that nobody has seen: of the project, and of all.
+    pub(crate) unseen: (i64, i64),
     /// What was just done, after a form.
     pub(crate) done: Option<&'static str>,
 }
@@ -37,6 +39,10 @@ impl Chrome {
 
     pub(crate) fn sees_audit(&self) -> bool {
         self.may(Action::SeeAudit)
+    }
+
+    pub(crate) fn serves_incidents(&self) -> bool {
+        self.may(Action::ServeIncidents)
     }
 
     pub(crate) fn is_master(&self) -> bool {
@@ -186,6 +192,13 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
         "removed" => "Removed.",
         "taken-back" => "The invitation is taken back.",
         "owner" => "Ownership is passed on. You are an Admin now.",
+        "seen" => "Marked as seen.",
+        "resolved" => "Resolved.",
+        "channels" => "Saved. Send a test to see that it arrives.",
+        "triaged" => "It is yours, or theirs, now.",
+        "owned" => "It is theirs now.",
+        "noted" => "Kept.",
+        "unmastered" => "They are no Master Admin any more.",
         "paused" => "Paused. Its events wait and are sent when you resume it.",
         "resumed" => "Resumed. What waited is sent now.",
         "destination-added" => "Added. It gets events from now on, or once you resume it.",

@@ -76,8 +76,8 @@ pub(crate) fn address(parts: &Parts, config: &ConsoleConfig) -> IpAddr {
     if config.behind_proxy { forwarded().unwrap_or(peer) } else { peer }
 }
 
-/// What is kept of where a session was begun: a network, and a browser in words.
-pub(crate) fn place(address: IpAddr, headers: &HeaderMap) -> SessionPlace {
+/// What is kept of where a session was begun: a network, a country, and a browser in words.
+pub(crate) fn place(address: IpAddr, headers: &HeaderMap, config: &ConsoleConfig) -> SessionPlace {
     let network = match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
@@ -89,7 +89,8 @@ pub(crate) fn place(address: IpAddr, headers: &HeaderMap) -> SessionPlace {
         }
     };
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    SessionPlace { network, browser: browser_words(agent) }
+    let country = config.countries.as_ref().and_then(|countries| countries.of(address));
+    SessionPlace { network, browser: browser_words(agent), country }
 }
 
 /// A browser and a system that people know; never the header itself.
@@ -199,9 +200,17 @@ mod tests {
     fn of_an_address_and_a_browser_little_is_kept() {
         let agent =
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36";
-        let found = place([192, 0, 2, 77].into(), &headers(&[("user-agent", agent)]));
+        let found = place([192, 0, 2, 77].into(), &headers(&[("user-agent", agent)]), &config(None));
+        assert_eq!(found.country, None);
         assert_eq!((found.network.as_str(), found.browser.as_str()), ("192.0.2.x", "Chrome on Linux"));
-        let found = place(IpAddr::from([0x2001, 0xdb8, 1, 2, 3, 4, 5, 6]), &headers(&[("user-agent", "<script>")]));
+        let known = ConsoleConfig {
+            countries: Some(convizit_pipeline::Countries::vendored().unwrap()),
+            ..ConsoleConfig::default()
+        };
+        assert_eq!(place([8, 8, 8, 8].into(), &headers(&[]), &known).country.as_deref(), Some("US"));
+        assert_eq!(place([10, 0, 0, 1].into(), &headers(&[]), &known).country, None);
+        let found =
+            place(IpAddr::from([0x2001, 0xdb8, 1, 2, 3, 4, 5, 6]), &headers(&[("user-agent", "<script>")]), &known);
         assert_eq!((found.network.as_str(), found.browser.as_str()), ("2001:db8:1::", "another browser"));
     }
 }

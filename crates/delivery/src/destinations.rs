@@ -4,7 +4,7 @@ mod file;
 mod line;
 mod postgres;
 mod stdout;
-mod webhook;
+pub(crate) mod webhook;
 
 use std::time::Duration;
 

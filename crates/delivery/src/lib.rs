@@ -2,16 +2,19 @@
 
 mod destinations;
 mod guard;
+mod mail;
+mod notices;
 mod resend;
 mod retry;
 mod route;
 mod supervise;
 mod trial;
 
-use convizit_model::{Destination, DestinationKind};
+use convizit_model::{Channel, Destination, DestinationKind, Project};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
+pub use mail::{Mail, MailConfig, MailError, MailTls};
 pub use trial::{Preview, TEST_NAME, preview, test, test_event};
 
 use destinations::Sink;
@@ -26,14 +29,20 @@ pub struct DeliveryConfig {
     pub allow_folders: Vec<std::path::PathBuf>,
     /// Whether a `stdout` destination may write to this process's standard output.
     pub allow_stdout: bool,
+    /// The mail server; without one nothing is sent by mail.
+    pub mail: Option<MailConfig>,
+    /// Where people find the console, for links in messages.
+    pub console: String,
 }
 
-/// Serves every enabled destination, each in a task of its own, until `stop`; then finishes the batches at hand (at most 5 s).
+/// Serves every enabled destination, each in a task of its own, and sends notices to people, until `stop`; then finishes the batches at hand (at most 5 s).
 ///
 /// # Errors
 /// A configuration that cannot be used.
 pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
-    supervise::run(store, config, stop).await
+    let sending = notices::run(store.clone(), config.clone(), Guard::new(&config.allow_networks)?, stop.clone());
+    let (served, ()) = tokio::join!(supervise::run(store, config, stop), sending);
+    served
 }
 
 /// Checks the configuration: asked before anything is started.
@@ -41,7 +50,29 @@ pub async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) 
 /// # Errors
 /// The setting that cannot be used.
 pub fn check_config(config: &DeliveryConfig) -> Result<(), String> {
-    Guard::new(&config.allow_networks).map(|_| ())
+    Guard::new(&config.allow_networks)?;
+    config.mail.as_ref().map_or(Ok(()), MailConfig::check)
+}
+
+/// Checks an address that notices are to be posted to, as far as it can be checked without posting.
+///
+/// # Errors
+/// One sentence: what is wrong and what to change.
+pub fn check_address(url: &str, config: &DeliveryConfig) -> Result<(), String> {
+    Guard::new(&config.allow_networks)?.check_url(url).map(|_| ())
+}
+
+/// Sends a test message over one channel of a project, as a notice would go.
+///
+/// # Errors
+/// One sentence: what is wrong.
+pub async fn try_channel(
+    store: &Store,
+    config: &DeliveryConfig,
+    project: &Project,
+    channel: Channel,
+) -> Result<(), String> {
+    notices::try_channel(store, config, project, channel).await
 }
 
 /// Checks a destination as far as it can be checked without sending events: address allowed, reachable, schema can be made.

@@ -1,11 +1,13 @@
 //! The words that the stages share: ids, times, settings, descriptors, events, outcomes. No IO, no clock, no randomness.
 
+pub mod channel;
 pub mod crowd;
 pub mod decision;
 pub mod descriptor;
 pub mod destination;
 pub mod event;
 pub mod id;
+pub mod incident;
 pub mod limits;
 pub mod notice;
 pub mod outcome;
@@ -21,12 +23,14 @@ pub mod wire;
 pub mod withheld;
 pub mod work;
 
+pub use channel::{Channel, Channels, NoticeHook};
 pub use crowd::{Crowd, Fate, Ruling, Shown, ShownField};
 pub use decision::{Change, Decision, DecisionId, Evidence};
 pub use descriptor::{ContextEntry, Descriptor, GroupSketch};
 pub use destination::{Destination, DestinationKind};
 pub use event::{Device, Event, Location, NameState, Properties, Receipt};
 pub use id::{BatchId, ElementId, EventId, GroupId, IdError, NameId, ProjectId, ProjectKey};
+pub use incident::{Incident, IncidentKind, IncidentNote, IncidentState};
 pub use notice::{Notice, NoticeKind, NoticeState};
 pub use outcome::{Outcome, Refusal};
 pub use page::PageBlock;

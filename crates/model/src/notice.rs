@@ -62,9 +62,31 @@ pub enum NoticeKind {
     Backup,
     /// The audit log is not as it was written, or what was missing was accepted.
     Audit,
+    /// A rule found what may be an attack, or an incident's deadline has passed.
+    Incident,
 }
 
 impl NoticeKind {
+    /// The kinds that are about a project, the most urgent first.
+    pub const OF_PROJECTS: [Self; 10] = [
+        Self::Incident,
+        Self::DestinationPaused,
+        Self::DeadLetters,
+        Self::SilentProject,
+        Self::Quarantined,
+        Self::SilentName,
+        Self::SiteChanged,
+        Self::MergeProposed,
+        Self::EndlessLabels,
+        Self::Drift,
+    ];
+
+    /// The kind of a stored word.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        serde_json::from_value(serde_json::Value::from(text)).ok()
+    }
+
     /// The kind as it stands in JSON and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -84,6 +106,30 @@ impl NoticeKind {
             Self::Clock => "clock",
             Self::Backup => "backup",
             Self::Audit => "audit",
+            Self::Incident => "incident",
+        }
+    }
+
+    /// The kind in words that stand at the head of a message.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Quarantined => "An item could not be processed",
+            Self::DestinationPaused => "A destination was paused",
+            Self::DeadLetters => "A destination refused events",
+            Self::Disk => "The disk is full or failing",
+            Self::Lag => "Processing falls behind",
+            Self::EndlessLabels => "A place says something new each time",
+            Self::SilentName => "A name has no events any more",
+            Self::SilentProject => "A project has no events any more",
+            Self::SiteChanged => "The site has changed",
+            Self::MergeProposed => "Two controls may be one",
+            Self::Drift => "The server withheld what the browser should have",
+            Self::Keys => "A key needs you",
+            Self::Clock => "The clock jumped",
+            Self::Backup => "A backup failed",
+            Self::Audit => "The audit log is not as it was written",
+            Self::Incident => "A security incident",
         }
     }
 }
@@ -98,4 +144,16 @@ pub enum NoticeState {
     Seen,
     /// It is over.
     Resolved,
+}
+
+impl NoticeState {
+    /// The state as it is stored and sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Seen => "seen",
+            Self::Resolved => "resolved",
+        }
+    }
 }

@@ -70,14 +70,18 @@ pub enum Action {
     PassOwnership,
     /// Deleting everything that was captured.
     DeleteDataset,
+    /// Seeing to security incidents.
+    ServeIncidents,
     /// Making a project.
     CreateProject,
+    /// Making and removing Master Admins, and letting somebody into their account again.
+    EditAccounts,
     /// The state of the installation: all projects, accounts, health.
     SeeInstallation,
 }
 
 /// The permission table: from which role on each action is allowed.
-const TABLE: [(Action, Role); 12] = [
+const TABLE: [(Action, Role); 14] = [
     (Action::SeeProject, Role::Viewer),
     (Action::EditCapture, Role::Editor),
     (Action::SeeSamples, Role::Admin),
@@ -88,7 +92,9 @@ const TABLE: [(Action, Role); 12] = [
     (Action::SeeAudit, Role::Admin),
     (Action::PassOwnership, Role::Owner),
     (Action::DeleteDataset, Role::Owner),
+    (Action::ServeIncidents, Role::Owner),
     (Action::CreateProject, Role::MasterAdmin),
+    (Action::EditAccounts, Role::MasterAdmin),
     (Action::SeeInstallation, Role::MasterAdmin),
 ];
 

@@ -65,6 +65,8 @@ pub struct ProjectSettings {
     pub retention_days: u32,
     /// From which role on a member sees samples: example values and single events. `viewer`, `editor` or `admin`.
     pub samples_from: Role,
+    /// Whether every member must have a second factor, whatever their role.
+    pub second_factor_for_all: bool,
 }
 
 impl Default for ProjectSettings {
@@ -86,6 +88,7 @@ impl Default for ProjectSettings {
             filter_bots: true,
             retention_days: 60,
             samples_from: Role::Admin,
+            second_factor_for_all: false,
         }
     }
 }

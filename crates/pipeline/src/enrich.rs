@@ -18,9 +18,54 @@ const CACHED: usize = 4096;
 /// Longest user agent that is looked at, in bytes.
 const USER_AGENT_BYTES: usize = 512;
 
+/// The countries of addresses, for whoever needs nothing else of the tables; cheap to clone.
+#[derive(Clone)]
+pub struct Countries(Arc<Reader<Database>>);
+
+impl std::fmt::Debug for Countries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Countries")
+    }
+}
+
+impl Countries {
+    /// The table vendored in `data/`.
+    ///
+    /// # Errors
+    /// When it is malformed.
+    pub fn vendored() -> Result<Self, String> {
+        let reader = Reader::from_source(Database::Vendored(COUNTRIES));
+        Ok(Self(Arc::new(reader.map_err(|error| format!("data/country.mmdb: {error}"))?)))
+    }
+
+    /// Another MaxMind-format database.
+    ///
+    /// # Errors
+    /// When the bytes are no such database.
+    pub fn given(database: Vec<u8>) -> Result<Self, String> {
+        let reader = Reader::from_source(Database::Given(database));
+        Ok(Self(Arc::new(reader.map_err(|error| format!("not a MaxMind-format database: {error}"))?)))
+    }
+
+    /// The code of an address's country; `None` where it is of none, as private ones are.
+    #[must_use]
+    pub fn of(&self, address: IpAddr) -> Option<String> {
+        locate(&self.0, address).country
+    }
+}
+
+fn locate(countries: &Reader<Database>, address: IpAddr) -> Location {
+    let Ok(found) = countries.lookup(canonical(address)) else { return Location::default() };
+    let text = |path: &[maxminddb::PathElement<'_>]| found.decode_path::<String>(path).ok().flatten();
+    use maxminddb::PathElement::{Index, Key};
+    let country = text(&[Key("country"), Key("iso_code")]).or_else(|| text(&[Key("country_code")]));
+    let region = text(&[Key("subdivisions"), Index(0), Key("iso_code")]);
+    Location { country: country.filter(|code| code.len() == 2), region: region.filter(|code| code.len() <= 6) }
+}
+
 /// Look-up tables that the collector loads once.
 pub struct Tables {
-    countries: Reader<Database>,
+    countries: Countries,
     user_agents: Extractor<'static>,
     bots: RegexSet,
     known: RwLock<HashMap<u64, Arc<Client>>>,
@@ -57,8 +102,7 @@ impl Tables {
         let regexes: Regexes<'static> =
             serde_json::from_str(USER_AGENTS).map_err(|error| format!("data/user-agents.json: {error}"))?;
         Ok(Self {
-            countries: Reader::from_source(Database::Vendored(COUNTRIES))
-                .map_err(|error| format!("data/country.mmdb: {error}"))?,
+            countries: Countries::vendored()?,
             user_agents: Extractor::try_from(regexes).map_err(|error| format!("data/user-agents.json: {error}"))?,
             bots: RegexSet::new(BOTS.lines()).map_err(|error| format!("data/bots.txt: {error}"))?,
             known: RwLock::default(),
@@ -70,19 +114,12 @@ impl Tables {
     /// # Errors
     /// When the bytes are no such database.
     pub fn with_geo(self, database: Vec<u8>) -> Result<Self, String> {
-        let countries = Reader::from_source(Database::Given(database))
-            .map_err(|error| format!("not a MaxMind-format database: {error}"))?;
-        Ok(Self { countries, ..self })
+        Ok(Self { countries: Countries::given(database)?, ..self })
     }
 
     /// Country, and region where the database has one.
     pub(crate) fn locate(&self, address: IpAddr) -> Location {
-        let Ok(found) = self.countries.lookup(canonical(address)) else { return Location::default() };
-        let text = |path: &[maxminddb::PathElement<'_>]| found.decode_path::<String>(path).ok().flatten();
-        use maxminddb::PathElement::{Index, Key};
-        let country = text(&[Key("country"), Key("iso_code")]).or_else(|| text(&[Key("country_code")]));
-        let region = text(&[Key("subdivisions"), Index(0), Key("iso_code")]);
-        Location { country: country.filter(|code| code.len() == 2), region: region.filter(|code| code.len() <= 6) }
+        locate(&self.countries.0, address)
     }
 
     /// Device and bot flag of a user agent and its client hints.

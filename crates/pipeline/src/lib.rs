@@ -15,7 +15,7 @@ mod scrub;
 mod session;
 
 pub use decode::{DecodeError, decode, whole_characters};
-pub use enrich::Tables;
+pub use enrich::{Countries, Tables};
 pub use events::{Named, name_events};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub use receive::{Compiled, Drift, Request, Taken, is_excluded_path, receive};

@@ -8,6 +8,7 @@ mod doctor;
 mod erase;
 mod export;
 mod faces;
+mod incidents;
 mod keys;
 mod names;
 mod notices;
@@ -129,6 +130,9 @@ enum Command {
     /// What a person must see.
     #[command(subcommand, after_help = "Example: convizit notices list")]
     Notices(notices::Notices),
+    /// What may be an attack, and what was done about it.
+    #[command(subcommand, after_help = "Example: convizit incidents list")]
+    Incidents(incidents::Incidents),
     /// Names descriptors: JSON lines {"id","page","descriptor"} in, {"id","name","element","group","properties","name_source"} out.
     #[command(after_help = "Example: convizit name --known old.jsonl --rank < new.jsonl")]
     Name(faces::Name),
@@ -299,6 +303,7 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
         Command::Restore(command) => command.run(&load()?).await,
         Command::Verify(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Notices(command) => with_store(&load()?, async |store| command.run(store).await).await,
+        Command::Incidents(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
         Command::Scrub(scrub) => scrub.run(),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use convizit_collector::CollectorConfig;
 use convizit_console::ConsoleConfig;
-use convizit_delivery::DeliveryConfig;
+use convizit_delivery::{DeliveryConfig, MailConfig, MailTls};
 use convizit_keys::ProviderConfig;
 use convizit_store::StoreConfig;
 use convizit_store::backup::{BackupConfig, Keep};
@@ -31,11 +31,17 @@ pub(crate) struct Config {
     pub(crate) console: Console,
     pub(crate) journal: Journal,
     pub(crate) delivery: Delivery,
+    pub(crate) mail: Option<Mail>,
     pub(crate) backup: Backup,
     pub(crate) log: Log,
     /// The database's URL from the environment; never in the file, so that a backup of it holds no password.
     #[serde(skip)]
     pub(crate) database_url: Option<String>,
+    /// The mail server's password, from its file or the environment.
+    #[serde(skip)]
+    mail_password: Option<String>,
+    #[serde(skip)]
+    mail_ca: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -73,6 +79,30 @@ pub(crate) struct Journal {
 pub(crate) struct Delivery {
     pub(crate) allow_networks: Vec<String>,
     pub(crate) allow_folders: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mail {
+    host: String,
+    port: Option<u16>,
+    #[serde(default)]
+    tls: MailSecurity,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    /// The certificate of an authority that is trusted beside the system's.
+    ca: Option<PathBuf>,
+    from: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MailSecurity {
+    #[default]
+    Starttls,
+    /// From the first byte on.
+    Tls,
+    None,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -114,9 +144,12 @@ impl Default for Config {
             console: Console::default(),
             journal: Journal::default(),
             delivery: Delivery::default(),
+            mail: None,
             backup: Backup::default(),
             log: Log::default(),
             database_url: None,
+            mail_password: None,
+            mail_ca: None,
         }
     }
 }
@@ -183,6 +216,20 @@ impl Config {
             ),
             (None, _) => None,
         };
+        config.mail_password = match (&config.mail, std::env::var("CONVIZIT_MAIL_PASSWORD")) {
+            (Some(_), Ok(password)) => Some(password),
+            (Some(Mail { password_file: Some(file), .. }), _) => Some(
+                std::fs::read_to_string(file)
+                    .with_context(|| format!("mail.password_file {} cannot be read", file.display()))?
+                    .trim()
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        if let Some(path) = config.mail.as_ref().and_then(|mail| mail.ca.as_ref()) {
+            let read = std::fs::read(path);
+            config.mail_ca = Some(read.with_context(|| format!("mail.ca {} cannot be read", path.display()))?);
+        }
         config.check()?;
         Ok(config)
     }
@@ -215,6 +262,13 @@ impl Config {
         }
         if self.console.admin_listen == Some(self.console.listen) {
             bail!("console.admin_listen is console.listen: name another address, or leave it out");
+        }
+        if let Some(mail) = &self.mail
+            && mail.user.is_some() != self.mail_password.is_some()
+        {
+            bail!(
+                "mail.user and its password belong together: give both, the password with mail.password_file or CONVIZIT_MAIL_PASSWORD, or neither"
+            );
         }
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
@@ -274,7 +328,27 @@ impl Config {
             allow_networks: self.delivery.allow_networks.clone(),
             allow_folders: self.delivery.allow_folders.clone(),
             allow_stdout: false,
+            mail: self.mail(),
+            console: self.console_address(self.console.listen),
         }
+    }
+
+    /// The mail server, where one is named.
+    pub(crate) fn mail(&self) -> Option<MailConfig> {
+        let Mail { host, port, tls, user, from, .. } = self.mail.as_ref()?;
+        let (tls, usual) = match tls {
+            MailSecurity::Starttls => (MailTls::Starttls, 587),
+            MailSecurity::Tls => (MailTls::Tls, 465),
+            MailSecurity::None => (MailTls::None, 25),
+        };
+        Some(MailConfig {
+            host: host.clone(),
+            port: port.unwrap_or(usual),
+            tls,
+            login: user.clone().zip(self.mail_password.clone()),
+            ca: self.mail_ca.clone(),
+            from: from.clone(),
+        })
     }
 
     /// What the console's pages need to know.
@@ -287,6 +361,7 @@ impl Config {
             security_contact: security_contact.clone(),
             operator_apart: admin_listen.is_some(),
             delivery: self.delivery(),
+            countries: None,
         }
     }
 
@@ -347,6 +422,13 @@ mod tests {
             "megabytes",
             "allow_networks",
             "allow_folders",
+            "host",
+            "port",
+            "tls",
+            "user",
+            "password_file",
+            "ca",
+            "from",
             "format",
             "filter",
         ] {
@@ -357,9 +439,27 @@ mod tests {
         }
         let uncommented: String = example
             .lines()
-            .map(|line| line.strip_prefix("# ").filter(|rest| rest.contains(" = ")).unwrap_or(line).to_owned() + "\n")
+            .map(|line| {
+                let setting = |rest: &&str| rest.contains(" = ") || rest.starts_with('[');
+                line.strip_prefix("# ").filter(setting).unwrap_or(line).to_owned() + "\n"
+            })
             .collect();
         parse(&uncommented).unwrap();
+    }
+
+    #[test]
+    fn a_mail_server_is_checked_at_the_start() {
+        let check = |rest: &str, password: Option<&str>| {
+            let mut config =
+                parse(&format!("[mail]\nhost = \"mail.shop.example\"\nfrom = \"c@shop.example\"\n{rest}")).unwrap();
+            config.mail_password = password.map(str::to_owned);
+            config.check().map_err(|error| error.to_string()).map(|()| config.mail().unwrap().port)
+        };
+        assert_eq!(check("", None), Ok(587));
+        assert_eq!(check("tls = \"tls\"\nuser = \"me\"", Some("secret")), Ok(465));
+        assert!(check("user = \"me\"", None).unwrap_err().contains("belong together"));
+        assert!(check("tls = \"none\"", None).unwrap_err().contains("mail.tls"));
+        assert!(parse("[mail]\nhost = \"mail.shop.example\"\n").unwrap_err().contains("from"));
     }
 
     #[test]

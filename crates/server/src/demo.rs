@@ -87,6 +87,7 @@ impl Demo {
             allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
             allow_folders: vec![folder],
             allow_stdout: true,
+            ..DeliveryConfig::default()
         };
         let parts = Parts {
             collector: Some((collector.listener, CollectorConfig::default())),

@@ -15,7 +15,7 @@ use convizit_collector::CollectorConfig;
 use convizit_console::ConsoleConfig;
 use convizit_delivery::DeliveryConfig;
 use convizit_keys::{ProviderConfig, open_provider};
-use convizit_pipeline::Tables;
+use convizit_pipeline::{Countries, Tables};
 use convizit_store::{Store, StoreConfig, StoreError, SystemClock};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -179,7 +179,12 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         worker: is(Role::Work),
         backups: backs_up,
         delivery: is(Role::Deliver).then(|| config.delivery()),
-        pages: is(Role::Console).then(|| config.console()),
+        pages: if is(Role::Console) {
+            let countries = countries(config.geo.as_deref()).await?;
+            Some(ConsoleConfig { countries: Some(countries), ..config.console() })
+        } else {
+            None
+        },
         console,
         operator,
     };
@@ -244,6 +249,13 @@ pub(crate) async fn tables(geo: Option<&Path>) -> Result<Arc<Tables>> {
         Ok(Arc::new(tables))
     })
     .await?
+}
+
+/// The countries of those who sign in, by the collector's table.
+async fn countries(geo: Option<&Path>) -> Result<Countries> {
+    let Some(path) = geo else { return Countries::vendored().map_err(|error| anyhow!(error)) };
+    let bytes = tokio::fs::read(path).await.with_context(|| format!("geo = {} cannot be read", path.display()))?;
+    Countries::given(bytes).map_err(|error| anyhow!("geo = {}: {error}", path.display()))
 }
 
 /// Connections that wait to be taken: the usual 128 are soon overrun by a crowd that comes at once.

@@ -14,6 +14,7 @@ use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
 use crate::journal::Link;
 use crate::mark::{self, Mark};
+use crate::signals;
 
 const PURPOSE: &str = "audit";
 const HEAD: &[u8] = b"convizit audit checkpoint 1";
@@ -134,6 +135,7 @@ pub(crate) async fn append(
             .execute(&mut *connection)
             .await
             .during(NAME)?;
+        signals::of_audit(connection, entry).await?;
     }
     Ok(())
 }
@@ -272,6 +274,12 @@ impl Store {
             subject: subject.to_owned(),
             detail: detail.into(),
         }
+    }
+
+    /// The id of the installation.
+    #[must_use]
+    pub fn installation(&self) -> String {
+        self.ring().installation_text()
     }
 
     /// Writes down an act that changes nothing in the control database itself, before it is done.

@@ -11,6 +11,8 @@ use crate::error::{Columns as _, During, StoreError};
 
 /// How long an invitation holds.
 const INVITATION_MILLIS: i64 = 7 * DAY_MILLIS;
+/// How long a link for a new password holds that was asked for without a sign-in.
+const PASSWORD_LINK_MILLIS: i64 = 3_600_000;
 /// How long the link for the first Master Admin holds: a start prints a new one.
 const FIRST_LINK_MILLIS: i64 = DAY_MILLIS;
 
@@ -25,10 +27,14 @@ pub enum InvitationKind {
     Demo,
     /// Lets somebody set password and second factor anew.
     Reset,
+    /// Lets somebody set the password anew; the second factor stays.
+    Password,
+    /// Makes another Master Admin.
+    Master,
 }
 
 impl InvitationKind {
-    const ALL: [Self; 4] = [Self::First, Self::Member, Self::Demo, Self::Reset];
+    const ALL: [Self; 6] = [Self::First, Self::Member, Self::Demo, Self::Reset, Self::Password, Self::Master];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +42,8 @@ impl InvitationKind {
             Self::Member => "member",
             Self::Demo => "demo",
             Self::Reset => "reset",
+            Self::Password => "password",
+            Self::Master => "master",
         }
     }
 }
@@ -266,9 +274,22 @@ impl Store {
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn invitations(&self, project: i64) -> Result<Vec<Invitation>, StoreError> {
+        self.open_invitations(InvitationKind::Member, project).await
+    }
+
+    /// The open invitations of Master Admins, the newest first.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn master_invitations(&self) -> Result<Vec<Invitation>, StoreError> {
+        self.open_invitations(InvitationKind::Master, 0).await
+    }
+
+    async fn open_invitations(&self, kind: InvitationKind, project: i64) -> Result<Vec<Invitation>, StoreError> {
         let sql = "SELECT kind, project, role, person, made, expires, hash FROM invitations \
-                   WHERE kind = 'member' AND project = $1 AND expires > $2 ORDER BY made DESC LIMIT 200";
+                   WHERE kind = $1 AND project = $2 AND expires > $3 ORDER BY made DESC LIMIT 200";
         let rows = query(sql)
+            .bind(kind.as_str())
             .bind(project)
             .bind(self.clock().now().as_millis())
             .fetch_all(self.control().readers())
@@ -287,9 +308,25 @@ impl Store {
     /// # Errors
     /// `NotFound` when there is none.
     pub async fn take_back_invitation(&self, project: &Project, email: &str) -> Result<(), StoreError> {
+        self.take_back(InvitationKind::Member, (project.number, project.id.as_str()), email).await
+    }
+
+    /// Takes back the open invitations of an address to be a Master Admin.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub async fn take_back_master(&self, email: &str) -> Result<(), StoreError> {
+        self.take_back(InvitationKind::Master, (0, ""), email).await
+    }
+
+    async fn take_back(&self, kind: InvitationKind, (project, id): (i64, &str), email: &str) -> Result<(), StoreError> {
         const NAME: &str = "take back invitation";
-        let sql = "SELECT person, hash FROM invitations WHERE kind = 'member' AND project = $1";
-        let rows = query(sql).bind(project.number).fetch_all(self.control().readers()).await.during(NAME)?;
+        let rows = query("SELECT person, hash FROM invitations WHERE kind = $1 AND project = $2")
+            .bind(kind.as_str())
+            .bind(project)
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
         let mut found = Vec::new();
         for row in rows {
             let (Some(sealed), hash) = (row.read::<Option<Vec<u8>>>(0)?, row.read::<Vec<u8>>(1)?) else { continue };
@@ -300,7 +337,7 @@ impl Store {
         if found.is_empty() {
             return Err(StoreError::not_found("invitation", "of this address"));
         }
-        let entry = self.entry("invitation.take_back", project.id.as_str(), "", "");
+        let entry = self.entry("invitation.take_back", id, kind.as_str(), "");
         self.change(NAME, entry, move |connection| {
             let found = found.clone();
             Box::pin(async move {
@@ -324,18 +361,19 @@ impl Store {
     /// `Invalid` with what to change; then the link still holds.
     pub async fn accept(&self, secret: &str, email: &str, name: &str, password: &str) -> Result<Account, StoreError> {
         let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
-        if !matches!(invitation.kind, InvitationKind::First | InvitationKind::Member) {
+        if !matches!(invitation.kind, InvitationKind::First | InvitationKind::Member | InvitationKind::Master) {
             return Err(gone());
         }
         let email = invitation.email.clone().unwrap_or_else(|| email.to_owned());
         valid_email(&email)?;
         valid_name(name)?;
         let first = invitation.kind == InvitationKind::First;
+        let member = invitation.kind == InvitationKind::Member;
         let new = std::sync::Arc::new(NewAccount {
             password_hash: new_password(password, &email, name).await?,
             email,
             name: name.to_owned(),
-            master: first,
+            master: !member,
             excused: false,
         });
         let (hash, now) = (self.invitation_hash(secret), self.clock().now());
@@ -356,7 +394,7 @@ impl Store {
                         }
                     }
                     let number = store.insert_account(connection, &new).await?;
-                    if !first {
+                    if member {
                         join(connection, project, number, role, now).await?;
                     }
                     Ok(number)
@@ -374,14 +412,73 @@ impl Store {
         self.invite(InvitationKind::Reset, None, Role::Viewer, Some(&account.email), FIRST_LINK_MILLIS).await
     }
 
-    /// Gives the account of such a link another password, takes its second factor and recovery codes away, and ends its sessions.
+    /// Makes a link with which somebody who lost the password sets it anew, within an hour; the second factor stays. Returns its
+    /// secret.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn password_link(&self, account: &Account) -> Result<String, StoreError> {
+        self.invite(InvitationKind::Password, None, Role::Viewer, Some(&account.email), PASSWORD_LINK_MILLIS).await
+    }
+
+    /// Invites somebody to be a Master Admin; returns the link's secret.
+    ///
+    /// # Errors
+    /// `Invalid` with what to change.
+    pub async fn invite_master(&self, email: &str) -> Result<String, StoreError> {
+        valid_email(email)?;
+        self.invite(InvitationKind::Master, None, Role::MasterAdmin, Some(email), INVITATION_MILLIS).await
+    }
+
+    /// Makes a Master Admin an account like others; their memberships stay.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for the last one.
+    pub async fn remove_master(&self, account: i64) -> Result<(), StoreError> {
+        const NAME: &str = "remove Master Admin";
+        let entry = self.entry("master.remove", "", &format!("account:{account}"), "");
+        self.change(NAME, entry, move |connection| {
+            Box::pin(async move {
+                // Of two that remove each other at once, the second sees what the first has done.
+                query("UPDATE control_version SET version = version WHERE id = 0")
+                    .execute(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                let others: i64 = sqlx::query_scalar(
+                    "SELECT COUNT(*) FROM accounts WHERE master = 1 AND excused = 0 AND number <> $1",
+                )
+                .bind(account)
+                .fetch_one(&mut *connection)
+                .await
+                .during(NAME)?;
+                if others == 0 {
+                    let text = "the installation needs one Master Admin: invite another one first";
+                    return Err(StoreError::Invalid(text.to_owned()));
+                }
+                let done = query("UPDATE accounts SET master = 0 WHERE number = $1 AND master = 1").bind(account);
+                if done.execute(&mut *connection).await.during(NAME)?.rows_affected() == 0 {
+                    return Err(StoreError::not_found("Master Admin", account));
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Gives the account of such a link another password and ends its sessions; a link for both takes second factor and recovery
+    /// codes away, too.
     ///
     /// # Errors
     /// `Invalid` with what to change; then the link still holds.
     pub async fn reset(&self, secret: &str, password: &str) -> Result<Account, StoreError> {
         const NAME: &str = "reset account";
-        let invitation = self.invitation(secret).await?.filter(|found| found.kind == InvitationKind::Reset);
-        let email = invitation.and_then(|found| found.email).ok_or_else(gone)?;
+        let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
+        let both = match invitation.kind {
+            InvitationKind::Reset => true,
+            InvitationKind::Password => false,
+            _ => return Err(gone()),
+        };
+        let email = invitation.email.ok_or_else(gone)?;
         let account = self.account_by_email(&email).await?.ok_or_else(gone)?;
         let password = new_password(password, &account.email, &account.name).await?;
         let number = account.number;
@@ -393,15 +490,19 @@ impl Store {
             let sealed = sealed.clone();
             Box::pin(async move {
                 take(connection, hash, now).await?;
-                query("UPDATE accounts SET password = $1, totp = NULL, totp_step = 0 WHERE number = $2")
+                query("UPDATE accounts SET password = $1 WHERE number = $2")
                     .bind(sealed)
                     .bind(number)
                     .execute(&mut *connection)
                     .await
                     .during(NAME)?;
-                for sql in ["DELETE FROM recovery_codes WHERE account = $1", "DELETE FROM sessions WHERE account = $1"]
-                {
-                    query(sql).bind(number).execute(&mut *connection).await.during(NAME)?;
+                let factor: &[&str] = &[
+                    "UPDATE accounts SET totp = NULL, totp_step = 0 WHERE number = $1",
+                    "DELETE FROM recovery_codes WHERE account = $1",
+                ];
+                let all = if both { factor } else { &[] };
+                for sql in all.iter().chain(&["DELETE FROM sessions WHERE account = $1"]) {
+                    query(*sql).bind(number).execute(&mut *connection).await.during(NAME)?;
                 }
                 Ok(())
             })
@@ -418,16 +519,25 @@ impl Store {
         let invitation = self.invitation(secret).await?.ok_or_else(gone)?;
         let same =
             invitation.email.as_deref().is_some_and(|email| self.email_hash(email) == self.email_hash(&account.email));
-        if invitation.kind != InvitationKind::Member || !same {
+        let master = invitation.kind == InvitationKind::Master;
+        if !(master || invitation.kind == InvitationKind::Member) || !same {
             let text = "this link is for another address: sign out, and open it again";
             return Err(StoreError::Invalid(text.to_owned()));
         }
         let (hash, now) = (self.invitation_hash(secret), self.clock().now());
         let (number, project, role) = (account.number, invitation.project, invitation.role);
-        let entry = self.entry("invitation.accept", "", "member", role.as_str());
+        let entry = self.entry("invitation.accept", "", invitation.kind.as_str(), role.as_str());
         self.change("accept invitation", entry, move |connection| {
             Box::pin(async move {
                 take(connection, hash, now).await?;
+                if master {
+                    return query("UPDATE accounts SET master = 1 WHERE number = $1")
+                        .bind(number)
+                        .execute(connection)
+                        .await
+                        .during("accept invitation")
+                        .map(|_| ());
+                }
                 join(connection, project, number, role, now).await
             })
         })

@@ -42,6 +42,8 @@ pub(crate) struct Keyring {
     asked: std::sync::atomic::AtomicI64,
     /// The hour in which rows were last looked through for what old keys have sealed.
     resealed: std::sync::atomic::AtomicI64,
+    /// The minute in which a key that did not open was last written down.
+    refused: std::sync::atomic::AtomicI64,
 }
 
 /// Where the wrapped key of a day lies.
@@ -95,6 +97,7 @@ impl Keyring {
             unwritten: Mutex::default(),
             asked: std::sync::atomic::AtomicI64::new(i64::MIN),
             resealed: std::sync::atomic::AtomicI64::new(i64::MIN),
+            refused: std::sync::atomic::AtomicI64::new(i64::MIN),
         };
         let mut uses = vec![("key.unwrap", "root", 0), ("key.unwrap", "project", 0)];
         if newest.is_some() && keyring.provider.versions().await?.into_iter().next() != newest {
@@ -191,7 +194,17 @@ impl Keyring {
     }
 
     async fn read_project(&self, number: i64) -> Result<ProjectKeys, StoreError> {
-        let versions = unwrap_all(&self.control, &*self.provider, &self.ring.binding(number, 1)).await?;
+        let versions = match unwrap_all(&self.control, &*self.provider, &self.ring.binding(number, 1)).await {
+            Err(error @ StoreError::Keys(KeyError::Unwrap { .. })) => {
+                // Once a minute: whoever needs the key asks again and again.
+                let minute = self.clock.now().as_millis() / 60_000;
+                if self.refused.swap(minute, Ordering::Relaxed) != minute {
+                    self.note(vec![self.used("key.refuse", "project", number, 0)]).await;
+                }
+                return Err(error);
+            }
+            unwrapped => unwrapped?,
+        };
         self.note(versions.iter().map(|key| self.used("key.unwrap", "project", number, key.number)).collect()).await;
         Ok(self.ring.project(number, versions))
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 mod accounts;
 mod audit;
 pub mod backup;
+mod channels;
 mod clock;
 mod counts;
 mod crowd;
@@ -35,6 +36,7 @@ mod exclusions;
 mod export;
 mod frames;
 mod idempotency;
+mod incidents;
 mod invitations;
 pub mod journal;
 mod key_ends;
@@ -54,6 +56,7 @@ mod rotation;
 mod samples;
 mod seen;
 mod sessions;
+mod signals;
 mod silence;
 mod start;
 mod statement;
@@ -64,6 +67,7 @@ mod work;
 
 pub use accounts::Account;
 pub use audit::{AuditEntry, AuditFilter, AuditReport, Checkpoint};
+pub use channels::{NoticeSend, SavedChannels, SendEnd, webhook_secret};
 pub use clock::SystemClock;
 /// A second factor's secret: console may not see the room of keys.
 pub use convizit_keys::TotpSecret;
@@ -75,6 +79,7 @@ pub use error::StoreError;
 pub use exclusions::{Exclusion, ExclusionKind};
 pub use export::PersonEvents;
 pub use idempotency::{Claim, KeyedCall};
+pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};
 pub use members::Member;
 pub use named_keys::{KeyInfo, KeyNeed};
@@ -301,6 +306,7 @@ impl Store {
         // Apart, since upkeep may have much to do, and the place of a copy may be far away.
         if keeps {
             tokio::spawn(each(UPKEEP, store.clone(), async |store| store.upkeep().await));
+            tokio::spawn(each(UPKEEP, store.clone(), async |store| store.look_for_incidents().await.map(|_| ())));
         }
         tokio::spawn(each(LOOK, store.clone(), async |store| store.keep_ledger_copied().await));
         Ok(store)

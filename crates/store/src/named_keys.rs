@@ -136,6 +136,22 @@ impl Store {
     /// # Errors
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
     pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
+        let done = self.destroy_when_agreed(key, by).await;
+        if matches!(done, Err(StoreError::Invalid(_) | StoreError::NotFound { .. })) {
+            self.acting_as(&format!("token:{by}")).key_refused("destroy").await?;
+        }
+        done
+    }
+
+    /// Takes down that somebody asked for an act on keys that they may not do.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn key_refused(&self, what: &str) -> Result<(), StoreError> {
+        self.audit("key.refuse", "", what, "").await
+    }
+
+    async fn destroy_when_agreed(&self, key: &str, by: &str) -> Result<bool, StoreError> {
         const NAME: &str = "destroy a living key";
         let (project, kind, number, key_made) = self.find_key(key).await?;
         let now = self.clock().now();

@@ -137,14 +137,18 @@ impl Store {
     /// # Errors
     /// `Database`.
     pub async fn notices(&self, resolved: bool) -> Result<Vec<Notice>, StoreError> {
-        let rows = query(
-            "SELECT id, kind, project, subject, text, state, count, first, last FROM notices \
-             WHERE $1 = 1 OR state <> 'resolved' ORDER BY last DESC, id DESC LIMIT 1000",
-        )
-        .bind(i64::from(resolved))
-        .fetch_all(self.data().readers())
-        .await
-        .during("list notices")?;
+        let rest = "WHERE $1 = 1 OR state <> 'resolved' ORDER BY last DESC, id DESC LIMIT 1000";
+        self.read_notices(rest, Some(i64::from(resolved))).await
+    }
+
+    /// Notices of a `WHERE`, which has one placeholder where there is a number.
+    pub(crate) async fn read_notices(&self, rest: &str, number: Option<i64>) -> Result<Vec<Notice>, StoreError> {
+        let sql = format!("SELECT id, kind, project, subject, text, state, count, first, last FROM notices {rest}");
+        let mut select = query(sqlx::AssertSqlSafe(sql));
+        if let Some(number) = number {
+            select = select.bind(number);
+        }
+        let rows = select.fetch_all(self.data().readers()).await.during("list notices")?;
         let keys = self.ring().own();
         rows.iter()
             .map(|row| {
@@ -168,16 +172,37 @@ impl Store {
             .collect()
     }
 
+    /// Open notices that nobody has seen: of a project, or all.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn unseen_notices(&self, project: Option<&ProjectId>) -> Result<i64, StoreError> {
+        sqlx::query_scalar("SELECT COUNT(*) FROM notices WHERE state = 'open' AND ($1 IS NULL OR project = $1)")
+            .bind(project.map(ProjectId::as_str))
+            .fetch_one(self.data().readers())
+            .await
+            .during("count notices")
+    }
+
+    /// Moves a notice to another state: as [`Store::set_notice`], and only one of this project.
+    ///
+    /// # Errors
+    /// `NotFound`, also for one of another project.
+    pub async fn set_notice_of(&self, project: &ProjectId, id: i64, state: NoticeState) -> Result<(), StoreError> {
+        let found = self.read_notices("WHERE id = $1", Some(id)).await?;
+        if !found.iter().any(|notice| notice.project.as_ref() == Some(project)) {
+            return Err(StoreError::not_found("notice", id));
+        }
+        self.audit("notice.set", project.as_str(), &format!("notice:{id}"), state.as_str()).await?;
+        self.set_notice(id, state).await
+    }
+
     /// Moves a notice to another state.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn set_notice(&self, id: i64, state: NoticeState) -> Result<(), StoreError> {
-        let word = match state {
-            NoticeState::Open => "open",
-            NoticeState::Seen => "seen",
-            NoticeState::Resolved => "resolved",
-        };
+        let word = state.as_str();
         self.data()
             .run_tx("set notice", move |connection| {
                 Box::pin(async move {

@@ -28,6 +28,9 @@ pub struct SessionPlace {
     pub network: String,
     /// Browser and system, in words.
     pub browser: String,
+    /// Code of the country that the address is of, where it is known.
+    #[serde(default)]
+    pub country: Option<String>,
 }
 
 /// A session that lives.
@@ -114,10 +117,12 @@ impl Store {
         let about = serde_json::to_vec(place).map_err(|error| StoreError::Invalid(error.to_string()))?;
         let about = self.keyring().seal_own(about_of(&row), &about)?;
         let entry = self.acting_as(&account.actor()).entry("session.begin", "", "", "");
-        let ring = self.ring().clone();
+        let (ring, store, account) = (self.ring().clone(), self.clone(), account.clone());
+        let country = place.country.clone().filter(|_| whole);
         self.control()
             .run_tx(NAME, move |connection| {
                 let (about, entry, ring) = (about.clone(), entry.clone(), ring.clone());
+                let (store, account, country) = (store.clone(), account.clone(), country.clone());
                 Box::pin(async move {
                     for (sql, than) in [
                         ("DELETE FROM sessions WHERE made < $1", now.as_millis() - SESSION_MILLIS),
@@ -149,6 +154,9 @@ impl Store {
                     .execute(&mut *connection)
                     .await
                     .during(NAME)?;
+                    if let Some(country) = country {
+                        store.note_country(connection, &account, &country, now).await?;
+                    }
                     // Half a sign-in is none yet.
                     let entries = if whole { vec![entry] } else { Vec::new() };
                     audit::append(connection, &ring, &entries).await

@@ -44,7 +44,8 @@ struct FactorPage {
     secret: String,
     spaced: String,
     qr: Qr,
-    required: bool,
+    /// Why it must be set up, in words.
+    required: Option<&'static str>,
     chrome_has_factor: bool,
     problem: Problem,
 }
@@ -76,7 +77,10 @@ async fn page(person: &Person, problem: Problem) -> Result<AccountPage, Refusal>
     let sessions = store.sessions(account.number).await?.into_iter().map(|(session, place)| Line {
         number: session.number,
         browser: place.browser,
-        network: place.network,
+        network: match place.country {
+            Some(country) => format!("{} ({country})", place.network),
+            None => place.network,
+        },
         made: minute(session.made),
         seen: minute(session.seen),
         own: session.number == person.session.number,
@@ -144,7 +148,12 @@ async fn factor_page(person: &Person, secret: &TotpSecret, problem: Problem) -> 
     let spaced: Vec<&str> =
         (0..text.len()).step_by(4).filter_map(|at| text.get(at..(at + 4).min(text.len()))).collect();
     let roles = person.asking.store.roles(person.account.number).await?;
-    let required = person.account.master || roles.iter().any(|(_, role)| Role::needs_second_factor(*role));
+    let by_role = person.account.master || roles.iter().any(|(_, role)| Role::needs_second_factor(*role));
+    let required = if by_role { Some("Your role is one that can do harm in wrong hands, so it needs") } else { None };
+    let projects = person.asking.store.projects().await?;
+    let mut own = projects.iter().filter(|project| roles.iter().any(|(number, _)| *number == project.number));
+    let by_project = own.any(|project| project.settings.second_factor_for_all);
+    let required = required.or(by_project.then_some("A project of yours asks all its members for"));
     Ok(FactorPage {
         chrome: person.asking.chrome("Second factor", "account"),
         spaced: spaced.join(" "),

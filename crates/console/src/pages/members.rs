@@ -1,13 +1,15 @@
 //! A project's members: who may do what, invitations, and passing ownership on.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::Response;
 use convizit_model::{Action, Role};
 use convizit_store::StoreError;
 
 use super::welcome::{role_means, role_name};
-use crate::access::Member;
+use crate::Console;
+use crate::access::{Member, OWN_ROLE};
+use crate::letter::{Handed, Letter};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 
 /// The roles that are given by hand, the least first.
@@ -26,7 +28,7 @@ struct MembersPage<'a> {
     has_owner: bool,
     email: &'a str,
     role: &'a str,
-    link: Option<String>,
+    handed: Option<Handed>,
     problem: Problem,
 }
 
@@ -50,7 +52,7 @@ struct OwnerPage {
     members: Vec<(i64, String, &'static str)>,
 }
 
-async fn page<'a>(member: &'a Member, link: Option<String>, problem: Problem) -> Result<MembersPage<'a>, Refusal> {
+async fn page<'a>(member: &'a Member, handed: Option<Handed>, problem: Problem) -> Result<MembersPage<'a>, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let may_edit = member.may(Action::EditMembers);
     let members: Vec<Line> = store
@@ -83,9 +85,9 @@ async fn page<'a>(member: &'a Member, link: Option<String>, problem: Problem) ->
         roles: GIVEN.iter().map(|role| (role.as_str(), role_name(*role), role_means(*role))).collect(),
         may_edit,
         may_pass: member.may(Action::PassOwnership),
-        email: if link.is_some() { "" } else { fields.get("email") },
+        email: if handed.is_some() { "" } else { fields.get("email") },
         role: fields.get("role"),
-        link,
+        handed,
         problem,
     })
 }
@@ -99,14 +101,14 @@ fn given(text: &str) -> Result<Role, Refusal> {
     Role::of(text).filter(|role| GIVEN.contains(role)).ok_or_else(refused)
 }
 
-pub(super) async fn invite(member: Member) -> Result<Response, Refusal> {
+pub(super) async fn invite(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let fields = &member.asking.fields;
-    let role = given(fields.get("role"))?;
-    match member.asking.store.invite_member(&member.project, fields.get("email"), role).await {
+    let (role, email) = (given(fields.get("role"))?, fields.get("email"));
+    match member.asking.store.invite_member(&member.project, email, role).await {
         Ok(secret) => {
-            // Nobody's mail server is known yet: whoever invites sends the link.
-            let link = format!("{}/welcome/{secret}", member.asking.own_address);
-            Ok(html(&page(&member, Some(link), Problem::default()).await?))
+            let letter = Letter::Member(member.project.id.as_str(), role_name(role));
+            let handed = letter.hand_over(&console, email, &member.asking.own_address, &secret).await;
+            Ok(html(&page(&member, Some(handed), Problem::default()).await?))
         }
         Err(StoreError::Invalid(text)) => Ok(again(&page(&member, None, Problem::new("email", text)).await?)),
         Err(error) => Err(error.into()),
@@ -123,7 +125,13 @@ pub(super) async fn take_back(member: Member) -> Result<Response, Refusal> {
 }
 
 pub(super) async fn set_role(member: Member, Path((_, account)): Path<(String, i64)>) -> Result<Response, Refusal> {
-    let role = given(member.asking.fields.get("role"))?;
+    let role = given(member.asking.fields.get("role"));
+    if role.is_err() && account == member.account.number {
+        // No page offers it.
+        let path = "/p/{project}/members/{account}/role";
+        member.asking.store.audit("access.refuse", member.project.id.as_str(), path, OWN_ROLE).await?;
+    }
+    let role = role?;
     member.asking.store.set_role(&member.project, account, role).await?;
     Ok(to_list(&member, "role"))
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod channels;
 pub(crate) mod decisions;
 mod destination_form;
 mod destinations;
@@ -10,9 +11,11 @@ pub(crate) mod events;
 mod exclusions;
 mod files;
 mod groups;
+mod incidents;
 pub(crate) mod known;
 mod members;
 mod merge;
+mod notices;
 mod overview;
 mod people;
 mod projects;
@@ -24,8 +27,8 @@ mod system;
 mod welcome;
 
 use convizit_model::Action::{
-    CreateProject, DeleteDataset, EditCapture, EditDestinations, EditMembers, EditSettings, PassOwnership, SeeAudit,
-    SeeInstallation, SeeProject, SeeSamples, ServePersons,
+    CreateProject, DeleteDataset, EditAccounts, EditCapture, EditDestinations, EditMembers, EditSettings,
+    PassOwnership, SeeAudit, SeeInstallation, SeeProject, SeeSamples, ServeIncidents, ServePersons,
 };
 
 use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
@@ -46,6 +49,8 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/sign-in", Open), sign_in::password)
         .add(Row::get("/sign-in/code", HalfSignedIn), sign_in::show_code)
         .add(Row::post("/sign-in/code", HalfSignedIn), sign_in::code)
+        .add(Row::get("/forgot", Open), sign_in::show_forgot)
+        .add(Row::post("/forgot", Open), sign_in::forgot)
         .add(Row::post("/sign-out", Newcomer), sign_in::out);
     let routes = routes
         .add(Row::get("/account", Person), account::show)
@@ -60,7 +65,25 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/projects", Person), projects::list)
         .add(Row::get("/projects/new", Installation(CreateProject)), projects::show_new)
         .add(Row::post("/projects", Installation(CreateProject)), projects::create)
-        .add(Row::get("/system", Installation(SeeInstallation)), system::show);
+        .add(Row::get("/system", Installation(SeeInstallation)), system::show)
+        .add(Row::post("/system/masters/invite", Installation(EditAccounts)).proved(), system::invite_master)
+        .add(Row::post("/system/masters/take-back", Installation(EditAccounts)), system::take_back_master)
+        .add(Row::post("/system/masters/{account}/remove", Installation(EditAccounts)).proved(), system::remove_master)
+        .add(Row::post("/system/accounts/{account}/reset", Installation(EditAccounts)).proved(), system::reset)
+        .add(Row::get("/notices", Installation(SeeInstallation)), notices::list_all)
+        .add(Row::post("/notices/{number}", Installation(SeeInstallation)), notices::set_any)
+        .add(Row::get("/incidents", Installation(ServeIncidents)), incidents::list_all)
+        .add(Row::get("/incidents/{number}", Installation(ServeIncidents)), incidents::show_any)
+        .add(Row::post("/incidents/{number}", Installation(ServeIncidents)), incidents::change_any);
+    let routes = routes
+        .add(Row::get("/p/{project}/notices", Project(SeeProject)), notices::list)
+        .add(Row::post("/p/{project}/notices/{number}", Project(EditCapture)), notices::set)
+        .add(Row::get("/p/{project}/notices/channels", Project(EditSettings)), channels::show)
+        .add(Row::post("/p/{project}/notices/channels", Project(EditSettings)), channels::save)
+        .add(Row::post("/p/{project}/notices/channels/test", Project(EditSettings)), channels::test)
+        .add(Row::get("/p/{project}/incidents", Project(ServeIncidents)), incidents::list)
+        .add(Row::get("/p/{project}/incidents/{number}", Project(ServeIncidents)), incidents::show)
+        .add(Row::post("/p/{project}/incidents/{number}", Project(ServeIncidents)), incidents::change);
     routes
         .add(Row::get("/p/{project}", Project(SeeProject)), overview::show)
         .add(Row::get("/p/{project}/pulse", Project(SeeProject)), overview::pulse)

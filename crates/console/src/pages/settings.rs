@@ -160,6 +160,13 @@ const FIELDS: &[(&str, &str, &str, &str, Kind)] = &[
         "Example values and single events, as visitors made them.",
         Kind::Choice(&[("admin", "Admins and the Owner"), ("editor", "Editors and above"), ("viewer", "all members")]),
     ),
+    (
+        "Privacy",
+        "second_factor_for_all",
+        "Every member needs a second factor",
+        "Viewers and Editors too. Whoever has none sets it up before they enter this project.",
+        Kind::Yes,
+    ),
 ];
 
 /// The form as it shows settings.

@@ -4,10 +4,11 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
-use convizit_store::Account;
+use convizit_store::{Account, StoreError};
 
 use crate::Console;
 use crate::access::{Asking, Guest, Person};
+use crate::letter::Letter;
 use crate::page::{Chrome, Problem, Refusal, again, escaped, html};
 use crate::session::{cookie, local_path};
 use crate::throttle::Wait;
@@ -20,6 +21,8 @@ struct SignInPage<'a> {
     email: &'a str,
     problem: Problem,
     no_account: bool,
+    /// Whether a link for a new password can be mailed.
+    mails: bool,
     /// Whether events cannot be taken now; why is for those who are signed in.
     failing: bool,
 }
@@ -32,7 +35,7 @@ struct CodePage<'a> {
     problem: Problem,
 }
 
-pub(super) async fn show(guest: Guest) -> Result<Response, Refusal> {
+pub(super) async fn show(State(console): State<Console>, guest: Guest) -> Result<Response, Refusal> {
     let next = local_path(guest.0.query.get("next"));
     if guest.account().is_some() {
         return Ok(Redirect::to(next).into_response());
@@ -40,7 +43,8 @@ pub(super) async fn show(guest: Guest) -> Result<Response, Refusal> {
     let no_account = !guest.0.store.has_master_admin().await?;
     let failing = super::overview::failing(&guest.0.store).is_some();
     let chrome = guest.0.chrome("Sign in", "sign-in");
-    Ok(html(&SignInPage { chrome, next, email: "", problem: Problem::default(), no_account, failing }))
+    let mails = console.config().delivery.mail.is_some();
+    Ok(html(&SignInPage { chrome, next, email: "", problem: Problem::default(), no_account, mails, failing }))
 }
 
 /// Begins a session and gives the browser its secret: always a new one, so that none that was known before is worth anything.
@@ -63,9 +67,11 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
     let ticket = console.throttle().take(email, asking.address, asking.now());
     let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
     let Some(account) = asking.store.account_of_password(email, password).await? else {
+        asking.store.sign_in_refused(email, asking.address);
         let problem = Problem::new("password", "This address and this password do not belong together.");
         let chrome = asking.chrome("Sign in", "sign-in");
-        return Ok(again(&SignInPage { chrome, next, email, problem, no_account: false, failing: false }));
+        let mails = console.config().delivery.mail.is_some();
+        return Ok(again(&SignInPage { chrome, next, email, problem, no_account: false, mails, failing: false }));
     };
     console.throttle().give_back(ticket, asking.now());
     let before = guest.session().map(|session| session.number);
@@ -92,12 +98,59 @@ pub(super) async fn code(State(console): State<Console>, person: Person) -> Resu
     let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
     let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
     if !asking.store.use_code(&person.account, asking.fields.get("code")).await? {
+        asking.store.sign_in_refused(&person.account.email, asking.address);
         let text = "This code does not hold: wait for the next one, or take a recovery code that you have not used.";
         let problem = Problem::new("code", text);
         return Ok(again(&CodePage { chrome: code_chrome(asking), next, problem }));
     }
     console.throttle().give_back(ticket, asking.now());
     begin(&console, asking, &person.account, (true, Some(person.session.number)), next).await
+}
+
+#[derive(Template)]
+#[template(path = "forgot.html")]
+struct ForgotPage<'a> {
+    chrome: Chrome,
+    mails: bool,
+    email: &'a str,
+    sent: bool,
+}
+
+fn forgot_page<'a>(console: &Console, guest: &'a Guest, sent: bool) -> ForgotPage<'a> {
+    let chrome = Chrome { account: None, ..guest.0.chrome("Password lost", "sign-in") };
+    ForgotPage { chrome, mails: console.config().delivery.mail.is_some(), email: guest.0.fields.get("email"), sent }
+}
+
+pub(super) async fn show_forgot(State(console): State<Console>, guest: Guest) -> Response {
+    html(&forgot_page(&console, &guest, false))
+}
+
+/// Mails a link for a new password. The answer is the same, and as quick, whether there is such an account or not.
+pub(super) async fn forgot(State(console): State<Console>, guest: Guest) -> Result<Response, Refusal> {
+    let asking = &guest.0;
+    let email = asking.fields.get("email").to_owned();
+    let ticket = console.throttle().take(&email, asking.address, asking.now());
+    ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    if console.config().delivery.mail.is_none() {
+        return Ok(html(&forgot_page(&console, &guest, false)));
+    }
+    let (console_too, store) = (console.clone(), asking.store.clone());
+    tokio::spawn(async move {
+        let linked = async {
+            let Some(account) = store.account_by_email(&email).await?.filter(|account| !account.excused) else {
+                return Ok::<_, StoreError>(());
+            };
+            let secret = store.acting_as(&account.actor()).password_link(&account).await?;
+            if let Some(why) = Letter::Password.hand_over(&console_too, &account.email, "", &secret).await.why() {
+                tracing::warn!(account = account.number, why, "a link for a new password could not be mailed");
+            }
+            Ok(())
+        };
+        if let Err(error) = linked.await {
+            tracing::warn!(%error, "a link for a new password could not be made");
+        }
+    });
+    Ok(html(&forgot_page(&console, &guest, true)))
 }
 
 pub(super) async fn out(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {

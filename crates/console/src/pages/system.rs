@@ -1,17 +1,19 @@
 //! The installation, for Master Admins: health, notices, projects, accounts, backups.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::Response;
+use convizit_store::StoreError;
 
 use super::overview::failing;
 use crate::Console;
 use crate::access::Person;
-use crate::page::{Chrome, Refusal, count, html, minute};
+use crate::letter::{Handed, Letter};
+use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
 #[derive(Template)]
 #[template(path = "system.html")]
-struct SystemPage {
+struct SystemPage<'a> {
     chrome: Chrome,
     operator_apart: bool,
     failing: Option<String>,
@@ -22,10 +24,35 @@ struct SystemPage {
     drill_problem: Option<String>,
     notices: Vec<(String, String, i64, String)>,
     projects: Vec<(String, String, String, String)>,
-    accounts: Vec<(String, String, bool, bool, String)>,
+    accounts: Vec<Line>,
+    invitations: Vec<(String, String)>,
+    /// Whether one Master Admin may be removed: there is another one.
+    may_remove: bool,
+    email: &'a str,
+    handed: Option<Handed>,
+    problem: Problem,
+}
+
+/// An account in the list.
+struct Line {
+    number: i64,
+    name: String,
+    email: String,
+    master: bool,
+    second_factor: bool,
+    made: String,
 }
 
 pub(super) async fn show(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
+    Ok(html(&page(&console, &person, None, Problem::default()).await?))
+}
+
+async fn page<'a>(
+    console: &Console,
+    person: &'a Person,
+    handed: Option<Handed>,
+    problem: Problem,
+) -> Result<SystemPage<'a>, Refusal> {
     let store = &person.asking.store;
     let health = store.health();
     let newest = store.all_last_events().await?;
@@ -33,17 +60,24 @@ pub(super) async fn show(State(console): State<Console>, person: Person) -> Resu
         let events = count(newest.get(&project.number).copied().unwrap_or(0));
         (project.id.to_string(), events, project.settings.origins.join(", "), minute(project.created))
     });
-    let accounts = store.accounts().await?.into_iter().map(|account| {
-        let factor = account.second_factor || account.excused;
-        (account.name, account.email, account.master, factor, minute(account.made))
+    let accounts = store.accounts().await?;
+    let may_remove = accounts.iter().filter(|account| account.master && !account.excused).count() > 1;
+    let accounts = accounts.into_iter().map(|account| Line {
+        number: account.number,
+        second_factor: account.second_factor || account.excused,
+        name: account.name,
+        email: account.email,
+        master: account.master,
+        made: minute(account.made),
     });
+    let invitations = store.master_invitations().await?.into_iter();
     let notices = store.notices(false).await?.into_iter().take(50).map(|notice| {
         let project = notice.project.map(|id| id.to_string()).unwrap_or_default();
         (notice.text, project, notice.count, minute(notice.last))
     });
     let backup = store.backup_state();
     let megabytes = health.journal_bytes.div_ceil(1 << 20);
-    Ok(html(&SystemPage {
+    Ok(SystemPage {
         chrome: person.asking.chrome("System", "system"),
         operator_apart: console.config().operator_apart,
         failing: failing(store),
@@ -55,5 +89,47 @@ pub(super) async fn show(State(console): State<Console>, person: Person) -> Resu
         notices: notices.collect(),
         projects: projects.collect(),
         accounts: accounts.collect(),
-    }))
+        invitations: invitations.map(|one| (one.email.unwrap_or_default(), minute(one.expires))).collect(),
+        may_remove,
+        email: if handed.is_some() { "" } else { person.asking.fields.get("email") },
+        handed,
+        problem,
+    })
+}
+
+pub(super) async fn invite_master(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
+    let asking = &person.asking;
+    let email = asking.fields.get("email");
+    match asking.store.invite_master(email).await {
+        Ok(secret) => {
+            let handed = Letter::Master.hand_over(&console, email, &asking.own_address, &secret).await;
+            Ok(html(&page(&console, &person, Some(handed), Problem::default()).await?))
+        }
+        Err(StoreError::Invalid(text)) => Ok(again(&page(&console, &person, None, Problem::new("email", text)).await?)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn take_back_master(person: Person) -> Result<Response, Refusal> {
+    person.asking.store.take_back_master(person.asking.fields.get("email")).await?;
+    Ok(see("/system", "taken-back"))
+}
+
+pub(super) async fn remove_master(person: Person, Path(account): Path<i64>) -> Result<Response, Refusal> {
+    person.asking.store.remove_master(account).await?;
+    let to = if account == person.account.number { "/projects" } else { "/system" };
+    Ok(see(to, "unmastered"))
+}
+
+/// A link for whoever lost password or phone.
+pub(super) async fn reset(
+    State(console): State<Console>,
+    person: Person,
+    Path(account): Path<i64>,
+) -> Result<Response, Refusal> {
+    let asking = &person.asking;
+    let account = asking.store.account(account).await?;
+    let secret = asking.store.reset_link(&account).await?;
+    let handed = Letter::Reset.hand_over(&console, &account.email, &asking.own_address, &secret).await;
+    Ok(html(&page(&console, &person, Some(handed), Problem::default()).await?))
 }

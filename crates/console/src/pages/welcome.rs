@@ -18,6 +18,7 @@ struct WelcomePage<'a> {
     chrome: Chrome,
     secret: &'a str,
     first: bool,
+    master: bool,
     project: String,
     role: &'static str,
     role_means: &'static str,
@@ -32,6 +33,7 @@ struct WelcomePage<'a> {
 struct MemberPage<'a> {
     chrome: Chrome,
     secret: &'a str,
+    master: bool,
     project: String,
     role: &'static str,
     role_means: &'static str,
@@ -43,6 +45,8 @@ struct MemberPage<'a> {
 struct ResetPage<'a> {
     chrome: Chrome,
     secret: &'a str,
+    /// Whether the second factor is set anew, too.
+    both: bool,
     email: String,
     problem: Problem,
 }
@@ -93,7 +97,7 @@ pub(super) async fn show(
         return begin(&console, asking, &account, (true, guest.session().map(|session| session.number)), "/p/shop")
             .await;
     }
-    if invitation.kind == InvitationKind::Reset {
+    if matches!(invitation.kind, InvitationKind::Reset | InvitationKind::Password) {
         return Ok(html(&reset_page(&guest, &secret, &invitation, Problem::default())));
     }
     let project = project_name(&asking.store, invitation.project).await?;
@@ -104,14 +108,15 @@ pub(super) async fn show(
     };
     let chrome = asking.chrome("Welcome", "welcome");
     if known {
-        let page =
-            MemberPage { chrome, secret: &secret, project, role, role_means: means, problem: Problem::default() };
-        return Ok(html(&page));
+        let master = invitation.kind == InvitationKind::Master;
+        let problem = Problem::default();
+        return Ok(html(&MemberPage { chrome, secret: &secret, master, project, role, role_means: means, problem }));
     }
     Ok(html(&WelcomePage {
         chrome: Chrome { account: None, ..chrome },
         secret: &secret,
         first: invitation.kind == InvitationKind::First,
+        master: invitation.kind == InvitationKind::Master,
         project,
         role,
         role_means: means,
@@ -124,12 +129,18 @@ pub(super) async fn show(
 
 fn reset_page<'a>(guest: &Guest, secret: &'a str, invitation: &Invitation, problem: Problem) -> ResetPage<'a> {
     let chrome = Chrome { account: None, ..guest.0.chrome("A new password", "welcome") };
-    ResetPage { chrome, secret, email: invitation.email.clone().unwrap_or_default(), problem }
+    let both = invitation.kind == InvitationKind::Reset;
+    ResetPage { chrome, secret, both, email: invitation.email.clone().unwrap_or_default(), problem }
 }
 
 /// Password and second factor anew; the first page after it asks for the second factor where the role wants one.
 async fn reset(console: &Console, guest: &Guest, secret: &str, invitation: &Invitation) -> Result<Response, Refusal> {
     match guest.0.store.reset(secret, guest.0.fields.get("password")).await {
+        Ok(account) if account.second_factor => {
+            // The mailbox is one factor; the other one is still asked for.
+            let before = guest.session().map(|session| session.number);
+            begin(console, &guest.0, &account, (false, before), "/sign-in/code?next=%2Fprojects").await
+        }
         Ok(account) => {
             let before = guest.session().map(|session| session.number);
             begin(console, &guest.0, &account, (true, before), "/projects").await
@@ -151,7 +162,7 @@ pub(super) async fn accept(
     let ticket = console.throttle().take(&secret, asking.address, asking.now());
     ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
     let invitation = found(&asking.store, &secret).await?;
-    if invitation.kind == InvitationKind::Reset {
+    if matches!(invitation.kind, InvitationKind::Reset | InvitationKind::Password) {
         return reset(&console, &guest, &secret, &invitation).await;
     }
     let [email, name, password] = ["email", "name", "password"].map(|field| asking.fields.get(field));
@@ -172,6 +183,7 @@ pub(super) async fn accept(
                 chrome: Chrome { account: None, ..asking.chrome("Welcome", "welcome") },
                 secret: &secret,
                 first: invitation.kind == InvitationKind::First,
+                master: invitation.kind == InvitationKind::Master,
                 project: project_name(&asking.store, invitation.project).await?,
                 role: role_name(invitation.role),
                 role_means: role_means(invitation.role),

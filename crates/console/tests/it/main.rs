@@ -7,6 +7,10 @@ mod api;
 mod capture;
 mod destinations;
 mod headers;
+mod incidents;
+#[path = "../../../delivery/tests/it/mailbox.rs"]
+mod mailbox;
+mod notices;
 mod roles;
 mod samples;
 mod site;

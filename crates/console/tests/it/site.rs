@@ -75,11 +75,22 @@ pub(crate) struct Ask<'a> {
     pub(crate) origin: Option<&'a str>,
     pub(crate) site: Option<&'a str>,
     pub(crate) kind: &'a str,
+    /// The visitor's address, where a proxy says it.
+    pub(crate) from: Option<&'a str>,
 }
 
 impl<'a> Ask<'a> {
     pub(crate) fn get(path: &'a str, cookie: Option<&'a str>) -> Self {
-        Self { method: Method::GET, path, cookie, fields: Vec::new(), origin: None, site: Some("none"), kind: "" }
+        Self {
+            method: Method::GET,
+            path,
+            cookie,
+            fields: Vec::new(),
+            origin: None,
+            site: Some("none"),
+            kind: "",
+            from: None,
+        }
     }
 
     pub(crate) fn post(path: &'a str, cookie: Option<&'a str>, fields: Vec<(&'a str, String)>) -> Self {
@@ -139,6 +150,16 @@ impl Site {
         Self { folder, clock, store, app, rows, shop, people: known }
     }
 
+    /// The same people behind a console that is set up in another way.
+    pub(crate) fn set_up(&mut self, config: ConsoleConfig) {
+        (self.app, self.rows) = routes(self.store.clone(), config);
+    }
+
+    /// Lets some time pass.
+    pub(crate) fn wait(&self, millis: i64) {
+        self.clock.0.fetch_add(millis, Ordering::AcqRel);
+    }
+
     /// Lets six minutes pass.
     pub(crate) fn age_proof(&self) {
         self.pass(6);
@@ -171,6 +192,9 @@ impl Site {
         }
         if let Some(site) = ask.site {
             request = request.header("sec-fetch-site", site);
+        }
+        if let Some(from) = ask.from {
+            request = request.header("x-forwarded-for", from);
         }
         if !ask.kind.is_empty() {
             request = request.header(header::CONTENT_TYPE, ask.kind);

@@ -31,16 +31,7 @@ impl Webhook {
         let secret = secret
             .ok_or_else(|| SendError::Pause("the signing secret is missing: add the destination again".to_owned()))?;
         convizit_keys::sign_webhook(secret, "check", 0, b"").map_err(|error| SendError::Pause(error.to_string()))?;
-        let client = Client::builder()
-            .dns_resolver(guard.clone())
-            // A redirect would carry events to an address that nobody typed.
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .user_agent(concat!("Convizit/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .build()
-            .map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
-        Ok(Self { client, url, secret: secret.to_owned(), name })
+        Ok(Self { client: client(guard)?, url, secret: secret.to_owned(), name })
     }
 
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
@@ -81,7 +72,7 @@ impl Webhook {
         Ok(())
     }
 
-    async fn post(&self, id: String, body: Vec<u8>) -> Result<(), SendError> {
+    pub(crate) async fn post(&self, id: String, body: Vec<u8>) -> Result<(), SendError> {
         let timestamp = now();
         let signature = convizit_keys::sign_webhook(&self.secret, &id, timestamp, &body)
             .map_err(|error| SendError::Pause(error.to_string()))?;
@@ -98,6 +89,26 @@ impl Webhook {
             .map_err(|error| SendError::later(reason(&error)))?;
         judge(answer.status(), answer.headers(), timestamp)
     }
+}
+
+fn client(guard: &Guard) -> Result<Client, SendError> {
+    Client::builder()
+        .dns_resolver(guard.clone())
+        // A redirect would carry events to an address that nobody typed.
+        .redirect(Policy::none())
+        .timeout(TIMEOUT)
+        .user_agent(concat!("Convizit/", env!("CARGO_PKG_VERSION")))
+        .no_proxy()
+        .build()
+        .map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))
+}
+
+/// Posts JSON to an address that is itself the credential.
+pub(crate) async fn post_plain(url: &str, body: Vec<u8>, guard: &Guard) -> Result<(), SendError> {
+    let url = guard.check_url(url).map_err(SendError::Pause)?;
+    let sending = client(guard)?.post(url).header(CONTENT_TYPE, "application/json").body(body).send();
+    let answer = sending.await.map_err(|error| SendError::later(reason(&error)))?;
+    judge(answer.status(), answer.headers(), now())
 }
 
 /// What went wrong, without the address: it may hold a token.

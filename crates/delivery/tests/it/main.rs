@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod file;
+mod mailbox;
+mod notices;
 mod postgres;
 mod receiver;
 mod resend;

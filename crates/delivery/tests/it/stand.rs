@@ -49,7 +49,7 @@ impl Stand {
         DeliveryConfig {
             allow_networks: networks.iter().map(|text| (*text).to_owned()).collect(),
             allow_folders: vec![self.folder.path().to_owned()],
-            allow_stdout: false,
+            ..DeliveryConfig::default()
         }
     }
 

@@ -56,6 +56,9 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     // Each process of this installation shows its health there.
     let any = [Role::Collect, Role::Work, Role::Deliver];
     findings.add("console port", port(config, config.console.listen, "console.listen", &any));
+    if let Some(mail) = config.mail() {
+        findings.add("mail server", mail.answers().await);
+    }
     match open_store(&config.store(), &config.keys()).await {
         Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {

@@ -122,6 +122,7 @@ impl Keys {
                     .with_context(|| format!("{} cannot be read", token_file.display()))?;
                 let token = store.token(secret.trim()).await?.filter(|token| token.allows(Scope::Keys));
                 let Some(token) = token else {
+                    store.key_refused("destroy").await?;
                     bail!(
                         "{} holds no living token of scope keys: convizit token add NAME --scope keys",
                         token_file.display()

@@ -343,3 +343,29 @@ fn what_is_planned_is_said_to_programs_as_json_and_to_people_with_its_counts() {
     std::fs::write(manifest, "cut").unwrap();
     assert!(ok(at, &["backup", "list"]).contains("cannot be read: "));
 }
+
+#[test]
+fn incidents_are_listed_and_a_mail_server_is_tried_before_anybody_waits_for_mail() {
+    let folder = with_shop();
+    let at = folder.path();
+    assert_eq!(ok(at, &["incidents", "list"]).trim(), "There is no incident.");
+    assert_eq!(ok(at, &["incidents", "list", "--all", "--json"]).trim(), "[]");
+    assert!(fails(at, &["incidents", "triage", "3"]).contains("there is no incident 3"));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mail = |rest: &str| {
+        let text = format!("[mail]\nhost = \"localhost\"\nport = {port}\nfrom = \"c@shop.example\"\n{rest}");
+        std::fs::write(at.join("convizit.toml"), text).unwrap();
+    };
+    mail("tls = \"none\"\n");
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    assert!(
+        told.contains(&format!("problem  mail server: the mail server localhost:{port} cannot be reached")),
+        "{told}"
+    );
+    mail("tls = \"ssl\"\n");
+    assert!(fails(at, &["incidents", "list"]).contains("convizit.toml: line 5"));
+    mail("user = \"c\"\npassword_file = \"missing\"\n");
+    assert!(fails(at, &["incidents", "list"]).contains("mail.password_file missing cannot be read"));
+}

@@ -28,6 +28,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("object_store", &["store"]),
     ("cryptoki", &["keys"]),
     ("reqwest", &["delivery", "keys"]),
+    ("lettre", &["delivery"]),
     ("tokio-postgres", &["delivery"]),
     ("anyhow", &["server", "bench"]),
     ("ring", &[]),

@@ -93,8 +93,22 @@ pub(super) const DATA: &[Table] = &[
             ("count", Int),
             ("first", Int),
             ("last", Int),
+            ("told", Int),
         ],
         order: "id",
+    },
+    Table {
+        name: "notice_sends",
+        columns: &[
+            ("notice", Int),
+            ("channel", Text),
+            ("project", Text),
+            ("state", Text),
+            ("tries", Int),
+            ("at", Int),
+            ("reason", Text),
+        ],
+        order: "notice, channel",
     },
     Table {
         name: "cursors",
@@ -205,6 +219,42 @@ pub(super) const CONTROL: &[Table] = &[
         columns: &[("project", Int), ("account", Int), ("role", Text), ("since", Int)],
         order: "project, account",
     },
+    Table {
+        name: "incidents",
+        columns: &[
+            ("id", Int),
+            ("kind", Text),
+            ("project", Text),
+            ("subject", Text),
+            ("text", Bytes),
+            ("state", Text),
+            ("owner", Int),
+            ("opened", Int),
+            ("acknowledge_by", Int),
+            ("resolve_by", Int),
+            ("triaged", Int),
+            ("resolved", Int),
+            ("last", Int),
+            ("version", Int),
+            ("told", Int),
+        ],
+        order: "id",
+    },
+    Table {
+        name: "incident_notes",
+        columns: &[("incident", Int), ("number", Int), ("time", Int), ("actor", Text), ("act", Text), ("text", Bytes)],
+        order: "incident, number",
+    },
+    Table {
+        name: "account_countries",
+        columns: &[("account", Int), ("country", Bytes), ("last", Int)],
+        order: "account, country",
+    },
+    Table {
+        name: "notice_channels",
+        columns: &[("project", Int), ("version", Int), ("body", Bytes)],
+        order: "project",
+    },
 ];
 
 /// Wrapped keys, which are in the ledger copy.
@@ -258,6 +308,7 @@ pub(super) const ERASURES: &[Table] = &[
 pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("key_requests", "what one of two people asked for is asked again: it holds for a day"),
     ("sessions", "whoever was signed in signs in again"),
+    ("signals", "what may be the beginning of an attack is kept for two hours"),
     ("invitations", "links of an old day are made anew: what was taken back since must not come back"),
     ("idempotency_keys", "answers are kept for a day, for calls to this installation as it was"),
     ("deliveries", "how an hour went says nothing of the time after a restore"),

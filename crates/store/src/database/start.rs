@@ -39,6 +39,10 @@ pub(super) const CONTROL_CHECKED: &[&str] = &[
     "members",
     "invitations",
     "sessions",
+    "incidents",
+    "incident_notes",
+    "account_countries",
+    "notice_channels",
 ];
 pub(super) const DATA_CHECKED: &[&str] =
     &["worker", "clock", "progress", "notices", "erasures", "erase_messages", "cursors"];

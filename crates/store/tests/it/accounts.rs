@@ -107,7 +107,7 @@ async fn a_session_ends_when_it_should(place: Place) {
     const HOUR: i64 = 3_600_000;
     let store = place.open().await;
     let ada = master(&store).await;
-    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned() };
+    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned(), country: None };
     let whole = store.begin_session(&ada, true, &about, None).await.unwrap();
     let half = store.begin_session(&ada, false, &about, None).await.unwrap();
     let lives = async |secret: &str| store.session(secret).await.unwrap().is_some();
@@ -190,7 +190,7 @@ async fn nothing_of_a_person_stands_readable_in_a_file() {
     let ada = master(&store).await;
     let secret = TotpSecret::random().unwrap();
     let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
-    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned() };
+    let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned(), country: None };
     let session = store.begin_session(&ada, true, &about, None).await.unwrap();
     let link = store.invite_member(&shop, "zelda@invited.example", Role::Viewer).await.unwrap();
     store.close().await;

@@ -15,6 +15,7 @@ mod erasure;
 mod failing_disk;
 mod frames;
 mod idempotency;
+mod incidents;
 mod journal;
 mod journal_crash;
 mod key_ends;

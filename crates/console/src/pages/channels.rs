@@ -1,0 +1,246 @@
+//! To whom a project's notices are sent: members by mail, a webhook, Slack, each for the kinds that are chosen.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use convizit_model::{Channel, Channels, NoticeHook, NoticeKind, Role};
+use convizit_store::{SavedChannels, StoreError};
+
+use crate::Console;
+use crate::access::{Fields, Member};
+use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
+
+/// Messages whose fate is shown.
+const SENDS: i64 = 20;
+/// From which role on members may get mail.
+const MAIL_TO: [(&str, &str); 5] = [
+    ("", "nobody"),
+    ("owner", "the Owner"),
+    ("admin", "Admins and the Owner"),
+    ("editor", "Editors and above"),
+    ("viewer", "all members"),
+];
+/// The kinds of each channel are chosen in fields of these names.
+const KINDS: [&str; 3] = ["mail_kinds", "webhook_kinds", "slack_kinds"];
+
+#[derive(Template)]
+#[template(path = "channels.html")]
+struct ChannelsPage<'a> {
+    chrome: Chrome,
+    project: String,
+    version: i64,
+    entered: Entered<'a>,
+    kinds: Vec<Choice>,
+    mail_choices: &'static [(&'static str, &'static str)],
+    has_mail: bool,
+    has_slack: bool,
+    /// A signing secret that was made just now: it is shown this once.
+    secret: Option<String>,
+    sends: Vec<Sent>,
+    meanwhile: bool,
+    /// The channels that can be tried, and in words.
+    tests: Vec<(&'static str, &'static str)>,
+    tested: Option<&'static str>,
+    untested: Option<String>,
+    problem: Problem,
+}
+
+/// What stands in the form's fields.
+#[derive(Default)]
+struct Entered<'a> {
+    mail_to: &'a str,
+    webhook: String,
+    slack: &'a str,
+}
+
+/// A kind of notices, and whether each channel gets it.
+struct Choice {
+    word: &'static str,
+    title: &'static str,
+    on: [bool; 3],
+}
+
+/// A message in the list.
+struct Sent {
+    title: &'static str,
+    channel: &'static str,
+    badge: (&'static str, &'static str),
+    at: String,
+    reason: String,
+}
+
+fn choices(chosen: [&[NoticeKind]; 3]) -> Vec<Choice> {
+    let of = |kind: NoticeKind| Choice {
+        word: kind.as_str(),
+        title: kind.title(),
+        on: chosen.map(|kinds| kinds.contains(&kind)),
+    };
+    NoticeKind::OF_PROJECTS.into_iter().map(of).collect()
+}
+
+/// The kinds that a form has chosen for one channel.
+fn chosen(form: &Fields, field: &str) -> Vec<NoticeKind> {
+    let kinds = form.all(field).filter_map(NoticeKind::of);
+    kinds.filter(|kind| NoticeKind::OF_PROJECTS.contains(kind)).collect()
+}
+
+async fn sends(member: &Member) -> Result<Vec<Sent>, Refusal> {
+    let sends = member.asking.store.sends(&member.project.id, SENDS).await?.into_iter().map(|send| Sent {
+        title: send.notice.kind.title(),
+        channel: match send.channel {
+            Channel::Mail(_) => "mail",
+            Channel::Webhook => "webhook",
+            Channel::Slack => "Slack",
+        },
+        badge: match send.state.as_str() {
+            "sent" => ("good", "sent"),
+            "waiting" => ("warn", "waits"),
+            "dropped" => ("", "no longer needed"),
+            _ => ("bad", "not taken"),
+        },
+        at: minute(send.at),
+        reason: send.reason,
+    });
+    Ok(sends.collect())
+}
+
+async fn page<'a>(console: &Console, member: &'a Member, saved: &SavedChannels) -> Result<ChannelsPage<'a>, Refusal> {
+    let set = &saved.channels;
+    let has_mail = console.config().delivery.mail.is_some();
+    let tests = [
+        ("mail", "By mail", has_mail),
+        ("webhook", "To the webhook", set.webhook.is_some()),
+        ("slack", "To Slack", set.slack.is_some()),
+    ];
+    Ok(ChannelsPage {
+        chrome: member.asking.chrome("To whom notices are sent", "notices"),
+        project: member.project.id.to_string(),
+        version: saved.version,
+        entered: Entered {
+            mail_to: set.mail_to.map_or("", Role::as_str),
+            webhook: set.webhook.as_ref().map(|hook| hook.url.clone()).unwrap_or_default(),
+            // Whoever sees the address may post there: it is not shown again.
+            slack: "",
+        },
+        kinds: choices([&set.mail_kinds, &set.webhook_kinds, &set.slack_kinds]),
+        mail_choices: &MAIL_TO,
+        has_mail,
+        has_slack: set.slack.is_some(),
+        tests: tests.into_iter().filter(|(.., ready)| *ready).map(|(word, name, _)| (word, name)).collect(),
+        secret: None,
+        sends: sends(member).await?,
+        meanwhile: false,
+        tested: None,
+        untested: None,
+        problem: Problem::default(),
+    })
+}
+
+/// The page with what a form has entered in place of what is saved.
+async fn entered<'a>(
+    console: &Console,
+    member: &'a Member,
+    saved: &SavedChannels,
+    problem: Problem,
+) -> Result<ChannelsPage<'a>, Refusal> {
+    let form = &member.asking.fields;
+    let kinds = KINDS.map(|field| chosen(form, field));
+    let [mail, webhook, slack] = &kinds;
+    Ok(ChannelsPage {
+        entered: Entered {
+            mail_to: form.get("mail_to"),
+            webhook: form.get("webhook").to_owned(),
+            slack: form.get("slack"),
+        },
+        kinds: choices([mail, webhook, slack]),
+        problem,
+        ..page(console, member, saved).await?
+    })
+}
+
+pub(super) async fn show(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
+    let saved = member.asking.store.channels(member.project.number).await?;
+    Ok(html(&page(&console, &member, &saved).await?))
+}
+
+/// What a form says, and the secret of a webhook that it names for the first time.
+fn read(console: &Console, form: &Fields, saved: &Channels) -> Result<(Channels, Option<String>), Problem> {
+    let delivery = &console.config().delivery;
+    let mail_to = match form.get("mail_to") {
+        "" => None,
+        word => {
+            let role = Role::of(word).filter(|role| *role <= Role::Owner);
+            Some(role.ok_or_else(|| Problem::new("mail_to", "choose one of the list"))?)
+        }
+    };
+    let url = form.get("webhook").trim();
+    let mut secret = None;
+    let webhook = if url.is_empty() {
+        None
+    } else {
+        convizit_delivery::check_address(url, delivery).map_err(|text| Problem::new("webhook", text))?;
+        let known = saved.webhook.as_ref().filter(|hook| hook.url == url).map(|hook| hook.secret.clone());
+        let key = match known {
+            Some(known) => known,
+            None => {
+                let made =
+                    convizit_store::webhook_secret().map_err(|error| Problem::new("webhook", error.to_string()))?;
+                secret.insert(made).clone()
+            }
+        };
+        Some(NoticeHook { url: url.to_owned(), secret: key })
+    };
+    let slack = match (form.get("slack").trim(), form.get("slack_off")) {
+        (_, "yes") => None,
+        ("", _) => saved.slack.clone(),
+        (url, _) => {
+            convizit_delivery::check_address(url, delivery).map_err(|text| Problem::new("slack", text))?;
+            Some(url.to_owned())
+        }
+    };
+    let [mail_kinds, webhook_kinds, slack_kinds] = KINDS.map(|field| chosen(form, field));
+    Ok((Channels { mail_to, mail_kinds, webhook, webhook_kinds, slack, slack_kinds }, secret))
+}
+
+pub(super) async fn save(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
+    let (store, form) = (&member.asking.store, &member.asking.fields);
+    let saved = store.channels(member.project.number).await?;
+    let moved = async |saved: &SavedChannels| {
+        let page = ChannelsPage { meanwhile: true, ..entered(&console, &member, saved, Problem::default()).await? };
+        Ok::<_, Refusal>(again(&page))
+    };
+    if form.get("version").parse() != Ok(saved.version) {
+        return moved(&saved).await;
+    }
+    let (channels, secret) = match read(&console, form, &saved.channels) {
+        Ok(read) => read,
+        Err(problem) => return Ok(again(&entered(&console, &member, &saved, problem).await?)),
+    };
+    match store.save_channels(&member.project, &channels, saved.version).await {
+        Ok(()) if secret.is_some() => {
+            let saved = store.channels(member.project.number).await?;
+            Ok(html(&ChannelsPage { secret, ..page(&console, &member, &saved).await? }))
+        }
+        Ok(()) => Ok(see(&format!("/p/{}/notices/channels", member.project.id), "channels")),
+        Err(StoreError::Moved { .. }) => moved(&store.channels(member.project.number).await?).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn test(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
+    let (channel, sent) = match member.asking.fields.get("channel") {
+        "mail" => (Channel::Mail(member.account.number), "The mail server has taken the test: look into your mailbox."),
+        "webhook" => (Channel::Webhook, "The webhook has taken the test."),
+        "slack" => (Channel::Slack, "Slack has taken the test: look into the channel."),
+        _ => return Err(Refusal::Invalid("a test goes by mail, webhook or Slack".to_owned())),
+    };
+    let store = &member.asking.store;
+    store.audit("notices.test", member.project.id.as_str(), &channel.text(), "").await?;
+    let tried = convizit_delivery::try_channel(store, &console.config().delivery, &member.project, channel).await;
+    let saved = store.channels(member.project.number).await?;
+    let page = page(&console, &member, &saved).await?;
+    Ok(match tried {
+        Ok(()) => html(&ChannelsPage { tested: Some(sent), ..page }),
+        Err(why) => again(&ChannelsPage { untested: Some(why), ..page }),
+    })
+}
