@@ -6,7 +6,7 @@ import { administratorIn } from "./person.mjs";
 import { startBrowser, until } from "./product.mjs";
 import { pause, Site } from "./site.mjs";
 
-const CLICKS = 12;
+const CLICKS = 8;
 let [site, running, console_, visits, shop, page, visitor] = [];
 
 before(async () => {
@@ -44,7 +44,7 @@ test("the live stream shows an event within two seconds of the click", { timeout
   for (let click = 0; click < CLICKS; click++) {
     const word = visitor.words[click];
     // At any moment between two of the page's questions and two of the tracker's batches.
-    await pause(300 + click * 170);
+    await pause(300 + click * 240);
     const clicked = await visitor.evaluate((name) => {
       const now = Date.now();
       document.querySelector(`[data-testid=${name}]`).click();
