@@ -149,7 +149,7 @@ struct OneEvent {
     name: EventName,
     /// The control's ARIA role; null for events on none.
     role: Option<String>,
-    /// The group that the control repeats in.
+    /// The group that the control is or stands in; null outside one.
     group: Option<String>,
     /// Events of the last seven days by hour; hours without any are missing.
     hours: Vec<Hour>,

@@ -14,7 +14,7 @@ use crate::throttle::Wait;
 #[derive(Debug)]
 pub(crate) struct Problem(Box<Details>);
 
-/// What the program is told of it.
+/// Why a call was not carried out (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Problem)]
 pub(crate) struct Details {

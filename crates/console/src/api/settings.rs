@@ -39,7 +39,7 @@ pub(super) fn routes(api: Api) -> Api {
         )
 }
 
-/// What the settings are; docs/settings.md says what each does. The store reads them as `ProjectSettings`, and a test holds both alike.
+/// The project's settings; docs/settings.md says what each does.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Settings)]
 #[serde(deny_unknown_fields)]
