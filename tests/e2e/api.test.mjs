@@ -49,6 +49,7 @@ test("a program finds a name, renames it, undoes that, and sees samples only whe
   assert.equal((await call("/events?like=nothing+like+it")).json.items.length, 0);
   const shown = (await call(`/events/${name.id}`)).json;
   assert.ok(shown.properties.some((property) => property.name === "Product name" && property.examples.includes("Wool hat")), JSON.stringify(shown));
+  assert.ok(shown.group, JSON.stringify(shown));
   assert.equal(shown.hours.reduce((sum, hour) => sum + hour.events, 0), 20);
   assert.equal((await call(`/events/${name.id}`, { token: reads })).json.properties, null);
   assert.doesNotMatch((await call(`/events/${name.id}`, { token: reads })).text, /Wool hat/);

@@ -198,7 +198,7 @@ async fn show(
         .collect();
     hours.sort_unstable();
     let element = name.element.and_then(|id| known.element(id));
-    let group = name.group.and_then(|id| known.group(id));
+    let group = known.group_around(name).and_then(|id| known.group(id));
     let properties = match caller.samples() {
         Some(right) => Some(examples(&right, store, project, name.id).await?),
         None => None,

@@ -122,7 +122,7 @@ impl Known {
     }
 
     /// The group whose items a name is of, or that its control stands in.
-    pub(super) fn group_around(&self, name: &NameView) -> Option<GroupId> {
+    pub(crate) fn group_around(&self, name: &NameView) -> Option<GroupId> {
         name.group.or_else(|| self.element(name.element?)?.group)
     }
 
