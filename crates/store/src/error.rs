@@ -77,11 +77,12 @@ pub(crate) trait InFile<T> {
 impl<T> InFile<T> for Result<T, StoreError> {
     fn in_file(self, name: &str) -> Result<T, StoreError> {
         // SQLite's own words for damage, and what a table says that lost its rows.
-        const DAMAGE: [&str; 8] = [
+        const DAMAGE: [&str; 9] = [
             "malformed",
             "not a database",
             "no rows returned",
             "no such table",
+            "no such column",
             "already exists",
             "previously applied but has been modified",
             "occurred while decoding",

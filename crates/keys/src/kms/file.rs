@@ -85,7 +85,8 @@ impl FileProvider {
             Some(_) => Err(problem(
                 &self.path,
                 "it is of another installation, which would lose its keys when this one rotates: give this one a file of its own, or, \
-                 where it is a copy for this one, take the line \"installation\" out of it",
+                 where it is a copy for this one, take the line \"installation\" out of it. Where control.db (or the PostgreSQL database) has \
+                 lost what was in it, restore that from a backup",
             )),
             None => Ok(file.keys.is_empty()),
         };

@@ -330,7 +330,9 @@ fn problem(action: &'static str, error: &sqlx::Error) -> StoreError {
     // 11 is SQLITE_CORRUPT, 26 SQLITE_NOTADB; the low byte is the primary code.
     let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok()).map(|code| code & 0xff);
     // Of another type than a row can have: a page that stands where another belongs.
-    let is_foreign = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_));
+    let is_foreign = matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+        // A changed name in the file's own description of its tables.
+        || error.as_database_error().is_some_and(|error| error.message().starts_with("no such "));
     if is_foreign || matches!(code, Some(11 | 26)) {
         return StoreError::Unusable(format!("{NAME} is damaged ({error}): restore it from its copy"));
     }
