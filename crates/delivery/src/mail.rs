@@ -190,7 +190,7 @@ impl MailConfig {
                 _ => format!("the mail server {place} refused the message ({code})"),
             }),
             Some(code) => MailError::Later(format!("the mail server {place} takes no mail now ({code})")),
-            None if error.is_tls() => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
+            None if is_of_tls(error) => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
             None if error.is_timeout() => MailError::Later(format!("the mail server {place} does not answer")),
             None if error.is_client() => {
                 MailError::Refused(format!("the mail server {place} does not offer what is needed: {error}"))
@@ -198,6 +198,12 @@ impl MailConfig {
             None => MailError::Later(format!("the mail server {place} cannot be reached")),
         }
     }
+}
+
+/// Whether it was TLS that failed: of a certificate that is not trusted lettre says that the connection did.
+fn is_of_tls(error: &lettre::transport::smtp::Error) -> bool {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    error.is_tls() || causes.map(ToString::to_string).any(|said| said.contains("certificate") || said.contains("TLS"))
 }
 
 fn random_id() -> String {

@@ -82,7 +82,11 @@ fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem 
     let said = inner.to_string();
     let what = match said.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
         Some(missing) => format!("the field {missing} is missing"),
-        None if said.starts_with("unknown field") => "a field that there is not: see /api/v1/openapi.json".to_owned(),
+        // Whatever it was called by the sender is not said again.
+        None if said.starts_with("unknown field") => {
+            let around = field.rsplit_once('.').map_or("", |(around, _)| around);
+            return Problem::malformed(around, "a field that there is not: see /api/v1/openapi.json");
+        }
         None => "another form is asked for: see /api/v1/openapi.json".to_owned(),
     };
     Problem::malformed(field, what)

@@ -85,6 +85,8 @@ struct SettingsSchema {
     retention_days: u32,
     /// From which role on a member sees samples.
     samples_from: SamplesFromSchema,
+    /// Whether no member enters the project without a second factor.
+    second_factor_for_all: bool,
 }
 
 /// How visitors are recognised.

@@ -12,6 +12,7 @@ const CONSOLE: &str = "https://console.shop.example";
 
 /// A console with a mail server, and hooks on loopback allowed.
 async fn with_mail(mailbox: &Mailbox) -> Site {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let mut site = Site::make().await;
     let delivery = DeliveryConfig {
         allow_networks: vec!["127.0.0.0/8".to_owned()],
