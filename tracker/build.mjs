@@ -9,8 +9,8 @@ import { core, languages, later } from "./rules.mjs";
 const here = import.meta.dirname;
 const check = process.argv.includes("--check");
 // Bytes after gzip -9 (the snippet: as it is): every byte is paid for by visitors.
-const limits = { "convizit.js": 10_240, "more.js": 5_120, "more/rules.js": 2_252 };
-const parts = ["page", "vitals", "friction", "consent"];
+const limits = { "convizit.js": 10_240, "more.js": 5_120, "more/rules.js": 2_252, "overlay.js": 20_480 };
+const parts = ["page", "vitals", "friction", "consent", "customizer"];
 /** The words of any one language, as they come with the second script. */
 const WORDS = 1_024;
 
@@ -49,6 +49,7 @@ const outputs = new Map([
 for (const [name, text] of outputs) if (!check) writeFileSync(path.join(here, "dist", name), text);
 outputs.set("convizit.js", await bundle("src/index.ts"));
 outputs.set("describe.js", await bundle("src/describe-entry.ts"));
+outputs.set("overlay.js", await bundle("overlay/index.ts"));
 for (const part of [...parts, "rules"]) {
   // Whatever fails in what can wait is none of the page's business.
   outputs.set(`more/${part}.js`, `try{${(await bundle(`more/${part}.ts`)).trim()}}catch{}\n`);

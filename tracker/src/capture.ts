@@ -6,7 +6,7 @@ import type { Properties } from "./record";
 export type Emit = (type: string, described?: Described | null, properties?: Properties, time?: number) => unknown;
 
 // Whatever is no page: an extension that no server makes pages with.
-const FILES = /\.(?!html?$|php|asp|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
+export const FILES = /\.(?!html?$|php|asp|jsp|cgi|com$)([a-z][a-z0-9]{1,4})$/i;
 
 /** A listener that can never harm the page. */
 export const on = (target: EventTarget, type: string, run: (event: Event) => unknown) =>
@@ -28,7 +28,7 @@ export const listen = (view: Window, emit: Emit) => {
     // A label's click is followed by its control's own.
     const control = el.closest("label")?.control;
     if (control && !control.contains(el) && !el.closest("a[href],button")) return;
-    const found = describe(el, "click");
+    const found = describe(el, event.type);
     if (!found) return;
     const link = el.closest("a[href]") as HTMLAnchorElement | null;
     const file = link && FILES.exec(link.pathname);

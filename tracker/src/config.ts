@@ -25,6 +25,8 @@ export interface Settings {
   /** Traits of `identify` that may say anything. */
   traits: string[];
   more: boolean;
+  /** The address's fragment at the start: a customizer's token, perhaps. */
+  hash?: string;
 }
 
 export let settings: Settings;

@@ -2,7 +2,7 @@
 import { ariaName, iconOf, textOf, words } from "./label";
 import { attr, mayRead, parentOf, ruleOf } from "./privacy";
 
-const WIDGET = /^(button|link|tab$|option|menuitem|checkb|radio$|switch|treei|combo|slider|spin|textb|searchb|gridc)/;
+const WIDGET = /^(button|link|tab$|option|menui|checkb|radio$|sw|treei|combo|sli|spin|textb|searchb|gridc)/;
 
 const isActionable = (el: Element) =>
   el.matches("a[href],area[href],button,input,select,textarea,summary,label,option,[onclick],[tabindex]:not([tabindex^='-'])") || WIDGET.test(attr(el, "role"));
@@ -15,7 +15,7 @@ export const TOP = "main,body,html";
 /** The control of a click: nested spans and icons belong to it; [control, inert]. */
 export const controlOf = (start: Element): [Element, boolean] => {
   let el: Element | null = start;
-  for (let climb = 0; el && climb < 8 && !/^(body|html)$/.test(el.localName); climb++) {
+  for (let climb = 0; el && climb < 8 && !el.matches("body,html"); climb++) {
     if (isActionable(el)) return [el, false];
     el = parentOf(el);
   }
@@ -38,7 +38,7 @@ export const tagOf = (el: Element) =>
 /** The role that its author gave it; of a native one the tag says enough. */
 export const roleOf = (el: Element): string => {
   const explicit = attr(el, "role").trim().split(" ")[0]!;
-  return /^(none|presentation|generic)$/.test(explicit) ? "" : explicit.slice(0, 40);
+  return /^(none|presen|gener)/.test(explicit) ? "" : explicit.slice(0, 40);
 };
 
 /** Class words that a person wrote; what a build hashed has digits. */

@@ -114,7 +114,7 @@ const levelOf = (el: Element): Group | undefined => {
 const flatten = (el: Element, row: Element, members: Element[]): Element[] => {
   // A cell of mere text is a filler beside rich ones.
   const cellsOf = (el: Element) => [...el.children].filter((cell) => cell.firstElementChild);
-  if (/^(ul|ol|dl|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length > SIBLINGS || members.length < 0.7 * cellsOf(row).length) return members;
+  if (/^([uod]l|nav|fieldset|body|main)$/.test(row.localName) || members.length < 2 || members.length > SIBLINGS || members.length < 0.7 * cellsOf(row).length) return members;
   const shape = shapeOf(el);
   const cells = [...row.parentNode!.children]
     .slice(0, SIBLINGS)

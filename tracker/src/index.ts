@@ -112,20 +112,9 @@ const api: Record<string, (...args: never[]) => void> = {
     forget();
   },
   page: (properties?: Properties) => viewed(properties),
-  consent: (state: never) => {
-    const before = mayTrack();
-    setConsent(state);
-    changed(before);
-  },
-  optOut: () => {
-    setOut(true);
-    changed(true);
-  },
-  optIn: () => {
-    const before = mayTrack();
-    setOut(false);
-    changed(before);
-  },
+  consent: (state: never) => change(() => setConsent(state)),
+  optOut: () => change(() => setOut(true)),
+  optIn: () => change(() => setOut(false)),
   flush: () => {
     drain();
     hold(0);
@@ -133,7 +122,9 @@ const api: Record<string, (...args: never[]) => void> = {
   },
 };
 
-const changed = (before: boolean) => {
+const change = (act: () => void) => {
+  const before = mayTrack();
+  act();
   if (!mayTrack()) {
     later = [];
     clear();
@@ -149,7 +140,7 @@ const viewed = (properties: Properties = {}, time = Date.now()) => {
   // A prerendered page is viewed when it is shown.
   if ((document as unknown as { prerendering?: boolean }).prerendering) return;
   look();
-  engaged = depth = 0;
+  depth = engaged = 0;
   activeSince = document.hidden ? 0 : Date.now();
   shown = true;
   tell(0);
@@ -181,7 +172,7 @@ const routed = () => {
   // Clicks of the next moment belong to the new address already.
   look();
   clearTimeout(coming);
-  coming = setTimeout(() => viewed({}, time), 80);
+  coming = setTimeout(viewed, 80, {}, time);
 };
 
 const wrap = (name: "pushState" | "replaceState") => {
@@ -199,10 +190,7 @@ const start = (given: Settings, script: string) => {
   const queued = ready.convizit?.q || [];
   const convizit = (ready.convizit = ready.convizit || {});
   if (convizit._bridge) return;
-  for (const name of Object.keys(api)) {
-    const run = api[name]!;
-    convizit[name] = api[name] = (...args) => quiet(() => run(...args));
-  }
+  Object.entries(api).forEach(([name, run]) => (convizit[name] = api[name] = (...args) => quiet(() => run(...args))));
   convizit._bridge = {
     _emit: (type, el, properties) => emit(type, el && describe(el, type), properties),
     _consent: api.consent as Bridge["_consent"],
@@ -243,7 +231,7 @@ const begin = () => {
     const load = () => {
       const script = document.createElement("script");
       script.src = `${origin}/t/${settings.key}/more.js?${page.language}`;
-      document.head.appendChild(script);
+      document.head.append(script);
     };
     // Where there is no idle callback the script comes after what runs now.
     ((window.requestIdleCallback || setTimeout) as (run: () => void, options: object) => void)(load, { timeout: 300 });
@@ -289,6 +277,8 @@ const begin = () => {
   on(window, "online", flush);
   setInterval(() => document.hidden || refresh(), 60_000);
   soon();
+  // The customizer's token leaves the address before anybody else reads it; the second script loads the rest.
+  if (/#convizit=/.test((settings.hash = location.hash))) history.replaceState(0, "", path + location.search);
 };
 
 quiet(() => {

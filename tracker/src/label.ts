@@ -90,7 +90,7 @@ export const labelOf = (el: Element, role: string): [string, string] => {
   if (labels) add(fold([...labels].filter(mayRead).map((label) => textOf(label)).join(" ")), "label");
   if (pressed) add(said(el, "value") || { submit: "Submit", reset: "Reset" }[(el as HTMLInputElement).type] || "", "value");
   add(said(el, "alt"), "alt");
-  if (!field && !/^(form|video|audio|dialog|group|listbox|menu|radiogroup|combobox)$/.test(role || tag)) add(textOf(el), "content");
+  if (!field && !/^(form|video|audio|dialog|(radio)?group|listbox|menu|combobox)$/.test(role || tag)) add(textOf(el), "content");
   add(said(el, "title"), "title");
   // In a filled field it may say what was typed.
   if (el.matches(":placeholder-shown")) add(said(el, "placeholder"), "placeholder");

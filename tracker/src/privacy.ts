@@ -87,7 +87,7 @@ export const inPrivateForm = (el: Element): boolean => {
     fields.some((field) => {
       const type = attr(field, "type");
       return (
-        /^(email|tel|password)$/.test(type) ||
+        /^(email|tel|pass)/.test(type) ||
         /^(?!on$|off$)./.test(attr(field, "autocomplete")) ||
         (!/^(hidden|search|radio|checkbox|submit|button)$/.test(type) && new RegExp(settings.privateFields, "i").test(attr(field, "name") + " " + attr(field, "id") + " " + attr(field, "aria-label")))
       );

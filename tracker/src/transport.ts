@@ -29,7 +29,7 @@ const body = (batch: Batch) => JSON.stringify({ ...batch, sent: new Date().toISO
 
 /** Exponential with full jitter, at least what the server asked for. */
 export const backoff = (failures: number, retryAfter: number) =>
-  Math.min(MAX_WAIT, Math.max(retryAfter, 1000 * 2 ** failures * (0.5 + Math.random() / 2)));
+  Math.min(MAX_WAIT, Math.max(retryAfter, 500 * 2 ** failures * (1 + Math.random())));
 
 const schedule = (millis: number, run = flush) => {
   clearTimeout(timer);

@@ -36,6 +36,9 @@ class Project {
   posts = [];
   /** Answers to come, one for each POST: a status, {status, retryAfter}, "never" or "reset"; then 204. */
   answers = [];
+  /** What the customizer asked: {what, body}; and the answers to its drafts that come before 200. */
+  customizer = [];
+  refusals = [];
   /** "open", "blocked" (the connection is cut) or "late" (no answer before `release`). */
   more = "open";
   asked = { more: 0, settings: 0 };
@@ -83,12 +86,17 @@ const collector = createServer((request, response) => {
     response.end(body);
   };
   if (pathname === "/v1/collect") return collect(request, response);
+  if (pathname.startsWith("/v1/customizer/")) return customizer(pathname.split("/").pop(), request, response);
   if (!project) return say(404, "text/plain", "");
   if (pathname.endsWith("/more.js")) {
     project.asked.more++;
     if (project.more === "blocked") return request.socket.destroy();
     const answer = () => say(200, "text/javascript; charset=utf-8", dist("more.js") + dist("more/rules.js").replace("WORDS", () => JSON.stringify(languages[search.slice(1).split("-")[0].toLowerCase()])));
     return project.more === "late" ? void project.held.push(answer) : answer();
+  }
+  if (pathname.endsWith("/overlay.js")) {
+    project.asked.overlay = (project.asked.overlay ?? 0) + 1;
+    return say(200, "text/javascript; charset=utf-8", dist("overlay.js"));
   }
   if (pathname.endsWith(".json")) {
     project.asked.settings++;
@@ -99,6 +107,31 @@ const collector = createServer((request, response) => {
 
 /** The tracker joined with the project's settings: crates/collector/src/script.rs, `build`. */
 export const scriptOf = (project) => `window.convizitSettings=${JSON.stringify(project.settings).replaceAll("<", "\\u003c")};\n${dist("convizit.js")}`;
+
+/** crates/collector/src/customizer.rs, with names that are the labels; the token ends with the project's key. */
+function customizer(what, request, response) {
+  const chunks = [];
+  request.on("data", (chunk) => chunks.push(chunk));
+  request.on("end", () => {
+    const body = JSON.parse(Buffer.concat(chunks).toString("utf8"));
+    const project = projects.get(body.token.split(".").pop());
+    const say = (status, answer) => response.writeHead(status, { "Content-Type": "application/json", "Access-Control-Allow-Origin": request.headers.origin }).end(JSON.stringify(answer));
+    project.customizer.push({ what, body, cookie: request.headers.cookie });
+    if (what === "open") return say(200, { project: "shop", expires: new Date(Date.now() + 900_000).toISOString(), drafts: [] });
+    if (what === "draft") {
+      const refusal = project.refusals.shift();
+      if (refusal) return say(refusal.status, refusal);
+      return say(200, { draft: { subject: body.change.name ?? body.change.group ?? body.change.element, version: project.customizer.length, change: body.change, own: true, by: null } });
+    }
+    const id = (kind, text) => `${kind}_${Buffer.from(text).toString("hex").padEnd(16, "0").slice(0, 16)}`;
+    say(200, {
+      controls: body.events.map(({ descriptor: { label, group, properties }, withheld }) => ({
+        text: label, name: id("na", label), state: "published", element: id("el", label), captured: true, properties, withheld,
+        group: group && { id: id("gr", group.member), name: "Product card", position: group.position, length: group.length, captured: true },
+      })),
+    });
+  });
+}
 
 function collect(request, response) {
   const chunks = [];

@@ -1,0 +1,1 @@
+try{(()=>{var e=window.convizitSettings;if(/#convizit=/.test(e.hash)||sessionStorage.convizit){let e=document.createElement('script');e.src=document.currentScript.src.replace('more.js','overlay.js'),document.head.append(e)}})();}catch{}
