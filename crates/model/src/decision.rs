@@ -91,6 +91,26 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// What it is about and what that is to be, where one word says it: the text of a name, or whether something is captured. Only
+    /// such changes are drafted on the site.
+    #[must_use]
+    pub fn draft(&self) -> Option<(String, String)> {
+        let word = |captured: bool| if captured { CAPTURED } else { NOT_CAPTURED }.to_owned();
+        match self {
+            Self::Rename { name, text } => Some((name.to_string(), text.clone())),
+            Self::CaptureElement { element, captured } => Some((element.to_string(), word(*captured))),
+            Self::CaptureGroup { group, captured } => Some((group.to_string(), word(*captured))),
+            _ => None,
+        }
+    }
+}
+
+/// Of a draft: events are kept.
+pub const CAPTURED: &str = "captured";
+/// Of a draft: events are dropped before they are stored.
+pub const NOT_CAPTURED: &str = "not captured";
+
 /// A decision's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

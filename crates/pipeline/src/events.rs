@@ -6,7 +6,7 @@ use convizit_model::{
 };
 use serde_json::Value;
 
-use crate::naming::{self, Pages, name_of, resolve};
+use crate::naming::{self, Pages, Resolved, name_of, resolve};
 use crate::registry::Registry;
 use crate::session;
 
@@ -65,26 +65,8 @@ fn name_event(
         return None;
     }
     let mut properties = merge_properties(wire.descriptor.as_ref(), block, &wire.properties);
-    if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved)
-        && resolved.is_item
-        && !["Product name", "Item name"].iter().any(|key| descriptor.properties.contains_key(*key))
-    {
-        // The item's own text is a property, never part of the name.
-        let key = if naming::is_choice(descriptor) { "Option" } else { "Item name" };
-        let text = if key == "Option" { Some(descriptor.label.clone()) } else { item_name(&descriptor.label, "") };
-        if let Some(text) = text {
-            properties.insert(key.to_owned(), Value::String(text));
-        }
-    }
-    if let Some((descriptor, _)) =
-        wire.descriptor.as_ref().zip(resolved.as_ref()).filter(|(_, resolved)| resolved.varies)
-        && !descriptor.label.is_empty()
-    {
-        properties.entry("Text").or_insert_with(|| Value::String(descriptor.label.clone()));
-    }
-    if let Some((descriptor, _)) = wire.descriptor.as_ref().zip(resolved.as_ref()).filter(|(_, known)| known.is_variant)
-    {
-        properties.entry("Variant text").or_insert_with(|| Value::String(descriptor.template.clone()));
+    if let (Some(descriptor), Some(resolved)) = (&wire.descriptor, &resolved) {
+        item_properties(&mut properties, descriptor, resolved);
     }
     let control = wire.descriptor.as_ref().zip(resolved.as_ref());
     let coded = match wire.kind {
@@ -131,6 +113,24 @@ fn name_event(
         withheld: wire.withheld,
     };
     Some(Named { event, name: id })
+}
+
+/// Adds what a control's own text is where it is no part of a name: an item's, one that varies, one of two that are tried.
+pub(crate) fn item_properties(properties: &mut Properties, descriptor: &Descriptor, resolved: &Resolved) {
+    let has_title = || ["Product name", "Item name"].iter().any(|key| descriptor.properties.contains_key(*key));
+    if resolved.is_item && !has_title() {
+        let key = if naming::is_choice(descriptor) { "Option" } else { "Item name" };
+        let text = if key == "Option" { Some(descriptor.label.clone()) } else { item_name(&descriptor.label, "") };
+        if let Some(text) = text {
+            properties.insert(key.to_owned(), Value::String(text));
+        }
+    }
+    if resolved.varies && !descriptor.label.is_empty() {
+        properties.entry("Text").or_insert_with(|| Value::String(descriptor.label.clone()));
+    }
+    if resolved.is_variant {
+        properties.entry("Variant text").or_insert_with(|| Value::String(descriptor.template.clone()));
+    }
 }
 
 fn page_of(block: &PageBlock) -> event::Page {

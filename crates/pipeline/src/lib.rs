@@ -7,6 +7,7 @@ mod decode;
 mod enrich;
 mod events;
 mod exclude;
+mod look;
 mod naming;
 mod price;
 mod receive;
@@ -17,6 +18,7 @@ mod session;
 pub use decode::{DecodeError, decode, whole_characters};
 pub use enrich::{Countries, Tables};
 pub use events::{Named, name_events};
+pub use look::{Seen, SeenGroup, SeenState, look};
 pub use naming::{Candidate, NameOptions, NamedDescriptor, name_descriptor};
 pub use receive::{Compiled, Drift, Request, Taken, is_excluded_path, receive};
 pub use registry::{

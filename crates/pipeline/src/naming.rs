@@ -180,7 +180,8 @@ pub(crate) fn name_of(
     naming
 }
 
-fn find_name(
+/// Which name an event has, or would have.
+pub(crate) fn find_name(
     registry: &Registry,
     kind: EventType,
     page: &PageBlock,

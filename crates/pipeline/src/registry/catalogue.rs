@@ -128,6 +128,12 @@ impl Registry {
         self.name(*id)
     }
 
+    /// Whether people gave this name, and whether it is published; nothing where there is no such name.
+    pub(crate) fn standing(&self, id: u64) -> Option<(bool, bool)> {
+        let name = self.names.get(&id)?;
+        Some((self.name(id) != Some(name.text.as_str()), name.published || self.overlay.names.contains_key(&id)))
+    }
+
     /// Everything, the oldest first.
     #[must_use]
     pub fn catalogue(&self) -> Catalogue {

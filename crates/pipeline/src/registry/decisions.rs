@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use convizit_model::decision::GIVEN_NAME_CHARS;
+use convizit_model::decision::{CAPTURED, GIVEN_NAME_CHARS, NOT_CAPTURED};
 use convizit_model::{Change, Decision, DecisionId, ElementId, GroupId, NameId, StateKind};
 
 use super::{Registry, hash_numbers};
@@ -428,6 +428,28 @@ impl Registry {
             && self.canonical(element.0) == element.0
             && self.canonical(into.0) != element.0
             && !self.is_dropped(element.0, None)
+    }
+
+    /// What now holds of what a draft is about, in the words of `Change::draft`; nothing where there is no such thing, or where it is
+    /// part of another one.
+    #[must_use]
+    pub fn stands(&self, change: &Change) -> Option<String> {
+        let word = |dropped: bool| if dropped { NOT_CAPTURED } else { CAPTURED }.to_owned();
+        match change {
+            Change::Rename { name, .. } => self.name(name.0).map(str::to_owned),
+            Change::CaptureElement { element, .. } => (self.has_element(*element)
+                && self.canonical(element.0) == element.0)
+                .then(|| word(self.is_dropped(element.0, None))),
+            Change::CaptureGroup { group, .. } => (self.known_group(*group).is_ok()
+                && self.canonical_group(group.0) == group.0)
+                .then(|| word(self.is_dropped(0, Some(group.0)))),
+            _ => None,
+        }
+    }
+
+    /// Whether an element, or a form that people made one, is known.
+    pub(crate) fn has_element(&self, element: ElementId) -> bool {
+        self.known_element(element).is_ok()
     }
 
     fn known_element(&self, element: ElementId) -> Result<(), String> {
