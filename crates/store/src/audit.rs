@@ -171,7 +171,7 @@ fn link(key: &MacKey, before: &[u8], number: i64, time: i64, texts: [&str; 5]) -
     key.of(&bytes)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing into a text cannot fail.

@@ -151,10 +151,19 @@ impl Store {
                 if let Some(newest) = versions.iter().max() {
                     self.renew_project_key(project, *newest, ends).await?;
                 }
+                let whole = ends.iter().any(|end| matches!(end, KeyEnd::All(_)));
                 self.control()
                     .run_tx(NAME, move |connection| {
                         let (days, versions) = (days.clone(), versions.clone());
                         Box::pin(async move {
+                            if whole {
+                                // They hold names that were made of what visitors saw.
+                                query("DELETE FROM drafts WHERE project = $1")
+                                    .bind(project)
+                                    .execute(&mut *connection)
+                                    .await
+                                    .during(NAME)?;
+                            }
                             for day in days {
                                 query("DELETE FROM keys WHERE project = $1 AND kind = 'day' AND number = $2")
                                     .bind(project)

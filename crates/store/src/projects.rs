@@ -245,6 +245,7 @@ impl Store {
                         "DELETE FROM destinations WHERE project = $1",
                         "DELETE FROM exclusions WHERE project = $1",
                         "DELETE FROM notice_channels WHERE project = $1",
+                        "DELETE FROM drafts WHERE project = $1",
                         "DELETE FROM projects WHERE number = $1",
                     ] {
                         query(sql).bind(number).execute(&mut *connection).await.during("remove project")?;

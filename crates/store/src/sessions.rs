@@ -199,6 +199,26 @@ impl Store {
         Ok(Some(session))
     }
 
+    /// Whether an account's session of this number lives, and every factor was given in it.
+    pub(crate) async fn session_lives(&self, number: i64, account: i64) -> Result<bool, StoreError> {
+        let row = query("SELECT whole, made, seen, proved FROM sessions WHERE number = $1 AND account = $2")
+            .bind(number)
+            .bind(account)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("find session")?;
+        let Some(row) = row else { return Ok(false) };
+        let session = Session {
+            number,
+            account,
+            whole: row.read::<i64>(0)? == 1,
+            made: Timestamp::from_millis(row.read(1)?),
+            seen: Timestamp::from_millis(row.read(2)?),
+            proved: Timestamp::from_millis(row.read(3)?),
+        };
+        Ok(session.whole && session.lives(self.clock().now()))
+    }
+
     async fn touch_session(&self, number: i64, sql: &'static str) -> Result<(), StoreError> {
         const NAME: &str = "touch session";
         let now = self.clock().now().as_millis();

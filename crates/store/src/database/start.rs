@@ -43,6 +43,7 @@ pub(super) const CONTROL_CHECKED: &[&str] = &[
     "incident_notes",
     "account_countries",
     "notice_channels",
+    "drafts",
 ];
 pub(super) const DATA_CHECKED: &[&str] =
     &["worker", "clock", "progress", "notices", "erasures", "erase_messages", "cursors"];

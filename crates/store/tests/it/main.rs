@@ -10,6 +10,7 @@ mod backup_refused;
 mod backup_s3;
 mod decisions;
 mod destinations;
+mod drafts;
 mod engines;
 mod erasure;
 mod failing_disk;
