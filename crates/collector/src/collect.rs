@@ -17,7 +17,7 @@ use crate::answer::{SETTINGS, allow_origin, later, problem};
 use crate::state::{ROOM, State};
 
 /// A body that takes longer is not worth its memory.
-const BODY_TIME: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(10);
 /// Outcomes of batches that name no project are counted under this number.
 const NO_PROJECT: i64 = 0;
 
@@ -179,7 +179,10 @@ async fn tell_drift(state: &State, project: &Project, drift: Drift, now: Timesta
 
 /// Reads a body within its bound. Its room in memory is taken as its bytes come, so that somebody who opens many requests
 /// and sends them drop by drop keeps nobody else out.
-async fn read<'s>(state: &'s State, body: Body) -> Result<(Vec<u8>, tokio::sync::SemaphorePermit<'s>), Response<Body>> {
+pub(crate) async fn read<'s>(
+    state: &'s State,
+    body: Body,
+) -> Result<(Vec<u8>, tokio::sync::SemaphorePermit<'s>), Response<Body>> {
     let full = || overloaded(state, NO_PROJECT, "too many requests at once");
     let mut room = state.bodies.try_acquire_many(0).map_err(|_| full())?;
     let mut body = Limited::new(body, BATCH_BYTES);

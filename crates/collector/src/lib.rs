@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 mod answer;
 mod collect;
+mod customizer;
 mod script;
 mod state;
 #[cfg(test)]
@@ -34,7 +35,7 @@ pub struct CollectorConfig {
     pub behind_proxy: bool,
 }
 
-/// Serves `/v1/collect`, `/t/<key>.js`, `/t/<key>.json`, `/t/<key>/more.js` on this listener until `stop`, then drains.
+/// Serves `/v1/collect`, `/t/<key>.js`, `/t/<key>.json`, `/t/<key>/more.js`, and what the customizer on the site asks, on this listener until `stop`, then drains.
 ///
 /// # Errors
 /// A certificate that cannot be read; plain HTTP on a public address without `behind_proxy`.
@@ -123,6 +124,10 @@ fn router(state: State) -> Router {
         .route("/v1/collect", post(collect::collect))
         .route("/t/{file}", get(script::script_or_settings))
         .route("/t/{key}/more.js", get(script::more))
+        .route("/t/{key}/overlay.js", get(script::overlay))
+        .route("/v1/customizer/open", post(customizer::open))
+        .route("/v1/customizer/names", post(customizer::names))
+        .route("/v1/customizer/draft", post(customizer::draft))
         .fallback(async || answer::problem(404, "not_found", "path", "here are /v1/collect and /t/<project key>.js"))
         .method_not_allowed_fallback(async || {
             answer::problem(405, "method", "method", "batches are sent by POST, scripts are asked for by GET")

@@ -20,7 +20,9 @@ static CORE: &str = include_str!("../../../tracker/dist/convizit.js");
 static PAGE: &str = include_str!("../../../tracker/dist/more/page.js");
 static VITALS: &str = include_str!("../../../tracker/dist/more/vitals.js");
 static CONSENT: &str = include_str!("../../../tracker/dist/more/consent.js");
+static CUSTOMIZER: &str = include_str!("../../../tracker/dist/more/customizer.js");
 static RULES: &str = include_str!("../../../tracker/dist/more/rules.js");
+static OVERLAY: &str = include_str!("../../../tracker/dist/overlay.js");
 static FRICTION: &str = include_str!("../../../tracker/dist/more/friction.js");
 
 /// An answer in every encoding that browsers ask for.
@@ -57,6 +59,15 @@ pub(crate) async fn more(
     serve(&state, &key, Kind::More { vitals: false, friction: false, language }, &headers).await
 }
 
+/// The customizer, which only its own token makes a page load.
+pub(crate) async fn overlay(
+    axum::extract::State(state): axum::extract::State<Arc<State>>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    serve(&state, &key, Kind::Overlay, &headers).await
+}
+
 /// What the tracker's rules need of each language, as JSON; empty where the file is malformed: the tracker then reads no
 /// greeting, account or address.
 fn languages() -> &'static BTreeMap<String, String> {
@@ -84,6 +95,7 @@ async fn serve(state: &State, key: &str, kind: Kind, headers: &HeaderMap) -> Res
             let kind = Kind::More { vitals: on(VITAL), friction: on(ANNOYING), language };
             ((None, 0, kind), kind)
         }
+        Kind::Overlay => ((None, 0, kind), kind),
         kind => ((Some(project.key.clone()), project.version, kind), kind),
     };
     let script = match state.script(&cached) {
@@ -155,17 +167,28 @@ fn build(project: &Project, kind: Kind) -> Script {
         // `<` cannot end the script element of somebody who inlines it.
         Kind::Core => format!("window.convizitSettings={};\n{CORE}", settings.to_string().replace('<', "\\u003c")),
         Kind::Settings => settings.to_string(),
+        Kind::Overlay => OVERLAY.to_owned(),
         Kind::More { vitals, friction, language } => {
             let words = language.and_then(|language| languages().get(language)).map_or("void 0", String::as_str);
             let part = |is_on: bool, part: &'static str| if is_on { part } else { "" };
-            [PAGE, part(vitals, VITALS), part(friction, FRICTION), CONSENT, &RULES.replacen("WORDS", words, 1)].concat()
+            [
+                PAGE,
+                part(vitals, VITALS),
+                part(friction, FRICTION),
+                CONSENT,
+                CUSTOMIZER,
+                &RULES.replacen("WORDS", words, 1),
+            ]
+            .concat()
         }
     };
     let (content_type, cache) = match kind {
         Kind::Settings => ("application/json", "no-cache"),
         // It has the settings in it: what is set holds for new pages within a minute, too.
         Kind::Core => ("text/javascript; charset=utf-8", "public, max-age=30, stale-while-revalidate=30"),
-        Kind::More { .. } => ("text/javascript; charset=utf-8", "public, max-age=300, stale-while-revalidate=86400"),
+        Kind::More { .. } | Kind::Overlay => {
+            ("text/javascript; charset=utf-8", "public, max-age=300, stale-while-revalidate=86400")
+        }
     };
     let etag = format!("\"{:016x}\"", fingerprint(plain.as_bytes()));
     Script {

@@ -10,6 +10,7 @@ use convizit_pipeline::{Compiled, Tables};
 use convizit_store::Store;
 use tokio::sync::Semaphore;
 
+use crate::customizer::Registries;
 use crate::script::Script;
 
 /// Bytes of one permit of `bodies`.
@@ -31,6 +32,8 @@ pub(crate) struct State {
     scripts: RwLock<HashMap<Cached, Arc<Script>>>,
     /// When each project's drift was last told; as many as there are projects.
     told: std::sync::Mutex<HashMap<i64, Timestamp>>,
+    /// Of projects whose customizer is open.
+    pub(crate) registries: Registries,
     /// Held while a script is built: each build takes a core and some megabytes, and others may wait for the same one.
     pub(crate) building: tokio::sync::Mutex<()>,
     started: Instant,
@@ -46,6 +49,8 @@ pub(crate) type Cached = (Option<ProjectKey>, u64, Kind);
 pub(crate) enum Kind {
     Core,
     Settings,
+    /// The customizer's overlay.
+    Overlay,
     /// The second script with its parts that a project may have off, and the words of a language.
     More {
         vitals: bool,
@@ -64,6 +69,7 @@ impl State {
             compiled: RwLock::default(),
             scripts: RwLock::default(),
             told: std::sync::Mutex::default(),
+            registries: Registries::default(),
             building: tokio::sync::Mutex::default(),
             started: Instant::now(),
             refused: AtomicU64::new(0),

@@ -1,5 +1,7 @@
 //! The routes as a browser meets them, on a real store: answers, CORS, bounds, bad input, overload.
 
+mod customizer;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
