@@ -49,6 +49,10 @@ impl Chrome {
         self.account.as_ref().is_some_and(|account| account.master)
     }
 
+    pub(crate) fn edits_capture(&self) -> bool {
+        self.may(Action::EditCapture)
+    }
+
     /// For `aria-current` in the navigation.
     pub(crate) fn current(&self, section: &str) -> &'static str {
         if self.section == section { "page" } else { "false" }
@@ -199,6 +203,8 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
         "owned" => "It is theirs now.",
         "noted" => "Kept.",
         "unmastered" => "They are no Master Admin any more.",
+        "published" => "Published. New events carry it within two seconds; past events stay as they are.",
+        "discarded" => "Discarded. Nothing was changed.",
         "paused" => "Paused. Its events wait and are sent when you resume it.",
         "resumed" => "Resumed. What waited is sent now.",
         "destination-added" => "Added. It gets events from now on, or once you resume it.",

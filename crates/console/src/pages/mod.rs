@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod channels;
+mod customizer;
 pub(crate) mod decisions;
 mod destination_form;
 mod destinations;
@@ -106,6 +107,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::get("/p/{project}/exclusions", Project(SeeProject)), exclusions::show)
         .add(Row::post("/p/{project}/exclusions/add", Project(EditCapture)), exclusions::add)
         .add(Row::post("/p/{project}/exclusions/remove", Project(EditCapture)), exclusions::remove)
+        .add(Row::get("/p/{project}/customizer", Project(EditCapture)), customizer::show)
+        .add(Row::post("/p/{project}/customizer/open", Project(EditCapture)), customizer::open)
+        .add(Row::get("/p/{project}/customizer/pulse", Project(EditCapture)), customizer::pulse)
+        .add(Row::post("/p/{project}/customizer/publish", Project(EditCapture)), customizer::publish)
+        .add(Row::post("/p/{project}/customizer/discard", Project(EditCapture)), customizer::discard)
         .add(Row::get("/p/{project}/samples", Project(SeeSamples)), samples::show)
         .add(Row::get("/p/{project}/samples/pulse", Project(SeeSamples)), samples::pulse)
         .add(Row::get("/p/{project}/destinations", Project(SeeProject)), destinations::list)

@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod capture;
+mod customizer;
 mod destinations;
 mod headers;
 mod incidents;

@@ -93,7 +93,7 @@ async fn drafts_are_replaced_only_by_who_saw_them(place: Place) {
         store.save_draft(&project, account, change, before, seen).await.unwrap()
     };
     let Saved::Done(Some(first)) = saved(1, rename("Canary basket"), "Canary cart", 0).await else { panic!() };
-    assert_eq!(store.drafts(project.number).await.unwrap(), [first.clone()]);
+    assert_eq!(store.drafts(project.number).await.unwrap(), std::slice::from_ref(&first));
     // Two who begin at once, and one who saw an older one.
     let meanwhile = Saved::Meanwhile(Some(first.clone()));
     assert_eq!(saved(2, rename("Another"), "Canary cart", 0).await, meanwhile);
