@@ -101,7 +101,7 @@ async fn a_replay_is_of_a_range_up_to_the_cursor(place: Place) {
     let now = store.open_replay(number, "hook").await.unwrap().unwrap();
     assert_eq!((now.done, now.sent, now.dead), (8, 7, 1));
     // Another process goes on where this one ended.
-    let other = place.open().await;
+    let other = place.open_accepting().await;
     other.resent(number, "hook", part(9..=24, 25)).await.unwrap();
     assert_eq!(store.open_replay(number, "hook").await.unwrap(), None);
     let done = store.replays(number, "hook").await.unwrap().remove(0);
