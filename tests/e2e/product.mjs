@@ -112,7 +112,7 @@ export async function startDemo(...args) {
   };
 }
 
-export async function startBrowser() {
+export async function startBrowser(...more) {
   const profile = temporaryFolder("chromium");
   const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
   if (!executablePath) throw new Error("no Chromium found: run ./test, which installs it");
@@ -120,7 +120,7 @@ export async function startBrowser() {
     executablePath,
     headless: true,
     viewport: { width: 1100, height: 900 },
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", ...more],
   });
   return {
     context,

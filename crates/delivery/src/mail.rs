@@ -190,11 +190,11 @@ impl MailConfig {
                 _ => format!("the mail server {place} refused the message ({code})"),
             }),
             Some(code) => MailError::Later(format!("the mail server {place} takes no mail now ({code})")),
-            None if is_of_tls(error) => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
-            None if error.is_timeout() => MailError::Later(format!("the mail server {place} does not answer")),
             None if error.is_client() => {
                 MailError::Refused(format!("the mail server {place} does not offer what is needed: {error}"))
             }
+            None if is_of_tls(error) => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
+            None if error.is_timeout() => MailError::Later(format!("the mail server {place} does not answer")),
             None => MailError::Later(format!("the mail server {place} cannot be reached")),
         }
     }

@@ -68,7 +68,10 @@ async fn a_lost_cursor_pauses_and_is_no_removal() {
     stand.behind("DELETE FROM cursors");
     stand.put(&["b"]).await;
     assert!(stand.paused("hook").await.contains("missing from the database"));
-    assert!(stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused));
+    // The notice follows the pause.
+    while !stand.notices().await.iter().any(|notice| notice.kind == NoticeKind::DestinationPaused) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     // What the reason says to do.
     stand.store.remove_destination(&stand.project, "hook").await.unwrap();
     stand.add("hook", receiver.kind(), Some(SECRET)).await;
