@@ -190,7 +190,7 @@ async fn show(
     let name = known.find(&id)?;
     let from = caller.now().hour() - HOURS + 1;
     let mut hours: Vec<(i64, i64)> = store
-        .events_of_names_from(project.number, &[name.id.0], from)
+        .events_of_names_from(project.number, &[name.id.0], (from, 1))
         .await?
         .remove(&name.id.0)
         .into_iter()

@@ -104,7 +104,7 @@ async fn list_page(
     let page: Vec<&NameView> = names.iter().copied().skip(from).take(PAGE).collect();
     let ids: Vec<u64> = page.iter().map(|name| name.id.0).collect();
     let hour = member.asking.now().hour();
-    let hours = store.events_of_names_from(project.number, &ids, hour - STEPS * STEP_HOURS + 1).await?;
+    let hours = store.events_of_names_from(project.number, &ids, (hour - STEPS * STEP_HOURS + 1, STEP_HOURS)).await?;
     let none = HashMap::new();
     let shown = page.iter().map(|name| Line {
         id: name.id.to_string(),
@@ -289,7 +289,7 @@ async fn page(
     let known = known(console, project).await?;
     let name = known.find(id)?.clone();
     let hour = member.asking.now().hour();
-    let hours = store.events_of_names_from(project.number, &[name.id.0], hour - HOURS + 1).await?;
+    let hours = store.events_of_names_from(project.number, &[name.id.0], (hour - HOURS + 1, 3)).await?;
     let none = HashMap::new();
     let role = name.element.and_then(|id| known.element(id)).map(|element| element.role.clone());
     let group = known.group_around(&name).and_then(|id| known.group(id));

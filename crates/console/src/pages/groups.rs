@@ -75,7 +75,9 @@ pub(super) async fn lines(
     }
     let drawn: Vec<Vec<u64>> = groups.iter().map(|(group, _)| drawn(known, group.id)).collect();
     let hour = store.clock().now().hour();
-    let hours = store.events_of_names_from(project.number, &drawn.concat(), hour - STEPS * STEP_HOURS + 1).await?;
+    let hours = store
+        .events_of_names_from(project.number, &drawn.concat(), (hour - STEPS * STEP_HOURS + 1, STEP_HOURS))
+        .await?;
     let line = |((group, events), names): (&(&GroupView, i64), &Vec<u64>)| Line {
         id: group.id.to_string(),
         name: group.name.clone(),
@@ -179,7 +181,7 @@ async fn page(
     let group = known.group(id).ok_or(Refusal::NotFound)?.clone();
     let hour = member.asking.now().hour();
     let names = drawn(&known, id);
-    let hours = store.events_of_names_from(project.number, &names, hour - HOURS + 1).await?;
+    let hours = store.events_of_names_from(project.number, &names, (hour - HOURS + 1, 3)).await?;
     let samples = member.samples();
     let mut inside: Vec<_> = known.catalogue.elements.iter().filter(|element| element.group == Some(id)).collect();
     let events =

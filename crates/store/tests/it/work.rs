@@ -11,6 +11,8 @@ use crate::engines::{NOON, Place, event_at, events, on_both_engines, stored, wor
 on_both_engines!(
     a_stretch_is_written_whole,
     a_moved_offset_writes_nothing,
+    counts_of_names_are_added_up_in_steps,
+    samples_are_found_across_gaps,
     a_moved_last_number_writes_nothing,
     a_stretch_that_breaks_in_the_middle_writes_nothing,
     of_two_workers_on_one_journal_one_wins,
@@ -72,6 +74,43 @@ async fn a_stretch_is_written_whole(place: Place) {
     assert!(samples.iter().zip((240..260).rev()).all(|(event, n)| event.properties["n"] == n), "{samples:?}");
     assert_eq!(store.samples(shop.number, u64::MAX).await.unwrap().len(), 1);
     assert_eq!(store.samples(blog.number, 1).await.unwrap(), []);
+}
+
+async fn counts_of_names_are_added_up_in_steps(place: Place) {
+    let (store, shop) = place.shop().await;
+    let hour = NOON / 3_600_000;
+    // In the hours 0, 1, 5, 6, 6 and 13 from noon, and of another name.
+    let at = |hours: i64, n: u32, name: u64| event_at(NOON + hours * 3_600_000, n, name);
+    let made = [(0, 1), (1, 1), (5, 1), (6, 1), (6, 1), (13, 1), (1, u64::MAX), (1, 3)];
+    let made = (0..).zip(made).map(|(n, (hours, name))| at(hours, n, name)).collect();
+    store.commit_work(work(0, &shop, made)).await.unwrap();
+    let steps = async |from: i64, step: i64| {
+        store.events_of_names_from(shop.number, &[1, 2, u64::MAX], (from, step)).await.unwrap()
+    };
+    let of = |hours: &[(i64, i64)]| hours.iter().map(|(after, events)| (hour + after, *events)).collect();
+    let one: HashMap<i64, i64> = of(&[(0, 3), (6, 2), (12, 1)]);
+    assert_eq!(steps(hour, 6).await, HashMap::from([(1, one), (u64::MAX, of(&[(0, 1)]))]));
+    // What lies before is left out, and steps begin where they are asked for.
+    assert_eq!(
+        steps(hour + 1, 5).await,
+        HashMap::from([(1, of(&[(1, 2), (6, 2), (11, 1)])), (u64::MAX, of(&[(1, 1)]))])
+    );
+    assert_eq!(steps(hour + 5, 1).await, HashMap::from([(1, of(&[(5, 1), (6, 2), (13, 1)]))]));
+}
+
+async fn samples_are_found_across_gaps(place: Place) {
+    let (store, shop) = place.shop().await;
+    // Of 3 000 events, of which those of one name lie near each other and far apart.
+    let ours = [0, 1, 2, 700, 701, 799, 900, 1_500, 2_998, 2_999];
+    for (from, batch) in (0..).zip(0..6_u32) {
+        let made = (batch * 500..(batch + 1) * 500)
+            .map(|n| event_at(NOON + i64::from(n), n, if ours.contains(&n) { 1 } else { 2 }))
+            .collect();
+        store.commit_work(work(from, &shop, made)).await.unwrap();
+    }
+    let samples = store.samples(shop.number, 1).await.unwrap();
+    let found: Vec<_> = samples.iter().map(|event| event.properties["n"].as_u64().unwrap()).collect();
+    assert_eq!(found, ours.iter().rev().map(|n| u64::from(*n)).collect::<Vec<_>>());
 }
 
 async fn a_moved_offset_writes_nothing(place: Place) {
