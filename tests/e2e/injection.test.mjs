@@ -90,7 +90,7 @@ async function watch(context) {
 /** Markup that no template of the console has. */
 const foreign = () => {
   const found = [];
-  const known = "script[src='/static/console.js'],link[href='/static/icon.svg'],link[href='/static/console.css'],meta[charset],meta[name=viewport]";
+  const known = "script[src='/static/console.js'],script[src='/static/passkey.js'],link[href='/static/icon.svg'],link[href='/static/console.css'],meta[charset],meta[name=viewport]";
   for (const element of document.querySelectorAll("*")) {
     const odd = element.getAttributeNames().filter((name) => name.startsWith("on") || name === "style" || name === "srcdoc" || name === "ping" || (name === "formaction" && !element.getAttribute(name).startsWith("/p/shop/")));
     if (odd.length || (element.matches("script,link,meta,style,base,iframe,frame,object,embed,applet,template,math,noscript,video,audio") && !element.matches(known))) found.push(element.outerHTML.slice(0, 200));

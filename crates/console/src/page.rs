@@ -177,6 +177,8 @@ pub(crate) fn done(word: &str) -> Option<&'static str> {
     Some(match word {
         "password" => "Your password is changed, and your other sessions have ended.",
         "factor" => "Your second factor is set up.",
+        "passkey" => "Your passkey is ready: it takes the place of the app's code.",
+        "passkey-gone" => "The passkey is removed.",
         "ended" => "The session has ended.",
         "others" => "Your other sessions have ended.",
         "joined" => "You are a member now.",

@@ -10,6 +10,7 @@
 mod envelope;
 mod factor;
 mod kms;
+mod passkey;
 mod password;
 mod project;
 mod random;
@@ -21,6 +22,7 @@ mod wycheproof;
 pub use envelope::{DataKey, Place, SEAL_OVERHEAD, TAG_BYTES, tag_of};
 pub use factor::{RECOVERY_CODES, TotpSecret, normal_recovery_code, recovery_codes};
 pub use kms::{Binding, KEK_DAYS, Kek, KeyProvider, Later, ProviderConfig, Wrapped, open_provider};
+pub use passkey::{CHALLENGE_BYTES, Ceremony, Passkey, PasskeyProblem};
 pub use password::{
     PASSWORD_LEAST, PASSWORD_MOST, PasswordProblem, check_password, hash_password, verify_nothing, verify_password,
 };

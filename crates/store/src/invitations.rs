@@ -499,6 +499,7 @@ impl Store {
                 let factor: &[&str] = &[
                     "UPDATE accounts SET totp = NULL, totp_step = 0 WHERE number = $1",
                     "DELETE FROM recovery_codes WHERE account = $1",
+                    "DELETE FROM passkeys WHERE account = $1",
                 ];
                 let all = if both { factor } else { &[] };
                 for sql in all.iter().chain(&["DELETE FROM sessions WHERE account = $1"]) {

@@ -23,8 +23,20 @@ struct AccountPage {
     second_factor: bool,
     excused: bool,
     codes_left: i64,
+    passkeys: Vec<KeyLine>,
+    /// Whether passkeys can be here, and whether the person has proved a moment ago who they are.
+    passkeys_possible: bool,
+    proved: bool,
     sessions: Vec<Line>,
     problem: Problem,
+}
+
+/// A passkey in the list.
+struct KeyLine {
+    number: i64,
+    name: String,
+    made: String,
+    used: String,
 }
 
 /// A session in the list.
@@ -69,6 +81,7 @@ struct ProvePage<'a> {
     chrome: Chrome,
     next: &'a str,
     second_factor: bool,
+    passkeys: bool,
     problem: Problem,
 }
 
@@ -85,6 +98,12 @@ async fn page(person: &Person, problem: Problem) -> Result<AccountPage, Refusal>
         seen: minute(session.seen),
         own: session.number == person.session.number,
     });
+    let passkeys = store.passkeys(account.number).await?.into_iter().map(|one| KeyLine {
+        number: one.number,
+        name: one.name,
+        made: minute(one.made),
+        used: minute(one.used),
+    });
     Ok(AccountPage {
         chrome: person.asking.chrome("Your account", "account"),
         email: account.email.clone(),
@@ -93,9 +112,17 @@ async fn page(person: &Person, problem: Problem) -> Result<AccountPage, Refusal>
         second_factor: account.second_factor,
         excused: account.excused,
         codes_left: store.recovery_codes_left(account.number).await?,
+        passkeys: passkeys.collect(),
+        passkeys_possible: super::passkeys::site(&person.asking).is_some(),
+        proved: person.asking.is_proved(),
         sessions: sessions.collect(),
         problem,
     })
+}
+
+/// The page again, with what was wrong.
+pub(super) async fn again_with(person: &Person, problem: Problem) -> Result<Response, Refusal> {
+    Ok(again(&page(person, problem).await?))
 }
 
 pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
@@ -198,17 +225,23 @@ pub(super) async fn end_others(person: Person) -> Result<Response, Refusal> {
     Ok(see("/account", "others"))
 }
 
-pub(super) async fn show_prove(person: Person) -> Response {
+pub(super) async fn show_prove(person: Person) -> Result<Response, Refusal> {
     let next = local_path(person.asking.query.get("next"));
     if person.asking.is_proved() {
-        return Redirect::to(next).into_response();
+        return Ok(Redirect::to(next).into_response());
     }
-    html(&prove_page(&person, next, Problem::default()))
+    Ok(html(&prove_page(&person, next, Problem::default()).await?))
 }
 
-fn prove_page<'a>(person: &Person, next: &'a str, problem: Problem) -> ProvePage<'a> {
+async fn prove_page<'a>(person: &Person, next: &'a str, problem: Problem) -> Result<ProvePage<'a>, Refusal> {
     let chrome = person.asking.chrome("Is it you?", "account");
-    ProvePage { chrome, next, second_factor: person.account.second_factor, problem }
+    let passkeys = super::passkeys::has(person).await?;
+    Ok(ProvePage { chrome, next, second_factor: person.account.second_factor, passkeys, problem })
+}
+
+/// The page again, with what was wrong with a passkey.
+pub(super) async fn prove_again(person: &Person, next: &str, text: String) -> Result<Response, Refusal> {
+    Ok(again(&prove_page(person, next, Problem::new("passkey", text)).await?))
 }
 
 pub(super) async fn prove(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
@@ -216,7 +249,8 @@ pub(super) async fn prove(State(console): State<Console>, person: Person) -> Res
     let next = local_path(fields.get("next"));
     let right = is_right(&console, &person, fields.get("password")).await?;
     if !right {
-        return Ok(again(&prove_page(&person, next, Problem::new("password", "This is not your password."))));
+        let problem = Problem::new("password", "This is not your password.");
+        return Ok(again(&prove_page(&person, next, problem).await?));
     }
     if person.account.second_factor {
         let asking = &person.asking;
@@ -224,7 +258,7 @@ pub(super) async fn prove(State(console): State<Console>, person: Person) -> Res
         let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
         if !asking.store.use_code(&person.account, fields.get("code")).await? {
             let problem = Problem::new("code", "This code does not hold: wait for the next one.");
-            return Ok(again(&prove_page(&person, next, problem)));
+            return Ok(again(&prove_page(&person, next, problem).await?));
         }
         console.throttle().give_back(ticket, asking.now());
     }

@@ -21,6 +21,11 @@ pub(super) async fn script() -> impl IntoResponse {
     (head, include_str!("../../static/console.js"))
 }
 
+pub(super) async fn passkey() -> impl IntoResponse {
+    let head = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, KEEP)];
+    (head, include_str!("../../static/passkey.js"))
+}
+
 pub(super) async fn icon() -> impl IntoResponse {
     let head = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, KEEP)];
     (head, include_str!("../../static/icon.svg"))

@@ -18,6 +18,7 @@ mod members;
 mod merge;
 mod notices;
 mod overview;
+mod passkeys;
 mod people;
 mod projects;
 mod resend;
@@ -52,6 +53,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/sign-in/code", HalfSignedIn), sign_in::code)
         .add(Row::get("/forgot", Open), sign_in::show_forgot)
         .add(Row::post("/forgot", Open), sign_in::forgot)
+        .add(Row::get("/static/passkey.js", Open), files::passkey)
+        .add(Row::post("/sign-in/passkey/begin", HalfSignedIn), passkeys::begin)
+        .add(Row::post("/sign-in/passkey", HalfSignedIn), passkeys::sign_in)
         .add(Row::post("/sign-out", Newcomer), sign_in::out);
     let routes = routes
         .add(Row::get("/account", Person), account::show)
@@ -61,6 +65,11 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/account/codes", Person).proved(), account::codes)
         .add(Row::post("/account/sessions/{number}/end", Person), account::end)
         .add(Row::post("/account/sessions/end-others", Person), account::end_others)
+        .add(Row::post("/account/passkeys/begin", Person).proved(), passkeys::begin)
+        .add(Row::post("/account/passkeys", Person).proved(), passkeys::add)
+        .add(Row::post("/account/passkeys/{number}/remove", Person).proved(), passkeys::remove)
+        .add(Row::post("/account/prove/passkey/begin", Newcomer), passkeys::begin)
+        .add(Row::post("/account/prove/passkey", Newcomer), passkeys::prove)
         .add(Row::get("/account/prove", Newcomer), account::show_prove)
         .add(Row::post("/account/prove", Newcomer), account::prove)
         .add(Row::get("/projects", Person), projects::list)

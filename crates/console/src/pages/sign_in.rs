@@ -32,6 +32,8 @@ struct SignInPage<'a> {
 struct CodePage<'a> {
     chrome: Chrome,
     next: &'a str,
+    /// Whether the person has a passkey that can be used here.
+    passkeys: bool,
     problem: Problem,
 }
 
@@ -82,9 +84,19 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
     begin(&console, asking, &account, (true, before), next).await
 }
 
-pub(super) async fn show_code(person: Person) -> Response {
+pub(super) async fn show_code(person: Person) -> Result<Response, Refusal> {
     let next = local_path(person.asking.query.get("next"));
-    html(&CodePage { chrome: code_chrome(&person.asking), next, problem: Problem::default() })
+    Ok(html(&code_page(&person, next, Problem::default()).await?))
+}
+
+async fn code_page<'a>(person: &Person, next: &'a str, problem: Problem) -> Result<CodePage<'a>, Refusal> {
+    let passkeys = super::passkeys::has(person).await?;
+    Ok(CodePage { chrome: code_chrome(&person.asking), next, passkeys, problem })
+}
+
+/// The page again, with what was wrong.
+pub(super) async fn code_again(person: &Person, next: &str, text: String) -> Result<Response, Refusal> {
+    Ok(again(&code_page(person, next, Problem::new("code", text)).await?))
 }
 
 /// Whoever has given half of it is nobody yet.
@@ -100,8 +112,7 @@ pub(super) async fn code(State(console): State<Console>, person: Person) -> Resu
     if !asking.store.use_code(&person.account, asking.fields.get("code")).await? {
         asking.store.sign_in_refused(&person.account.email, asking.address);
         let text = "This code does not hold: wait for the next one, or take a recovery code that you have not used.";
-        let problem = Problem::new("code", text);
-        return Ok(again(&CodePage { chrome: code_chrome(asking), next, problem }));
+        return code_again(&person, next, text.to_owned()).await;
     }
     console.throttle().give_back(ticket, asking.now());
     begin(&console, asking, &person.account, (true, Some(person.session.number)), next).await

@@ -22,6 +22,7 @@ mod journal_crash;
 mod key_ends;
 mod keys;
 mod notices;
+mod passkeys;
 mod postgres;
 mod projects;
 mod replays;
