@@ -80,6 +80,18 @@ export class Site {
     return out;
   }
 
+  /** As `ok`, of a command that asks something of this process, which has to answer meanwhile. */
+  async answered(...args) {
+    const [file, ...rest] = [...this.wrap, binary, ...args];
+    const child = spawn(file, rest, { cwd: this.folder, env: this.environment(), stdio: ["ignore", "pipe", "pipe"], timeout: 30_000 });
+    let [out, err] = ["", ""];
+    child.stdout.setEncoding("utf8").on("data", (part) => { out += part; });
+    child.stderr.setEncoding("utf8").on("data", (part) => { err += part; });
+    const code = await new Promise((done) => child.once("close", done));
+    if (code !== 0) throw new Error(`convizit ${args.join(" ")} ended with ${code}: ${err}${out}`);
+    return out;
+  }
+
   /** The one sentence of a command that must fail. */
   fails(...args) {
     const { code, out, err } = this.run(args);
