@@ -97,7 +97,7 @@ async function signIn() {
   await page.locator(".codes li").nth(9).waitFor();
 }
 
-test("a selector and a group are taken out by clicks, and nothing of them is stored any more", { timeout: 120_000 }, async () => {
+test("a selector and a group are taken out by clicks, and nothing of them is stored any more", { timeout: 240_000 }, async () => {
   await signIn();
   await open("/p/shop/exclusions");
   await look("01-nothing-excluded");
