@@ -153,8 +153,8 @@ async fn sessions_end_with_their_day(place: Place) {
     assert_eq!(store.load_state(shop.number).await.unwrap(), [element], "an element stays");
 }
 
-/// Counts rows while `upkeep` runs: one step after the other shows values between all and none.
-async fn watched(place: &Place, store: &Store, count: &'static str) {
+/// Counts rows while `upkeep` runs, and whether values between all and none were seen, as one step after the other shows.
+async fn watched(place: &Place, store: &Store, count: &'static str) -> bool {
     let done = Arc::new(AtomicBool::new(false));
     let mut sql = place.behind("data").await;
     let watch = tokio::spawn({
@@ -178,24 +178,35 @@ async fn watched(place: &Place, store: &Store, count: &'static str) {
     assert_eq!(values.last(), Some(&0), "{count}");
     let largest = values.windows(2).map(|pair| pair[0] - pair[1]).max().unwrap_or(0);
     println!("{count}: {} values seen, {largest} rows in the largest step", values.len());
-    assert!(values.len() > 4, "{count} went in one step: {values:?}");
+    values.len() > 4
+}
+
+/// On a busy machine whoever watches may sleep through it all: what goes in steps is seen to do so one time of five.
+async fn goes_in_steps(place: &Place, store: &Store, (fill, count): (&[&'static str], &'static str)) {
+    let mut sql = place.behind("data").await;
+    for _ in 0..5 {
+        for fill in fill {
+            sqlx::raw_sql(*fill).execute(&mut sql).await.unwrap();
+        }
+        if watched(place, store, count).await {
+            return;
+        }
+    }
+    panic!("{count} went in one step, five times");
 }
 
 async fn old_rows_go_in_steps(place: Place) {
     let (store, _) = place.shop().await;
-    let mut sql = place.behind("data").await;
     // As many rows as a busy site leaves behind: its sessions end at one midnight, its counts with one hour.
-    for fill in [
+    let fill = [
         "INSERT INTO state (project, kind, key, expires, body) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
          SELECT 1, 5, i, 20000, CAST('x' AS BYTEA) FROM n",
         "INSERT INTO counts (project, name, hour, events, newest) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000) \
          SELECT 1, i, 100, 1, '000000000001' FROM n",
-        "INSERT INTO progress (project, last_number) VALUES (1, 6000)",
+        "INSERT INTO progress (project, last_number) VALUES (1, 6000) ON CONFLICT (project) DO NOTHING",
         "INSERT INTO frames (project, first, last, day, ledger, filter, body) VALUES (1, 1, 6000, 4, 0, CAST('' AS BYTEA), CAST('x' AS BYTEA))",
-    ] {
-        sqlx::raw_sql(fill).execute(&mut sql).await.unwrap();
-    }
-    watched(&place, &store, "SELECT COUNT(*) FROM state").await;
+    ];
+    goes_in_steps(&place, &store, (&fill, "SELECT COUNT(*) FROM state")).await;
     assert_eq!(place.number("SELECT COUNT(*) FROM counts").await, 0);
 }
 
