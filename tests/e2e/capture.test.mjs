@@ -105,7 +105,11 @@ test("a selector and a group are taken out by clicks, and nothing of them is sto
   const first = await stored();
   assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(first), [1, 1, 1]);
 
-  await open("/p/shop/exclusions");
+  // What was read of a project is shown for up to two seconds.
+  await until("the controls are known", async () => {
+    await open("/p/shop/exclusions");
+    return (await page.locator("button[role=switch]").count()) > 0;
+  });
   await page.fill("#selector", ".private:::x");
   await page.press("#selector", "Enter");
   await page.locator("#wrong-selector").waitFor();
@@ -134,6 +138,8 @@ test("a selector and a group are taken out by clicks, and nothing of them is sto
   await look("06-group");
   await page.click("button:has-text('Undo')");
   await page.locator(".said.good").waitFor();
+  // It holds within two seconds.
+  await new Promise((done) => setTimeout(done, 2500));
   await visit();
   const third = await stored();
   assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(third), [1, 2, 3], "the group is back");

@@ -371,7 +371,7 @@ export function behaviour(what, { page = "plain.html", settings, context = {}, h
     project.answers = [...(answers ?? [])];
     project.more = more ?? "open";
     const opened = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...context });
-    opened.setDefaultTimeout(15_000);
+    opened.setDefaultTimeout(30_000);
     // A page of 100 000 nodes takes its time on a busy machine; only the tracker's own time is judged.
     opened.setDefaultNavigationTimeout(60_000);
     await opened.addInitScript(() => document.addEventListener("load", (event) => { if (/\/more\.js/.test(event.target.src)) window.moreLoaded = true; }, true));
