@@ -1,23 +1,19 @@
 // What is not captured, by clicks in the console: a selector is tried and excluded, a group switched off, and nothing of them comes any more.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { looker } from "./look.mjs";
 import { firstLink, totp } from "./person.mjs";
 import { startBrowser, until } from "./product.mjs";
 import { Site } from "./site.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const pictures = path.resolve(import.meta.dirname, "../../test-output/capture");
 let [site, running, browser, page, shop, origin] = [];
 /** What is wrong with a page's looks: said at the end, so that one run shows all. */
-const problems = [];
+let [look, problems] = [];
 
 before(async () => {
-  rmSync(pictures, { recursive: true, force: true });
-  mkdirSync(pictures, { recursive: true });
   shop = createServer((_, answer) => answer.setHeader("content-type", "text/html").end(shown()));
   await new Promise((done) => shop.listen(0, "127.0.0.1", done));
   origin = `http://127.0.0.1:${shop.address().port}`;
@@ -27,10 +23,11 @@ before(async () => {
   running = await site.serve();
   browser = await startBrowser();
   page = await browser.context.newPage();
+  ({ look, problems } = looker(page, "capture"));
 });
 
 after(async () => {
-  if (problems.length) console.log(problems.join("\n"));
+  if (problems?.length) console.log(problems.join("\n"));
   await browser?.stop();
   await new Promise((done) => (shop ? shop.close(done) : done()));
   shop?.closeAllConnections();
@@ -43,23 +40,6 @@ function shown() {
   const cards = ["Trail shoe", "Rain jacket", "Wool hat"].map((name) => `<li><article><h2>${name}</h2><p>89.90 €</p><button>Add to cart</button></article></li>`);
   return `<!doctype html><html lang="en"><head><title>Shop</title>${snippet.trim().replaceAll("{{origin}}", site.collector).replaceAll("{{key}}", site.key)}</head>
     <body><main><h1>Shoes</h1><ul>${cards.join("")}</ul><section><h2>Help</h2><button class="private">Download invoice</button> <button class="chat">Ask a person</button></section></main></body></html>`;
-}
-
-/** Pictures and axe of the page as it stands. */
-async function look(name) {
-  for (const [word, width, colorScheme] of [["wide", 1440, "light"], ["narrow", 360, "light"], ["dark", 1440, "dark"]]) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: path.join(pictures, `${name}-${word}.png`), fullPage: true });
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    if (over > 0) problems.push(`${name} is ${over} px too wide at ${width} px`);
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-    const found = violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
-    problems.push(...found.map((text) => `${name} at ${width} px, ${colorScheme}: ${text}`));
-  }
-  await page.setViewportSize({ width: 1100, height: 900 });
-  await page.emulateMedia({ colorScheme: "light" });
 }
 
 const open = (where) => page.goto(`${site.console}${where}`);
@@ -100,7 +80,7 @@ async function signIn() {
 test("a selector and a group are taken out by clicks, and nothing of them is stored any more", { timeout: 240_000 }, async () => {
   await signIn();
   await open("/p/shop/exclusions");
-  await look("01-nothing-excluded");
+  await look("01-nothing-excluded", { dark: true });
   await visit();
   const first = await stored();
   assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(first), [1, 1, 1]);
@@ -113,17 +93,17 @@ test("a selector and a group are taken out by clicks, and nothing of them is sto
   await page.fill("#selector", ".private:::x");
   await page.press("#selector", "Enter");
   await page.locator("#wrong-selector").waitFor();
-  await look("02-selector-refused");
+  await look("02-selector-refused", { dark: true });
   await page.fill("#selector", ".private");
   await page.press("#selector", "Enter");
   await page.locator(".tried h3").filter({ hasText: "takes out 1 of" }).waitFor();
   assert.match(await page.locator(".tried tbody").textContent(), /Download invoice/);
-  await look("03-selector-tried");
+  await look("03-selector-tried", { dark: true });
   await page.click("button:has-text('Exclude .private')");
   await page.locator(".said.good").waitFor();
   await page.click("button[role=switch] >> nth=0");
   await page.locator("text=Its events are no longer kept").waitFor();
-  await look("04-excluded");
+  await look("04-excluded", { dark: true });
 
   // Of a visitor whose settings are older, what they do not know is withheld.
   await until("the exclusion is published", async () => (await (await fetch(`${site.collector}/t/${site.key}.json`)).text()).includes(".private"));
@@ -132,10 +112,10 @@ test("a selector and a group are taken out by clicks, and nothing of them is sto
   assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(second), [1, 1, 2], "of what is excluded nothing more");
 
   await open("/p/shop/groups");
-  await look("05-groups");
+  await look("05-groups", { dark: true });
   await page.click("tbody th a >> nth=0");
   await page.locator("text=no longer captured").waitFor();
-  await look("06-group");
+  await look("06-group", { dark: true });
   await page.click("button:has-text('Undo')");
   await page.locator(".said.good").waitFor();
   // It holds within two seconds.
@@ -145,19 +125,19 @@ test("a selector and a group are taken out by clicks, and nothing of them is sto
   assert.deepEqual(["Download invoice", "Add to cart", "Ask a person"].map(third), [1, 2, 3], "the group is back");
 
   await open("/p/shop/exclusions?path=%2F*");
-  await look("07-path-tried");
+  await look("07-path-tried", { dark: true });
   await open("/p/shop/events");
-  await look("08-events");
+  await look("08-events", { dark: true });
   await page.click("a:has-text('Ask a person')");
   await page.click("a:has-text('Merge with another')");
-  await look("09-merge");
+  await look("09-merge", { dark: true });
   await page.click("a:has-text('See what it does') >> nth=0");
   await page.locator("text=New events are called").waitFor();
-  await look("10-merge-preview");
+  await look("10-merge-preview", { dark: true });
   await page.click("button:has-text('Merge')");
   await page.locator(".said.good").waitFor();
-  await look("11-merged");
+  await look("11-merged", { dark: true });
   await open("/p/shop");
-  await look("12-overview");
+  await look("12-overview", { dark: true });
   assert.deepEqual(problems, [], "every page fits and axe finds nothing");
 });

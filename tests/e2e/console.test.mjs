@@ -1,61 +1,38 @@
 // A newcomer's way in a real browser: first administrator's link, second factor, project, snippet, first event, rename, invitation.
 // Each step leaves pictures in test-output/console, wide and narrow, light and dark; every page is read by axe.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
-import { createRequire } from "node:module";
-import path from "node:path";
 import { after, before, test } from "node:test";
+import { looker } from "./look.mjs";
 import { firstLink, totp } from "./person.mjs";
 import { startBrowser, until } from "./product.mjs";
 import { Site } from "./site.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const pictures = path.resolve(import.meta.dirname, "../../test-output/console");
 let [site, running, browser, page, shop, shown] = [];
 const requests = [];
 const complaints = [];
 /** What is wrong with a page's looks: said at the end, so that one run shows all. */
-const problems = [];
+let [look, problems] = [];
 
 before(async () => {
-  rmSync(pictures, { recursive: true, force: true });
-  mkdirSync(pictures, { recursive: true });
   site = await Site.make({ project: null, sections: { collector: "" } });
   running = await site.serve();
   browser = await startBrowser();
   page = await browser.context.newPage();
+  ({ look, problems } = looker(page, "console"));
   page.on("request", (request) => requests.push(request.url()));
   page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
   page.on("pageerror", (error) => complaints.push(String(error)));
 });
 
 after(async () => {
-  if (problems.length) console.log(problems.join("\n"));
+  if (problems?.length) console.log(problems.join("\n"));
   await browser?.stop();
   await new Promise((done) => (shop ? shop.close(done) : done()));
   shop?.closeAllConnections();
   if (running) assert.equal(await running.stop(), 0, running.log);
   site?.remove();
 });
-
-/** Pictures and axe of the page as it stands. */
-async function look(name, { narrow = true, dark = false } = {}) {
-  const sizes = [["wide", 1440, "light"], ...(narrow ? [["narrow", 360, "light"]] : []), ...(dark ? [["dark", 1440, "dark"]] : [])];
-  for (const [word, width, colorScheme] of sizes) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: path.join(pictures, `${name}-${word}.png`), fullPage: true });
-    const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    if (over > 0) problems.push(`${name} is ${over} px too wide at ${width} px`);
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-    const found = violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
-    problems.push(...found.map((text) => `${name} at ${width} px, ${colorScheme}: ${text}`));
-  }
-  await page.setViewportSize({ width: 1100, height: 900 });
-  await page.emulateMedia({ colorScheme: "light" });
-}
 
 const at = (where) => `${site.console}${where}`;
 
