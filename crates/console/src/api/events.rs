@@ -1,7 +1,5 @@
 //! A project's events by name, what people decided about them, and deciding.
 
-use std::collections::HashMap;
-
 use axum::Json;
 use axum::extract::{Path, State};
 use convizit_model::{Change, Decision, DecisionId, Timestamp};
@@ -102,14 +100,14 @@ struct EventName {
 }
 
 impl EventName {
-    fn of(name: &NameView, events: &HashMap<u64, i64>) -> Self {
+    fn of(name: &NameView, known: &Known) -> Self {
         Self {
             id: name.id.to_string(),
             text: name.text.clone(),
             made_as: name.made_as.clone(),
             published: name.published,
             captured: name.captured,
-            events: events.get(&name.id.0).copied().unwrap_or(0),
+            events: known.events(name.id),
             since: name.since,
         }
     }
@@ -126,7 +124,6 @@ async fn list(
 ) -> Result<Json<Page<EventName>>, Problem> {
     let (limit, begun) = (limit(asked.limit)?, after::<Moment>(asked.after.as_deref())?);
     let known = known(&console, &caller.project).await?;
-    let events = caller.store.events_by_name(caller.project.number).await?;
     let like = asked.like.trim().to_lowercase();
     let mut names: Vec<&NameView> = known
         .catalogue
@@ -137,7 +134,7 @@ async fn list(
         .collect();
     names.sort_by_key(|name| moment(name));
     let page = Page::of(names.into_iter(), limit, |name| moment(name).to_string());
-    let items = page.items.into_iter().map(|name| EventName::of(name, &events)).collect();
+    let items = page.items.into_iter().map(|name| EventName::of(name, &known)).collect();
     Ok(Json(Page { items, next: page.next }))
 }
 
@@ -210,7 +207,7 @@ async fn show(
     let about = |decision: &&Decision| is_about(&decision.what, name) && !decision.proposed;
     let decisions = known.registry.decisions().into_iter().rev().filter(about).take(DECISIONS);
     Ok(Json(OneEvent {
-        name: EventName::of(name, &store.events_by_name(project.number).await?),
+        name: EventName::of(name, &known),
         role: element.map(|element| element.role.clone()),
         group: group.map(|group| group.name.clone()),
         hours: hours

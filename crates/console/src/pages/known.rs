@@ -151,7 +151,7 @@ impl Known {
     }
 
     /// Events of a name that are kept.
-    pub(super) fn events(&self, name: NameId) -> i64 {
+    pub(crate) fn events(&self, name: NameId) -> i64 {
         self.events.get(&name).copied().unwrap_or(0)
     }
 
