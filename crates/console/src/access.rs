@@ -517,10 +517,11 @@ async fn look_around(asking: &mut Asking, row: Row) {
     // A count that cannot be read keeps nobody from a page.
     let project = asking.project.as_ref().map(|project| &project.id);
     if project.is_some() {
-        asking.unseen.0 = asking.store.unseen_notices(project).await.unwrap_or(0);
+        let incidents = asking.role.is_some_and(|role| Action::ServeIncidents.allows(role));
+        asking.unseen.0 = asking.store.unseen_notices(project, incidents).await.unwrap_or(0);
     }
     if account.master {
-        asking.unseen.1 = asking.store.unseen_notices(None).await.unwrap_or(0);
+        asking.unseen.1 = asking.store.unseen_notices(None, true).await.unwrap_or(0);
     }
     let reads = match row.access {
         Access::Project(Action::SeeSamples | Action::SeeAudit) => true,

@@ -172,37 +172,59 @@ impl Store {
             .collect()
     }
 
-    /// Open notices that nobody has seen: of a project, or all.
+    /// Open notices that nobody has seen: of a project, or all; incidents among them for those who see to them.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn unseen_notices(&self, project: Option<&ProjectId>) -> Result<i64, StoreError> {
-        sqlx::query_scalar("SELECT COUNT(*) FROM notices WHERE state = 'open' AND ($1 IS NULL OR project = $1)")
-            .bind(project.map(ProjectId::as_str))
-            .fetch_one(self.data().readers())
-            .await
-            .during("count notices")
+    pub async fn unseen_notices(&self, project: Option<&ProjectId>, incidents: bool) -> Result<i64, StoreError> {
+        sqlx::query_scalar(
+            "SELECT COUNT(*) FROM notices WHERE state = 'open' AND ($1 IS NULL OR project = $1) AND ($2 = 1 OR kind <> $3)",
+        )
+        .bind(project.map(ProjectId::as_str))
+        .bind(i64::from(incidents))
+        .bind(NoticeKind::Incident.as_str())
+        .fetch_one(self.data().readers())
+        .await
+        .during("count notices")
     }
 
-    /// Moves a notice to another state: as [`Store::set_notice`], and only one of this project.
+    /// Moves a notice to another state: as [`Store::set_notice`], and only one of this project; that of an incident only for those
+    /// who see to them, since what is resolved is not sent.
     ///
     /// # Errors
     /// `NotFound`, also for one of another project.
-    pub async fn set_notice_of(&self, project: &ProjectId, id: i64, state: NoticeState) -> Result<(), StoreError> {
-        let found = self.read_notices("WHERE id = $1", Some(id)).await?;
-        if !found.iter().any(|notice| notice.project.as_ref() == Some(project)) {
+    pub async fn set_notice_of(
+        &self,
+        project: &ProjectId,
+        id: i64,
+        state: NoticeState,
+        incidents: bool,
+    ) -> Result<(), StoreError> {
+        let notice = self.notice(id).await?;
+        if notice.project.as_ref() != Some(project) || (notice.kind == NoticeKind::Incident && !incidents) {
             return Err(StoreError::not_found("notice", id));
         }
-        self.audit("notice.set", project.as_str(), &format!("notice:{id}"), state.as_str()).await?;
-        self.set_notice(id, state).await
+        self.move_notice(&notice, state).await
     }
 
-    /// Moves a notice to another state.
+    /// Moves a notice to another state, with an entry in the audit log of its project.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn set_notice(&self, id: i64, state: NoticeState) -> Result<(), StoreError> {
-        let word = state.as_str();
+        let notice = self.notice(id).await?;
+        self.move_notice(&notice, state).await
+    }
+
+    async fn notice(&self, id: i64) -> Result<Notice, StoreError> {
+        let found = self.read_notices("WHERE id = $1", Some(id)).await?.pop();
+        found.ok_or_else(|| StoreError::not_found("notice", id))
+    }
+
+    async fn move_notice(&self, notice: &Notice, state: NoticeState) -> Result<(), StoreError> {
+        let (id, word) = (notice.id, state.as_str());
+        let project = notice.project.as_ref().map(ProjectId::as_str).unwrap_or_default();
+        self.audit("notice.set", project, &format!("notice:{id}"), word).await?;
         self.data()
             .run_tx("set notice", move |connection| {
                 Box::pin(async move {

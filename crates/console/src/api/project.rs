@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use convizit_model::withheld::{monday_of, week_of};
-use convizit_model::{Notice, NoticeState, Timestamp};
+use convizit_model::{Notice, NoticeKind, NoticeState, Timestamp};
 use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -173,7 +173,9 @@ fn moment(notice: &NoticeView) -> Moment {
 async fn notices_list(caller: Caller, Asked(asked): Asked<OfNotices>) -> Result<Json<Page<NoticeView>>, Problem> {
     let (limit, begun) = (limit(asked.limit)?, after::<Moment>(asked.after.as_deref())?);
     let all = caller.store.notices(asked.resolved).await?.into_iter();
-    let own = all.filter(|notice| notice.project.as_ref() == Some(&caller.project.id)).map(NoticeView::from);
+    let own = all.filter(|notice| notice.project.as_ref() == Some(&caller.project.id));
+    // Incidents are for the Owner, and a program has no role.
+    let own = own.filter(|notice| notice.kind != NoticeKind::Incident).map(NoticeView::from);
     let left = own.filter(|notice| begun.is_none_or(|begun| moment(notice) < begun));
     Ok(Json(Page::of(left, limit, |notice| moment(notice).to_string())))
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
-use convizit_model::{Action, Notice, NoticeState};
+use convizit_model::{Action, Notice, NoticeKind, NoticeState};
 
 use crate::access::{Asking, Member, Person};
 use crate::page::{Chrome, Refusal, count, html, minute, see};
@@ -74,11 +74,12 @@ fn fits(notice: &Notice, state: &str, like: &str) -> bool {
 async fn page<'a>(
     asking: &'a Asking,
     project: Option<&convizit_model::Project>,
-    (may_edit, may_set): (bool, bool),
+    (may_edit, may_set, incidents): (bool, bool, bool),
 ) -> Result<NoticesPage<'a>, Refusal> {
     let (state, like) = (asking.query.get("state"), asking.query.get("like").trim());
     let all = asking.store.notices(true).await?;
     let own = all.into_iter().filter(|notice| project.is_none_or(|own| notice.project.as_ref() == Some(&own.id)));
+    let own = own.filter(|notice| incidents || notice.kind != NoticeKind::Incident);
     let mut notices: Vec<Line> =
         own.filter(|notice| fits(notice, state, &like.to_lowercase())).take(SHOWN + 1).map(line).collect();
     let more = notices.len() > SHOWN;
@@ -97,12 +98,13 @@ async fn page<'a>(
 }
 
 pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
-    let rights = (member.may(Action::EditCapture), member.may(Action::EditSettings));
+    let rights =
+        (member.may(Action::EditCapture), member.may(Action::EditSettings), member.may(Action::ServeIncidents));
     Ok(html(&page(&member.asking, Some(&member.project), rights).await?))
 }
 
 pub(super) async fn list_all(person: Person) -> Result<Response, Refusal> {
-    Ok(html(&page(&person.asking, None, (true, false)).await?))
+    Ok(html(&page(&person.asking, None, (true, false, true)).await?))
 }
 
 /// The state that a form names.
@@ -116,14 +118,13 @@ fn wanted(asking: &Asking) -> Result<(NoticeState, &'static str), Refusal> {
 
 pub(super) async fn set(member: Member, Path((_, number)): Path<(String, i64)>) -> Result<Response, Refusal> {
     let (state, done) = wanted(&member.asking)?;
-    member.asking.store.set_notice_of(&member.project.id, number, state).await?;
+    let incidents = member.may(Action::ServeIncidents);
+    member.asking.store.set_notice_of(&member.project.id, number, state, incidents).await?;
     Ok(see(&format!("/p/{}/notices", member.project.id), done))
 }
 
 pub(super) async fn set_any(person: Person, Path(number): Path<i64>) -> Result<Response, Refusal> {
     let (state, done) = wanted(&person.asking)?;
-    let store = &person.asking.store;
-    store.audit("notice.set", "", &format!("notice:{number}"), state.as_str()).await?;
-    store.set_notice(number, state).await?;
+    person.asking.store.set_notice(number, state).await?;
     Ok(see("/notices", done))
 }

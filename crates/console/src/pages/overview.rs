@@ -152,7 +152,7 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
         name: state.destination.name,
         why: state.destination.paused,
     });
-    let notices = notices(store, project).await?;
+    let notices = notices(&member).await?;
     let samples = member.samples();
     Ok(html(&OverviewPage {
         chrome: member.asking.chrome("Overview", "overview"),
@@ -289,9 +289,12 @@ fn line(notice: &Notice) -> (String, i64, String) {
     (notice.text.clone(), notice.count, minute(notice.last))
 }
 
-async fn notices(store: &Store, project: &Project) -> Result<Vec<Notice>, Refusal> {
-    let all = store.notices(false).await?.into_iter();
-    Ok(all.filter(|notice| notice.project.as_ref() == Some(&project.id)).collect())
+/// The project's notices that the member may see.
+async fn notices(member: &Member) -> Result<Vec<Notice>, Refusal> {
+    let incidents = member.may(Action::ServeIncidents);
+    let all = member.asking.store.notices(false).await?.into_iter();
+    let own = all.filter(|notice| notice.project.as_ref() == Some(&member.project.id));
+    Ok(own.filter(|notice| incidents || notice.kind != NoticeKind::Incident).collect())
 }
 
 pub(super) async fn pulse(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use convizit_console::{Access, Admitted, Row};
-use convizit_model::{ProjectSettings, Role};
+use convizit_model::{NoticeKind, ProjectSettings, Role};
 use convizit_store::Scope;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -412,4 +412,17 @@ async fn the_document_has_every_route_and_nothing_else() {
         committed == answer.text,
         "docs/openapi.json is another one: UPDATE_OPENAPI=1 cargo nextest run the_document"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_of_incidents_are_for_no_program() {
+    let site = Site::make().await;
+    let all: Vec<Scope> = of_projects().collect();
+    let token = token(&site, &all, "all").await;
+    for kind in [NoticeKind::Incident, NoticeKind::DeadLetters] {
+        site.store.raise(kind, Some(&site.shop.id), "subject", "text").await.unwrap();
+    }
+    let listed = read(&send(&site, Call::get(&token, "/api/v1/projects/shop/notices?resolved=true")).await);
+    let kinds: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|notice| &notice["kind"]).collect();
+    assert_eq!(kinds, [&json!("dead_letters")], "{listed}");
 }

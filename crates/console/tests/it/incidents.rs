@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use convizit_console::ConsoleConfig;
-use convizit_model::{Incident, IncidentKind, NoticeKind, Role};
+use convizit_model::{Incident, IncidentKind, NoticeKind, NoticeState, Outcome, ProjectWork, Role, Work};
 use convizit_pipeline::Countries;
 
 use crate::site::{Ask, PASSWORD, Site, Who};
@@ -188,4 +188,45 @@ async fn people_see_to_an_incident_and_lose_nothing_typed() {
     assert!(page.contains("a stale tab of theirs") && !page.contains("<textarea"), "{page}");
     let admin = site.session(Who::In(Role::Admin)).await;
     assert_eq!(site.get(&path, &admin).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_of_an_incident_is_for_those_who_see_to_incidents() {
+    let site = Site::make().await;
+    let shop = ProjectWork {
+        number: site.shop.number,
+        project: site.shop.id.clone(),
+        events: Vec::new(),
+        rows: Vec::new(),
+        // A project to which nothing came has no overview yet.
+        outcomes: vec![(Outcome::Accepted, 1)],
+        withheld: Vec::new(),
+        rulings: Vec::new(),
+        quarantined: Vec::new(),
+    };
+    site.store.commit_work(Work { from: 0, to: 1, projects: vec![shop] }).await.unwrap();
+    let text = "account:7 exported 300 persons";
+    site.store.raise(NoticeKind::Incident, Some(&site.shop.id), "incident:1", text).await.unwrap();
+    let notice = async || site.store.notices(true).await.unwrap().remove(0);
+    let path = format!("/p/shop/notices/{}", notice().await.id);
+    for role in [Role::Viewer, Role::Editor, Role::Admin, Role::Owner] {
+        let (cookie, sees) = (site.session(Who::In(role)).await, role == Role::Owner);
+        for page in ["/p/shop", "/p/shop/notices", "/p/shop/notices?state=all"] {
+            let shown = site.get(page, &cookie).await.text;
+            assert_eq!(shown.contains(text), sees, "{page} by {role:?}: {shown}");
+            let counted = shown.contains("Notices <span class=\"badge bad\">1</span>");
+            assert_eq!(counted, sees, "the count on {page} by {role:?}");
+        }
+        for state in ["seen", "resolved"] {
+            let answer = site.post(&path, &cookie, &[("state", state)]).await;
+            let expected = match role {
+                Role::Viewer => StatusCode::FORBIDDEN,
+                Role::Owner => StatusCode::SEE_OTHER,
+                _ => StatusCode::NOT_FOUND,
+            };
+            assert_eq!(answer.status, expected, "{state} by {role:?}");
+            assert_eq!(notice().await.state == NoticeState::Open, !sees, "{state} by {role:?}");
+        }
+    }
+    assert_eq!(notice().await.state, NoticeState::Resolved);
 }

@@ -40,6 +40,13 @@ async fn a_repeat_counts_and_a_state_is_kept(place: Place) {
     assert_ne!(anew.id, hook.id);
     let missing = store.set_notice(999, NoticeState::Seen).await;
     assert!(matches!(missing, Err(StoreError::NotFound { what: "notice", .. })));
+
+    // Whatever face it came by, it stands in the audit log of its project.
+    let entries = store.audit_entries(Some("shop"), 100).await.unwrap();
+    let set = entries.iter().filter(|entry| entry.act == "notice.set");
+    let set: Vec<_> = set.map(|entry| (entry.subject.clone(), entry.detail.as_str())).collect();
+    let of_hook = format!("notice:{}", hook.id);
+    assert_eq!(set, [(of_hook.clone(), "resolved"), (of_hook, "seen")]);
 }
 
 async fn notices_raised_at_once_are_all_there(place: Place) {
