@@ -23,7 +23,7 @@ use convizit_store::{Account, Scope, Session, SessionPlace, Store, StoreError};
 
 use crate::api::problem::Problem;
 use crate::page::{Chrome, Refusal};
-use crate::{Console, session};
+use crate::{Console, Face, session};
 
 pub(crate) use token::{Caller, bearer};
 
@@ -128,14 +128,16 @@ impl Routes {
         Self { console, router: Router::new(), rows: Vec::new() }
     }
 
-    /// The only way to add a route.
+    /// The only way to add a route. Its row is kept, too, where the route is on the other address.
     pub(crate) fn add<H, T>(mut self, row: Row, handler: H) -> Self
     where
         H: Handler<T, Console>,
         T: 'static,
     {
-        let guarded = on(row.filter(), handler).layer(from_fn_with_state((self.console.clone(), row), guard));
-        self.router = self.router.route(row.path, guarded);
+        if self.console.face().has(row.access) {
+            let guarded = on(row.filter(), handler).layer(from_fn_with_state((self.console.clone(), row), guard));
+            self.router = self.router.route(row.path, guarded);
+        }
         self.rows.push(row);
         self
     }
@@ -190,6 +192,8 @@ pub(crate) struct Asking {
     pub(crate) place: SessionPlace,
     /// Where the browser finds this console, for links that are passed on.
     pub(crate) own_address: String,
+    /// Which routes this address has.
+    pub(crate) face: Face,
     /// Carried by each form.
     pub(crate) token: String,
     person: Option<(Account, Session)>,
@@ -256,6 +260,7 @@ impl Asking {
             account: self.person.as_ref().map(|(account, _)| account.clone()),
             project: self.project.as_ref().map(|project| project.id.clone()),
             role: self.role,
+            installation: self.face != Face::Public,
             samples: self.samples,
             unseen: self.unseen,
             done: crate::page::done(self.query.get("done")),
@@ -368,6 +373,7 @@ async fn admit(console: &Console, row: Row, params: RawPathParams, request: Requ
         address: session::address(&parts, config),
         place: SessionPlace::default(),
         own_address: session::own_address(&parts.headers, config).unwrap_or_default(),
+        face: console.face(),
         token: console.store().form_token(&secret),
         person: None,
         found: found.clone(),

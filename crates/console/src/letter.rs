@@ -2,7 +2,7 @@
 
 use convizit_delivery::Mail;
 
-use crate::Console;
+use crate::{Console, Face};
 
 /// What a link is for.
 pub(crate) enum Letter<'a> {
@@ -62,10 +62,11 @@ impl Letter<'_> {
     }
 
     /// Mails the link of a secret, or gives it back to be shown. `own` is where whoever makes it sees the console; a mail names the
-    /// address that the operator has set, since a request may name any.
+    /// address that the operator has set, since a request may name any, and so does what is made on the operator's address.
     pub(crate) async fn hand_over(&self, console: &Console, to: &str, own: &str, secret: &str) -> Handed {
         let delivery = &console.config().delivery;
         let link = |address: &str| format!("{}/welcome/{secret}", address.trim_end_matches('/'));
+        let own = if console.face() == Face::Operator { &delivery.console } else { own };
         let Some(server) = &delivery.mail else { return Handed::Shown { link: link(own), why: None } };
         match server.send(&self.mail(to, &link(&delivery.console))).await {
             Ok(()) => Handed::Mailed(to.trim().to_owned()),

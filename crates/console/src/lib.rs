@@ -45,8 +45,10 @@ pub struct ConsoleConfig {
     pub collector: String,
     /// Whom to tell of a weakness: a `mailto:`, `tel:` or `https:` address, for `/.well-known/security.txt`.
     pub security_contact: Option<String>,
-    /// Whether health and metrics have an address of their own, and are not beside the pages.
+    /// Whether the operator has an address of their own, for health, metrics and what is of the whole installation.
     pub operator_apart: bool,
+    /// The address by which browsers find that one, where it is not the one that is listened on; then a proxy stands before it, too.
+    pub admin_public: Option<String>,
     /// Where destinations and channels may be, asked before one is saved or tried, and the mail server.
     pub delivery: DeliveryConfig,
     /// The countries of addresses; without them no sign-in has one.
@@ -65,15 +67,42 @@ impl ConsoleConfig {
 pub(crate) struct Console(Arc<Inner>);
 
 struct Inner {
-    store: Store,
+    shared: Arc<Shared>,
     config: ConsoleConfig,
+    face: Face,
+}
+
+/// What both addresses have together.
+struct Shared {
+    store: Store,
     throttle: Throttle,
     catalogues: pages::known::Catalogues,
 }
 
+/// Which routes an address has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Face {
+    /// All of them.
+    Whole,
+    /// All but those of the whole installation, where the operator has an address of their own.
+    Public,
+    /// The operator's: all but those of programs.
+    Operator,
+}
+
+impl Face {
+    fn has(self, access: Access) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Public => !matches!(access, Access::Installation(_)),
+            Self::Operator => !matches!(access, Access::Token | Access::Public | Access::Scope(_)),
+        }
+    }
+}
+
 impl Console {
     pub(crate) fn store(&self) -> &Store {
-        &self.0.store
+        &self.0.shared.store
     }
 
     pub(crate) fn config(&self) -> &ConsoleConfig {
@@ -81,17 +110,26 @@ impl Console {
     }
 
     pub(crate) fn throttle(&self) -> &Throttle {
-        &self.0.throttle
+        &self.0.shared.throttle
     }
 
     pub(crate) fn catalogues(&self) -> &pages::known::Catalogues {
-        &self.0.catalogues
+        &self.0.shared.catalogues
+    }
+
+    pub(crate) fn face(&self) -> Face {
+        self.0.face
     }
 }
 
-/// The console's pages and the privacy desk's interface.
-pub fn router(store: Store, config: ConsoleConfig) -> Router {
-    routes(store, config).0
+/// What the console serves.
+pub struct Served {
+    /// Its pages and the interfaces of programs.
+    pub pages: Router,
+    /// The operator's pages, where they have an address of their own: those of the whole installation are there alone.
+    pub admin: Option<Router>,
+    /// The row of rights of each route.
+    pub rows: Vec<Row>,
 }
 
 /// What is at no route: a page for people, a problem for programs.
@@ -102,14 +140,29 @@ async fn nothing(uri: Uri) -> Response {
     Refusal::NotFound.into_response()
 }
 
-/// The same with the row of rights of each route, which a test holds against what is expected.
+/// The console's pages and the interfaces of programs, on one address or two.
+pub fn serve(store: Store, config: ConsoleConfig) -> Served {
+    let catalogues = pages::known::Catalogues::default();
+    let shared = Arc::new(Shared { store, throttle: Throttle::default(), catalogues });
+    let face = |config, face| face_of(Console(Arc::new(Inner { shared: shared.clone(), config, face })));
+    if !config.operator_apart {
+        let (pages, rows) = face(config, Face::Whole);
+        return Served { pages, admin: None, rows };
+    }
+    // Whoever asks this address itself could say any address in a header.
+    let behind_proxy = config.behind_proxy && config.admin_public.is_some();
+    let own = ConsoleConfig { public: config.admin_public.clone(), behind_proxy, ..config.clone() };
+    let (pages, rows) = face(config, Face::Public);
+    Served { pages, admin: Some(face(own, Face::Operator).0), rows }
+}
+
+/// The pages on the address that everybody has, with the row of rights of each route, which a test holds against what is expected.
 pub fn routes(store: Store, config: ConsoleConfig) -> (Router, Vec<Row>) {
-    let console = Console(Arc::new(Inner {
-        store,
-        config,
-        throttle: Throttle::default(),
-        catalogues: pages::known::Catalogues::default(),
-    }));
+    let Served { pages, rows, .. } = serve(store, config);
+    (pages, rows)
+}
+
+fn face_of(console: Console) -> (Router, Vec<Row>) {
     let routes = api::routes(privacy::routes(pages::routes(Routes::new(console.clone()))));
     let (router, rows) = routes.parts();
     let router =

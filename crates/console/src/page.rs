@@ -24,6 +24,8 @@ pub(crate) struct Chrome {
     pub(crate) account: Option<Account>,
     pub(crate) project: Option<ProjectId>,
     pub(crate) role: Option<Role>,
+    /// Whether the pages of the whole installation are on this address.
+    pub(crate) installation: bool,
     /// Whether the person sees samples here.
     pub(crate) samples: bool,
     /// Notices that nobody has seen: of the project, and of all.
@@ -45,8 +47,9 @@ impl Chrome {
         self.may(Action::ServeIncidents)
     }
 
-    pub(crate) fn is_master(&self) -> bool {
-        self.account.as_ref().is_some_and(|account| account.master)
+    /// Whether the pages of the whole installation are here, and for this person.
+    pub(crate) fn sees_installation(&self) -> bool {
+        self.installation && self.account.as_ref().is_some_and(|account| account.master)
     }
 
     pub(crate) fn edits_capture(&self) -> bool {

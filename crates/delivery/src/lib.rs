@@ -33,6 +33,8 @@ pub struct DeliveryConfig {
     pub mail: Option<MailConfig>,
     /// Where people find the console, for links in messages.
     pub console: String,
+    /// Where Master Admins find what is of the whole installation, where that is another address; else empty.
+    pub admin: String,
 }
 
 /// Serves every enabled destination, each in a task of its own, and sends notices to people, until `stop`; then finishes the batches at hand (at most 5 s).

@@ -62,8 +62,10 @@ pub(crate) struct Console {
     /// The address that browsers use, where it is not `listen`.
     pub(crate) public: Option<String>,
     pub(crate) behind_proxy: bool,
-    /// Where the operator finds health and metrics, in place of `listen`.
+    /// Where the operator finds health, metrics and what is of the whole installation, in place of `listen`.
     pub(crate) admin_listen: Option<SocketAddr>,
+    /// The address that browsers use for it, where it is not `admin_listen`.
+    pub(crate) admin_public: Option<String>,
     /// Whom to tell of a weakness.
     pub(crate) security_contact: Option<String>,
 }
@@ -167,6 +169,7 @@ impl Default for Console {
             public: None,
             behind_proxy: false,
             admin_listen: None,
+            admin_public: None,
             security_contact: None,
         }
     }
@@ -245,12 +248,17 @@ impl Config {
                 collector.listen
             );
         }
-        if let Some(public) = &self.console.public {
+        let console = &self.console;
+        for (name, public) in [("public", &console.public), ("admin_public", &console.admin_public)] {
+            let Some(public) = public else { continue };
             let rest = public.strip_prefix("https://").or_else(|| public.strip_prefix("http://"));
             if !rest.is_some_and(|host| !host.is_empty() && !host.trim_end_matches('/').contains(['/', '?', '#', '@']))
             {
-                bail!("console.public = {public}: an address without a path, such as https://console.shop.example");
+                bail!("console.{name} = {public}: an address without a path, such as https://console.shop.example");
             }
+        }
+        if console.admin_public.is_some() && console.admin_listen.is_none() {
+            bail!("console.admin_public is the address of console.admin_listen: set that one, too");
         }
         if let Some(contact) = &self.console.security_contact {
             let known = ["mailto:", "tel:", "https://"].iter().any(|scheme| contact.starts_with(scheme));
@@ -330,6 +338,7 @@ impl Config {
             allow_stdout: false,
             mail: self.mail(),
             console: self.console_address(self.console.listen),
+            admin: self.console.admin_listen.map_or_else(String::new, |listening| self.admin_address(listening)),
         }
     }
 
@@ -353,13 +362,14 @@ impl Config {
 
     /// What the console's pages need to know.
     pub(crate) fn console(&self) -> ConsoleConfig {
-        let Console { public, behind_proxy, security_contact, admin_listen, .. } = &self.console;
+        let Console { public, behind_proxy, security_contact, admin_listen, admin_public, .. } = &self.console;
         ConsoleConfig {
             public: public.clone(),
             behind_proxy: *behind_proxy,
             collector: self.public(),
             security_contact: security_contact.clone(),
             operator_apart: admin_listen.is_some(),
+            admin_public: admin_public.clone(),
             delivery: self.delivery(),
             countries: None,
         }
@@ -368,6 +378,12 @@ impl Config {
     /// Where a person finds a path of the console.
     pub(crate) fn console_address(&self, listening: SocketAddr) -> String {
         let public = self.console.public.clone().unwrap_or_else(|| format!("http://{listening}"));
+        public.trim_end_matches('/').to_owned()
+    }
+
+    /// Where the operator finds a path of theirs.
+    pub(crate) fn admin_address(&self, listening: SocketAddr) -> String {
+        let public = self.console.admin_public.clone().unwrap_or_else(|| format!("http://{listening}"));
         public.trim_end_matches('/').to_owned()
     }
 
@@ -418,6 +434,7 @@ mod tests {
             "behind_proxy",
             "public",
             "admin_listen",
+            "admin_public",
             "security_contact",
             "megabytes",
             "allow_networks",
@@ -460,6 +477,22 @@ mod tests {
         assert!(check("user = \"me\"", None).unwrap_err().contains("belong together"));
         assert!(check("tls = \"none\"", None).unwrap_err().contains("mail.tls"));
         assert!(parse("[mail]\nhost = \"mail.shop.example\"\n").unwrap_err().contains("from"));
+    }
+
+    #[test]
+    fn the_operators_address_is_whole() {
+        let check = |text: &str| {
+            let config = parse(&format!("[console]\n{text}\n")).unwrap();
+            config.check().map_err(|error| error.to_string()).map(|()| config.delivery().admin)
+        };
+        let listen = "admin_listen = \"10.0.0.5:8099\"";
+        assert_eq!(check(""), Ok(String::new()));
+        assert_eq!(check(listen), Ok("http://10.0.0.5:8099".to_owned()));
+        let public = "admin_public = \"https://admin.shop.example/\"";
+        assert_eq!(check(&format!("{listen}\n{public}")), Ok("https://admin.shop.example".to_owned()));
+        assert!(check(public).unwrap_err().contains("console.admin_listen"));
+        let path = "admin_public = \"https://shop.example/admin\"";
+        assert!(check(&format!("{listen}\n{path}")).unwrap_err().contains("console.admin_public = "));
     }
 
     #[test]

@@ -116,8 +116,9 @@ pub(crate) struct Parts {
     pub(crate) delivery: Option<DeliveryConfig>,
     /// The console's pages, which stand beside health and metrics, which every process has.
     pub(crate) pages: Option<ConsoleConfig>,
-    /// Where the pages are; health and metrics, too, unless they have a listener of their own.
+    /// Where the pages are; health and metrics, too, unless the operator has a listener of their own.
     pub(crate) console: TcpListener,
+    /// Where health, metrics and the pages of the whole installation are then.
     pub(crate) operator: Option<TcpListener>,
 }
 
@@ -159,9 +160,15 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     // A process without pages has nothing to keep apart.
     let admin = config.console.admin_listen.filter(|_| is(Role::Console));
     let operator = admin.map(|address| bind(address, "console.admin_listen")).transpose()?;
-    let unsafe_public = config.console.public.as_deref().is_none_or(|public| public.starts_with("http://"));
-    if !config.console.listen.ip().is_loopback() && unsafe_public {
-        tracing::warn!(listen = %config.console.listen, "console.listen can be reached from other machines by plain HTTP, and passwords travel over it: put a proxy that speaks HTTPS before it, and say its address in console.public");
+    for (name, listen, public) in [
+        ("listen", Some(config.console.listen), &config.console.public),
+        ("admin_listen", admin, &config.console.admin_public),
+    ] {
+        let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) else { continue };
+        if public.as_deref().is_none_or(|public| public.starts_with("http://")) {
+            let its = if name == "listen" { "public" } else { "admin_public" };
+            tracing::warn!(%listen, "console.{name} can be reached from other machines by plain HTTP, and passwords travel over it: put a proxy that speaks HTTPS before it, and say its address in console.{its}");
+        }
     }
     let at = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     tracing::info!(
@@ -189,7 +196,10 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         operator,
     };
     if parts.pages.is_some() && !store.has_master_admin().await? {
-        let address = config.console_address(parts.console.local_addr()?);
+        let address = match &parts.operator {
+            Some(operator) => config.admin_address(operator.local_addr()?),
+            None => config.console_address(parts.console.local_addr()?),
+        };
         // A secret: to whoever started the program, and never through the log's own writer.
         cli::say_error(&format!(
             "There is no account yet. This link makes the first one, the Master Admin, within 24 hours:\n\n  {address}/welcome/{}\n",
@@ -347,10 +357,12 @@ pub(crate) async fn run(store: Store, parts: Parts, stop: CancellationToken) -> 
         let store = store.clone();
         roles.push(start("delivery", &stop, &failure, |stop| Box::pin(convizit_delivery::run(store, config, stop))));
     }
-    let mut app = parts.pages.map_or_else(Router::new, |config| convizit_console::router(store.clone(), config));
+    let served = parts.pages.map(|config| convizit_console::serve(store.clone(), config));
+    let (mut app, admin) = served.map_or_else(|| (Router::new(), None), |served| (served.pages, served.admin));
     let operator = observe::router(store.clone());
     match parts.operator {
         Some(listener) => {
+            let operator = admin.unwrap_or_default().merge(operator);
             roles.push(start("operator", &stop, &failure, |stop| Box::pin(serve_http(listener, operator, stop))));
         }
         None => app = app.merge(operator),

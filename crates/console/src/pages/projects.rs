@@ -6,6 +6,7 @@ use convizit_model::{Action, ProjectId, ProjectSettings, Role};
 use convizit_store::StoreError;
 
 use super::welcome::role_name;
+use crate::Face;
 use crate::access::{Guest, Person};
 use crate::page::{Chrome, Problem, Refusal, again, count, html};
 
@@ -15,6 +16,8 @@ struct ProjectsPage {
     chrome: Chrome,
     projects: Vec<Line>,
     may_create: bool,
+    /// Whether the person could make one on the operator's address.
+    elsewhere: bool,
     email: String,
 }
 
@@ -57,10 +60,13 @@ pub(super) async fn list(person: Person) -> Result<Response, Refusal> {
             id: project.id,
         });
     }
+    let (may_create, here) =
+        (account.master && Action::CreateProject.allows(Role::MasterAdmin), person.asking.face != Face::Public);
     Ok(html(&ProjectsPage {
         chrome: person.asking.chrome("Projects", "projects"),
         projects,
-        may_create: account.master && Action::CreateProject.allows(Role::MasterAdmin),
+        may_create: may_create && here,
+        elsewhere: may_create && !here,
         email: account.email.clone(),
     }))
 }

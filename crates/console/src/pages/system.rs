@@ -15,7 +15,6 @@ use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 #[template(path = "system.html")]
 struct SystemPage<'a> {
     chrome: Chrome,
-    operator_apart: bool,
     failing: Option<String>,
     waiting: u64,
     journal: String,
@@ -43,16 +42,11 @@ struct Line {
     made: String,
 }
 
-pub(super) async fn show(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
-    Ok(html(&page(&console, &person, None, Problem::default()).await?))
+pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
+    Ok(html(&page(&person, None, Problem::default()).await?))
 }
 
-async fn page<'a>(
-    console: &Console,
-    person: &'a Person,
-    handed: Option<Handed>,
-    problem: Problem,
-) -> Result<SystemPage<'a>, Refusal> {
+async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Result<SystemPage<'_>, Refusal> {
     let store = &person.asking.store;
     let health = store.health();
     let newest = store.all_last_events().await?;
@@ -79,7 +73,6 @@ async fn page<'a>(
     let megabytes = health.journal_bytes.div_ceil(1 << 20);
     Ok(SystemPage {
         chrome: person.asking.chrome("System", "system"),
-        operator_apart: console.config().operator_apart,
         failing: failing(store),
         waiting: health.journal_offset.saturating_sub(store.worker_offset().await?),
         journal: format!("{} MiB", count(i64::try_from(megabytes).unwrap_or(i64::MAX))),
@@ -103,9 +96,9 @@ pub(super) async fn invite_master(State(console): State<Console>, person: Person
     match asking.store.invite_master(email).await {
         Ok(secret) => {
             let handed = Letter::Master.hand_over(&console, email, &asking.own_address, &secret).await;
-            Ok(html(&page(&console, &person, Some(handed), Problem::default()).await?))
+            Ok(html(&page(&person, Some(handed), Problem::default()).await?))
         }
-        Err(StoreError::Invalid(text)) => Ok(again(&page(&console, &person, None, Problem::new("email", text)).await?)),
+        Err(StoreError::Invalid(text)) => Ok(again(&page(&person, None, Problem::new("email", text)).await?)),
         Err(error) => Err(error.into()),
     }
 }
@@ -131,5 +124,5 @@ pub(super) async fn reset(
     let account = asking.store.account(account).await?;
     let secret = asking.store.reset_link(&account).await?;
     let handed = Letter::Reset.hand_over(&console, &account.email, &asking.own_address, &secret).await;
-    Ok(html(&page(&console, &person, Some(handed), Problem::default()).await?))
+    Ok(html(&page(&person, Some(handed), Problem::default()).await?))
 }

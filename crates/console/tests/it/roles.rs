@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
-use convizit_console::{Access, Row};
+use convizit_console::{Access, ConsoleConfig, Row, serve};
+use convizit_delivery::DeliveryConfig;
 use convizit_model::Role;
 
 use crate::site::{Ask, Site, Who};
@@ -116,6 +117,57 @@ async fn every_route_lets_in_whom_the_list_lets_in() {
         }
     }
     assert_eq!(asked, site.rows.len() * PRINCIPALS.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_of_the_installation_is_on_the_operators_address_alone() {
+    let mut site = Site::make().await;
+    let delivery = DeliveryConfig { console: "https://console.shop.example".to_owned(), ..DeliveryConfig::default() };
+    let config = ConsoleConfig { operator_apart: true, delivery, ..ConsoleConfig::default() };
+    let served = serve(site.store.clone(), config);
+    let (pages, admin) = (served.pages, served.admin.expect("a router of the operator's"));
+    let mut seen = [0; 3];
+    for row in &served.rows {
+        let path = path_of(row, "shop", 999);
+        let (of_all, of_programs) = (matches!(row.access, Access::Installation(_)), row.path.contains("/v1/"));
+        seen[if of_all { 0 } else { 1 + usize::from(of_programs) }] += 1;
+        for (app, apart) in [(&pages, false), (&admin, true)] {
+            site.app = app.clone();
+            // Each with a session of its own: some routes end it.
+            let cookie = site.session(Who::In(Role::MasterAdmin)).await;
+            let answer = match row.method() {
+                Method::GET => site.get(&path, &cookie).await,
+                method => site.ask(Ask { method, ..Ask::post(&path, Some(&cookie), form(&site, &cookie)) }).await,
+            };
+            let what = format!("{} {path}, the operator's: {apart}: {}", row.method, answer.status);
+            if (of_all && !apart) || (of_programs && apart) {
+                // The list of projects is on both, the form that makes one is not.
+                let gone = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+                assert!(!answer.admitted && gone.contains(&answer.status), "{what}");
+            } else if !of_programs && row.access != Access::HalfSignedIn {
+                assert!(answer.admitted, "{what} {}", answer.text);
+            }
+        }
+    }
+    assert!(seen.iter().all(|times| *times > 3), "{seen:?}");
+    // Nothing leads to what is not there.
+    for (app, apart) in [(pages, false), (admin, true)] {
+        site.app = app;
+        let cookie = site.session(Who::In(Role::MasterAdmin)).await;
+        let page = site.get("/projects", &cookie).await.text;
+        for link in ["\"/system\"", "\"/notices\"", "\"/incidents\"", "\"/projects/new\""] {
+            assert_eq!(page.contains(link), apart, "{link} in {page}");
+        }
+    }
+    // A link for somebody else leads to where everybody comes.
+    let (cookie, editor) = (site.session(Who::In(Role::MasterAdmin)).await, site.account(Who::In(Role::Editor)).number);
+    let made = site.post(&format!("/system/accounts/{editor}/reset"), &cookie, &[]).await.text;
+    assert!(made.contains("https://console.shop.example/welcome/"), "{made}");
+}
+
+/// A form of ours with nothing in it.
+fn form(site: &Site, cookie: &str) -> Vec<(&'static str, String)> {
+    vec![("token", site.store.form_token(cookie))]
 }
 
 #[tokio::test(flavor = "multi_thread")]
