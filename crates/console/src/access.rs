@@ -171,6 +171,11 @@ impl Fields {
         self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str())
     }
 
+    /// Every field with its value, in the form's order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// All fields of this name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -238,6 +243,14 @@ impl Guest {
     }
 }
 
+impl Person {
+    /// Whoever is signed in and asks.
+    pub(crate) fn of(asking: Arc<Asking>) -> Option<Self> {
+        let (account, session) = asking.person.clone()?;
+        Some(Self { asking, account, session })
+    }
+}
+
 impl Member {
     /// The right to see samples, for those who have it.
     pub(crate) fn samples(&self) -> Option<Samples> {
@@ -292,8 +305,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Person {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let Guest(asking) = Guest::from_request_parts(parts, state).await?;
-        let (account, session) = asking.person.clone().ok_or_else(wrong_row)?;
-        Ok(Self { asking, account, session })
+        Self::of(asking).ok_or_else(wrong_row)
     }
 }
 
@@ -395,8 +407,11 @@ async fn admit(console: &Console, row: Row, params: RawPathParams, request: Requ
     identify(&mut asking, row, found, &params).await?;
     look_around(&mut asking, row).await;
     if row.proved && !asking.proved {
-        let back = if row.changes() { referrer(&parts) } else { asking.path.clone() };
-        return Err(end(Redirect::to(&format!("/account/prove?next={}", crate::page::escaped(&back)))));
+        if row.changes() {
+            let back = referrer(&parts);
+            return Err(end(crate::pages::prove_first(Arc::new(asking), &back).await));
+        }
+        return Err(end(Redirect::to(&format!("/account/prove?next={}", crate::page::escaped(&asking.path)))));
     }
     let mut request = Request::from_parts(parts, body);
     request.extensions_mut().insert(Arc::new(asking));

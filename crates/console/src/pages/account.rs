@@ -1,5 +1,7 @@
 //! A person's own account: password, second factor, recovery codes, sessions; and proving again who they are.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -8,7 +10,7 @@ use convizit_store::{StoreError, TotpSecret};
 use qrcode::{Color, QrCode};
 
 use crate::Console;
-use crate::access::Person;
+use crate::access::{Asking, Person};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 use crate::session::local_path;
 use crate::throttle::Wait;
@@ -30,6 +32,10 @@ struct AccountPage {
     sessions: Vec<Line>,
     problem: Problem,
 }
+
+/// Fields of a proof itself, which are not carried on with what waits for it; secrets among them.
+const OF_PROOF: [&str; 11] =
+    ["token", "next", "resend", "password", "old", "new", "code", "id", "client", "data", "signature"];
 
 /// A passkey in the list.
 struct KeyLine {
@@ -79,7 +85,11 @@ struct CodesPage {
 #[template(path = "prove.html")]
 struct ProvePage<'a> {
     chrome: Chrome,
+    /// Where to go on, and where a form was going that is sent again from here; empty where there was none.
     next: &'a str,
+    resend: &'a str,
+    /// What that form said.
+    carried: Vec<(&'a str, &'a str)>,
     second_factor: bool,
     passkeys: bool,
     problem: Problem,
@@ -230,27 +240,58 @@ pub(super) async fn show_prove(person: Person) -> Result<Response, Refusal> {
     if person.asking.is_proved() {
         return Ok(Redirect::to(next).into_response());
     }
-    Ok(html(&prove_page(&person, next, Problem::default()).await?))
+    Ok(html(&prove_page(&person, (next, ""), Problem::default()).await?))
 }
 
-async fn prove_page<'a>(person: &Person, next: &'a str, problem: Problem) -> Result<ProvePage<'a>, Refusal> {
+/// The page with what a form has said that waits for the proof.
+async fn prove_page<'a>(
+    person: &'a Person,
+    (next, resend): (&'a str, &'a str),
+    problem: Problem,
+) -> Result<ProvePage<'a>, Refusal> {
     let chrome = person.asking.chrome("Is it you?", "account");
     let passkeys = super::passkeys::has(person).await?;
-    Ok(ProvePage { chrome, next, second_factor: person.account.second_factor, passkeys, problem })
+    let waiting = person.asking.fields.pairs().filter(|(name, _)| !resend.is_empty() && !OF_PROOF.contains(name));
+    let (carried, second_factor) = (waiting.collect(), person.account.second_factor);
+    Ok(ProvePage { chrome, next, resend, carried, second_factor, passkeys, problem })
+}
+
+/// The proof that a form wants before it is taken; what it said is kept, and sent again with the proof. A password is not, and neither
+/// is a code: both are typed anew.
+pub(crate) async fn prove_first(asking: Arc<Asking>, next: &str) -> Response {
+    let Some(person) = Person::of(asking) else { return Refusal::NotFound.into_response() };
+    // A passkey that is being made cannot wait: the question that the device answered is over by then.
+    if !person.asking.fields.get("client").is_empty() {
+        return Redirect::to(&format!("/account/prove?next={}", crate::page::escaped(next))).into_response();
+    }
+    let page = prove_page(&person, (next, &person.asking.path), Problem::default()).await;
+    page.map_or_else(IntoResponse::into_response, |page| again(&page))
+}
+
+/// On to where the person wanted to go: a form that waited is sent again by the browser, as it was sent to the proof.
+pub(super) fn proved(person: &Person) -> Response {
+    let fields = &person.asking.fields;
+    match fields.get("resend") {
+        "" => Redirect::to(local_path(fields.get("next"))).into_response(),
+        path => Redirect::temporary(local_path(path)).into_response(),
+    }
 }
 
 /// The page again, with what was wrong with a passkey.
-pub(super) async fn prove_again(person: &Person, next: &str, text: String) -> Result<Response, Refusal> {
-    Ok(again(&prove_page(person, next, Problem::new("passkey", text)).await?))
+pub(super) async fn prove_again(person: &Person, text: String) -> Result<Response, Refusal> {
+    wrong_proof(person, Problem::new("passkey", text)).await
+}
+
+async fn wrong_proof(person: &Person, problem: Problem) -> Result<Response, Refusal> {
+    let fields = &person.asking.fields;
+    Ok(again(&prove_page(person, (local_path(fields.get("next")), fields.get("resend")), problem).await?))
 }
 
 pub(super) async fn prove(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
     let fields = &person.asking.fields;
-    let next = local_path(fields.get("next"));
     let right = is_right(&console, &person, fields.get("password")).await?;
     if !right {
-        let problem = Problem::new("password", "This is not your password.");
-        return Ok(again(&prove_page(&person, next, problem).await?));
+        return wrong_proof(&person, Problem::new("password", "This is not your password.")).await;
     }
     if person.account.second_factor {
         let asking = &person.asking;
@@ -258,10 +299,10 @@ pub(super) async fn prove(State(console): State<Console>, person: Person) -> Res
         let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
         if !asking.store.use_code(&person.account, fields.get("code")).await? {
             let problem = Problem::new("code", "This code does not hold: wait for the next one.");
-            return Ok(again(&prove_page(&person, next, problem).await?));
+            return wrong_proof(&person, problem).await;
         }
         console.throttle().give_back(ticket, asking.now());
     }
     person.asking.store.session_proved(person.session.number).await?;
-    Ok(Redirect::to(next).into_response())
+    Ok(proved(&person))
 }

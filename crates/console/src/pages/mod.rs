@@ -33,6 +33,8 @@ use convizit_model::Action::{
     PassOwnership, SeeAudit, SeeInstallation, SeeProject, SeeSamples, ServeIncidents, ServePersons,
 };
 
+pub(crate) use account::prove_first;
+
 use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
 use crate::access::{Routes, Row};
 

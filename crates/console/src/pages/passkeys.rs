@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use convizit_store::{PasskeyAnswer, StoreError};
 use serde_json::json;
 use url::{Host, Url};
@@ -129,13 +129,12 @@ pub(super) async fn sign_in(State(console): State<Console>, person: Person) -> R
 }
 
 pub(super) async fn prove(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
-    let next = local_path(person.asking.fields.get("next")).to_owned();
     match is_right(&console, &person).await? {
         // The device has verified the person: that is both factors.
         Ok(()) => {
             person.asking.store.session_proved(person.session.number).await?;
-            Ok(Redirect::to(&next).into_response())
+            Ok(account::proved(&person))
         }
-        Err(text) => account::prove_again(&person, &next, text).await,
+        Err(text) => account::prove_again(&person, text).await,
     }
 }

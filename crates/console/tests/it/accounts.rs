@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use convizit_model::Role;
 use convizit_store::SessionPlace;
 
-use crate::site::{Ask, PASSWORD, Site, Who};
+use crate::site::{Answer, Ask, PASSWORD, Site, Who};
 
 /// The cookie that a browser gets with its first page.
 async fn fresh(site: &Site) -> String {
@@ -183,9 +183,66 @@ async fn what_cannot_be_undone_asks_again_who_it_is() {
     assert_eq!(site.get("/p/shop/owner", &cookie).await.location(), "/account/prove?next=%2Fp%2Fshop%2Fowner");
     for path in ["/p/shop/owner", "/p/shop/privacy/erase", "/p/shop/privacy/export", "/account/codes"] {
         let answer = site.post(path, &cookie, &[("ids", "visitor-1"), ("kind", "visitor")]).await;
-        assert!(answer.location().starts_with("/account/prove"), "{path}: {}", answer.status);
+        assert!(answer.asks_who_it_is(), "{path}: {}", answer.status);
     }
     assert!(site.store.erasures(site.shop.number).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_typed_waits_for_the_proof_and_goes_on_with_it() {
+    let site = Site::make().await;
+    let who = Who::In(Role::Owner);
+    let cookie = site.session(who).await;
+    let (_, _, totp) = site.people.iter().find(|(known, ..)| *known == who).unwrap();
+    site.age_proof();
+    let typed = [
+        ("kind", "visitor"),
+        ("ids", "visitor-1\nvisitor-2"),
+        ("other", "\"><b>bold"),
+        ("password", "no field of theirs"),
+    ];
+    let asked = site.post("/p/shop/privacy/erase", &cookie, &typed).await;
+    assert!(asked.asks_who_it_is(), "{}", asked.text);
+    assert!(!asked.text.contains("no field of theirs") && !asked.text.contains("<b>bold"), "{}", asked.text);
+    // What a browser sends: the hidden fields, and what the person types into the others.
+    let proof = async |asked: &Answer, password: &str| {
+        let code = totp.code(site.store.clock().now());
+        let mut fields = asked.hidden();
+        fields.retain(|(name, _)| name != "token");
+        let mut all: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        all.extend([("password", password), ("code", code.as_str())]);
+        let answer = site.post("/account/prove", &cookie, &all).await;
+        let body: Vec<(String, String)> = all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        (answer, body)
+    };
+    let (wrong, _) = proof(&asked, "not the password").await;
+    assert!(wrong.status == StatusCode::UNPROCESSABLE_ENTITY && wrong.text.contains("This is not your password"));
+    assert_eq!(wrong.hidden()[1..], asked.hidden()[1..], "still there after a slip");
+    let (right, body) = proof(&wrong, PASSWORD).await;
+    assert_eq!((right.status, right.location()), (StatusCode::TEMPORARY_REDIRECT, "/p/shop/privacy/erase"));
+    // The browser sends the same body there.
+    let body: Vec<(&str, &str)> = body.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let done = site.post(right.location(), &cookie, &body).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let erasures = site.store.erasures(site.shop.number).await.unwrap();
+    assert_eq!(erasures.iter().map(|erasure| erasure.persons).sum::<i64>(), 2, "{erasures:?}");
+
+    // The picture of a second factor stays the same.
+    site.age_proof();
+    let other = convizit_store::TotpSecret::random().unwrap();
+    let secret = other.text().to_string();
+    let asked = site.post("/account/second-factor", &cookie, &[("secret", &secret), ("code", "123456")]).await;
+    assert!(asked.asks_who_it_is() && !asked.text.contains("123456"), "{}", asked.text);
+    assert!(asked.hidden().contains(&("secret".to_owned(), secret)), "{}", asked.text);
+
+    // Nobody is sent elsewhere with a form.
+    for evil in ["//evil.example", "https://evil.example"] {
+        // A code holds once.
+        site.pass(1);
+        let code = totp.code(site.store.clock().now());
+        let fields = [("password", PASSWORD), ("code", code.as_str()), ("resend", evil)];
+        assert_eq!(site.post("/account/prove", &cookie, &fields).await.location(), "/projects", "{evil}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,23 @@ impl Answer {
         self.headers.get(header::LOCATION).map_or("", |value| value.to_str().unwrap())
     }
 
+    /// Whether it asks once more who the person is, before it takes a form.
+    pub(crate) fn asks_who_it_is(&self) -> bool {
+        self.status == StatusCode::UNPROCESSABLE_ENTITY && self.text.contains("<h1>Is it you?</h1>")
+    }
+
+    /// The names and values of the hidden fields of its first form, as a browser sends them.
+    pub(crate) fn hidden(&self) -> Vec<(String, String)> {
+        let main = self.text.split_once("<main").expect("a page").1;
+        let form = main.split_once("<form").expect("a form").1.split_once("</form>").expect("its end").0;
+        let inputs = form.split("<input type=\"hidden\" ").skip(1);
+        let value = |input: &str, name: &str| {
+            let text = input.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split_once('"'));
+            text.map_or("", |(value, _)| value).replace("&#10;", "\n").replace("&#38;", "&")
+        };
+        inputs.map(|input| (value(input, "name"), value(input, "value"))).collect()
+    }
+
     /// The secret of the cookie that it sets.
     pub(crate) fn cookie(&self) -> Option<String> {
         let text = self.headers.get(header::SET_COOKIE)?.to_str().unwrap();
