@@ -243,7 +243,13 @@ async fn write(caller: &Caller, from: u64, given: Map<String, Value>) -> Result<
     if from != caller.project.version {
         return Err(stale(caller.project.version, &caller.project.settings));
     }
-    match caller.store.save_settings_from(id, from, checked(given)?).await {
+    let settings = checked(given)?;
+    // It deletes what is older, for good.
+    if settings.retention_days < caller.project.settings.retention_days && !caller.may(Scope::Erase) {
+        caller.store.audit("access.refuse", id.as_str(), "retention_days", "").await?;
+        return Err(Problem::wrong_scope(Scope::Erase).at("settings.retention_days"));
+    }
+    match caller.store.save_settings_from(id, from, settings).await {
         Ok(saved) => Ok(tagged(saved.version, Saved { version: saved.version })),
         Err(StoreError::Moved { .. }) => {
             let now = caller.store.project(id).await?;

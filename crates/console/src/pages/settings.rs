@@ -150,7 +150,7 @@ const FIELDS: &[(&str, &str, &str, &str, Kind)] = &[
         "Privacy",
         "retention_days",
         "Days that events are kept",
-        "1 to 3650. Fewer takes effect within the hour, and cannot be undone.",
+        "1 to 3650. Fewer takes effect within the hour, and cannot be undone: you are asked once more who you are.",
         Kind::Number(1, 3650),
     ),
     (
@@ -264,6 +264,10 @@ pub(super) async fn save(member: Member) -> Result<Response, Refusal> {
         }
         _ => return Ok(overtaken(&member, &entered)),
     };
+    // It deletes what is older, for good.
+    if settings.retention_days < member.project.settings.retention_days && !member.asking.is_proved() {
+        return Ok(super::prove_first(member.asking.clone(), &format!("/p/{}/settings", member.project.id)).await);
+    }
     match member.asking.store.save_settings_from(&member.project.id, made_from, settings).await {
         Ok(_) => Ok(see(&format!("/p/{}/settings", member.project.id), "saved")),
         Err(StoreError::Moved { .. }) => {

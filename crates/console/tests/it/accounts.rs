@@ -353,6 +353,49 @@ async fn two_people_who_save_at_once_lose_nothing_typed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_retention_deletes_so_it_asks_who_it_is() {
+    let site = Site::make().await;
+    let (who, cookie) = (Who::In(Role::Admin), site.session(Who::In(Role::Admin)).await);
+    let (_, _, totp) = site.people.iter().find(|(known, ..)| *known == who).unwrap();
+    let saved = async || site.store.project(&site.shop.id).await.unwrap();
+    let form = |version: u64, days: &str| {
+        let fields = [
+            ("version", version.to_string()),
+            ("origins", "https://typed.example".to_owned()),
+            ("identity", "storage".to_owned()),
+            ("cookie_days", "30".to_owned()),
+            ("gpc", "stop".to_owned()),
+            ("dnt", "stop".to_owned()),
+            ("crowd", "5".to_owned()),
+            ("retention_days", days.to_owned()),
+            ("samples_from", "admin".to_owned()),
+        ];
+        fields.map(|(name, value)| (name.to_owned(), value)).to_vec()
+    };
+    let send = async |path: &str, fields: &[(String, String)]| {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        site.post(path, &cookie, &fields).await
+    };
+    let was = saved().await.settings.retention_days;
+    site.age_proof();
+    // What deletes nothing is saved as ever.
+    let same = send("/p/shop/settings", &form(saved().await.version, &was.to_string())).await;
+    assert_eq!(same.location(), "/p/shop/settings?done=saved", "{}", same.text);
+    let asked = send("/p/shop/settings", &form(saved().await.version, "5")).await;
+    assert!(asked.asks_who_it_is(), "{}", asked.text);
+    assert_eq!(saved().await.settings.retention_days, was);
+    let mut proof = asked.hidden();
+    proof.retain(|(name, _)| name != "token");
+    proof.push(("password".to_owned(), PASSWORD.to_owned()));
+    proof.push(("code".to_owned(), totp.code(site.store.clock().now())));
+    let right = send("/account/prove", &proof).await;
+    assert_eq!((right.status, right.location()), (StatusCode::TEMPORARY_REDIRECT, "/p/shop/settings"));
+    assert_eq!(send(right.location(), &proof).await.location(), "/p/shop/settings?done=saved");
+    let now = saved().await.settings;
+    assert_eq!((now.retention_days, now.origins), (5, vec!["https://typed.example".to_owned()]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_project_may_show_samples_to_lower_roles() {
     let site = Site::make().await;
     for (from, allowed) in

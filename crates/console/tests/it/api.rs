@@ -300,6 +300,15 @@ async fn settings_are_saved_from_the_version_that_was_read() {
         assert_eq!(answer.status, status, "{}", answer.text);
         assert!(read(&answer)["field"].as_str().is_some_and(|said| said.starts_with(field)), "{}", answer.text);
     }
+    // What deletes wants the right to erase, and leaves a trace where it is refused.
+    let shorter = patch(now.version, json!({"retention_days": 89}));
+    let refused = send(&site, shorter.clone()).await;
+    assert_eq!((refused.status, &read(&refused)["field"]), (StatusCode::FORBIDDEN, &json!("settings.retention_days")));
+    let entries = site.store.audit_entries(Some("shop"), 1).await.unwrap();
+    assert_eq!((entries[0].act.as_str(), entries[0].subject.as_str()), ("access.refuse", "retention_days"));
+    let erases = token(&site, &[Scope::Settings, Scope::Erase], "erases").await;
+    assert_eq!(send(&site, Call { token: Some(&erases), ..shorter }).await.status, StatusCode::OK);
+    let now = site.store.project(&site.shop.id).await.unwrap();
     // Of two at once one is second.
     let (one, two) = tokio::join!(
         send(&site, patch(now.version, json!({"crowd": 7}))),
