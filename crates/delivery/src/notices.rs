@@ -1,11 +1,12 @@
 //! Notices on their way to people: each once for each channel, retried, and known across an end in between.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use convizit_model::{Channel, Notice, NoticeKind, NoticeState, Project, ProjectId, Timestamp};
 use convizit_store::{NoticeSend, SendEnd, Store, StoreError};
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::destinations::SendError;
@@ -18,7 +19,7 @@ use crate::{DeliveryConfig, retry};
 const LOOK: Duration = Duration::from_secs(1);
 /// How long messages under way may take after `stop`.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Messages that are on their way at once: one slow receiver holds up few others.
+/// Mails that are on their way at once, and as many messages to other receivers: of those one to each.
 const AT_ONCE: usize = 8;
 /// A message that nobody took for so long is given up.
 const GIVEN_UP: i64 = 24 * 3_600_000;
@@ -27,12 +28,18 @@ const LOOKS: u32 = 3_600;
 /// After this many characters a text is cut: a message is to be read on a phone.
 const TEXT_CHARS: usize = 1_500;
 
-/// Sends notices until `stop`.
+/// Sends notices until `stop`: incidents beside all others, which may be many and slow.
 pub(crate) async fn run(store: Store, config: DeliveryConfig, guard: Guard, stop: CancellationToken) {
+    let send = |incidents| send(&store, &config, &guard, incidents, &stop);
+    tokio::join!(address(&store, config.mail.is_some(), &stop), send(true), send(false));
+}
+
+/// Writes down to whom each new notice goes.
+async fn address(store: &Store, mail: bool, stop: &CancellationToken) {
     let mut looks = 0;
     while !stop.is_cancelled() {
-        if let Err(error) = look(&store, &config, &guard, &stop).await {
-            tracing::warn!(%error, "notices cannot be sent now; looking again");
+        if let Err(error) = store.address_notices(mail).await {
+            tracing::warn!(%error, "notices cannot be addressed now; looking again");
         }
         if looks % LOOKS == 0
             && let Err(error) = store.forget_sends().await
@@ -40,49 +47,66 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, guard: Guard, stop
             tracing::warn!(%error, "what was sent long ago could not be dropped");
         }
         looks = looks.wrapping_add(1);
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        pause(stop).await;
     }
 }
 
-async fn look(
-    store: &Store,
-    config: &DeliveryConfig,
-    guard: &Guard,
-    stop: &CancellationToken,
-) -> Result<(), StoreError> {
-    store.address_notices(config.mail.is_some()).await?;
-    let mut under_way = JoinSet::new();
-    for send in store.due_sends().await? {
-        if under_way.len() >= AT_ONCE {
-            ended(under_way.join_next().await)?;
-        }
-        if stop.is_cancelled() {
-            break;
-        }
-        let (store, config, guard) = (store.clone(), config.clone(), guard.clone());
-        under_way.spawn(async move { one(&store, &config, &guard, send).await });
-    }
-    loop {
-        tokio::select! {
-            done = under_way.join_next() => match done {
-                Some(done) => ended(Some(done))?,
-                None => return Ok(()),
-            },
-            // What does not end in time is sent again at the next start, under the same id.
-            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => return Ok(()),
-        }
+async fn pause(stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(LOOK) => {}
     }
 }
 
-fn ended(done: Option<Result<Result<(), StoreError>, tokio::task::JoinError>>) -> Result<(), StoreError> {
-    match done {
-        Some(Ok(result)) => result,
-        // It panicked, which is logged; the message still waits.
-        Some(Err(_)) | None => Ok(()),
+/// A message on its way: its notice, its channel, and whose channel that is.
+type OnItsWay = (i64, Channel, Option<ProjectId>);
+
+/// Whether a message may go now: not twice, not while its receiver has another one, and not more at once than are bounded.
+fn may_go(on_their_way: &HashMap<Id, OnItsWay>, (notice, channel, project): &OnItsWay) -> bool {
+    let is_mail = |channel: &Channel| matches!(channel, Channel::Mail(_));
+    let alike: Vec<_> = on_their_way.values().filter(|(_, other, _)| is_mail(other) == is_mail(channel)).collect();
+    let busy = alike
+        .iter()
+        .any(|(other, known, of)| known == channel && if is_mail(channel) { other == notice } else { of == project });
+    !busy && alike.len() < AT_ONCE
+}
+
+/// Sends what is due, of incidents or of all else. A receiver that is slow holds up its own messages alone.
+async fn send(store: &Store, config: &DeliveryConfig, guard: &Guard, incidents: bool, stop: &CancellationToken) {
+    let (mut tasks, mut on_their_way) = (JoinSet::new(), HashMap::new());
+    while !stop.is_cancelled() {
+        let due = store.due_sends(incidents).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "notices cannot be sent now; looking again");
+            Vec::new()
+        });
+        for message in due {
+            let key = (message.notice.id, message.channel, message.notice.project.clone());
+            if may_go(&on_their_way, &key) {
+                let (store, config, guard) = (store.clone(), config.clone(), guard.clone());
+                let task = tasks.spawn(async move { one(&store, &config, &guard, message).await });
+                on_their_way.insert(task.id(), key);
+            }
+        }
+        let done = tokio::select! {
+            Some(done) = tasks.join_next_with_id() => done,
+            () = pause(stop) => continue,
+        };
+        let task = done.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+        on_their_way.remove(&task);
+        match done {
+            Ok((_, Ok(()))) => {}
+            // The message still waits, and is not to be tried without a pause.
+            Ok((_, Err(error))) => {
+                tracing::warn!(%error, "what became of a notice cannot be written now; looking again");
+                pause(stop).await;
+            }
+            // It panicked, which is logged.
+            Err(_) => pause(stop).await,
+        }
     }
+    // What does not end in time is sent again at the next start, under the same id.
+    let all = async { while tasks.join_next().await.is_some() {} };
+    tokio::time::timeout(DRAIN, all).await.ok();
 }
 
 /// Tries one message, and writes down what it came to.

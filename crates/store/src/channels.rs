@@ -12,7 +12,7 @@ use crate::error::{Columns as _, During, StoreError};
 
 /// Notices whose channels are looked up in one look, and messages that are handed out in one.
 const LOOKED: i64 = 100;
-/// Messages of one channel of a project within an hour; later ones wait.
+/// Messages of one channel of a project within an hour; later ones wait, but those of incidents.
 const HOURLY: i64 = 60;
 /// A message beyond that is looked at again after this time.
 const PUT_OFF: i64 = 10 * 60_000;
@@ -135,12 +135,14 @@ impl Store {
         .await
     }
 
-    /// Writes down, for each new notice, every channel that it goes to. `mail` is whether mail can be sent.
+    /// Writes down, for each new notice, every channel that it goes to, for incidents first. `mail` is whether mail can be sent.
     ///
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn address_notices(&self, mail: bool) -> Result<(), StoreError> {
-        let new = self.read_notices("WHERE told = 0 ORDER BY id LIMIT 100", None).await?;
+        let new = self
+            .read_notices("WHERE told = 0 ORDER BY CASE kind WHEN 'incident' THEN 0 ELSE 1 END, id LIMIT 100", None)
+            .await?;
         for notice in new {
             let channels = match &notice.project {
                 Some(id) => match self.project(id).await {
@@ -228,24 +230,28 @@ impl Store {
             .await
     }
 
-    /// The messages that are to be sent now, the oldest first.
+    /// The messages that are to be sent now, the oldest first: those of incidents, or all others.
     ///
     /// # Errors
     /// `Database`, `Keys`.
-    pub async fn due_sends(&self) -> Result<Vec<NoticeSend>, StoreError> {
+    pub async fn due_sends(&self, incidents: bool) -> Result<Vec<NoticeSend>, StoreError> {
         const NAME: &str = "read sends";
         let now = self.clock().now();
         let rows = query(
             "SELECT notice, channel, project, state, tries, at, reason FROM notice_sends \
-             WHERE state = 'waiting' AND at <= $1 ORDER BY at, notice LIMIT $2",
+             WHERE state = 'waiting' AND at <= $1 \
+             AND (CASE WHEN notice IN (SELECT id FROM notices WHERE kind = $3) THEN 1 ELSE 0 END) = $4 \
+             ORDER BY at, notice LIMIT $2",
         )
         .bind(now.as_millis())
         .bind(LOOKED)
+        .bind(NoticeKind::Incident.as_str())
+        .bind(i64::from(incidents))
         .fetch_all(self.data().readers())
         .await
         .during(NAME)?;
-        if rows.is_empty() {
-            return Ok(Vec::new());
+        if rows.is_empty() || incidents {
+            return self.sends_of(rows).await;
         }
         let sent = query(
             "SELECT project, channel, COUNT(*) FROM notice_sends WHERE state = 'sent' AND at > $1 GROUP BY project, channel",

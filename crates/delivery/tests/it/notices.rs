@@ -224,3 +224,72 @@ async fn an_attack_is_mailed_within_a_minute() {
     assert!(mail["text"].as_str().unwrap().contains("https://console.shop.example/incidents"), "{mail}");
     sending.end().await;
 }
+
+/// Takes what it gets after half a minute: nobody waits so long.
+async fn slow_receiver() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let router = Router::new().fallback(|| async { tokio::time::sleep(Duration::from_secs(30)).await });
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_receiver_holds_up_no_incident_and_no_other_receiver() {
+    let stand = Stand::new().await;
+    let mailbox = Mailbox::plain(0);
+    member(&stand, "ada@shop.example", Role::Admin).await;
+    let blog = stand.store.create_project(&"blog".parse().unwrap(), Default::default()).await.unwrap();
+    let slow = Channels {
+        mail_to: None,
+        webhook: Some(NoticeHook { url: slow_receiver().await, secret: SECRET.to_owned() }),
+        webhook_kinds: vec![NoticeKind::DeadLetters, NoticeKind::Incident],
+        ..Channels::default()
+    };
+    stand.store.save_channels(&blog, &slow, 0).await.unwrap();
+    let sending = Sending::start(&stand, Some(mailbox.config()), &["127.0.0.0/8"]);
+    for n in 0..12 {
+        for kind in [NoticeKind::DeadLetters, NoticeKind::Incident] {
+            stand.store.raise(kind, Some(&blog.id), &format!("subject {n}"), "text").await.unwrap();
+        }
+    }
+    until(async || stand.store.sends(&blog.id, 99).await.unwrap().len() == 24).await;
+    // They are on their way now.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let begun = std::time::Instant::now();
+    let incident = raise(&stand, NoticeKind::Incident, "incident:1").await;
+    let other = raise(&stand, NoticeKind::DeadLetters, "hook").await;
+    until(async || states(&stand, incident).await == ["sent"] && states(&stand, other).await == ["sent"]).await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    sending.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bound_of_an_hour_is_none_for_incidents() {
+    let stand = Stand::new().await;
+    let (hook, got) = receiver().await;
+    let project = stand.store.project(&stand.project).await.unwrap();
+    let channels = Channels {
+        mail_to: None,
+        webhook: Some(NoticeHook { url: hook, secret: SECRET.to_owned() }),
+        webhook_kinds: vec![NoticeKind::DeadLetters, NoticeKind::Incident],
+        ..Channels::default()
+    };
+    stand.store.save_channels(&project, &channels, 0).await.unwrap();
+    for n in 0..65 {
+        let subject = format!("subject {n}");
+        stand.store.raise(NoticeKind::DeadLetters, Some(&stand.project), &subject, "text").await.unwrap();
+    }
+    let sending = Sending::start(&stand, None, &["127.0.0.0/8"]);
+    let sent = async || {
+        let all = stand.store.sends(&stand.project, 200).await.unwrap();
+        all.iter().filter(|send| send.state == "sent" && send.notice.kind == NoticeKind::DeadLetters).count()
+    };
+    until(async || sent().await == 60).await;
+    let incident = raise(&stand, NoticeKind::Incident, "incident:1").await;
+    until(async || states(&stand, incident).await == ["sent"]).await;
+    assert_eq!(sent().await, 60, "the others wait");
+    sending.end().await;
+    let kinds = got.lock().unwrap().iter().filter(|(_, body)| body["notice"]["kind"] == "incident").count();
+    assert_eq!(kinds, 1);
+}
