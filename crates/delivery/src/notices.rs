@@ -190,11 +190,12 @@ fn id_of(store: &Store, notice: &Notice, channel: Channel) -> String {
 
 /// Where a person reads more, in the console.
 fn link(config: &DeliveryConfig, notice: &Notice) -> String {
-    let console = config.console.trim_end_matches('/');
-    match (&notice.project, notice.kind) {
-        (_, NoticeKind::Incident) => format!("{console}/incidents"),
-        (Some(project), _) => format!("{console}/p/{project}/notices"),
-        (None, _) => format!("{console}/notices"),
+    let admin = if config.admin.is_empty() { &config.console } else { &config.admin };
+    let (console, admin) = (config.console.trim_end_matches('/'), admin.trim_end_matches('/'));
+    let page = if notice.kind == NoticeKind::Incident { "incidents" } else { "notices" };
+    match &notice.project {
+        Some(project) => format!("{console}/p/{project}/{page}"),
+        None => format!("{admin}/{page}"),
     }
 }
 

@@ -33,7 +33,8 @@ impl Sending {
 }
 
 fn with_mail(stand: &Stand, mail: Option<MailConfig>, networks: &[&str]) -> DeliveryConfig {
-    DeliveryConfig { mail, console: "https://console.shop.example/".to_owned(), ..stand.config(networks) }
+    let (console, admin) = ("https://console.shop.example/".to_owned(), "https://admin.shop.example/".to_owned());
+    DeliveryConfig { mail, console, admin, ..stand.config(networks) }
 }
 
 async fn member(stand: &Stand, email: &str, role: Role) -> i64 {
@@ -93,6 +94,15 @@ async fn a_notice_is_mailed_once_to_those_who_want_it() {
     let to: Vec<String> = mailbox.kept().iter().map(|one| one["to"].as_str().unwrap().to_owned()).collect();
     assert_eq!(to.iter().filter(|to| *to == "mia@shop.example").count(), 2, "{to:?}");
     assert!(!to.contains(&"vic@shop.example".to_owned()), "{to:?}");
+    // A line of a mail may be broken within a word.
+    let whole = |mail: &Value| mail["text"].as_str().unwrap().replace("=\r\n", "").replace("=3D", "=");
+    let leads = |what: &str, to: &str| {
+        let all = mailbox.kept();
+        let of: Vec<String> = all.iter().map(whole).filter(|text| text.contains(what)).collect();
+        assert!(!of.is_empty() && of.iter().all(|text| text.contains(to)), "{to} in {of:?}");
+    };
+    leads("Subject: [shop] A security incident", "https://console.shop.example/p/shop/incidents");
+    leads("Subject: [Convizit]", "https://admin.shop.example/notices");
     // After it was resolved it is another one; whoever was removed gets none.
     stand.store.set_notice(id, NoticeState::Resolved).await.unwrap();
     let project = stand.store.project(&stand.project).await.unwrap();
@@ -221,7 +231,7 @@ async fn an_attack_is_mailed_within_a_minute() {
     assert!(attack.elapsed() < Duration::from_secs(60), "{:?}", attack.elapsed());
     let mail = mailbox.kept().remove(0);
     assert_eq!(mail["to"], "ada@shop.example");
-    assert!(mail["text"].as_str().unwrap().contains("https://console.shop.example/incidents"), "{mail}");
+    assert!(mail["text"].as_str().unwrap().contains("https://console.shop.example/p/shop/incidents"), "{mail}");
     sending.end().await;
 }
 
