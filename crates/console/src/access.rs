@@ -7,6 +7,7 @@
 mod token;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -207,6 +208,8 @@ pub(crate) struct Asking {
     role: Option<Role>,
     project: Option<Project>,
     samples: bool,
+    /// Whether it was taken down that this request reads samples or the audit log.
+    read: AtomicBool,
     proved: bool,
     /// Notices that nobody has seen: of this project, and of all where the person sees all.
     unseen: (i64, i64),
@@ -252,8 +255,15 @@ impl Person {
 }
 
 impl Member {
-    /// The right to see samples, for those who have it.
+    /// The right to see samples, for those who have it; that they read them is taken down.
     pub(crate) fn samples(&self) -> Option<Samples> {
+        let right = self.samples_of_follower()?;
+        self.asking.note_read();
+        Some(right)
+    }
+
+    /// The same where a page that is open asks for what came since: it was read when it was opened.
+    pub(crate) fn samples_of_follower(&self) -> Option<Samples> {
         self.asking.samples.then_some(Samples(()))
     }
 
@@ -282,6 +292,15 @@ impl Asking {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.store.clock().now()
+    }
+
+    /// Takes down, once for each request, that somebody reads what visitors did, or who did what.
+    fn note_read(&self) {
+        if let Some(project) = &self.project
+            && !self.read.swap(true, Ordering::Relaxed)
+        {
+            self.store.note_read(project.id.as_str());
+        }
     }
 
     /// Whether the person has proved a moment ago who they are.
@@ -392,6 +411,7 @@ async fn admit(console: &Console, row: Row, params: RawPathParams, request: Requ
         role: None,
         project: None,
         samples: false,
+        read: AtomicBool::new(false),
         proved: false,
         unseen: (0, 0),
     };
@@ -529,7 +549,7 @@ async fn identify(
     Err(end(Refusal::Forbidden))
 }
 
-/// Counts what the frame of every page shows, and takes down who reads samples or the audit log.
+/// Counts what the frame of every page shows, and takes down who reads the audit log; of samples their right does.
 async fn look_around(asking: &mut Asking, row: Row) {
     let Some((account, session)) = &asking.person else { return };
     if !session.whole {
@@ -544,14 +564,8 @@ async fn look_around(asking: &mut Asking, row: Row) {
     if account.master {
         asking.unseen.1 = asking.store.unseen_notices(None, true).await.unwrap_or(0);
     }
-    let reads = match row.access {
-        Access::Project(Action::SeeSamples | Action::SeeAudit) => true,
-        Access::Project(Action::SeeProject) => asking.samples && row.path.ends_with("/events/{name}"),
-        _ => false,
-    };
-    // A page that asks for news by itself is read once.
-    if let Some(project) = project.filter(|_| reads && !row.changes() && !row.path.ends_with("/pulse")) {
-        asking.store.note_read(project.as_str());
+    if row.access == Access::Project(Action::SeeAudit) && !row.changes() {
+        asking.note_read();
     }
 }
 

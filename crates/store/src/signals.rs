@@ -156,7 +156,7 @@ pub(crate) fn look(signals: &[Signal], now: i64, over: impl Fn(IncidentKind, &st
         if all.len() >= READS {
             let text = format!(
                 "{actor} read {} pages of samples or of the audit log within ten minutes: nobody reads so fast. Ask them why; if \
-                 nobody knows, end their sessions.",
+                 nobody knows, end their sessions or remove their token.",
                 all.len()
             );
             add(IncidentKind::MassExport, (&project, &actor), &all, text);

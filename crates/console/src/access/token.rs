@@ -32,9 +32,11 @@ impl Caller {
         self.token.allows(scope)
     }
 
-    /// The right to see samples, for those who have it.
+    /// The right to see samples, for those who have it; that they read them is taken down.
     pub(crate) fn samples(&self) -> Option<Samples> {
-        self.may(Scope::Samples).then_some(Samples(()))
+        let right = self.may(Scope::Samples).then_some(Samples(()))?;
+        self.store.note_read(self.project.id.as_str());
+        Some(right)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -109,6 +111,9 @@ pub(super) async fn guard(
         Ok(caller) => Arc::new(caller),
         Err(problem) => return problem.into_response(),
     };
+    if scope == Scope::Audit && !row.changes() {
+        caller.store.note_read(caller.project.id.as_str());
+    }
     parts.extensions.insert(caller.clone());
     let request = Request::from_parts(parts, body);
     // An export changes nothing, and is too long to be kept.

@@ -11,6 +11,8 @@ use crate::page::{Chrome, Refusal, html};
 
 /// Events that are shown, and their bytes.
 const SHOWN: i64 = 50;
+/// Events that may have come since an open page asked before, which it does each second.
+const FOLLOWED: i64 = 1_000;
 const BYTES: usize = 1 << 20;
 
 #[derive(Template)]
@@ -74,8 +76,18 @@ pub(super) async fn show(member: Member) -> Result<Response, Refusal> {
     Ok(html(&SamplesPage { chrome, project: member.project.id.to_string(), lines }))
 }
 
+/// Whether an open page goes on from where it was, and does not read from a number of its own choice again and again.
+fn follows(member: &Member, newest: i64) -> bool {
+    member.asking.query.get("after").parse().is_ok_and(|after: i64| newest.saturating_sub(after) < FOLLOWED)
+}
+
 pub(super) async fn pulse(member: Member) -> Result<Response, Refusal> {
     let newest = newest(&member).await?;
-    let lines = lines(&right(&member)?, &member.asking.store, &member.project).await?;
+    let right = if follows(&member, newest) {
+        member.samples_of_follower().ok_or(Refusal::Forbidden)?
+    } else {
+        right(&member)?
+    };
+    let lines = lines(&right, &member.asking.store, &member.project).await?;
     Ok(marked(html(&SamplesPartial { lines }), newest))
 }

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use convizit_console::{Access, Admitted, Row};
-use convizit_model::{NoticeKind, ProjectSettings, Role};
+use convizit_model::{IncidentKind, NoticeKind, ProjectSettings, Role};
 use convizit_store::Scope;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::incidents::only;
 use crate::site::{Answer, HOST, Site, Who};
 
 const EXPECTED: &str = include_str!("roles.txt");
@@ -434,4 +435,17 @@ async fn notices_of_incidents_are_for_no_program() {
     let listed = read(&send(&site, Call::get(&token, "/api/v1/projects/shop/notices?resolved=true")).await);
     let kinds: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|notice| &notice["kind"]).collect();
     assert_eq!(kinds, [&json!("dead_letters")], "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_reads_much_opens_an_incident_as_a_person_does() {
+    for (scope, path) in [(Scope::Samples, "samples"), (Scope::Audit, "audit")] {
+        let site = Site::make().await;
+        let (reads, path) = (token(&site, &[scope], "reads").await, format!("/api/v1/projects/shop/{path}"));
+        for _ in 0..210 {
+            assert_eq!(send(&site, Call::get(&reads, &path)).await.status, StatusCode::OK, "{path}");
+        }
+        let found = only(&site, IncidentKind::MassExport).await;
+        assert!(found.text.starts_with("token:reads read") && found.project.is_some(), "{found:?}");
+    }
 }

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::http::StatusCode;
-use convizit_model::{NewEvent, Outcome, ProjectSettings, ProjectWork, Received, Role, Work};
+use convizit_model::{IncidentKind, NewEvent, Outcome, ProjectSettings, ProjectWork, Received, Role, Work};
 use convizit_pipeline::{Registry, name_events};
 use serde_json::{Value, json};
 
+use crate::incidents::only;
 use crate::site::{Answer, Site, Who};
 
 /// A shop that visitors have used: its registry as the worker would have it, its events in the store.
@@ -405,4 +406,15 @@ async fn pages_of_many_names_are_small_and_say_what_to_do_when_empty() {
     }
     let page = shop.site.get("/p/shop/events", &cookie).await;
     assert!(page.text.contains("1 to 50 of 64") && page.text.len() < 100_000, "{}", page.text.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_show_examples_are_read_as_samples_are() {
+    let shop = Shop::open().await;
+    let admin = shop.site.session(Who::In(Role::Admin)).await;
+    let page = format!("/p/shop/groups/{}", shop.group());
+    for _ in 0..210 {
+        assert_eq!(shop.site.get(&page, &admin).await.status, StatusCode::OK);
+    }
+    only(&shop.site, IncidentKind::MassExport).await;
 }

@@ -47,7 +47,7 @@ impl Receiver {
     }
 }
 
-async fn put(site: &Site, names: &[&str]) {
+pub(crate) async fn put(site: &Site, names: &[&str]) {
     let now = site.store.clock().now();
     let events = names
         .iter()

@@ -5,6 +5,7 @@ use convizit_console::ConsoleConfig;
 use convizit_model::{Incident, IncidentKind, NoticeKind, NoticeState, Outcome, ProjectWork, Role, Work};
 use convizit_pipeline::Countries;
 
+use crate::destinations::put;
 use crate::site::{Ask, PASSWORD, Site, Who};
 
 /// A console behind a proxy, which knows countries.
@@ -28,7 +29,7 @@ async fn post_from(
 }
 
 /// The one incident that there is, which has one notice.
-async fn only(site: &Site, kind: IncidentKind) -> Incident {
+pub(crate) async fn only(site: &Site, kind: IncidentKind) -> Incident {
     for _ in 0..100 {
         site.store.look_for_incidents().await.unwrap();
         let all = site.store.incidents(None, true).await.unwrap();
@@ -102,6 +103,24 @@ async fn who_reads_samples_faster_than_anybody_reads_opens_one() {
     let admin = site.session(Who::In(Role::Admin)).await;
     for _ in 0..210 {
         assert_eq!(site.get("/p/shop/audit", &admin).await.status, StatusCode::OK);
+    }
+    only(&site, IncidentKind::MassExport).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_newest_again_and_again_opens_one_and_an_open_page_does_not() {
+    let site = site().await;
+    put(&site, &["a", "b"]).await;
+    let admin = site.session(Who::In(Role::Admin)).await;
+    for _ in 0..210 {
+        assert_eq!(site.get("/p/shop/samples/pulse?after=1", &admin).await.status, StatusCode::OK);
+    }
+    // Signals are written beside the answers.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    site.store.look_for_incidents().await.unwrap();
+    assert_eq!(site.store.incidents(None, true).await.unwrap(), []);
+    for _ in 0..210 {
+        assert_eq!(site.get("/p/shop/samples/pulse", &admin).await.status, StatusCode::OK);
     }
     only(&site, IncidentKind::MassExport).await;
 }
