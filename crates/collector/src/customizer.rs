@@ -26,7 +26,11 @@ const KEPT: usize = 8;
 
 /// The registries of projects whose customizer is open, read anew when people or events have changed them.
 #[derive(Default)]
-pub(crate) struct Registries(Mutex<HashMap<i64, Kept>>);
+pub(crate) struct Registries {
+    kept: Mutex<HashMap<i64, Kept>>,
+    /// Who reads a project, while somebody does: others wait for what they read.
+    reading: Mutex<HashMap<i64, Arc<tokio::sync::Mutex<()>>>>,
+}
 
 struct Kept {
     at: Timestamp,
@@ -36,18 +40,28 @@ struct Kept {
 }
 
 impl Registries {
-    async fn of(&self, store: &Store, project: i64) -> Result<Arc<Mutex<Registry>>, String> {
+    /// The registry of a project as it is now, or was two seconds ago at most.
+    pub(crate) async fn of(&self, store: &Store, project: i64) -> Result<Arc<Mutex<Registry>>, String> {
         let text = |error: StoreError| error.to_string();
         let (now, version) = (store.clock().now(), store.control_version());
         let events = store.last_event(project).await.map_err(text)?;
-        {
-            let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(kept) = kept.get(&project)
-                && kept.version == version
-                && (kept.events == events || now.since(kept.at) < FRESH_MILLIS)
-            {
-                return Ok(kept.registry.clone());
-            }
+        let known = || {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let fits =
+                |kept: &&Kept| kept.version == version && (kept.events == events || now.since(kept.at) < FRESH_MILLIS);
+            kept.get(&project).filter(fits).map(|kept| kept.registry.clone())
+        };
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        let reading = {
+            let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+            reading.retain(|_, one| Arc::strong_count(one) > 1);
+            reading.entry(project).or_default().clone()
+        };
+        let _alone = reading.lock().await;
+        if let Some(known) = known() {
+            return Ok(known);
         }
         let rows = store.load_state(project).await.map_err(text)?;
         let loaded = tokio::task::spawn_blocking(move || {
@@ -56,7 +70,7 @@ impl Registries {
         });
         let registry = loaded.await.map_err(|error| error.to_string())??;
         let registry = Arc::new(Mutex::new(registry));
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.clear();
         }
@@ -235,23 +249,27 @@ async fn save(state: &State, opening: &Opening, body: &[u8]) -> Result<Response<
         return Err(invalid("only names, and what is captured, are changed on the site"));
     };
     let project = &opening.project;
-    let registry = state.registries.of(&state.store, project.number).await.map_err(|error| {
+    let cannot = |error: String| {
         tracing::warn!(project = %project.id, error, "the names for the customizer could not be read");
         later("the server cannot read the names now")
-    })?;
-    let now = {
+    };
+    let registry = state.registries.of(&state.store, project.number).await.map_err(cannot)?;
+    let wanted = change.clone();
+    // Comparing controls may hold it for long.
+    let asked = tokio::task::spawn_blocking(move || {
         let registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(now) = registry.stands(&change) else {
-            return Err(invalid(
-                "no event has come from it yet, or it is part of something else by now: load the page again",
-            ));
+        let Some(now) = registry.stands(&wanted) else {
+            let text = "no event has come from it yet, or it is part of something else by now: load the page again";
+            return Err(text.to_owned());
         };
         // What is as it was takes a draft back, and needs no asking.
         if aim != now {
-            registry.check(&change).map_err(|text| invalid(&text))?;
+            registry.check(&wanted)?;
         }
-        now
-    };
+        Ok(now)
+    });
+    let asked = asked.await.map_err(|error| cannot(error.to_string()))?;
+    let now = asked.map_err(|text| invalid(&text))?;
     if now != before {
         let detail = format!("it is “{now}” by now: somebody has changed it in the console");
         return Err(conflict("changed", "before", &detail, "now", Value::from(now)));

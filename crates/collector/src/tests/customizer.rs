@@ -210,3 +210,16 @@ async fn the_overlay_is_a_script_of_its_own() {
     }
     assert_eq!(site.get("/t/pk_nobodyhasthis/overlay.js", &[]).await.status(), StatusCode::NOT_FOUND);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_at_once_wait_for_one_reading() {
+    let site = Site::new().await;
+    let registries = std::sync::Arc::new(crate::customizer::Registries::default());
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (registries, store, number) = (registries.clone(), site.store.clone(), site.number);
+        asking.spawn(async move { registries.of(&store, number).await.unwrap() });
+    }
+    let all = asking.join_all().await;
+    assert!(all.iter().all(|one| std::sync::Arc::ptr_eq(one, &all[0])), "each read it for itself");
+}

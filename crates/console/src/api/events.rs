@@ -297,7 +297,7 @@ struct Decided {
 /// Asks the registry whether a decision can be made, and takes it down.
 async fn decide(caller: &Caller, known: &Known, change: Change) -> Result<Json<Decided>, Problem> {
     let field = if matches!(change, Change::Rename { .. }) { "text" } else { "" };
-    known.registry.preview(&change).map_err(|text| Problem::invalid(text).at(field))?;
+    known.registry.check(&change).map_err(|text| Problem::invalid(text).at(field))?;
     let made = caller.store.decide(&caller.project, &caller.token.actor(), change).await?;
     Ok(Json(Decided { decision: made.id.to_string() }))
 }

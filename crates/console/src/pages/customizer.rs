@@ -9,7 +9,7 @@ use convizit_store::{Draft, StoreError};
 use url::Url;
 
 use super::decisions::who;
-use super::known::known;
+use super::known::{blocking, known};
 use crate::Console;
 use crate::access::{Member, Person};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
@@ -218,7 +218,7 @@ pub(super) async fn publish(State(console): State<Console>, member: Member) -> R
     let store = &member.asking.store;
     let known = known(&console, &member.project).await?;
     // Each is laid over those before it: two that want one name are told apart.
-    let mut registry = known.registry.clone();
+    let mut registry = blocking(move || known.registry.clone()).await?;
     let accepted = member.asking.fields.get("now");
     // The oldest first, as they were made.
     for draft in chosen(&member).await?.into_iter().rev() {
@@ -230,18 +230,19 @@ pub(super) async fn publish(State(console): State<Console>, member: Member) -> R
             )));
         }
         let decision = store.decide(&member.project, &member.account.actor(), draft.change.clone()).await?;
-        lay(&mut registry, &decision)?;
+        registry = blocking(move || lay(registry, &decision)).await??;
         store.remove_drafts(&member.project, vec![(draft.subject, draft.version)], true).await?;
     }
     Ok(see(&format!("/p/{}/customizer", member.project.id), "published"))
 }
 
 /// Lays a decision over what is known.
-fn lay(registry: &mut Registry, decision: &Decision) -> Result<(), Refusal> {
+fn lay(mut registry: Registry, decision: &Decision) -> Result<Registry, Refusal> {
     let failed = |error: serde_json::Error| Refusal::Failed(error.to_string());
     let body = serde_json::to_vec(decision).map_err(failed)?;
     let row = StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
-    registry.load(&[row]).map_err(Refusal::Failed)
+    registry.load(&[row]).map_err(Refusal::Failed)?;
+    Ok(registry)
 }
 
 pub(super) async fn discard(member: Member) -> Result<Response, Refusal> {
