@@ -313,7 +313,8 @@ impl Store {
         .await
     }
 
-    /// Sets up the second factor, once a code shows that the phone has its secret; returns new recovery codes. The code counts as used.
+    /// Sets up the second factor, once a code shows that the phone has its secret; returns new recovery codes. The code counts as
+    /// used, and all sessions of the account but `keep` end: none of them has given this factor.
     ///
     /// # Errors
     /// `Invalid` when it is not the secret's code of now.
@@ -322,6 +323,7 @@ impl Store {
         account: &Account,
         secret: &TotpSecret,
         code: &str,
+        keep: i64,
     ) -> Result<Vec<String>, StoreError> {
         let step = secret.step(code, self.clock().now(), 0).ok_or_else(|| {
             let text = "this is not the code of now: wait for the next one, and see that the phone's clock is right";
@@ -339,6 +341,12 @@ impl Store {
                     .bind(sealed)
                     .bind(step)
                     .bind(number)
+                    .execute(&mut *connection)
+                    .await
+                    .during("set second factor")?;
+                query("DELETE FROM sessions WHERE account = $1 AND number <> $2")
+                    .bind(number)
+                    .bind(keep)
                     .execute(&mut *connection)
                     .await
                     .during("set second factor")?;

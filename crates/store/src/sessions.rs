@@ -95,11 +95,12 @@ impl Store {
         Ok(convizit_keys::random_text(32)?)
     }
 
-    /// Begins a session; `whole` when every factor that the account has was given. `before` is the session that it takes the place
-    /// of, which ends: a secret that was known before the sign-in is worth nothing after it. Returns the new secret.
+    /// Begins a session; `whole` when every factor that the account has was given. Where `account` was read before it got a second
+    /// factor, the session is half. `before` is the session that it takes the place of, which ends: a secret that was known before
+    /// the sign-in is worth nothing after it. Returns the new secret.
     ///
     /// # Errors
-    /// `Database`, `Keys`.
+    /// `NotFound`, `Database`, `Keys`.
     pub async fn begin_session(
         &self,
         account: &Account,
@@ -118,12 +119,25 @@ impl Store {
         let about = self.keyring().seal_own(about_of(&row), &about)?;
         let entry = self.acting_as(&account.actor()).entry("session.begin", "", "", "");
         let (ring, store, account) = (self.ring().clone(), self.clone(), account.clone());
-        let country = place.country.clone().filter(|_| whole);
+        let country = place.country.clone();
         self.control()
             .run_tx(NAME, move |connection| {
                 let (about, entry, ring) = (about.clone(), entry.clone(), ring.clone());
                 let (store, account, country) = (store.clone(), account.clone(), country.clone());
                 Box::pin(async move {
+                    // Takes the row, so that a second factor is set up before, and this is half, or after, and this ends.
+                    let has_factor = query(
+                        "UPDATE accounts SET made = made WHERE number = $1 \
+                         RETURNING CASE WHEN totp IS NULL THEN 0 ELSE 1 END",
+                    )
+                    .bind(owner)
+                    .fetch_optional(&mut *connection)
+                    .await
+                    .during(NAME)?
+                    .ok_or_else(|| StoreError::not_found("account", owner))?
+                    .read::<i64>(0)?
+                        == 1;
+                    let whole = whole && (account.second_factor || !has_factor);
                     for (sql, than) in [
                         ("DELETE FROM sessions WHERE made < $1", now.as_millis() - SESSION_MILLIS),
                         ("DELETE FROM sessions WHERE seen < $1", now.as_millis() - SESSION_IDLE_MILLIS),
@@ -154,7 +168,7 @@ impl Store {
                     .execute(&mut *connection)
                     .await
                     .during(NAME)?;
-                    if let Some(country) = country {
+                    if let Some(country) = country.filter(|_| whole) {
                         store.note_country(connection, &account, &country, now).await?;
                     }
                     // Half a sign-in is none yet.

@@ -213,7 +213,8 @@ pub(super) async fn factor(person: Person) -> Result<Response, Refusal> {
     let Some(secret) = TotpSecret::parse(fields.get("secret")) else {
         return Err(Refusal::Invalid("the form was changed: open the page again".to_owned()));
     };
-    match person.asking.store.set_second_factor(&person.account, &secret, fields.get("code")).await {
+    let (store, code) = (&person.asking.store, fields.get("code"));
+    match store.set_second_factor(&person.account, &secret, code, person.session.number).await {
         Ok(codes) => Ok(html(&CodesPage { chrome: person.asking.chrome("Recovery codes", "account"), codes })),
         Err(StoreError::Invalid(text)) => Ok(again(&factor_page(&person, &secret, Problem::new("code", text)).await?)),
         Err(error) => Err(error.into()),

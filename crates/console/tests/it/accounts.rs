@@ -160,6 +160,10 @@ async fn who_can_do_harm_sets_a_second_factor_up_before_anything_else() {
     for path in ["/projects", "/account", "/p/shop", "/p/shop/members"] {
         assert_eq!(site.get(path, &cookie).await.location(), "/account/second-factor", "{path}");
     }
+    // Somebody else has the password, too.
+    let account = site.store.account_by_email("new@shop.example").await.unwrap().unwrap();
+    let stolen = site.store.begin_session(&account, true, &SessionPlace::default(), None).await.unwrap();
+    assert_eq!(site.get("/p/shop/members", &stolen).await.location(), "/account/second-factor");
     let page = site.get("/account/second-factor", &cookie).await;
     let secret = page.text.split("name=\"secret\" value=\"").nth(1).unwrap().split('"').next().unwrap();
     let totp = convizit_store::TotpSecret::parse(secret).unwrap();
@@ -170,6 +174,7 @@ async fn who_can_do_harm_sets_a_second_factor_up_before_anything_else() {
     let codes = site.post("/account/second-factor", &cookie, &[("secret", secret), ("code", &code)]).await;
     assert!(codes.status == StatusCode::OK && codes.text.contains("recovery codes"));
     assert_eq!(site.get("/p/shop/members", &cookie).await.status, StatusCode::OK);
+    assert!(site.get("/p/shop/members", &stolen).await.location().starts_with("/sign-in"), "it never gave a code");
     // The link was for one time.
     assert_eq!(site.get(&path, &cookie).await.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -157,7 +157,7 @@ impl Site {
         for (who, account) in people {
             let secret = TotpSecret::random().unwrap();
             let code = secret.code(store.clock().now());
-            store.set_second_factor(&account, &secret, &code).await.unwrap();
+            store.set_second_factor(&account, &secret, &code, 0).await.unwrap();
             known.push((who, store.account(account.number).await.unwrap(), secret));
         }
         let delivery = DeliveryConfig { allow_networks: vec!["127.0.0.0/8".to_owned()], ..DeliveryConfig::default() };

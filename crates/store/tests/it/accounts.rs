@@ -9,6 +9,7 @@ on_both_engines!(
     the_first_link_makes_one_master_admin_and_holds_once,
     a_project_has_one_owner_whatever_comes_at_once,
     a_code_is_taken_once_even_by_two_at_once,
+    a_second_factor_ends_sessions_that_never_gave_it,
     a_session_ends_when_it_should,
     a_removed_project_leaves_no_member,
     a_password_that_is_refused_leaves_the_link,
@@ -86,9 +87,9 @@ async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
     let store = place.open().await;
     let ada = master(&store).await;
     let secret = TotpSecret::random().unwrap();
-    refused(store.set_second_factor(&ada, &secret, "000000").await, "code of now");
+    refused(store.set_second_factor(&ada, &secret, "000000", 0).await, "code of now");
     let now = store.clock().now();
-    let codes = store.set_second_factor(&ada, &secret, &secret.code(now)).await.unwrap();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(now), 0).await.unwrap();
     assert!(store.account(ada.number).await.unwrap().second_factor);
     assert!(!store.use_code(&ada, &secret.code(now)).await.unwrap(), "it set the factor up");
     place.clock.set(NOON + 60_000);
@@ -101,6 +102,26 @@ async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
     let fresh = store.new_recovery_codes(&ada).await.unwrap();
     assert!(!store.use_code(&ada, &codes[1]).await.unwrap(), "the old ones have ended");
     assert!(store.use_code(&ada, &fresh[1].to_uppercase()).await.unwrap());
+}
+
+async fn a_second_factor_ends_sessions_that_never_gave_it(place: Place) {
+    let store = place.open().await;
+    let (ada, about) = (master(&store).await, SessionPlace::default());
+    let begin = async |account: &Account| store.begin_session(account, true, &about, None).await.unwrap();
+    let lives = async |secret: &str| store.session(secret).await.unwrap();
+    let (own, stolen) = (begin(&ada).await, begin(&ada).await);
+    let own_number = lives(&own).await.unwrap().number;
+    let secret = TotpSecret::random().unwrap();
+    refused(store.set_second_factor(&ada, &secret, "000000", own_number).await, "code of now");
+    assert!(lives(&stolen).await.is_some(), "nothing has changed yet");
+    store.set_second_factor(&ada, &secret, &secret.code(store.clock().now()), own_number).await.unwrap();
+    assert!(lives(&own).await.is_some_and(|session| session.whole));
+    assert_eq!(lives(&stolen).await, None);
+    // A sign-in that was under way has looked at the account before.
+    let late = begin(&ada).await;
+    assert!(lives(&late).await.is_some_and(|session| !session.whole), "it has given the password alone");
+    let whole = begin(&store.account(ada.number).await.unwrap()).await;
+    assert!(lives(&whole).await.is_some_and(|session| session.whole));
 }
 
 async fn a_session_ends_when_it_should(place: Place) {
@@ -167,7 +188,7 @@ async fn a_reset_takes_everything_old_away(place: Place) {
     let store = place.open().await;
     let ada = master(&store).await;
     let secret = TotpSecret::random().unwrap();
-    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now()), 0).await.unwrap();
     let session = store.begin_session(&ada, true, &SessionPlace::default(), None).await.unwrap();
     let link = store.reset_link(&ada).await.unwrap();
     refused(store.accept(&link, "a@b.example", "A", PASSWORD).await, "used already");
@@ -189,7 +210,7 @@ async fn nothing_of_a_person_stands_readable_in_a_file() {
     let (store, shop) = place.shop().await;
     let ada = master(&store).await;
     let secret = TotpSecret::random().unwrap();
-    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
+    let codes = store.set_second_factor(&ada, &secret, &secret.code(store.clock().now()), 0).await.unwrap();
     let about = SessionPlace { network: "192.0.2.x".to_owned(), browser: "Firefox on Linux".to_owned(), country: None };
     let session = store.begin_session(&ada, true, &about, None).await.unwrap();
     let link = store.invite_member(&shop, "zelda@invited.example", Role::Viewer).await.unwrap();

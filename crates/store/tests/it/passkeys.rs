@@ -74,7 +74,7 @@ async fn person(store: &Store) -> (Account, i64) {
     let link = store.first_link().await.unwrap();
     let ada = store.accept(&link, "ada@shop.example", "Ada", PASSWORD).await.unwrap();
     let secret = TotpSecret::random().unwrap();
-    store.set_second_factor(&ada, &secret, &secret.code(store.clock().now())).await.unwrap();
+    store.set_second_factor(&ada, &secret, &secret.code(store.clock().now()), 0).await.unwrap();
     let ada = store.account(ada.number).await.unwrap();
     let session = session(store, &ada).await;
     (ada, session)
