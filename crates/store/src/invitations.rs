@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, query};
 use crate::Store;
 use crate::accounts::{Account, NewAccount, new_password, sealed_of, valid_email, valid_name};
 use crate::error::{Columns as _, During, StoreError};
+use crate::members;
 
 /// How long an invitation holds.
 const INVITATION_MILLIS: i64 = 7 * DAY_MILLIS;
@@ -95,12 +96,7 @@ async fn join(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     const NAME: &str = "join project";
-    let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM projects WHERE number = $1")
-        .bind(project)
-        .fetch_one(&mut *connection)
-        .await
-        .during(NAME)?;
-    if known == 0 {
+    if !members::hold(connection, project).await? {
         return Err(gone());
     }
     let before: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
@@ -113,7 +109,7 @@ async fn join(
         return Ok(());
     }
     let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, $3, $4) \
-               ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
+               ON CONFLICT (project, account) DO UPDATE SET role = excluded.role WHERE members.role <> 'owner'";
     query(sql)
         .bind(project)
         .bind(account)

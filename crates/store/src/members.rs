@@ -35,24 +35,21 @@ async fn role_now(connection: &mut AnyConnection, project: i64, account: i64) ->
 }
 
 async fn write_role(connection: &mut AnyConnection, project: i64, account: i64, role: Role) -> Result<(), StoreError> {
-    query("UPDATE members SET role = $1 WHERE project = $2 AND account = $3")
+    let done = query("UPDATE members SET role = $1 WHERE project = $2 AND account = $3 AND role <> 'owner'")
         .bind(role.as_str())
         .bind(project)
         .bind(account)
         .execute(connection)
         .await
-        .during("change member")
-        .map(|_| ())
+        .during("change member")?;
+    if done.rows_affected() == 0 { Err(owner_stays()) } else { Ok(()) }
 }
 
-/// Takes the project's row, so that of two on PostgreSQL who pass its ownership on at once the second sees what the first has done.
-async fn hold(connection: &mut AnyConnection, project: i64) -> Result<(), StoreError> {
-    query("UPDATE projects SET version = version WHERE number = $1")
-        .bind(project)
-        .execute(connection)
-        .await
-        .during("pass ownership")
-        .map(|_| ())
+/// Takes the project's row before its members are read, so that of two on PostgreSQL who change them at once the second sees what
+/// the first has done: who was made Owner meanwhile is. Whether there is such a project.
+pub(crate) async fn hold(connection: &mut AnyConnection, project: i64) -> Result<bool, StoreError> {
+    let done = query("UPDATE projects SET version = version WHERE number = $1").bind(project);
+    Ok(done.execute(connection).await.during("change members")?.rows_affected() == 1)
 }
 
 fn owner_stays() -> StoreError {
@@ -116,6 +113,7 @@ impl Store {
         let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
         self.change(NAME, entry, move |connection| {
             Box::pin(async move {
+                hold(connection, number).await?;
                 let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, 'owner', $3) \
                            ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
                 let done = query(sql).bind(number).bind(account).bind(now.as_millis()).execute(connection).await;
@@ -140,6 +138,7 @@ impl Store {
         let entry = self.entry("member.role", project.id.as_str(), &format!("account:{account}"), role.as_str());
         self.change("change member", entry, move |connection| {
             Box::pin(async move {
+                hold(connection, number).await?;
                 if role_now(connection, number, account).await? == Role::Owner {
                     return Err(owner_stays());
                 }
@@ -159,16 +158,17 @@ impl Store {
         let entry = self.entry("member.remove", project.id.as_str(), &format!("account:{account}"), "");
         self.change(NAME, entry, move |connection| {
             Box::pin(async move {
+                hold(connection, number).await?;
                 if role_now(connection, number, account).await? == Role::Owner {
                     return Err(owner_stays());
                 }
-                query("DELETE FROM members WHERE project = $1 AND account = $2")
+                let done = query("DELETE FROM members WHERE project = $1 AND account = $2 AND role <> 'owner'")
                     .bind(number)
                     .bind(account)
                     .execute(connection)
                     .await
-                    .during(NAME)
-                    .map(|_| ())
+                    .during(NAME)?;
+                if done.rows_affected() == 0 { Err(owner_stays()) } else { Ok(()) }
             })
         })
         .await

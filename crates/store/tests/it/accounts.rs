@@ -1,13 +1,17 @@
 //! Accounts, links, members and sessions: what is kept of people, and what holds when two come at once.
 
+use std::time::Duration;
+
 use convizit_model::{Project, ProjectSettings, Role};
 use convizit_store::{Account, SessionPlace, Store, StoreError, TotpSecret};
+use sqlx::Connection as _;
 
 use crate::engines::{NOON, Place, on_both_engines};
 
 on_both_engines!(
     the_first_link_makes_one_master_admin_and_holds_once,
     a_project_has_one_owner_whatever_comes_at_once,
+    who_is_made_owner_meanwhile_stays_it,
     a_code_is_taken_once_even_by_two_at_once,
     a_second_factor_ends_sessions_that_never_gave_it,
     a_session_ends_when_it_should,
@@ -81,6 +85,43 @@ async fn a_project_has_one_owner_whatever_comes_at_once(place: Place) {
     assert!(entries.iter().filter(|entry| entry.act == "member.owner").count() == 3, "{entries:?}");
     // What people are called is not in the log.
     assert!(!format!("{entries:?}").contains("shop.example"), "{entries:?}");
+}
+
+async fn who_is_made_owner_meanwhile_stays_it(place: Place) {
+    let (store, shop) = place.shop().await;
+    let (ada, bob) = (master(&store).await, member(&store, &shop, "bob", Role::Editor).await);
+    store.make_owner(&shop, ada.number).await.unwrap();
+    for act in ["role", "remove", "join"] {
+        let link = store.invite_member(&shop, &bob.email, Role::Admin).await.unwrap();
+        // What passing ownership on does, by somebody who has not come to the end.
+        let mut sql = place.behind("control").await;
+        let mut tx = sql.begin().await.unwrap();
+        for step in [
+            "UPDATE projects SET version = version",
+            "UPDATE members SET role = 'admin' WHERE role = 'owner'",
+            "UPDATE members SET role = 'owner' WHERE role = 'editor'",
+        ] {
+            assert_eq!(sqlx::query(step).execute(&mut *tx).await.unwrap().rows_affected(), 1, "{step}");
+        }
+        let (by, project, person) = (store.clone(), shop.clone(), bob.clone());
+        let late = tokio::spawn(async move {
+            match act {
+                "role" => by.set_role(&project, person.number, Role::Viewer).await,
+                "remove" => by.remove_member(&project, person.number).await,
+                _ => by.accept_as(&link, &person).await,
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        tx.commit().await.unwrap();
+        let result = late.await.unwrap();
+        match act {
+            "join" => result.unwrap(),
+            _ => refused(result, "one Owner"),
+        }
+        assert_eq!(store.role(shop.number, bob.number).await.unwrap(), Some(Role::Owner), "{act}");
+        store.pass_ownership(&shop, ada.number).await.unwrap();
+        store.set_role(&shop, bob.number, Role::Editor).await.unwrap();
+    }
 }
 
 async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
