@@ -87,6 +87,18 @@ async fn take(connection: &mut AnyConnection, hash: [u8; 32], now: Timestamp) ->
     if done.rows_affected() == 1 { Ok(()) } else { Err(gone()) }
 }
 
+/// Ends links inside a transaction.
+pub(crate) async fn end_links(connection: &mut AnyConnection, links: &[Vec<u8>]) -> Result<(), StoreError> {
+    for hash in links {
+        query("DELETE FROM invitations WHERE hash = $1")
+            .bind(hash.as_slice())
+            .execute(&mut *connection)
+            .await
+            .during("end invitations")?;
+    }
+    Ok(())
+}
+
 /// Makes somebody a member inside a transaction; who is more already stays that.
 async fn join(
     connection: &mut AnyConnection,
@@ -316,38 +328,50 @@ impl Store {
     }
 
     async fn take_back(&self, kind: InvitationKind, (project, id): (i64, &str), email: &str) -> Result<(), StoreError> {
-        const NAME: &str = "take back invitation";
+        let links = self.links_of(kind, project, email).await?;
+        if links.is_empty() {
+            return Err(StoreError::not_found("invitation", "of this address"));
+        }
+        let entry = self.entry("invitation.take_back", id, kind.as_str(), "");
+        self.change("take back invitation", entry, move |connection| {
+            let links = links.clone();
+            Box::pin(async move { end_links(connection, &links).await })
+        })
+        .await
+    }
+
+    /// The links of a kind and a project that are for an address, by their hashes.
+    async fn links_of(&self, kind: InvitationKind, project: i64, email: &str) -> Result<Vec<Vec<u8>>, StoreError> {
         let rows = query("SELECT person, hash FROM invitations WHERE kind = $1 AND project = $2")
             .bind(kind.as_str())
             .bind(project)
             .fetch_all(self.control().readers())
             .await
-            .during(NAME)?;
-        let mut found = Vec::new();
+            .during("find invitations")?;
+        let (wanted, mut found) = (self.email_hash(email), Vec::new());
         for row in rows {
             let (Some(sealed), hash) = (row.read::<Option<Vec<u8>>>(0)?, row.read::<Vec<u8>>(1)?) else { continue };
-            if self.keyring().open_sealed(0, person_of(&hash), &sealed).await? == email.as_bytes() {
+            let address = self.keyring().open_sealed(0, person_of(&hash), &sealed).await?;
+            if self.email_hash(&String::from_utf8_lossy(&address)) == wanted {
                 found.push(hash);
             }
         }
-        if found.is_empty() {
-            return Err(StoreError::not_found("invitation", "of this address"));
+        Ok(found)
+    }
+
+    /// The same of an account's address; none where there is no such account. They end with what the account loses: who was
+    /// removed must not come back by a second link.
+    pub(crate) async fn links_of_account(
+        &self,
+        kind: InvitationKind,
+        project: i64,
+        account: i64,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
+        match self.account(account).await {
+            Ok(account) => self.links_of(kind, project, &account.email).await,
+            Err(StoreError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
-        let entry = self.entry("invitation.take_back", id, kind.as_str(), "");
-        self.change(NAME, entry, move |connection| {
-            let found = found.clone();
-            Box::pin(async move {
-                for hash in found {
-                    query("DELETE FROM invitations WHERE hash = $1")
-                        .bind(hash)
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
-                }
-                Ok(())
-            })
-        })
-        .await
     }
 
     /// Makes the account that a link is for, and what the link makes of it, and uses the link up. `email` is asked where the link
@@ -426,14 +450,16 @@ impl Store {
         self.invite(InvitationKind::Master, None, Role::MasterAdmin, Some(email), INVITATION_MILLIS).await
     }
 
-    /// Makes a Master Admin an account like others; their memberships stay.
+    /// Makes a Master Admin an account like others; their memberships stay, and open invitations to be one again end.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for the last one.
     pub async fn remove_master(&self, account: i64) -> Result<(), StoreError> {
         const NAME: &str = "remove Master Admin";
         let entry = self.entry("master.remove", "", &format!("account:{account}"), "");
+        let links = self.links_of_account(InvitationKind::Master, 0, account).await?;
         self.change(NAME, entry, move |connection| {
+            let links = links.clone();
             Box::pin(async move {
                 // Of two that remove each other at once, the second sees what the first has done.
                 query("UPDATE control_version SET version = version WHERE id = 0")
@@ -455,7 +481,7 @@ impl Store {
                 if done.execute(&mut *connection).await.during(NAME)?.rows_affected() == 0 {
                     return Err(StoreError::not_found("Master Admin", account));
                 }
-                Ok(())
+                end_links(connection, &links).await
             })
         })
         .await

@@ -6,6 +6,7 @@ use sqlx::{AnyConnection, query};
 use crate::Store;
 use crate::accounts::Account;
 use crate::error::{Columns as _, During, StoreError};
+use crate::invitations::{InvitationKind, end_links};
 
 /// A member of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl Store {
         .await
     }
 
-    /// Gives a member another role, up to Admin.
+    /// Gives a member another role, up to Admin; open invitations of their address into the project end.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for the Owner, or a role above Admin.
@@ -136,19 +137,22 @@ impl Store {
         }
         let number = project.number;
         let entry = self.entry("member.role", project.id.as_str(), &format!("account:{account}"), role.as_str());
+        let links = self.links_of_account(InvitationKind::Member, number, account).await?;
         self.change("change member", entry, move |connection| {
+            let links = links.clone();
             Box::pin(async move {
                 hold(connection, number).await?;
                 if role_now(connection, number, account).await? == Role::Owner {
                     return Err(owner_stays());
                 }
+                end_links(connection, &links).await?;
                 write_role(connection, number, account, role).await
             })
         })
         .await
     }
 
-    /// Takes a member out of a project.
+    /// Takes a member out of a project; open invitations of their address into it end.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for the Owner.
@@ -156,12 +160,15 @@ impl Store {
         const NAME: &str = "remove member";
         let number = project.number;
         let entry = self.entry("member.remove", project.id.as_str(), &format!("account:{account}"), "");
+        let links = self.links_of_account(InvitationKind::Member, number, account).await?;
         self.change(NAME, entry, move |connection| {
+            let links = links.clone();
             Box::pin(async move {
                 hold(connection, number).await?;
                 if role_now(connection, number, account).await? == Role::Owner {
                     return Err(owner_stays());
                 }
+                end_links(connection, &links).await?;
                 let done = query("DELETE FROM members WHERE project = $1 AND account = $2 AND role <> 'owner'")
                     .bind(number)
                     .bind(account)

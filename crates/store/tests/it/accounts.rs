@@ -12,6 +12,7 @@ on_both_engines!(
     the_first_link_makes_one_master_admin_and_holds_once,
     a_project_has_one_owner_whatever_comes_at_once,
     who_is_made_owner_meanwhile_stays_it,
+    who_is_removed_has_no_second_link,
     a_code_is_taken_once_even_by_two_at_once,
     a_second_factor_ends_sessions_that_never_gave_it,
     a_session_ends_when_it_should,
@@ -122,6 +123,34 @@ async fn who_is_made_owner_meanwhile_stays_it(place: Place) {
         store.pass_ownership(&shop, ada.number).await.unwrap();
         store.set_role(&shop, bob.number, Role::Editor).await.unwrap();
     }
+}
+
+async fn who_is_removed_has_no_second_link(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    let (ada, bob) = (master(&store).await, member(&store, &shop, "bob", Role::Admin).await);
+    // As somebody else types the address.
+    let link = async |project: &Project| store.invite_member(project, " Bob@Shop.example", Role::Admin).await.unwrap();
+    let (second, of_blog) = (link(&shop).await, link(&blog).await);
+    let of_cleo = store.invite_member(&shop, "cleo@shop.example", Role::Viewer).await.unwrap();
+    store.set_role(&shop, bob.number, Role::Viewer).await.unwrap();
+    refused(store.accept_as(&second, &bob).await, "used already");
+    assert_eq!(store.role(shop.number, bob.number).await.unwrap(), Some(Role::Viewer));
+    let second = link(&shop).await;
+    store.remove_member(&shop, bob.number).await.unwrap();
+    refused(store.accept_as(&second, &bob).await, "used already");
+    assert_eq!(store.role(shop.number, bob.number).await.unwrap(), None);
+    // Of others, and of other projects, they hold.
+    store.accept_as(&of_blog, &bob).await.unwrap();
+    store.accept(&of_cleo, "", "Cleo", PASSWORD).await.unwrap();
+    // A Master Admin, who has a member's link, too.
+    let back = store.invite_master(&bob.email).await.unwrap();
+    store.accept_as(&back, &bob).await.unwrap();
+    let (back, of_shop) = (store.invite_master(&bob.email).await.unwrap(), link(&shop).await);
+    store.remove_master(bob.number).await.unwrap();
+    refused(store.accept_as(&back, &bob).await, "used already");
+    store.accept_as(&of_shop, &bob).await.unwrap();
+    assert!(!store.account(bob.number).await.unwrap().master && store.account(ada.number).await.unwrap().master);
 }
 
 async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
