@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::Store;
 use crate::audit::{self, Entry};
+use crate::database::Job;
 use crate::error::{Columns as _, During, StoreError};
 
 /// Passwords that are hashed at once: each takes 19 MiB and a processor.
@@ -445,14 +446,28 @@ impl Store {
     pub(crate) async fn change<T, F>(&self, name: &'static str, entry: Entry, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> Fn(&'c mut AnyConnection) -> crate::database::Job<'c, T> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut AnyConnection) -> Job<'c, T> + Send + Sync + 'static,
+    {
+        let work = Arc::new(work);
+        self.change_saying(name, move |connection| {
+            let (entry, work) = (entry.clone(), work.clone());
+            Box::pin(async move { Ok((work(connection).await?, entry)) })
+        })
+        .await
+    }
+
+    /// The same of a change that knows only once it is done what is to be written down of it.
+    pub(crate) async fn change_saying<T, F>(&self, name: &'static str, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> Fn(&'c mut AnyConnection) -> Job<'c, (T, Entry)> + Send + Sync + 'static,
     {
         let (ring, work) = (self.ring().clone(), Arc::new(work));
         self.control()
             .run_tx(name, move |connection| {
-                let (ring, entry, work) = (ring.clone(), entry.clone(), work.clone());
+                let (ring, work) = (ring.clone(), work.clone());
                 Box::pin(async move {
-                    let done = work(&mut *connection).await?;
+                    let (done, entry) = work(&mut *connection).await?;
                     audit::append(connection, &ring, &[entry]).await?;
                     Ok(done)
                 })

@@ -7,6 +7,7 @@ use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::accounts::{Account, NewAccount, new_password, sealed_of, valid_email, valid_name};
+use crate::audit::Entry;
 use crate::error::{Columns as _, During, StoreError};
 use crate::members;
 
@@ -99,26 +100,19 @@ pub(crate) async fn end_links(connection: &mut AnyConnection, links: &[Vec<u8>])
     Ok(())
 }
 
-/// Makes somebody a member inside a transaction; who is more already stays that.
+/// Makes somebody a member inside a transaction; who is more already stays that. Returns the project's id, and from which role to
+/// which it was.
 async fn join(
     connection: &mut AnyConnection,
     project: i64,
     account: i64,
     role: Role,
     now: Timestamp,
-) -> Result<(), StoreError> {
-    const NAME: &str = "join project";
-    if !members::hold(connection, project).await? {
-        return Err(gone());
-    }
-    let before: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
-        .bind(project)
-        .bind(account)
-        .fetch_optional(&mut *connection)
-        .await
-        .during(NAME)?;
-    if before.as_deref().and_then(Role::of).is_some_and(|before| before >= role) {
-        return Ok(());
+) -> Result<(String, String), StoreError> {
+    let id = members::hold(connection, project).await?.ok_or_else(gone)?;
+    let before = members::role_before(connection, project, account).await?;
+    if before.is_some_and(|before| before >= role) {
+        return Ok((id, members::from_to(before, before)));
     }
     let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (project, account) DO UPDATE SET role = excluded.role WHERE members.role <> 'owner'";
@@ -129,8 +123,8 @@ async fn join(
         .bind(now.as_millis())
         .execute(connection)
         .await
-        .during(NAME)
-        .map(|_| ())
+        .during("join project")?;
+    Ok((id, members::from_to(before, Some(role))))
 }
 
 impl Store {
@@ -143,7 +137,7 @@ impl Store {
         kind: InvitationKind,
         project: Option<&Project>,
         role: Role,
-        email: Option<&str>,
+        (email, account): (Option<&str>, Option<i64>),
         millis: i64,
     ) -> Result<String, StoreError> {
         const NAME: &str = "make invitation";
@@ -156,7 +150,9 @@ impl Store {
         let (number, id) = project.map_or((0, ""), |project| (project.number, project.id.as_str()));
         let now = self.clock().now();
         let expires = now.plus_millis(millis);
-        let entry = self.entry("invitation.make", id, kind.as_str(), role.as_str());
+        // What it makes of somebody, or whose sign-in it opens.
+        let detail = account.map_or_else(|| role.as_str().to_owned(), |number| format!("account:{number}"));
+        let entry = self.entry("invitation.make", id, kind.as_str(), detail);
         self.change(NAME, entry, move |connection| {
             let person = person.clone();
             Box::pin(async move {
@@ -193,7 +189,7 @@ impl Store {
         if self.has_master_admin().await? {
             return Err(StoreError::Invalid("there is a Master Admin already".to_owned()));
         }
-        self.invite(InvitationKind::First, None, Role::MasterAdmin, None, FIRST_LINK_MILLIS).await
+        self.invite(InvitationKind::First, None, Role::MasterAdmin, (None, None), FIRST_LINK_MILLIS).await
     }
 
     /// Makes the demo's link, and its account when there is none: nobody knows its password, and no second factor is asked of it.
@@ -212,7 +208,7 @@ impl Store {
             };
             self.make_account(new, "demo").await?;
         }
-        self.invite(InvitationKind::Demo, None, Role::MasterAdmin, Some(email), FIRST_LINK_MILLIS).await
+        self.invite(InvitationKind::Demo, None, Role::MasterAdmin, (Some(email), None), FIRST_LINK_MILLIS).await
     }
 
     async fn make_account(&self, new: NewAccount, why: &'static str) -> Result<i64, StoreError> {
@@ -234,7 +230,7 @@ impl Store {
             let text = "nobody is invited as Owner: invite an Admin, then pass ownership on";
             return Err(StoreError::Invalid(text.to_owned()));
         }
-        self.invite(InvitationKind::Member, Some(project), role, Some(email), INVITATION_MILLIS).await
+        self.invite(InvitationKind::Member, Some(project), role, (Some(email), None), INVITATION_MILLIS).await
     }
 
     /// The invitation of a link's secret, while it holds.
@@ -398,10 +394,10 @@ impl Store {
         });
         let (hash, now) = (self.invitation_hash(secret), self.clock().now());
         let (store, project, role) = (self.clone(), invitation.project, invitation.role);
-        let entry = self.entry("invitation.accept", "", invitation.kind.as_str(), role.as_str());
+        let entry = self.entry("invitation.accept", "", invitation.kind.as_str(), "");
         let number = self
-            .change("accept invitation", entry, move |connection| {
-                let (store, new) = (store.clone(), new.clone());
+            .change_saying("accept invitation", move |connection| {
+                let (store, new, entry) = (store.clone(), new.clone(), entry.clone());
                 Box::pin(async move {
                     take(connection, hash, now).await?;
                     if first {
@@ -414,10 +410,12 @@ impl Store {
                         }
                     }
                     let number = store.insert_account(connection, &new).await?;
-                    if member {
-                        join(connection, project, number, role, now).await?;
-                    }
-                    Ok(number)
+                    let (project, detail) = if member {
+                        join(connection, project, number, role, now).await?
+                    } else {
+                        (String::new(), members::from_to(None, Some(Role::MasterAdmin)))
+                    };
+                    Ok((number, Entry { actor: format!("account:{number}"), project, detail, ..entry }))
                 })
             })
             .await?;
@@ -429,7 +427,8 @@ impl Store {
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn reset_link(&self, account: &Account) -> Result<String, StoreError> {
-        self.invite(InvitationKind::Reset, None, Role::Viewer, Some(&account.email), FIRST_LINK_MILLIS).await
+        let whose = (Some(account.email.as_str()), Some(account.number));
+        self.invite(InvitationKind::Reset, None, Role::Viewer, whose, FIRST_LINK_MILLIS).await
     }
 
     /// Makes a link with which somebody who lost the password sets it anew, within an hour; the second factor stays. Returns its
@@ -438,7 +437,8 @@ impl Store {
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn password_link(&self, account: &Account) -> Result<String, StoreError> {
-        self.invite(InvitationKind::Password, None, Role::Viewer, Some(&account.email), PASSWORD_LINK_MILLIS).await
+        let whose = (Some(account.email.as_str()), Some(account.number));
+        self.invite(InvitationKind::Password, None, Role::Viewer, whose, PASSWORD_LINK_MILLIS).await
     }
 
     /// Invites somebody to be a Master Admin; returns the link's secret.
@@ -447,7 +447,7 @@ impl Store {
     /// `Invalid` with what to change.
     pub async fn invite_master(&self, email: &str) -> Result<String, StoreError> {
         valid_email(email)?;
-        self.invite(InvitationKind::Master, None, Role::MasterAdmin, Some(email), INVITATION_MILLIS).await
+        self.invite(InvitationKind::Master, None, Role::MasterAdmin, (Some(email), None), INVITATION_MILLIS).await
     }
 
     /// Makes a Master Admin an account like others; their memberships stay, and open invitations to be one again end.
@@ -549,19 +549,23 @@ impl Store {
         }
         let (hash, now) = (self.invitation_hash(secret), self.clock().now());
         let (number, project, role) = (account.number, invitation.project, invitation.role);
-        let entry = self.entry("invitation.accept", "", invitation.kind.as_str(), role.as_str());
-        self.change("accept invitation", entry, move |connection| {
+        let before = account.master.then_some(Role::MasterAdmin);
+        let entry = self.acting_as(&account.actor()).entry("invitation.accept", "", invitation.kind.as_str(), "");
+        self.change_saying("accept invitation", move |connection| {
+            let entry = entry.clone();
             Box::pin(async move {
                 take(connection, hash, now).await?;
-                if master {
-                    return query("UPDATE accounts SET master = 1 WHERE number = $1")
+                let (project, detail) = if master {
+                    query("UPDATE accounts SET master = 1 WHERE number = $1")
                         .bind(number)
                         .execute(connection)
                         .await
-                        .during("accept invitation")
-                        .map(|_| ());
-                }
-                join(connection, project, number, role, now).await
+                        .during("accept invitation")?;
+                    (String::new(), members::from_to(before, Some(Role::MasterAdmin)))
+                } else {
+                    join(connection, project, number, role, now).await?
+                };
+                Ok(((), Entry { project, detail, ..entry }))
             })
         })
         .await

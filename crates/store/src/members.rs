@@ -5,6 +5,7 @@ use sqlx::{AnyConnection, query};
 
 use crate::Store;
 use crate::accounts::Account;
+use crate::audit::Entry;
 use crate::error::{Columns as _, During, StoreError};
 use crate::invitations::{InvitationKind, end_links};
 
@@ -24,15 +25,30 @@ fn role_of(text: &str) -> Result<Role, StoreError> {
     Role::of(text).ok_or_else(unknown)
 }
 
-/// The member's role inside a transaction.
-async fn role_now(connection: &mut AnyConnection, project: i64, account: i64) -> Result<Role, StoreError> {
+/// An account's role inside a transaction; `None` when it is no member.
+pub(crate) async fn role_before(
+    connection: &mut AnyConnection,
+    project: i64,
+    account: i64,
+) -> Result<Option<Role>, StoreError> {
     let found: Option<String> = sqlx::query_scalar("SELECT role FROM members WHERE project = $1 AND account = $2")
         .bind(project)
         .bind(account)
         .fetch_optional(connection)
         .await
         .during("read member")?;
-    role_of(&found.ok_or_else(|| StoreError::not_found("member", account))?)
+    found.as_deref().map(role_of).transpose()
+}
+
+/// The member's role inside a transaction.
+async fn role_now(connection: &mut AnyConnection, project: i64, account: i64) -> Result<Role, StoreError> {
+    role_before(connection, project, account).await?.ok_or_else(|| StoreError::not_found("member", account))
+}
+
+/// From which role to which, for the audit log.
+pub(crate) fn from_to(before: Option<Role>, after: Option<Role>) -> String {
+    let word = |role: Option<Role>| role.map_or("none", Role::as_str);
+    format!("{} -> {}", word(before), word(after))
 }
 
 async fn write_role(connection: &mut AnyConnection, project: i64, account: i64, role: Role) -> Result<(), StoreError> {
@@ -47,10 +63,13 @@ async fn write_role(connection: &mut AnyConnection, project: i64, account: i64, 
 }
 
 /// Takes the project's row before its members are read, so that of two on PostgreSQL who change them at once the second sees what
-/// the first has done: who was made Owner meanwhile is. Whether there is such a project.
-pub(crate) async fn hold(connection: &mut AnyConnection, project: i64) -> Result<bool, StoreError> {
-    let done = query("UPDATE projects SET version = version WHERE number = $1").bind(project);
-    Ok(done.execute(connection).await.during("change members")?.rows_affected() == 1)
+/// the first has done: who was made Owner meanwhile is. Returns the project's id, where there is such a project.
+pub(crate) async fn hold(connection: &mut AnyConnection, project: i64) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar("UPDATE projects SET version = version WHERE number = $1 RETURNING id")
+        .bind(project)
+        .fetch_optional(connection)
+        .await
+        .during("change members")
 }
 
 fn owner_stays() -> StoreError {
@@ -112,15 +131,18 @@ impl Store {
         const NAME: &str = "make owner";
         let (number, now) = (project.number, self.clock().now());
         let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
-        self.change(NAME, entry, move |connection| {
+        self.change_saying(NAME, move |connection| {
+            let entry = entry.clone();
             Box::pin(async move {
                 hold(connection, number).await?;
+                let before = role_before(connection, number, account).await?;
+                let entry = Entry { detail: from_to(before, Some(Role::Owner)), ..entry };
                 let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, 'owner', $3) \
                            ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
                 let done = query(sql).bind(number).bind(account).bind(now.as_millis()).execute(connection).await;
                 match done {
                     Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(owner_stays()),
-                    other => other.during(NAME).map(|_| ()),
+                    other => other.during(NAME).map(|_| ((), entry)),
                 }
             })
         })
@@ -136,17 +158,19 @@ impl Store {
             return Err(owner_stays());
         }
         let number = project.number;
-        let entry = self.entry("member.role", project.id.as_str(), &format!("account:{account}"), role.as_str());
+        let entry = self.entry("member.role", project.id.as_str(), &format!("account:{account}"), "");
         let links = self.links_of_account(InvitationKind::Member, number, account).await?;
-        self.change("change member", entry, move |connection| {
-            let links = links.clone();
+        self.change_saying("change member", move |connection| {
+            let (entry, links) = (entry.clone(), links.clone());
             Box::pin(async move {
                 hold(connection, number).await?;
-                if role_now(connection, number, account).await? == Role::Owner {
+                let before = role_now(connection, number, account).await?;
+                if before == Role::Owner {
                     return Err(owner_stays());
                 }
                 end_links(connection, &links).await?;
-                write_role(connection, number, account, role).await
+                write_role(connection, number, account, role).await?;
+                Ok(((), Entry { detail: from_to(Some(before), Some(role)), ..entry }))
             })
         })
         .await
@@ -161,11 +185,12 @@ impl Store {
         let number = project.number;
         let entry = self.entry("member.remove", project.id.as_str(), &format!("account:{account}"), "");
         let links = self.links_of_account(InvitationKind::Member, number, account).await?;
-        self.change(NAME, entry, move |connection| {
-            let links = links.clone();
+        self.change_saying(NAME, move |connection| {
+            let (entry, links) = (entry.clone(), links.clone());
             Box::pin(async move {
                 hold(connection, number).await?;
-                if role_now(connection, number, account).await? == Role::Owner {
+                let before = role_now(connection, number, account).await?;
+                if before == Role::Owner {
                     return Err(owner_stays());
                 }
                 end_links(connection, &links).await?;
@@ -175,7 +200,10 @@ impl Store {
                     .execute(connection)
                     .await
                     .during(NAME)?;
-                if done.rows_affected() == 0 { Err(owner_stays()) } else { Ok(()) }
+                if done.rows_affected() == 0 {
+                    return Err(owner_stays());
+                }
+                Ok(((), Entry { detail: from_to(Some(before), None), ..entry }))
             })
         })
         .await
@@ -188,16 +216,24 @@ impl Store {
     pub async fn pass_ownership(&self, project: &Project, account: i64) -> Result<(), StoreError> {
         let number = project.number;
         let entry = self.entry("member.owner", project.id.as_str(), &format!("account:{account}"), "");
-        self.change("pass ownership", entry, move |connection| {
+        self.change_saying("pass ownership", move |connection| {
+            let entry = entry.clone();
             Box::pin(async move {
                 hold(connection, number).await?;
-                role_now(connection, number, account).await?;
-                query("UPDATE members SET role = 'admin' WHERE project = $1 AND role = 'owner'")
-                    .bind(number)
-                    .execute(&mut *connection)
-                    .await
-                    .during("pass ownership")?;
-                write_role(connection, number, account, Role::Owner).await
+                let before = role_now(connection, number, account).await?;
+                let old: Option<i64> = sqlx::query_scalar(
+                    "UPDATE members SET role = 'admin' WHERE project = $1 AND role = 'owner' RETURNING account",
+                )
+                .bind(number)
+                .fetch_optional(&mut *connection)
+                .await
+                .during("pass ownership")?;
+                write_role(connection, number, account, Role::Owner).await?;
+                let mut detail = from_to(Some(before), Some(Role::Owner));
+                if let Some(old) = old.filter(|old| *old != account) {
+                    detail = format!("{detail}; account:{old}: {}", from_to(Some(Role::Owner), Some(Role::Admin)));
+                }
+                Ok(((), Entry { detail, ..entry }))
             })
         })
         .await

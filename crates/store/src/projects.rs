@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Timestamp};
+use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, query};
 
@@ -52,22 +53,30 @@ fn valid(settings: &ProjectSettings) -> Result<String, StoreError> {
     serde_json::to_string(settings).map_err(|error| StoreError::Invalid(error.to_string()))
 }
 
-/// Names of the fields that differ, for the audit log: never what stands in them.
-/// Characters of a setting in the audit log, old value and new.
-const VALUE_CHARS: usize = 300;
+/// What came into a list and what went, for the audit log; `None` where it is no list. As long as a list may be.
+fn came_and_went(old: &Value, new: &Value) -> Option<String> {
+    let (old, new) = (old.as_array()?, new.as_array()?);
+    let but = |all: &[Value], other: &[Value]| -> Vec<Value> {
+        all.iter().filter(|entry| !other.contains(entry)).cloned().collect()
+    };
+    let sides = [("+", but(new, old)), ("-", but(old, new))].into_iter().filter(|(_, entries)| !entries.is_empty());
+    let sides: Vec<String> = sides.map(|(sign, entries)| format!("{sign}{}", Value::Array(entries))).collect();
+    Some(if sides.is_empty() { "in another order".to_owned() } else { sides.join(" ") })
+}
 
+/// Names of the fields that differ, and from what to what, for the audit log.
 fn changed(before: &ProjectSettings, after: &ProjectSettings) -> (String, String) {
     let fields = |settings| match serde_json::to_value(settings) {
-        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
     let before = fields(before);
     let (mut names, mut values) = (Vec::new(), Vec::new());
     for (field, value) in fields(after) {
-        let old = before.get(&field).unwrap_or(&serde_json::Value::Null);
+        let old = before.get(&field).unwrap_or(&Value::Null);
         if *old != value {
-            let text = format!("{field}: {old} -> {value}");
-            values.push(text.chars().take(VALUE_CHARS).collect::<String>());
+            let what = came_and_went(old, &value).unwrap_or_else(|| format!("{old} -> {value}"));
+            values.push(format!("{field}: {what}"));
             names.push(field);
         }
     }

@@ -145,13 +145,15 @@ pub(super) async fn forgot(State(console): State<Console>, guest: Guest) -> Resu
     if console.config().delivery.mail.is_none() {
         return Ok(html(&forgot_page(&console, &guest, false)));
     }
-    let (console_too, store) = (console.clone(), asking.store.clone());
+    // Whoever asks is nobody yet, and not the one whose address they type.
+    let store = if guest.account().is_some() { asking.store.clone() } else { asking.store.acting_as("anonymous") };
+    let console_too = console.clone();
     tokio::spawn(async move {
         let linked = async {
             let Some(account) = store.account_by_email(&email).await?.filter(|account| !account.excused) else {
                 return Ok::<_, StoreError>(());
             };
-            let secret = store.acting_as(&account.actor()).password_link(&account).await?;
+            let secret = store.password_link(&account).await?;
             if let Some(why) = Letter::Password.hand_over(&console_too, &account.email, "", &secret).await.why() {
                 tracing::warn!(account = account.number, why, "a link for a new password could not be mailed");
             }

@@ -161,6 +161,9 @@ async fn a_lost_password_is_set_anew_by_mail_and_the_second_factor_stays() {
     assert_eq!(same(&known), same(&unknown), "nobody learns which addresses have accounts");
     let path = link_in(&mailed(&mailbox, &account.email).await);
     assert_eq!(mailbox.kept().len(), 1);
+    let entries = site.store.audit_entries(None, 100).await.unwrap();
+    let made = entries.iter().find(|entry| entry.act == "invitation.make" && entry.subject == "password").unwrap();
+    assert_eq!((made.actor.as_str(), made.detail.clone()), ("anonymous", account.actor()), "nobody knows who asked");
     let old = site.session(Who::In(Role::Owner)).await;
     let set = site.post(&path, &fresh, &[("password", "seven brass kettles sing low")]).await;
     assert!(

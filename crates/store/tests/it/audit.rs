@@ -1,6 +1,6 @@
 //! The audit log: whoever may write every row of the database changes nothing unseen.
 
-use convizit_model::{NoticeKind, ProjectSettings};
+use convizit_model::{NoticeKind, ProjectSettings, Role};
 use convizit_store::{AuditFilter, Store, StoreError};
 use sqlx::Connection as _;
 
@@ -12,6 +12,8 @@ on_both_engines!(
     an_end_that_was_cut_is_found_when_the_log_has_grown_past_it,
     two_processes_write_one_chain,
     a_person_reads_what_was_done_and_not_each_use_of_a_key,
+    who_did_what_to_whom_stands_in_the_log,
+    a_long_list_that_changes_says_what_came_and_went,
 );
 
 async fn entries(store: &Store, number: usize) {
@@ -207,4 +209,74 @@ async fn a_person_reads_what_was_done_and_not_each_use_of_a_key(place: Place) {
     assert!(!log(AuditFilter { project: Some("blog"), ..AuditFilter::default() }).await.is_empty());
     let all = store.audit_after(0, 1000).await.unwrap();
     assert!(all.iter().map(|entry| entry.number).eq(1..=i64::try_from(all.len()).unwrap()));
+}
+
+async fn who_did_what_to_whom_stands_in_the_log(place: Place) {
+    const PASSWORD: &str = "copper lantern walks uphill";
+    let (store, shop) = place.shop().await;
+    let first = store.first_link().await.unwrap();
+    let mia = store.accept(&first, "mia@shop.example", "Mia", PASSWORD).await.unwrap();
+    let by = store.acting_as(&mia.actor());
+    let link = by.invite_member(&shop, "bob@shop.example", Role::Editor).await.unwrap();
+    let bob = store.accept(&link, "", "Bob", PASSWORD).await.unwrap();
+    let link = by.invite_member(&shop, "bob@shop.example", Role::Admin).await.unwrap();
+    store.accept_as(&link, &bob).await.unwrap();
+    by.make_owner(&shop, mia.number).await.unwrap();
+    by.set_role(&shop, bob.number, Role::Viewer).await.unwrap();
+    by.pass_ownership(&shop, bob.number).await.unwrap();
+    store.acting_as(&bob.actor()).remove_member(&shop, mia.number).await.unwrap();
+    by.reset_link(&bob).await.unwrap();
+    let link = by.invite_master("bob@shop.example").await.unwrap();
+    store.accept_as(&link, &bob).await.unwrap();
+    let entries = store.audit_log(AuditFilter { acts_only: true, ..AuditFilter::default() }, 100).await.unwrap();
+    let mut said: Vec<String> = entries
+        .iter()
+        .filter(|entry| entry.act.starts_with("invitation.") || entry.act.starts_with("member."))
+        .map(|entry| {
+            [entry.actor.as_str(), &entry.act, &entry.project, &entry.subject, &entry.detail].join("|")
+        })
+        .collect();
+    said.reverse();
+    let expected = [
+        "system|invitation.make||first|master_admin",
+        "account:1|invitation.accept||first|none -> master_admin",
+        "account:1|invitation.make|shop|member|editor",
+        "account:2|invitation.accept|shop|member|none -> editor",
+        "account:1|invitation.make|shop|member|admin",
+        "account:2|invitation.accept|shop|member|editor -> admin",
+        "account:1|member.owner|shop|account:1|none -> owner",
+        "account:1|member.role|shop|account:2|admin -> viewer",
+        "account:1|member.owner|shop|account:2|viewer -> owner; account:1: owner -> admin",
+        "account:2|member.remove|shop|account:1|admin -> none",
+        "account:1|invitation.make||reset|account:2",
+        "account:1|invitation.make||master|master_admin",
+        "account:2|invitation.accept||master|none -> master_admin",
+    ];
+    assert_eq!(said, expected);
+}
+
+async fn a_long_list_that_changes_says_what_came_and_went(place: Place) {
+    let (store, shop) = place.shop().await;
+    let paths: Vec<String> = (0..100).map(|n| format!("/a-path-of-some-length/{n}")).collect();
+    let settings = |paths: &[String]| ProjectSettings {
+        exclude_paths: paths.to_vec(),
+        origins: vec!["https://shop.example".to_owned()],
+        ..ProjectSettings::default()
+    };
+    store.save_settings(&shop.id, settings(&paths)).await.unwrap();
+    let mut others = paths[..99].to_vec();
+    others.push("/new".to_owned());
+    let saved = ProjectSettings { retention_days: 30, ..settings(&others) };
+    store.save_settings(&shop.id, saved.clone()).await.unwrap();
+    others.reverse();
+    store.save_settings(&shop.id, ProjectSettings { exclude_paths: others, ..saved }).await.unwrap();
+    let entries = store.audit_entries(Some("shop"), 100).await.unwrap();
+    let said: Vec<&str> = entries.iter().filter(|entry| entry.act == "settings.save").map(|entry| entry.detail.as_str()).collect();
+    let [order, change, made] = said.as_slice() else { panic!("{said:?}") };
+    assert!(made.contains("/a-path-of-some-length/99\""), "{made}");
+    for part in ["exclude_paths: +[\"/new\"] -[\"/a-path-of-some-length/99\"]", "retention_days: 60 -> 30"] {
+        assert!(change.contains(part), "{part}: {change}");
+    }
+    assert!(!change.contains("length/98") && !change.contains("origins"), "{change}");
+    assert_eq!(*order, "exclude_paths: in another order");
 }
