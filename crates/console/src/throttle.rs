@@ -128,11 +128,21 @@ impl Throttle {
     }
 
     /// The answer was right: its try does not count.
-    pub(crate) fn give_back(&self, Try(keys): Try, now: Timestamp) {
+    pub(crate) fn give_back(&self, one: Try, now: Timestamp) {
+        self.refill(one, 1.0, now);
+    }
+
+    /// The answer has made a sign-in whole: neither its try counts nor that of the password before it. Until then that one does:
+    /// whoever has the password alone has few tries, too.
+    pub(crate) fn give_back_sign_in(&self, one: Try, now: Timestamp) {
+        self.refill(one, 2.0, now);
+    }
+
+    fn refill(&self, Try(keys): Try, tries: f64, now: Timestamp) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         for key in keys {
             if let Some(bucket) = buckets.get_mut(&key) {
-                *bucket = Bucket { left: (bucket.now(now) + 1.0).min(bucket.size.holds), at: now, ..*bucket };
+                *bucket = Bucket { left: (bucket.now(now) + tries).min(bucket.size.holds), at: now, ..*bucket };
             }
         }
     }

@@ -18,8 +18,11 @@ const SESSION_MILLIS: i64 = 7 * DAY_MILLIS;
 const HALF_SESSION_MILLIS: i64 = 10 * 60_000;
 /// `seen` is written at most once in this time.
 const SEEN_MILLIS: i64 = 60_000;
-/// Sessions of an account; beyond it the oldest end.
+/// Whole sessions of an account; beyond it the oldest end.
 const SESSIONS: i64 = 50;
+/// Sign-ins of an account that wait for the second factor; beyond it the oldest end, and never a whole one: the password alone
+/// signs nobody out.
+const HALF_SESSIONS: i64 = 5;
 
 /// Where a session was begun, as far as it may be known.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -117,7 +120,7 @@ impl Store {
         let row = number.to_be_bytes();
         let about = serde_json::to_vec(place).map_err(|error| StoreError::Invalid(error.to_string()))?;
         let about = self.keyring().seal_own(about_of(&row), &about)?;
-        let entry = self.acting_as(&account.actor()).entry("session.begin", "", "", "");
+        let entry = self.acting_as(&account.actor()).entry("session.half", "", "", "");
         let (ring, store, account) = (self.ring().clone(), self.clone(), account.clone());
         let country = place.country.clone();
         self.control()
@@ -147,11 +150,12 @@ impl Store {
                         query(sql).bind(than).execute(&mut *connection).await.during(NAME)?;
                     }
                     query(
-                        "DELETE FROM sessions WHERE account = $1 AND number NOT IN \
-                         (SELECT number FROM sessions WHERE account = $1 ORDER BY seen DESC, number LIMIT $2)",
+                        "DELETE FROM sessions WHERE account = $1 AND whole = $2 AND number NOT IN (SELECT number \
+                         FROM sessions WHERE account = $1 AND whole = $2 ORDER BY seen DESC, number LIMIT $3)",
                     )
                     .bind(owner)
-                    .bind(SESSIONS - 1)
+                    .bind(i64::from(whole))
+                    .bind(if whole { SESSIONS } else { HALF_SESSIONS } - 1)
                     .execute(&mut *connection)
                     .await
                     .during(NAME)?;
@@ -171,9 +175,9 @@ impl Store {
                     if let Some(country) = country.filter(|_| whole) {
                         store.note_country(connection, &account, &country, now).await?;
                     }
-                    // Half a sign-in is none yet.
-                    let entries = if whole { vec![entry] } else { Vec::new() };
-                    audit::append(connection, &ring, &entries).await
+                    // Half a sign-in is none yet; somebody has the password.
+                    let entry = if whole { audit::Entry { act: "session.begin", ..entry } } else { entry };
+                    audit::append(connection, &ring, &[entry]).await
                 })
             })
             .await?;

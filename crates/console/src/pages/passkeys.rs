@@ -92,8 +92,9 @@ pub(super) async fn remove(person: Person, Path(number): Path<i64>) -> Result<Re
     Ok(see("/account", "passkey-gone"))
 }
 
-/// Whether the browser answered with a passkey of this account; what is wrong, where not. Tries are bounded as those of codes are.
-async fn is_right(console: &Console, person: &Person) -> Result<Result<(), String>, Refusal> {
+/// Whether the browser answered with a passkey of this account, to make a sign-in whole or to prove who it is; what is wrong, where
+/// not. Tries are bounded as those of codes are.
+async fn is_right(console: &Console, person: &Person, signs_in: bool) -> Result<Result<(), String>, Refusal> {
     let asking = &person.asking;
     let (origin, host) = site(asking).ok_or_else(no_site)?;
     let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
@@ -108,15 +109,17 @@ async fn is_right(console: &Console, person: &Person) -> Result<Result<(), Strin
         signature: &signature,
     };
     let used = asking.store.use_passkey(&person.account, answer).await?;
-    if used.is_ok() {
-        console.throttle().give_back(ticket, asking.now());
+    match (&used, signs_in) {
+        (Ok(()), true) => console.throttle().give_back_sign_in(ticket, asking.now()),
+        (Ok(()), false) => console.throttle().give_back(ticket, asking.now()),
+        (Err(_), _) => {}
     }
     Ok(used.map_err(|problem| problem.to_string()))
 }
 
 pub(super) async fn sign_in(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
     let next = local_path(person.asking.fields.get("next")).to_owned();
-    match is_right(&console, &person).await? {
+    match is_right(&console, &person, true).await? {
         Ok(()) => {
             let before = Some(person.session.number);
             sign_in::begin(&console, &person.asking, &person.account, (true, before), &next).await
@@ -129,7 +132,7 @@ pub(super) async fn sign_in(State(console): State<Console>, person: Person) -> R
 }
 
 pub(super) async fn prove(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
-    match is_right(&console, &person).await? {
+    match is_right(&console, &person, false).await? {
         // The device has verified the person: that is both factors.
         Ok(()) => {
             person.asking.store.session_proved(person.session.number).await?;

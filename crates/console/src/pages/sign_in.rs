@@ -75,12 +75,12 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
         let mails = console.config().delivery.mail.is_some();
         return Ok(again(&SignInPage { chrome, next, email, problem, no_account: false, mails, failing: false }));
     };
-    console.throttle().give_back(ticket, asking.now());
     let before = guest.session().map(|session| session.number);
     if account.second_factor {
         let code = format!("/sign-in/code?next={}", escaped(next));
         return begin(&console, asking, &account, (false, before), &code).await;
     }
+    console.throttle().give_back(ticket, asking.now());
     begin(&console, asking, &account, (true, before), next).await
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn code(State(console): State<Console>, person: Person) -> Resu
         let text = "This code does not hold: wait for the next one, or take a recovery code that you have not used.";
         return code_again(&person, next, text.to_owned()).await;
     }
-    console.throttle().give_back(ticket, asking.now());
+    console.throttle().give_back_sign_in(ticket, asking.now());
     begin(&console, asking, &person.account, (true, Some(person.session.number)), next).await
 }
 

@@ -137,7 +137,8 @@ fn reset_page<'a>(guest: &Guest, secret: &'a str, invitation: &Invitation, probl
 async fn reset(console: &Console, guest: &Guest, secret: &str, invitation: &Invitation) -> Result<Response, Refusal> {
     match guest.0.store.reset(secret, guest.0.fields.get("password")).await {
         Ok(account) if account.second_factor => {
-            // The mailbox is one factor; the other one is still asked for.
+            // The mailbox is one factor; the other one is still asked for. Half a sign-in costs a try, whatever it came by.
+            console.throttle().take(&account.email, guest.0.address, guest.0.now()).ok();
             let before = guest.session().map(|session| session.number);
             begin(console, &guest.0, &account, (false, before), "/sign-in/code?next=%2Fprojects").await
         }

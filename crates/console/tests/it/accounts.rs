@@ -134,6 +134,31 @@ async fn an_account_is_tried_a_few_times_and_then_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_password_alone_has_few_tries_and_a_whole_sign_in_costs_none() {
+    let site = Site::make().await;
+    let who = Who::In(Role::Admin);
+    let (account, whole) = (site.account(who), site.session(who).await);
+    let cookie = fresh(&site).await;
+    let password = async || site.post("/sign-in", &cookie, &[("email", &account.email), ("password", PASSWORD)]).await;
+    // As many as there are tries: each gives its own back, and that of the password.
+    for code in site.store.new_recovery_codes(account).await.unwrap() {
+        let half = password().await;
+        assert!(half.location().starts_with("/sign-in/code"), "{}", half.status);
+        let answer = site.post("/sign-in/code", &half.cookie().unwrap(), &[("code", &code)]).await;
+        assert_eq!(answer.location(), "/projects", "{}", answer.status);
+    }
+    let mut answered = 0;
+    for _ in 0..15 {
+        answered += usize::from(password().await.status == StatusCode::SEE_OTHER);
+    }
+    assert_eq!(answered, 10);
+    assert_eq!(site.get("/p/shop", &whole).await.status, StatusCode::OK, "nobody is signed out by it");
+    let entries = site.store.audit_entries(None, 200).await.unwrap();
+    let halves = entries.iter().filter(|entry| entry.act == "session.half" && entry.actor == account.actor()).count();
+    assert_eq!(halves, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_can_do_harm_sets_a_second_factor_up_before_anything_else() {
     let site = Site::make().await;
     let secret = site.store.invite_member(&site.shop, "new@shop.example", Role::Admin).await.unwrap();

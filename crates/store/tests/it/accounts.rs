@@ -16,6 +16,7 @@ on_both_engines!(
     a_code_is_taken_once_even_by_two_at_once,
     a_second_factor_ends_sessions_that_never_gave_it,
     a_session_ends_when_it_should,
+    half_sign_ins_end_no_whole_one,
     a_removed_project_leaves_no_member,
     a_password_that_is_refused_leaves_the_link,
     a_reset_takes_everything_old_away,
@@ -221,6 +222,23 @@ async fn a_session_ends_when_it_should(place: Place) {
         store.begin_session(&ada, true, &about, None).await.unwrap();
     }
     assert_eq!(place.number_of("control", "SELECT COUNT(*) FROM sessions").await, 50, "old ones are cleared");
+}
+
+async fn half_sign_ins_end_no_whole_one(place: Place) {
+    let store = place.open().await;
+    let (ada, about) = (master(&store).await, SessionPlace::default());
+    let whole = store.begin_session(&ada, true, &about, None).await.unwrap();
+    let mut last = String::new();
+    for n in 0..60 {
+        place.clock.set(NOON + n * 1000);
+        last = store.begin_session(&ada, false, &about, None).await.unwrap();
+    }
+    assert!(store.session(&whole).await.unwrap().is_some_and(|session| session.whole));
+    assert!(store.session(&last).await.unwrap().is_some());
+    assert_eq!(place.number_of("control", "SELECT COUNT(*) FROM sessions WHERE whole = 0").await, 5);
+    let entries = store.audit_entries(None, 100).await.unwrap();
+    let of = |act: &str| entries.iter().filter(|one| one.act == act && one.actor == ada.actor()).count();
+    assert_eq!((of("session.begin"), of("session.half")), (1, 60), "somebody has the password");
 }
 
 async fn a_removed_project_leaves_no_member(place: Place) {
