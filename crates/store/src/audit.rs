@@ -329,7 +329,8 @@ impl Store {
         read_entries(&rows)
     }
 
-    /// Entries for a person to read, newest first, at most so many: with a project's id in place of its number.
+    /// Entries for a person to read, newest first, at most so many: with a project's id in place of its number. Where the id was used
+    /// by a project before, which was removed, those of the project that has it now.
     ///
     /// # Errors
     /// `NotFound` for a project that there is not and never was; `Database`.
@@ -348,11 +349,21 @@ impl Store {
                 .during(NAME)?;
             removed.ok_or_else(|| StoreError::not_found("project", id))?;
         }
+        let begun: i64 = match filter.project.filter(|_| number.is_some()) {
+            Some(id) => sqlx::query_scalar(
+                "SELECT COALESCE(MAX(number), 0) FROM audit WHERE project = $1 AND act = 'project.create'",
+            )
+            .bind(id)
+            .fetch_one(self.control().readers())
+            .await
+            .during(NAME)?,
+            None => 0,
+        };
         // Uses of a project's keys name it by its number.
         let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
         let rows = query(
             "SELECT number, time, actor, act, project, subject, detail FROM audit \
-             WHERE ($1 IS NULL OR project = $1 OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
+             WHERE ($1 IS NULL OR (project = $1 AND number >= $10) OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
              AND ($4 IS NULL OR actor = $4) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
              AND time < $7 AND number < $8 ORDER BY number DESC LIMIT $9",
         )
@@ -365,6 +376,7 @@ impl Store {
         .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
         .bind(filter.below.unwrap_or(i64::MAX))
         .bind(limit)
+        .bind(begun)
         .fetch_all(self.control().readers())
         .await
         .during(NAME)?;

@@ -217,6 +217,39 @@ impl Store {
             .map(|_| ())
     }
 
+    /// Makes the incidents and signals of a removed project the installation's, inside a transaction, so that a later project of the
+    /// same id has no part in them; of those that are not over a notice is raised anew. `gone` is no id of a project, and another
+    /// one each time: it keeps them apart.
+    pub(crate) async fn keep_incidents(
+        &self,
+        connection: &mut AnyConnection,
+        project: &str,
+        gone: &str,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "keep incidents";
+        let incidents: Vec<i64> = sqlx::query_scalar("SELECT id FROM incidents WHERE project = $1 ORDER BY id")
+            .bind(project)
+            .fetch_all(&mut *connection)
+            .await
+            .during(NAME)?;
+        for incident in incidents {
+            self.write_note(
+                connection,
+                incident,
+                "note",
+                &format!("It is of the project {project}, which was removed."),
+            )
+            .await?;
+        }
+        for sql in [
+            "UPDATE incidents SET project = $1, told = CASE WHEN state = 'resolved' THEN told ELSE 0 END WHERE project = $2",
+            "UPDATE signals SET project = $1 WHERE project = $2",
+        ] {
+            query(sql).bind(gone).bind(project).execute(&mut *connection).await.during(NAME)?;
+        }
+        Ok(())
+    }
+
     /// Raises what is still to be said of incidents. The notice comes first: an end in between says it twice, which is one notice.
     async fn raise_incidents(&self, now: Timestamp) -> Result<(), StoreError> {
         const NAME: &str = "raise incident";

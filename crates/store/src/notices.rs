@@ -132,6 +132,24 @@ impl Store {
             .await
     }
 
+    /// Drops the notices of a removed project, and to whom they were sent: a later project of the same id has no part in them.
+    pub(crate) async fn drop_notices(&self, project: &ProjectId) -> Result<(), StoreError> {
+        const NAME: &str = "drop notices";
+        let project = project.to_string();
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let project = project.clone();
+                Box::pin(async move {
+                    for sql in ["DELETE FROM notice_sends WHERE project = $1", "DELETE FROM notices WHERE project = $1"]
+                    {
+                        query(sql).bind(project.as_str()).execute(&mut *connection).await.during(NAME)?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
     /// Notices, newest first; all states with `resolved`.
     ///
     /// # Errors

@@ -92,7 +92,8 @@ fn since(known: &BTreeMap<String, u64>, settings: &ProjectSettings, version: u64
 }
 
 impl Store {
-    /// Makes a project with a new random key.
+    /// Makes a project with a new random key. One that had the same id before and was removed is another project, of which this one
+    /// shows nothing.
     ///
     /// # Errors
     /// `Invalid` when it exists or the settings are wrong.
@@ -103,9 +104,14 @@ impl Store {
         let now = self.clock().now().as_millis();
         let name = id.to_string();
         let (entry, ring) = (self.entry("project.create", id.as_str(), "", ""), self.ring().clone());
-        let by = self.actor().to_owned();
+        let (by, store) = (self.actor().to_owned(), self.clone());
+        if matches!(self.project(id).await, Err(StoreError::NotFound { .. })) {
+            // What was under way when one of this id was removed has raised them since.
+            self.drop_notices(id).await?;
+        }
         self.control()
             .run_tx("create project", move |connection| {
+                let store = store.clone();
                 let (name, key, body, since) = (name.clone(), key.clone(), body.clone(), since.clone());
                 let (entry, ring, settings, by) = (entry.clone(), ring.clone(), settings.clone(), by.clone());
                 Box::pin(async move {
@@ -121,6 +127,7 @@ impl Store {
                         }
                         other => other.during("create project").map(|_| ()),
                     }?;
+                    store.keep_incidents(connection, &name, &format!("{name}#before-{number}")).await?;
                     let change = (&ProjectSettings::default(), &settings);
                     exclusions::note(connection, number, change, (&by, Timestamp::from_millis(now))).await?;
                     audit::append(connection, &ring, &[entry]).await?;
@@ -233,16 +240,18 @@ impl Store {
         self.project(id).await
     }
 
-    /// Deletes a project: its settings and destinations at once, its data in the steps of `upkeep`.
+    /// Deletes a project: its settings, destinations and notices at once, its data in the steps of `upkeep`. Its incidents become the
+    /// installation's, and what was done with it stays in the audit log.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn remove_project(&self, id: &ProjectId) -> Result<(), StoreError> {
         let number = self.project(id).await?.number;
         let (entry, ring) = (self.entry("project.remove", id.as_str(), "", ""), self.ring().clone());
+        let (store, name) = (self.clone(), id.to_string());
         self.control()
             .run_tx("remove project", move |connection| {
-                let (entry, ring) = (entry.clone(), ring.clone());
+                let (entry, ring, store, name) = (entry.clone(), ring.clone(), store.clone(), name.clone());
                 Box::pin(async move {
                     for sql in [
                         // First, so that nothing of it can be read any more, in backups either.
@@ -259,12 +268,14 @@ impl Store {
                     ] {
                         query(sql).bind(number).execute(&mut *connection).await.during("remove project")?;
                     }
+                    store.keep_incidents(connection, &name, &format!("{name}#{number}")).await?;
                     audit::append(connection, &ring, &[entry]).await?;
                     touch(connection).await
                 })
             })
             .await?;
         self.keyring().forget_project(number);
+        self.drop_notices(id).await?;
         self.control().sweep().await?;
         self.refresh().await?;
         // Its keys are in no copy from now on.

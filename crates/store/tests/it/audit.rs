@@ -232,9 +232,7 @@ async fn who_did_what_to_whom_stands_in_the_log(place: Place) {
     let mut said: Vec<String> = entries
         .iter()
         .filter(|entry| entry.act.starts_with("invitation.") || entry.act.starts_with("member."))
-        .map(|entry| {
-            [entry.actor.as_str(), &entry.act, &entry.project, &entry.subject, &entry.detail].join("|")
-        })
+        .map(|entry| [entry.actor.as_str(), &entry.act, &entry.project, &entry.subject, &entry.detail].join("|"))
         .collect();
     said.reverse();
     let expected = [
@@ -271,7 +269,8 @@ async fn a_long_list_that_changes_says_what_came_and_went(place: Place) {
     others.reverse();
     store.save_settings(&shop.id, ProjectSettings { exclude_paths: others, ..saved }).await.unwrap();
     let entries = store.audit_entries(Some("shop"), 100).await.unwrap();
-    let said: Vec<&str> = entries.iter().filter(|entry| entry.act == "settings.save").map(|entry| entry.detail.as_str()).collect();
+    let said: Vec<&str> =
+        entries.iter().filter(|entry| entry.act == "settings.save").map(|entry| entry.detail.as_str()).collect();
     let [order, change, made] = said.as_slice() else { panic!("{said:?}") };
     assert!(made.contains("/a-path-of-some-length/99\""), "{made}");
     for part in ["exclude_paths: +[\"/new\"] -[\"/a-path-of-some-length/99\"]", "retention_days: 60 -> 30"] {

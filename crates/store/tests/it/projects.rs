@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use convizit_model::{Project, ProjectId, ProjectSettings};
-use convizit_store::{ExclusionKind, Store, StoreError};
+use convizit_model::{NoticeKind, Project, ProjectId, ProjectSettings};
+use convizit_store::{AuditFilter, ExclusionKind, Store, StoreError};
 
 use crate::engines::{DAY, NOON, Place, on_both_engines, within};
 
@@ -11,6 +11,7 @@ on_both_engines!(
     a_project_is_made_found_changed_and_removed,
     wrong_settings_change_nothing,
     settings_of_an_older_version_are_not_saved,
+    an_id_that_is_used_again_shows_nothing_of_before,
     who_excluded_what_is_kept_beside_the_settings,
     a_number_is_never_given_twice,
     another_process_sees_a_change_within_a_second,
@@ -110,6 +111,46 @@ async fn settings_of_an_older_version_are_not_saved(place: Place) {
     assert!(matches!(late, StoreError::Moved { .. }), "{late}");
     assert_eq!(store.project(&shop.id).await.unwrap(), saved, "nothing of it is saved");
     assert!(store.save_settings_from(&shop.id, saved.version, days(9)).await.is_ok());
+}
+
+async fn an_id_that_is_used_again_shows_nothing_of_before(place: Place) {
+    let (store, old) = place.shop().await;
+    let store = store.acting_as("account:7");
+    let shop = Some(&old.id);
+    for _ in 0..12 {
+        store.audit("access.refuse", "shop", "/p/{project}/settings", "").await.unwrap();
+    }
+    assert_eq!(store.look_for_incidents().await.unwrap(), 1);
+    store.raise(NoticeKind::DeadLetters, shop, "hook", "something happened; do something").await.unwrap();
+    let incident = store.incidents(shop, true).await.unwrap().remove(0);
+    assert_eq!(store.unseen_notices(shop).await.unwrap(), 2);
+    store.remove_project(&old.id).await.unwrap();
+    // What was under way when it was removed.
+    store.raise(NoticeKind::Drift, shop, "tracker", "something happened; do something").await.unwrap();
+    make(&store, "shop").await;
+    assert_eq!(store.look_for_incidents().await.unwrap(), 0, "its signals are of the old one, too");
+    assert_eq!(store.unseen_notices(shop).await.unwrap(), 0);
+    assert!(store.incidents(shop, true).await.unwrap().is_empty());
+    // The installation goes on with what may be an attack, and is told of it.
+    let kept = store.incident(None, incident.id).await.unwrap();
+    assert_eq!((kept.project, kept.text, kept.state), (None, incident.text, incident.state));
+    let notes = store.incident_notes(incident.id).await.unwrap();
+    assert!(notes.last().is_some_and(|note| note.text.contains("the project shop")), "{notes:?}");
+    let notices = store.notices(true).await.unwrap();
+    let [notice] = notices.as_slice() else { panic!("{notices:?}") };
+    assert_eq!((notice.kind, notice.project.as_ref()), (NoticeKind::Incident, None));
+    // The log of the project begins with it; the whole log has both.
+    let log = async |project| {
+        let entries = store.audit_log(AuditFilter { project, acts_only: true, ..AuditFilter::default() }, 100).await;
+        entries.unwrap().into_iter().map(|entry| entry.act).collect::<Vec<_>>()
+    };
+    assert_eq!(log(Some("shop")).await, ["project.create"]);
+    let whole = log(None).await;
+    assert_eq!(whole.iter().filter(|act| *act == "project.create").count(), 2, "{whole:?}");
+    // Once more, and then there is none: all of it is found by its id.
+    store.remove_project(&old.id).await.unwrap();
+    let removed = log(Some("shop")).await;
+    assert_eq!(removed.iter().filter(|act| *act == "project.create").count(), 2, "{removed:?}");
 }
 
 async fn who_excluded_what_is_kept_beside_the_settings(place: Place) {
