@@ -308,14 +308,16 @@ impl Config {
         }
     }
 
-    /// Where backups go; `None` when they are off and none were made before.
+    /// Where backups go; `None` when they are off and none were made before. Whether any lie in a bucket is not known without asking it,
+    /// so whoever names one for the copy of keys is taken at their word.
     pub(crate) fn backup(&self) -> Option<BackupConfig> {
         let Backup { to, keys_to, hour, daily, weekly, monthly, off } = &self.backup;
         let place = |place: &Option<String>, name: &str| {
             place.clone().unwrap_or_else(|| self.data.join(name).to_string_lossy().into_owned())
         };
         let keys_to = place(keys_to, "backup-keys");
-        (!off || std::path::Path::new(&keys_to).join("ledger-a").exists()).then(|| BackupConfig {
+        let may_be_there = keys_to.starts_with("s3://") || Path::new(&keys_to).join("ledger-a").exists();
+        (!off || may_be_there).then(|| BackupConfig {
             to: place(to, "backups"),
             keys_to,
             makes: !off,
@@ -477,6 +479,25 @@ mod tests {
         assert!(check("user = \"me\"", None).unwrap_err().contains("belong together"));
         assert!(check("tls = \"none\"", None).unwrap_err().contains("mail.tls"));
         assert!(parse("[mail]\nhost = \"mail.shop.example\"\n").unwrap_err().contains("from"));
+    }
+
+    /// A copy of keys that is no longer written would bring back whoever was erased, and what was destroyed.
+    #[test]
+    fn where_backups_are_off_the_copy_of_keys_is_kept_for_those_that_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let off = |keys_to: &str| {
+            let text = format!("[backup]\noff = true\nto = \"s3://backups/shop\"\nkeys_to = \"{keys_to}\"\n");
+            parse(&text).unwrap().backup()
+        };
+        let at = folder.path().display().to_string();
+        assert_eq!(off(&at), None, "none was made");
+        std::fs::write(folder.path().join("ledger-a"), "a copy").unwrap();
+        for keys_to in [at.as_str(), "s3://backup-keys/shop"] {
+            let backup = off(keys_to).unwrap();
+            assert_eq!((backup.keys_to.as_str(), backup.makes), (keys_to, false));
+        }
+        let config = parse("data = \"nowhere\"\n[backup]\noff = true\n").unwrap();
+        assert_eq!(config.backup(), None, "off, and nothing is named");
     }
 
     #[test]
