@@ -248,7 +248,19 @@ impl Restore {
             return Ok(());
         }
         let report = watched("restoring", &progress, plan.run(&person(), &progress)).await?;
-        if self.json { say(serde_json::to_string(&report)?) } else { tell(&report) }
+        if self.json {
+            return say(serde_json::to_string(&report)?);
+        }
+        tell(&report)?;
+        match config.backup().filter(|backup| !backup.makes) {
+            // What the original writes there is not to be overwritten by what only looks.
+            Some(backup) => say(format!(
+                "Backups are off here, so the copy of keys and erasures in {} is left to the original. Where this one takes its place, \
+                 set backup.off = false.",
+                backup.keys_to
+            )),
+            None => Ok(()),
+        }
     }
 }
 

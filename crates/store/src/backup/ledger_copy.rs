@@ -3,6 +3,9 @@
 //!
 //! It is not sealed, since the keys that could open it are in it, wrapped; a keyed hash under the root secret says that nobody
 //! changed it. Two files are written one after the other: a write that is cut leaves the other one.
+//!
+//! Only one database writes there. What was restored to look into a backup (with backups off) leaves the copy to the original, and a
+//! copy that is newer than the database itself is not written over: it knows of erasures that this one does not.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,8 @@ const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
 const MAC: usize = 32;
 /// What the copy's notice is about.
 const SUBJECT: &str = "copy of keys and erasures";
+/// The row of `control_version` that says that this database was restored, and has written no copy since.
+pub(super) const RESTORED: i64 = 5;
 /// After a write that took long, the next waits so many times longer.
 const REST: u32 = 20;
 
@@ -215,12 +220,15 @@ impl Store {
         copying.map(|_| ())
     }
 
-    /// Copies keys and erasures now, where backups are kept; returns the copy's sequence number.
+    /// Copies keys and erasures now, where backups are kept; returns the copy's sequence number, 0 where none is written.
     ///
     /// # Errors
-    /// `Database`, `Invalid` for a place that cannot be; then a notice is raised, too.
+    /// `Database`, `Invalid` for a place that cannot be, `Unusable` for one where another database writes; then a notice is raised, too.
     pub(crate) async fn copy_ledger(&self) -> Result<u64, StoreError> {
         let Some(config) = self.backup_config() else { return Ok(0) };
+        if !config.makes && self.leaves_the_copy().await? {
+            return Ok(0);
+        }
         let copied = self.copy_ledger_to(&config.keys_to).await;
         if let Err(error) = &copied {
             let text = format!(
@@ -239,20 +247,62 @@ impl Store {
         }
     }
 
-    async fn copy_ledger_to(&self, place: &str) -> Result<u64, StoreError> {
-        let target = Target::open(place, true)?;
+    /// Whether this was restored, and has not been the installation since: `RESTORED` goes with the first copy that it writes.
+    async fn leaves_the_copy(&self) -> Result<bool, StoreError> {
+        let restored: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = $1")
+            .bind(RESTORED)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("look whether this was restored")?;
+        Ok(restored.is_some())
+    }
+
+    /// The newest copy that lies in a place, where one is whole and of this installation.
+    async fn lying(&self, target: &Target) -> Result<Option<LedgerCopy>, StoreError> {
+        let mut newest: Option<LedgerCopy> = None;
         for name in NAMES {
-            if let Some(bytes) = target.get(name).await? {
-                pack::refuse_foreign(self.ring(), What::Ledger, (name, &target.shown), &bytes)?;
+            let Some(bytes) = target.get(name).await? else { continue };
+            pack::refuse_foreign(self.ring(), What::Ledger, (name, &target.shown), &bytes)?;
+            // What is damaged is written over.
+            if let Ok((_, copy, body, tag)) = parse(name, &bytes)
+                && mac(self.ring(), &body) == tag
+                && newest.as_ref().is_none_or(|newest| newest.sequence < copy.sequence)
+            {
+                newest = Some(copy);
             }
         }
+        Ok(newest)
+    }
+
+    async fn copy_ledger_to(&self, place: &str) -> Result<u64, StoreError> {
+        let target = Target::open(place, true)?;
         // One process of this folder after the other; the first number that is taken is written first.
         let lock = self.hold("backup-keys.lock", true).await?;
+        let lying = self.lying(&target).await?;
+        // Asked after the copy was read: what another process of this database wrote there has a number that is in it by now.
+        let given: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 2")
+            .fetch_optional(self.control().readers())
+            .await
+            .during("number the copy of keys")?;
+        let given = given.unwrap_or(0).cast_unsigned();
+        if let Some(newer) = lying.filter(|copy| copy.sequence > given) {
+            return Err(StoreError::Unusable(format!(
+                "the copy in {place} has the number {}, and this database has given {given} at most: it is an older state of the one that \
+                 writes there, which may still run, so nothing was written; end the one that is not to go on, and where this one goes on, \
+                 move {} and {} away from there: they are written anew, without the erasures that only they know",
+                newer.sequence, NAMES[0], NAMES[1]
+            )));
+        }
         // Before anything is read, so that what a later number speaks of was there.
         let sequence: i64 = self
             .control()
             .run_tx("number the copy of keys", |connection| {
                 Box::pin(async move {
+                    query("DELETE FROM control_version WHERE id = $1")
+                        .bind(RESTORED)
+                        .execute(&mut *connection)
+                        .await
+                        .during("number the copy of keys")?;
                     sqlx::query_scalar(
                         "INSERT INTO control_version (id, version) VALUES (2, 1) \
                          ON CONFLICT (id) DO UPDATE SET version = control_version.version + 1 RETURNING version",

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, query};
 
 use super::check::{Chosen, check, info, info_of, newest, packs};
-use super::ledger_copy::{self, LedgerCopy};
+use super::ledger_copy::{self, LedgerCopy, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
@@ -180,6 +180,12 @@ impl Restore {
                 Box::pin(async move {
                     query("INSERT INTO control_version (id, version) VALUES (2, $1)")
                         .bind(sequence)
+                        .execute(&mut *connection)
+                        .await
+                        .during("end restoring")?;
+                    // The backup may hold such a row itself.
+                    query("INSERT INTO control_version (id, version) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET version = 1")
+                        .bind(RESTORED)
                         .execute(connection)
                         .await
                         .during("end restoring")

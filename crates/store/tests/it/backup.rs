@@ -75,6 +75,12 @@ impl Kept {
         if self.place.cluster.is_some() { Place::postgres() } else { Place::sqlite() }
     }
 
+    /// A restored place as it runs with these backups: `makes` says whether they are on.
+    pub(crate) async fn open_beside(&self, into: &Place, makes: bool) -> Store {
+        let config = StoreConfig { backup: Some(BackupConfig { makes, ..self.backup() }), ..into.config() };
+        Store::open(config, self.place.provider(), self.place.clock.clone()).await.unwrap()
+    }
+
     fn config_of(&self, into: &Place) -> StoreConfig {
         StoreConfig { backup: Some(self.backup()), ..into.config() }
     }

@@ -15,6 +15,8 @@ on_both_engines!(
     frames_of_a_destroyed_key_are_left_out_and_counted,
     what_waited_in_the_journal_is_not_stored_of_who_was_erased,
     a_copy_follows_every_erasure_and_every_key,
+    what_only_looks_into_a_backup_leaves_the_copy_to_the_original,
+    a_copy_that_is_newer_than_the_database_is_not_written_over,
     a_token_that_was_revoked_does_not_come_back,
     erased_events_are_counted_nowhere,
 );
@@ -205,6 +207,78 @@ async fn a_copy_follows_every_erasure_and_every_key(place: Place) {
     commit(&store, &shop, 10, vec![of("b", 31, day)]).await;
     crate::engines::within(std::time::Duration::from_secs(10), "a copy of the new key", async || copy() != last).await;
     assert_eq!(std::fs::read(kept.keys_to().join("ledger-a")).unwrap(), copy());
+}
+
+/// Both copies, once a write that was under way has ended.
+async fn copies(kept: &Kept) -> [Vec<u8>; 2] {
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    ["ledger-a", "ledger-b"].map(|name| std::fs::read(kept.keys_to().join(name)).unwrap())
+}
+
+async fn what_only_looks_into_a_backup_leaves_the_copy_to_the_original(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    back_up(&store).await;
+    let into = kept.fresh();
+    let (restored, _) = kept.restore(&into).await;
+    restored.close().await;
+    // The original erases somebody, of whom what looks into the backup does not know.
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.close().await;
+    let before = copies(&kept).await;
+    let looks = kept.open_beside(&into, false).await;
+    looks.make_token(Some(&shop), &[convizit_store::Scope::Read], "looks", 30).await.unwrap();
+    // What is copied by itself, within two seconds of the start, too.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let notices = looks.notices(false).await.unwrap();
+    assert!(notices.is_empty(), "nothing is wrong with it: {notices:?}");
+    looks.close().await;
+    assert!(copies(&kept).await == before, "it was written over");
+    let again = kept.fresh();
+    let (restored, report) = kept.restore(&again).await;
+    assert_eq!(report.erased_again, 1);
+    restored.close().await;
+    // Where it takes the original's place, the copy is its own.
+    let goes_on = kept.open_beside(&again, true).await;
+    goes_on.make_token(Some(&shop), &[convizit_store::Scope::Read], "goes-on", 30).await.unwrap();
+    assert!(copies(&kept).await != before, "it is not written");
+    goes_on.close().await;
+    let off = kept.open_beside(&again, false).await;
+    let before = copies(&kept).await;
+    off.make_token(Some(&shop), &[convizit_store::Scope::Read], "off", 30).await.unwrap();
+    assert!(copies(&kept).await != before, "backups that are off later have a copy that is true");
+}
+
+async fn a_copy_that_is_newer_than_the_database_is_not_written_over(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    back_up(&store).await;
+    let into = kept.fresh();
+    let (restored, _) = kept.restore(&into).await;
+    restored.close().await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.close().await;
+    let before = copies(&kept).await;
+    let older = kept.open_beside(&into, true).await;
+    // However often it tries: a number that it takes in vain must not catch up.
+    for name in ["one", "two", "three"] {
+        older.make_token(Some(&shop), &[convizit_store::Scope::Read], name, 30).await.unwrap();
+    }
+    let error = older.back_up(&Progress::default()).await.unwrap_err().to_string();
+    assert!(error.contains("nothing was written"), "{error}");
+    assert!(copies(&kept).await == before, "it was written over");
+    let notices = older.notices(false).await.unwrap();
+    assert!(notices.iter().any(|notice| notice.text.contains("may still run")), "{notices:?}");
+    // A person says that this one goes on.
+    for name in ["ledger-a", "ledger-b"] {
+        std::fs::remove_file(kept.keys_to().join(name)).unwrap();
+    }
+    kept.place.clock.set(NOON + 1);
+    back_up(&older).await;
+    older.close().await;
+    kept.plan(&kept.fresh()).await.unwrap();
 }
 
 async fn a_token_that_was_revoked_does_not_come_back(place: Place) {
