@@ -54,7 +54,7 @@ pub enum NoticeKind {
     MergeProposed,
     /// The server withheld what the tracker should have.
     Drift,
-    /// A key is about to be too old, or cannot be rotated.
+    /// A key is about to be too old, cannot be rotated, or is damaged in the database.
     Keys,
     /// The clock jumped, and nothing is dropped for its age until a person says so.
     Clock,

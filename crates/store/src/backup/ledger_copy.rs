@@ -5,8 +5,10 @@
 //! changed it. Two files are written one after the other: a write that is cut leaves the other one.
 //!
 //! Only one database writes there. What was restored to look into a backup (with backups off) leaves the copy to the original, and a
-//! copy that is newer than the database itself is not written over: it knows of erasures that this one does not.
+//! copy that is newer than the database itself is not written over: it knows of erasures that this one does not. A wrapped key that was
+//! damaged in the database stays in the copy as it was.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
@@ -14,18 +16,24 @@ use convizit_model::{NoticeKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, query};
 
-use super::pack::{self, Pack, What, behead, damaged};
+use super::pack::{self, Cell, Pack, What, behead, damaged};
 use super::tables::{ERASURES, KEYS, TOKENS, Table};
 use super::target::Target;
 use crate::Store;
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
+use crate::keyring::day_place;
+use crate::named_keys::date;
 
 /// The two files, in the order of their writing.
 const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
 const MAC: usize = 32;
 /// What the copy's notice is about.
 const SUBJECT: &str = "copy of keys and erasures";
+/// What the notice of damaged keys is about.
+const DAMAGED: &str = "wrapped keys";
+/// Damaged keys that are named.
+const SAID: usize = 20;
 /// The row of `control_version` that says that this database was restored, and has written no copy since.
 pub(super) const RESTORED: i64 = 5;
 /// After a write that took long, the next waits so many times longer.
@@ -135,6 +143,15 @@ pub(super) async fn read(target: &Target, provider: &dyn KeyProvider) -> Result<
     }))
 }
 
+/// Which key a row of `keys` is: project, kind, number, what has wrapped it, and when it was made.
+type OfKey<'r> = (i64, &'r str, i64, &'r str, i64);
+
+/// Which key a row is, and its wrapped bytes.
+fn of_key(row: &[Cell]) -> Option<(OfKey<'_>, &bytes::Bytes)> {
+    let [project, kind, number, by, made, _, Cell::Bytes(wrapped)] = row else { return None };
+    Some(((project.int(), kind.text(), number.int(), by.text(), made.int()), wrapped))
+}
+
 type Parsed = ([u8; 16], LedgerCopy, Vec<u8>, [u8; MAC]);
 
 fn parse(name: &str, bytes: &[u8]) -> Result<Parsed, StoreError> {
@@ -229,15 +246,30 @@ impl Store {
         if !config.makes && self.leaves_the_copy().await? {
             return Ok(0);
         }
-        let copied = self.copy_ledger_to(&config.keys_to).await;
-        if let Err(error) = &copied {
-            let text = format!(
-                "keys and erasures cannot be copied to {}, and without their copy no backup can be restored: {error}",
-                config.keys_to
-            );
-            self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+        match self.copy_ledger_to(&config.keys_to).await {
+            Ok((sequence, damaged)) if damaged.is_empty() => {
+                self.resolve_notice(NoticeKind::Keys, None, DAMAGED).await?;
+                Ok(sequence)
+            }
+            Ok((sequence, damaged)) => {
+                let text = format!(
+                    "wrapped keys in the database are not as they were copied and do not open, so they are damaged there: {}; {} keeps them \
+                     whole. Let what runs go on until its next backup is made, then restore that into an empty place, which brings them back",
+                    damaged.join(", "),
+                    config.keys_to
+                );
+                self.raise(NoticeKind::Keys, None, DAMAGED, &text).await?;
+                Ok(sequence)
+            }
+            Err(error) => {
+                let text = format!(
+                    "keys and erasures cannot be copied to {}, and without their copy no backup can be restored: {error}",
+                    config.keys_to
+                );
+                self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+                Err(error)
+            }
         }
-        copied
     }
 
     /// As `copy_ledger`, where what was done is done: what fails is in a notice, and is tried again each second.
@@ -274,7 +306,47 @@ impl Store {
         Ok(newest)
     }
 
-    async fn copy_ledger_to(&self, place: &str) -> Result<u64, StoreError> {
+    /// Puts what a copy has in the place of keys that are damaged in the database: those whose bytes have changed though nothing
+    /// has wrapped them anew, and which do not open. Returns which, twenty at most.
+    async fn keep_whole(&self, keys: &mut Pack, copy: &LedgerCopy) -> Result<Vec<String>, StoreError> {
+        let mut damaged = Vec::new();
+        let Some(before) = copy.table(KEYS.name) else { return Ok(damaged) };
+        let before: HashMap<_, _> = before.rows.iter().filter_map(|row| of_key(row)).collect();
+        for row in &mut keys.rows {
+            let Some((of, wrapped)) = of_key(row) else { continue };
+            let Some(copied) = before.get(&of).filter(|copied| **copied != wrapped) else { continue };
+            if self.opens(of, wrapped).await? {
+                continue;
+            }
+            let (project, kind, number, ..) = of;
+            let name = if kind == "day" { date(number) } else { number.to_string() };
+            if damaged.len() < SAID {
+                damaged.push(format!("{kind} {name} of project number {project}"));
+            }
+            let copied = Cell::Bytes((*copied).clone());
+            if let Some(cell) = row.last_mut() {
+                *cell = copied;
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Whether a wrapped key opens as it stands in the database.
+    async fn opens(&self, (project, kind, number, by, _): OfKey<'_>, wrapped: &[u8]) -> Result<bool, StoreError> {
+        if kind == "day" {
+            let keys = self.keyring().project(project).await;
+            return Ok(keys.is_ok_and(|keys| keys.open_key(day_place(&number.to_be_bytes()), wrapped).is_ok()));
+        }
+        let Ok(version) = u32::try_from(number) else { return Ok(false) };
+        let purpose = if kind == "root" { "root" } else { "project" };
+        let binding = Binding { purpose, ..self.ring().binding(project, version) };
+        let wrapped = Wrapped { kek: by.to_owned(), bytes: wrapped.to_vec() };
+        self.keyring().record("key.unwrap", purpose, project, version).await?;
+        Ok(self.keyring().provider().unwrap(&binding, &wrapped).await.is_ok())
+    }
+
+    /// Copies to a place. Returns the copy's number, and which keys are damaged in the database.
+    async fn copy_ledger_to(&self, place: &str) -> Result<(u64, Vec<String>), StoreError> {
         let target = Target::open(place, true)?;
         // One process of this folder after the other; the first number that is taken is written first.
         let lock = self.hold("backup-keys.lock", true).await?;
@@ -285,7 +357,7 @@ impl Store {
             .await
             .during("number the copy of keys")?;
         let given = given.unwrap_or(0).cast_unsigned();
-        if let Some(newer) = lying.filter(|copy| copy.sequence > given) {
+        if let Some(newer) = lying.as_ref().filter(|copy| copy.sequence > given) {
             return Err(StoreError::Unusable(format!(
                 "the copy in {place} has the number {}, and this database has given {given} at most: it is an older state of the one that \
                  writes there, which may still run, so nothing was written; end the one that is not to go on, and where this one goes on, \
@@ -314,7 +386,12 @@ impl Store {
             })
             .await?;
         let sequence = sequence.cast_unsigned();
-        let mut tables = vec![rows(self.control(), &KEYS).await?, rows(self.control(), &TOKENS).await?];
+        let mut keys = rows(self.control(), &KEYS).await?;
+        let damaged = match &lying {
+            Some(copy) => self.keep_whole(&mut keys, copy).await?,
+            None => Vec::new(),
+        };
+        let mut tables = vec![keys, rows(self.control(), &TOKENS).await?];
         for table in ERASURES {
             tables.push(rows(self.data(), table).await?);
         }
@@ -335,6 +412,6 @@ impl Store {
             });
         }
         drop(lock);
-        Ok(sequence)
+        Ok((sequence, damaged))
     }
 }

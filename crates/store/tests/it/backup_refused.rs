@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use convizit_model::NoticeKind;
 use convizit_store::backup::Progress;
+use sqlx::Row as _;
 
 use crate::backup::{Kept, back_up, commit, files, fill};
 use crate::engines::{NOON, Place, events, on_both_engines, stored};
@@ -11,6 +13,7 @@ on_both_engines!(
     a_place_that_is_not_empty_is_left_as_it_is,
     without_its_copy_of_keys_and_erasures_nothing_is_restored,
     a_copy_that_is_older_than_the_backup_is_refused,
+    keys_that_are_damaged_in_the_database_stay_whole_in_the_copy,
 );
 
 async fn backed_up() -> Kept {
@@ -219,6 +222,53 @@ async fn a_copy_that_is_older_than_the_backup_is_refused(place: Place) {
     }
     let error = refused(&kept, "older").await;
     assert!(error.contains("older"), "{error}");
+}
+
+async fn keys_that_are_damaged_in_the_database_stay_whole_in_the_copy(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    let mut control = kept.place.behind("control").await;
+    let damaged = [("root", 0_i64), ("project", 0), ("project", shop.number)];
+    for (kind, project) in damaged {
+        damage_key(&mut control, kind, project).await;
+    }
+    // What changes is copied all the same.
+    let token = store.make_token(Some(&shop), &[convizit_store::Scope::Export], "desk", 30).await.unwrap();
+    let notices = store.notices(false).await.unwrap();
+    let notice = notices.iter().find(|notice| notice.kind == NoticeKind::Keys).expect("it is said");
+    for (kind, project) in damaged {
+        let named = format!("{kind} 1 of project number {project}");
+        assert!(notice.text.contains(&named), "{named}: {}", notice.text);
+    }
+    kept.place.clock.set(NOON + 1);
+    back_up(&store).await;
+    store.close().await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!((&report.events[..], report.damaged_frames), (&[("shop".to_owned(), 90)][..], 0));
+    assert_eq!(restored.load_state(shop.number).await.unwrap().len(), 30);
+    assert!(restored.token(&token).await.unwrap().is_some());
+}
+
+/// Changes a bit of every key of a kind of a project, as a failing disk does.
+pub(crate) async fn damage_key(control: &mut sqlx::AnyConnection, kind: &str, project: i64) {
+    let find = "SELECT number, wrapped FROM keys WHERE kind = $1 AND project = $2";
+    let rows = sqlx::query(find).bind(kind.to_owned()).bind(project).fetch_all(&mut *control).await.unwrap();
+    assert!(!rows.is_empty(), "{kind} of {project}");
+    for row in rows {
+        let (number, mut wrapped): (i64, Vec<u8>) = (row.get(0), row.get(1));
+        *wrapped.last_mut().unwrap() ^= 1;
+        sqlx::query("UPDATE keys SET wrapped = $1 WHERE kind = $2 AND project = $3 AND number = $4")
+            .bind(wrapped)
+            .bind(kind.to_owned())
+            .bind(project)
+            .bind(number)
+            .execute(&mut *control)
+            .await
+            .unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
