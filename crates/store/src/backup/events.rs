@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use convizit_keys::DataKey;
+use convizit_keys::{DataKey, KeyError};
 use convizit_model::{EventId, Project};
 use serde::{Deserialize, Serialize};
 use sqlx::query;
@@ -206,6 +206,12 @@ impl Store {
             let key = match self.keyring().day(project, day).await {
                 // Two people destroyed it while the copy of the keys was written.
                 Err(StoreError::KeyGone { .. }) => continue,
+                // It was damaged before it was copied, and the other days are worth as much as before.
+                Err(error @ StoreError::Keys(KeyError::Open { .. } | KeyError::Unwrap { .. })) => {
+                    tracing::warn!(project, day, %error, "the key of a day does not open: its events are lost");
+                    stored.damaged += self.count_frames(project, day).await?;
+                    continue;
+                }
                 key => key?,
             };
             let mut after = 0;
@@ -243,6 +249,16 @@ impl Store {
         }
         self.write_seen(&mut found).await?;
         Ok(stored)
+    }
+
+    async fn count_frames(&self, project: i64, day: i64) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM frames WHERE project = $1 AND day = $2")
+            .bind(project)
+            .bind(day)
+            .fetch_one(self.data().readers())
+            .await
+            .during("count frames")?;
+        Ok(count.cast_unsigned())
     }
 
     async fn write_seen(&self, found: &mut BTreeMap<i64, Vec<[u8; seen::KEY]>>) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use convizit_keys::DataKey;
+use convizit_keys::{DataKey, KeyError};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::{FULL, FULL_BYTES, Frame, People, WORTH, cannot_pack, insert, is_erased, open, runs, seal};
@@ -70,6 +70,12 @@ impl Store {
                     Ok(key) => key,
                     // Of a dataset that was erased, or a project that was removed: its frames go, too.
                     Err(StoreError::KeyGone { .. }) => continue,
+                    // Other days and projects are joined all the same.
+                    Err(error @ StoreError::Keys(KeyError::Open { .. } | KeyError::Unwrap { .. })) => {
+                        tracing::warn!(project, day, %error, "the key of a day does not open; its frames stay as they are");
+                        failed = Some(error);
+                        break;
+                    }
                     Err(error) => return Err(error),
                 };
                 let packed = tokio::task::spawn_blocking(move || {

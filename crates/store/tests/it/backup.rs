@@ -23,6 +23,7 @@ on_both_engines!(
     a_key_lives_as_long_as_a_backup_that_needs_it,
     a_backup_fails_with_a_notice_and_without_a_manifest,
     a_damaged_frame_is_named_and_no_older_backup_is_dropped,
+    a_damaged_key_of_a_day_keeps_no_backup_from_coming_back,
     an_erasure_that_a_damaged_frame_holds_up_keeps_no_backup_from_coming_back,
     what_a_cut_copy_of_the_keys_has_left_goes_with_the_next,
     a_backup_that_cannot_be_read_does_not_hide_the_others,
@@ -484,6 +485,32 @@ async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
     let third = back_up(&store).await;
     assert_eq!((third.damaged, third.dropped), (0, 2));
     assert!(!store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "backup"));
+}
+
+async fn a_damaged_key_of_a_day_keeps_no_backup_from_coming_back(place: Place) {
+    let kept = Kept::of(place);
+    // Damaged before anything was copied, so that the copy has it no better.
+    let (store, shop) = kept.place.shop().await;
+    fill(&store, &shop).await;
+    store.close().await;
+    drop(store);
+    let mut control = kept.place.behind("control").await;
+    let find = "SELECT wrapped FROM keys WHERE kind = 'day' AND project = 1 AND number = $1";
+    let mut wrapped: Vec<u8> = sqlx::query_scalar(find).bind(TODAY - 1).fetch_one(&mut control).await.unwrap();
+    *wrapped.last_mut().unwrap() ^= 1;
+    let spoil = "UPDATE keys SET wrapped = $1 WHERE kind = 'day' AND project = 1 AND number = $2";
+    sqlx::query(spoil).bind(wrapped).bind(TODAY - 1).execute(&mut control).await.unwrap();
+    drop(control);
+    let store = kept.open().await;
+    let report = back_up(&store).await;
+    assert_eq!((report.damaged, report.events), (1, 60), "{:?}", report.problems);
+    store.close().await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    // Ten frames of three days each.
+    assert_eq!((report.damaged_frames, &report.events[0].1), (10, &60));
+    let ids = [0, 1, 2].map(|n| event_at(NOON - i64::from(n) * DAY, n * 3, 1).id).to_vec();
+    assert_eq!(restored.seen(shop.number, &ids).await.unwrap().len(), 2, "those of the other days are known");
 }
 
 async fn an_erasure_that_a_damaged_frame_holds_up_keeps_no_backup_from_coming_back(place: Place) {

@@ -8,13 +8,14 @@ use convizit_model::{NewEvent, Project};
 use convizit_store::{Store, StoreError};
 use sqlx::Row as _;
 
-use crate::engines::{DAY, NOON, Place, event_at, events, on_both_engines, stored, within, work};
+use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines, stored, within, work};
 
 on_both_engines!(
     events_come_in_order_and_in_bounds,
     erased_numbers_are_skipped,
     small_frames_are_merged_until_they_are_full_or_the_day_ends,
     a_frame_that_fits_nowhere_holds_no_other_up,
+    a_damaged_key_of_a_day_holds_no_other_up,
     a_merge_is_never_seen_half,
     a_changed_byte_is_found,
     large_events_can_be_read_again,
@@ -114,6 +115,40 @@ async fn a_frame_that_fits_nowhere_holds_no_other_up(place: Place) {
     place.clock.set(NOON + 21 * DAY);
     store.upkeep().await.unwrap();
     assert_eq!(place.number("SELECT COUNT(*) FROM frames WHERE day = 20800").await, 1);
+}
+
+async fn a_damaged_key_of_a_day_holds_no_other_up(place: Place) {
+    let (store, shop) = place.shop().await;
+    let mut n = 0;
+    for day in 0..3_i64 {
+        place.clock.set(NOON + day * DAY);
+        for _ in 0..4 {
+            let from = store.worker_offset().await.unwrap();
+            store.commit_work(work(from, &shop, vec![event_at(NOON + day * DAY, n, 1)])).await.unwrap();
+            n += 1;
+        }
+    }
+    store.close().await;
+    drop(store);
+    let mut control = place.behind("control").await;
+    for day in [TODAY, TODAY + 1] {
+        let find = "SELECT wrapped FROM keys WHERE kind = 'day' AND number = $1";
+        let mut wrapped: Vec<u8> = sqlx::query_scalar(find).bind(day).fetch_one(&mut control).await.unwrap();
+        *wrapped.last_mut().unwrap() ^= 1;
+        let spoil = "UPDATE keys SET wrapped = $1 WHERE kind = 'day' AND number = $2";
+        sqlx::query(spoil).bind(wrapped).bind(day).execute(&mut control).await.unwrap();
+    }
+    place.clock.set(NOON + 3 * DAY);
+    let store = place.open_accepting().await;
+    let error = store.upkeep().await.unwrap_err().to_string();
+    assert!(error.contains("cannot be opened"), "{error}");
+    let mut data = place.behind("data").await;
+    let mut frames = Vec::new();
+    for day in [TODAY, TODAY + 1, TODAY + 2] {
+        let count = "SELECT COUNT(*) FROM frames WHERE day = $1";
+        frames.push(sqlx::query_scalar::<_, i64>(count).bind(day).fetch_one(&mut data).await.unwrap());
+    }
+    assert_eq!(frames, [4, 4, 1], "of the days whose keys open not, and of the one that is whole");
 }
 
 async fn a_merge_is_never_seen_half(place: Place) {
