@@ -21,10 +21,14 @@ const SEEN_EVERY: i64 = 10 * 60_000;
 const SUBJECT: &str = "retention";
 
 impl Store {
-    /// Retention, unless the clock has jumped.
+    /// Retention, and the end of keys that nothing needs, unless the clock has jumped.
     pub(crate) async fn retain_where_the_clock_is_believed(&self) -> Result<(), StoreError> {
         let now = self.clock().now();
-        if self.is_clock_believed(now).await? { self.retain(now.day()).await } else { Ok(()) }
+        if !self.is_clock_believed(now).await? {
+            return Ok(());
+        }
+        let retained = self.retain(now.day()).await;
+        retained.and(self.destroy_unneeded(now).await)
     }
 
     async fn is_clock_believed(&self, now: Timestamp) -> Result<bool, StoreError> {

@@ -23,6 +23,8 @@ const REWRAPS: i64 = 200;
 const STEP: i64 = 200;
 /// A new version seals within this time.
 const SEALS_SOON: i64 = 10 * 60_000;
+/// Within this time after a new version seals, what the old one has sealed is sealed anew: upkeep looks each hour.
+const SEALED_ANEW: i64 = DAY_MILLIS;
 /// Before the end of a day, the keys of the next are made.
 const HOUR: i64 = 3_600_000;
 
@@ -136,7 +138,7 @@ impl Store {
         let kept = kept.and(self.keep_project_keys(now).await);
         let ahead =
             if now.plus_millis(HOUR).day() > now.day() { self.make_tomorrow(now.day() + 1).await } else { Ok(()) };
-        kept.and(ahead).and(self.destroy_unneeded(now).await)
+        kept.and(ahead)
     }
 
     async fn keep_keks(&self, now: Timestamp) -> Result<(), StoreError> {
@@ -203,8 +205,9 @@ impl Store {
         Ok(())
     }
 
-    /// Wraps the keys of days, and seals rows, anew where an older version of a project's key did; then destroys that version.
-    async fn destroy_unneeded(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// Wraps the keys of days, and seals rows, anew where an older version of a project's key did; then destroys that version. Only
+    /// where the clock is believed: a backup that needs the version is known by its time.
+    pub(crate) async fn destroy_unneeded(&self, now: Timestamp) -> Result<(), StoreError> {
         const NAME: &str = "destroy keys that nothing needs";
         // Where backups need old keys for months, looking each time would read the registry for nothing.
         if self.backup_config().is_some() && !self.keyring().reseals_now(now) {
@@ -256,7 +259,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether backups may be kept that hold rows which a version has sealed: those of the time before the next one sealed.
+    /// Whether backups may be kept that hold rows which a version has sealed: those of the time before the next one sealed, and some
+    /// hours, in which upkeep seals rows anew. The schedule alone does not say: none is dropped where backups are off, or frames damaged.
     async fn may_be_in_backups(&self, project: i64, version: u32, now: Timestamp) -> Result<bool, StoreError> {
         let Some(config) = self.backup_config() else { return Ok(false) };
         let superseded: Option<i64> = sqlx::query_scalar(
@@ -267,7 +271,12 @@ impl Store {
         .fetch_one(self.control().readers())
         .await
         .during("find what a key has sealed")?;
-        Ok(superseded.is_none_or(|since| now.since(Timestamp::from_millis(since)) <= config.keep.days() * DAY_MILLIS))
+        let Some(since) = superseded.map(Timestamp::from_millis) else { return Ok(true) };
+        if now.since(since) <= config.keep.days() * DAY_MILLIS {
+            return Ok(true);
+        }
+        let oldest = self.oldest_backup().await?;
+        Ok(oldest.is_some_and(|made| made <= since.plus_millis(SEALED_ANEW)))
     }
 
     /// What is still sealed by a version: quarantined items and ids of the ledger, which go by themselves.

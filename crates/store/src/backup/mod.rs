@@ -303,6 +303,16 @@ impl Store {
         Ok(all.iter().filter(|backup| going.contains(backup.name.as_str())).map(check::info_of).collect())
     }
 
+    /// When the oldest backup that lies there was begun, by its name; `None` where there is none, or no folder for them.
+    pub(crate) async fn oldest_backup(&self) -> Result<Option<Timestamp>, StoreError> {
+        let Some(config) = self.backup_config() else { return Ok(None) };
+        if !config.to.starts_with("s3://") && !Path::new(&config.to).is_dir() {
+            return Ok(None);
+        }
+        let all = manifests(&Target::open(&config.to, false)?).await?;
+        Ok(all.first().map(|(made, _)| *made))
+    }
+
     /// What is known of the last backup and the last drill.
     #[must_use]
     pub fn backup_state(&self) -> BackupState {

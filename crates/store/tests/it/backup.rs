@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use convizit_model::{Destination, DestinationKind, NewEvent, NoticeKind, Project, ProjectWork, StateKind, StateRow};
+use convizit_model::{
+    Destination, DestinationKind, NewEvent, NoticeKind, Project, ProjectSettings, ProjectWork, StateKind, StateRow,
+};
 use convizit_store::backup::{BackupConfig, BackupReport, Keep, Progress, Restore, RestoreReport};
 use convizit_store::{Store, StoreConfig, StoreError};
 
@@ -409,22 +411,33 @@ async fn a_key_lives_as_long_as_a_backup_that_needs_it(place: Place) {
     let kept = Kept::of(place);
     let (store, shop) = kept.shop().await;
     fill(&store, &shop).await;
+    // So that nothing else goes with the time.
+    let settings = ProjectSettings { retention_days: 400, ..shop.settings.clone() };
+    store.save_settings(&shop.id, settings).await.unwrap();
     back_up(&store).await;
     store.rotate_project_key(shop.number).await.unwrap();
     let destroyed = "SELECT COUNT(*) FROM keys WHERE project = 1 AND kind = 'project' AND wrapped_by = 'destroyed'";
-    kept.place.clock.set(NOON + 60 * DAY);
+    kept.place.pass_to(NOON + 60 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(kept.place.number_of("control", destroyed).await, 0);
     let into = kept.fresh();
     let (restored, report) = kept.restore(&into).await;
     assert_eq!(report.left_out.len(), 0, "{report:?}");
     assert_eq!(restored.load_state(shop.number).await.unwrap().len(), 30);
-    kept.place.clock.set(NOON + (Keep::default().days() + 1) * DAY);
+    restored.close().await;
+    kept.place.pass_to(NOON + (Keep::default().days() + 1) * DAY).await;
     store.rotate_project_key(shop.number).await.unwrap();
-    for hour in 0..3 {
-        kept.place.clock.set(NOON + (2 * Keep::default().days() + 2) * DAY + hour * 3_600_000);
-        store.upkeep().await.unwrap();
-    }
+    let hours_later = async |hours: std::ops::Range<i64>| {
+        for hour in hours {
+            kept.place.pass_to(NOON + (2 * Keep::default().days() + 2) * DAY + hour * 3_600_000).await;
+            store.upkeep().await.unwrap();
+        }
+    };
+    hours_later(0..3).await;
+    assert_eq!(kept.place.number_of("control", destroyed).await, 0, "the schedule has not dropped the backup yet");
+    back_up(&store).await;
+    std::fs::remove_file(&files(&kept.to().join("manifests"))[0]).unwrap();
+    hours_later(3..5).await;
     assert!(kept.place.number_of("control", destroyed).await > 0, "and no longer");
 }
 

@@ -23,6 +23,7 @@ on_both_engines!(
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
+    a_jump_of_the_clock_destroys_no_old_key,
     what_came_while_the_clock_was_set_back_is_kept,
 );
 
@@ -108,10 +109,10 @@ async fn a_projects_key_is_rotated_in_time_and_the_old_one_destroyed(place: Plac
         keys.into_iter().filter(|key| key.id.starts_with("project/shop/")).map(|key| key.state).collect::<Vec<_>>()
     };
     assert_eq!(states(&store).await, ["seals"]);
-    place.clock.set(NOON + 84 * DAY);
+    place.pass_to(NOON + 84 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(states(&store).await, ["opens", "seals"], "the new one is known everywhere before it seals");
-    place.clock.set(NOON + 84 * DAY + 11 * 60_000);
+    place.pass_to(NOON + 84 * DAY + 11 * 60_000).await;
     store.upkeep().await.unwrap();
     assert_eq!(states(&store).await, ["seals", "destroyed"], "nothing needs the old one any more");
     let secret = store.destination_secret(&shop.id, "hook").await.unwrap();
@@ -327,6 +328,23 @@ async fn a_jump_of_the_clock_pauses_retention(place: Place) {
     store.upkeep().await.unwrap();
     let open = store.notices(false).await.unwrap();
     assert!(open.iter().any(|notice| notice.kind == NoticeKind::Clock), "{open:?}");
+}
+
+async fn a_jump_of_the_clock_destroys_no_old_key(place: Place) {
+    let (store, shop) = fill(&place).await;
+    store.upkeep().await.unwrap();
+    store.rotate_project_key(shop.number).await.unwrap();
+    let destroyed = "SELECT COUNT(*) FROM keys WHERE project = 1 AND kind = 'project' AND wrapped_by = 'destroyed'";
+    for after in [0, 11 * 60_000] {
+        place.clock.set(NOON + 100 * DAY + after);
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(place.number_of("control", destroyed).await, 0, "how old it is, and what needs it, the clock does not say");
+    place.clock.set(NOON + 12 * 60_000);
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number_of("control", destroyed).await, 1, "the clock is back, and nothing needs the first");
+    assert_eq!(store.load_state(shop.number).await.unwrap().len(), 2);
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
 }
 
 async fn what_came_while_the_clock_was_set_back_is_kept(place: Place) {
