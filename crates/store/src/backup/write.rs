@@ -59,7 +59,7 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         damaged: Damaged::default(),
         rested: Instant::now(),
         store,
-        came: 0,
+        came: (0, 0),
     };
     let mut parts = Vec::new();
     let end = journal_end(store).await;
@@ -133,6 +133,12 @@ async fn journal_end(store: &Store) -> u64 {
     store.health().journal_offset
 }
 
+/// How far events have come in: what this process has appended to the journal, and what the worker of any process has stored, since one
+/// that does not append learns nothing of the journal by itself.
+async fn came(store: &Store) -> Result<(u64, u64), StoreError> {
+    Ok((store.health().journal_offset, store.worker_offset().await?))
+}
+
 /// Waits until the worker has processed what was acknowledged before, as long as it moves.
 async fn wait_for_worker(store: &Store, target: u64) -> Result<(), StoreError> {
     let (begun, mut moved, mut last) = (Instant::now(), Instant::now(), 0);
@@ -163,8 +169,8 @@ struct Writer<'p> {
     /// When the last rest ended.
     rested: Instant,
     store: &'p Store,
-    /// Newest offset of the journal at the last rest.
-    came: u64,
+    /// How far events had come at the last rest.
+    came: (u64, u64),
 }
 
 /// Rows on their way into packs.
@@ -341,7 +347,7 @@ impl Writer<'_> {
             self.bytes += bytes;
         }
         from.packs.push(of);
-        let came = self.store.health().journal_offset;
+        let came = came(self.store).await?;
         if std::mem::replace(&mut self.came, came) != came {
             // Its rows were read since the last rest, which is work as well.
             tokio::time::sleep(Duration::from_micros(read / PACE).saturating_sub(self.rested.elapsed())).await;
@@ -411,4 +417,32 @@ async fn prune(store: &Store, target: &Target, made: Timestamp) -> Result<u64, S
         }
     }
     Ok(going.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use convizit_keys::{ProviderConfig, open_provider};
+    use convizit_model::Work;
+
+    use super::*;
+    use crate::{StoreConfig, SystemClock};
+
+    /// `convizit backup` beside a server that takes events is as gentle as that server's own.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_comes_in_by_another_process_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let provider = open_provider(&ProviderConfig::File { path: folder.path().join("keys") }).unwrap();
+        let open = || Store::open(StoreConfig::in_folder(folder.path()), provider.clone(), Arc::new(SystemClock));
+        let serving = open().await.unwrap();
+        let backing = open().await.unwrap();
+        let mut before = came(&backing).await.unwrap();
+        for from in 0..2 {
+            serving.journal_append(Bytes::from_static(b"a record")).await.unwrap();
+            serving.commit_work(Work { from, to: from + 1, projects: Vec::new() }).await.unwrap();
+            let now = came(&backing).await.unwrap();
+            assert_ne!(now, before, "batch {from} is not seen");
+            assert_eq!(came(&backing).await.unwrap(), now, "nothing has come");
+            before = now;
+        }
+    }
 }
