@@ -293,6 +293,13 @@ fn tell(report: &RestoreReport) -> Result<()> {
     for name in &report.lost_destinations {
         say(format!("Destination {name} is left out, since no key opens it any more: add it again."))?;
     }
+    if report.accounts > 0 {
+        say(format!(
+            "{} with the passwords, second factors and rights of that time: whoever was removed or lost a right since has it again. Look at \
+             convizit user list and at the members of each project, and reset passwords that others knew with convizit user reset.",
+            counted(report.accounts, "account")
+        ))?;
+    }
     say(
         "Where the original may still run, end it for good before this one is started: they are one installation, and share the key \
          file and the place of backups.",

@@ -67,6 +67,8 @@ pub struct RestoreReport {
     pub left_out: BTreeMap<String, u64>,
     /// Destinations of erased datasets, which no key opens any more: they are to be added again.
     pub lost_destinations: Vec<String>,
+    /// Accounts, with passwords, second factors and rights as they were when the backup was made: what was withdrawn since is there again.
+    pub accounts: u64,
     /// Records that wait in the journal for the worker.
     pub journal_records: u64,
     /// Erasures that were carried out again.
@@ -225,6 +227,10 @@ impl Restore {
         let events = stored.of_projects(&store.projects().await?);
         let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
         store.audit("backup.restore", "", &self.name, detail).await?;
+        let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts")
+            .fetch_one(store.control().readers())
+            .await
+            .during("count accounts")?;
         let mut left_out: BTreeMap<String, u64> = BTreeMap::new();
         for ((table, _), rows) in &sieve.left_out {
             *left_out.entry(table.clone()).or_default() += rows;
@@ -236,6 +242,7 @@ impl Restore {
             left_out_events: sieve.left_events + ended,
             left_out,
             lost_destinations: sieve.lost_destinations.clone(),
+            accounts: accounts.cast_unsigned(),
             journal_records,
             erased_again,
             damaged_frames: stored.damaged,

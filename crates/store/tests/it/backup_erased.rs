@@ -18,6 +18,7 @@ on_both_engines!(
     what_only_looks_into_a_backup_leaves_the_copy_to_the_original,
     a_copy_that_is_newer_than_the_database_is_not_written_over,
     a_token_that_was_revoked_does_not_come_back,
+    access_that_was_withdrawn_since_is_there_again_and_said,
     erased_events_are_counted_nowhere,
 );
 
@@ -296,6 +297,21 @@ async fn a_token_that_was_revoked_does_not_come_back(place: Place) {
     for living in [desk, later] {
         assert!(restored.token(&living).await.unwrap().is_some());
     }
+}
+
+async fn access_that_was_withdrawn_since_is_there_again_and_said(place: Place) {
+    const PASSWORD: &str = "copper lantern walks uphill";
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    let link = store.invite_member(&shop, "bob@shop.example", convizit_model::Role::Admin).await.unwrap();
+    let bob = store.accept(&link, "", "bob", PASSWORD).await.unwrap();
+    back_up(&store).await;
+    store.remove_member(&shop, bob.number).await.unwrap();
+    store.close().await;
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(restored.role(shop.number, bob.number).await.unwrap(), Some(convizit_model::Role::Admin));
+    assert_eq!(report.accounts, 1, "whoever restores is told");
 }
 
 async fn erased_events_are_counted_nowhere(place: Place) {
