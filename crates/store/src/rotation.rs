@@ -69,10 +69,20 @@ impl Store {
     /// # Errors
     /// `Keys`, `Database`.
     pub async fn rotate_project_key(&self, project: i64) -> Result<u32, StoreError> {
+        self.audit_rotation(project, String::new()).await?;
+        self.keyring().rotate_project(project).await
+    }
+
+    async fn audit_rotation(&self, project: i64, detail: String) -> Result<(), StoreError> {
         let projects = self.projects().await?;
         let id = projects.iter().find(|known| known.number == project).map_or("", |known| known.id.as_str());
-        self.audit("key.rotate", id, if id.is_empty() { "installation" } else { id }, "").await?;
-        self.keyring().rotate_project(project).await
+        self.audit("key.rotate", id, if id.is_empty() { "installation" } else { id }, detail).await
+    }
+
+    /// Rotates what is about to be too old. Written down afterwards: what cannot be rotated now is tried with each round of upkeep.
+    async fn rotate_for_its_age(&self, project: i64) -> Result<(), StoreError> {
+        let version = self.keyring().rotate_project(project).await?;
+        self.audit_rotation(project, format!("version {version}, for the age of the one before")).await
     }
 
     /// What is sealed of a project's destinations.
@@ -178,7 +188,7 @@ impl Store {
         let mut kept = Ok(());
         for project in old {
             // One that cannot be rotated must not keep the others from it.
-            kept = kept.and(self.keyring().rotate_project(project).await.map(|_| ()));
+            kept = kept.and(self.rotate_for_its_age(project).await);
         }
         kept
     }

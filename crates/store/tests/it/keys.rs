@@ -112,6 +112,9 @@ async fn a_projects_key_is_rotated_in_time_and_the_old_one_destroyed(place: Plac
     place.pass_to(NOON + 84 * DAY).await;
     store.upkeep().await.unwrap();
     assert_eq!(states(&store).await, ["opens", "seals"], "the new one is known everywhere before it seals");
+    let log = store.audit_entries(Some("shop"), 50).await.unwrap();
+    let rotated = log.iter().find(|entry| entry.act == "key.rotate").expect("every rotation is in the audit log");
+    assert_eq!((rotated.actor.as_str(), rotated.subject.as_str()), ("system", "shop"));
     place.pass_to(NOON + 84 * DAY + 11 * 60_000).await;
     store.upkeep().await.unwrap();
     assert_eq!(states(&store).await, ["seals", "destroyed"], "nothing needs the old one any more");
