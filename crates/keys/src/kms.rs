@@ -105,6 +105,11 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
     /// As `versions`; where versions are destroyed elsewhere, it says where.
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()>;
 
+    /// Whether it can destroy a single version: `destroy` never does where not.
+    fn destroys(&self) -> bool {
+        true
+    }
+
     /// Ties the keys to an installation, where the provider can note that: two on the same keys would destroy each other's.
     ///
     /// # Errors

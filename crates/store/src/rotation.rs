@@ -439,21 +439,31 @@ impl Store {
         Ok(())
     }
 
-    /// Destroys versions of the key-encryption key that wrap nothing any more, where the provider can.
+    /// Destroys versions of the key-encryption key that wrap nothing any more, where the provider can. From the oldest on: some
+    /// providers know no other order.
     async fn destroy_unneeded_keks(&self) -> Result<(), StoreError> {
-        for kek in self.keyring().provider().versions().await?.into_iter().skip(1) {
+        let provider = self.keyring().provider();
+        if !provider.destroys() {
+            return Ok(());
+        }
+        for kek in provider.versions().await?.into_iter().skip(1).rev() {
             let wraps: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM keys WHERE wrapped_by = $1")
                 .bind(kek.id.as_str())
                 .fetch_one(self.control().readers())
                 .await
                 .during("find what a key has wrapped")?;
             if wraps > 0 {
-                continue;
+                break;
             }
-            match self.keyring().provider().destroy(&kek.id).await {
-                Ok(()) => self.audit("key.destroy", "", &kek.id, "nothing needs it").await?,
-                // Some providers destroy versions by themselves.
-                Err(KeyError::Provider { .. }) => {}
+            // Before: no key goes of which the log does not say so.
+            self.audit("key.destroy", "", &kek.id, "nothing needs it").await?;
+            match provider.destroy(&kek.id).await {
+                Ok(()) => {}
+                // Or another process was quicker.
+                Err(error @ KeyError::Provider { .. }) => {
+                    tracing::warn!(key = kek.id, %error, "a key-encryption key that nothing needs is not destroyed; it is tried again in an hour");
+                    break;
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -241,6 +241,10 @@ impl KeyProvider for AwsKms {
         Box::pin(self.rotate_now(now))
     }
 
+    fn destroys(&self) -> bool {
+        false
+    }
+
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
         let text = format!(
             "AWS destroys the versions of a key only together with the key: when nothing is wrapped by {id} any more, run \

@@ -11,7 +11,11 @@ use convizit_store::{Scope, Store, StoreError};
 use crate::destinations::hook;
 use crate::engines::{NOON, Place, event_at, events, on_both_engines, stored, within, work};
 
-on_both_engines!(whatever_is_sealed_beside_the_end_of_a_key_opens, a_provider_that_is_away_stops_no_reading);
+on_both_engines!(
+    whatever_is_sealed_beside_the_end_of_a_key_opens,
+    a_provider_that_is_away_stops_no_reading,
+    the_end_of_a_key_encryption_key_is_written_down_before,
+);
 
 async fn destroy(store: &Store, key: &str) {
     for name in ["anna", "ben"] {
@@ -51,15 +55,22 @@ async fn whatever_is_sealed_beside_the_end_of_a_key_opens(place: Place) {
 struct Away {
     provider: Arc<dyn KeyProvider>,
     is_away: AtomicBool,
+    /// Away when it is to destroy something.
+    keeps: AtomicBool,
 }
 
 impl Away {
+    fn of(place: &Place) -> Arc<Self> {
+        Arc::new(Self { provider: place.provider(), is_away: AtomicBool::new(false), keeps: AtomicBool::new(false) })
+    }
+
     fn answer<'a, T: Send + 'a>(&'a self, answer: Later<'a, T>) -> Later<'a, T> {
-        if self.is_away.load(Ordering::Acquire) {
-            let error = KeyError::Provider { provider: "a test's".to_owned(), problem: "it is away".to_owned() };
-            return Box::pin(std::future::ready(Err(error)));
-        }
-        answer
+        if self.is_away.load(Ordering::Acquire) { Self::away() } else { answer }
+    }
+
+    fn away<'a, T: Send + 'a>() -> Later<'a, T> {
+        let error = KeyError::Provider { provider: "a test's".to_owned(), problem: "it is away".to_owned() };
+        Box::pin(std::future::ready(Err(error)))
     }
 }
 
@@ -80,12 +91,13 @@ impl KeyProvider for Away {
         self.answer(self.provider.rotate(now))
     }
     fn destroy<'a>(&'a self, id: &'a str) -> Later<'a, ()> {
-        self.answer(self.provider.destroy(id))
+        // Asked first: the file's key is gone when it answers.
+        if self.keeps.load(Ordering::Acquire) { Self::away() } else { self.answer(self.provider.destroy(id)) }
     }
 }
 
 async fn a_provider_that_is_away_stops_no_reading(place: Place) {
-    let away = Arc::new(Away { provider: place.provider(), is_away: AtomicBool::new(false) });
+    let away = Away::of(&place);
     let store = Store::open(place.config(), away.clone(), place.clock.clone()).await.unwrap();
     let shop = store.create_project(&"shop".parse().unwrap(), ProjectSettings::default()).await.unwrap();
     let blog = store.create_project(&"blog".parse().unwrap(), shop.settings.clone()).await.unwrap();
@@ -104,4 +116,28 @@ async fn a_provider_that_is_away_stops_no_reading(place: Place) {
     within(Duration::from_secs(30), "storing goes on", async || store.commit_work(next.clone()).await.is_ok()).await;
     assert_eq!(stored(&place.open_accepting().await, shop.number, 0).await, [9]);
     assert_eq!(store.destinations(None).await.unwrap().len(), 1);
+}
+
+async fn the_end_of_a_key_encryption_key_is_written_down_before(place: Place) {
+    let away = Away::of(&place);
+    let store = Store::open(place.config(), away.clone(), place.clock.clone()).await.unwrap();
+    let first = store.list_keys().await.unwrap()[0].id.clone();
+    // As where the process is cut before the provider has answered.
+    away.keeps.store(true, Ordering::Release);
+    store.rotate_kek().await.unwrap();
+    let hour = |hours: i64| place.clock.set(NOON + hours * 3_600_000);
+    let said = async || {
+        let log = store.audit_entries(None, 100).await.unwrap();
+        log.iter().filter(|entry| entry.act == "key.destroy" && entry.subject == first).count()
+    };
+    hour(1);
+    store.upkeep().await.unwrap();
+    within(Duration::from_secs(10), "it is in the log", async || said().await > 0).await;
+    let is_there = async || away.versions().await.unwrap().iter().any(|kek| kek.id == first);
+    assert!(is_there().await, "and is not done");
+    away.keeps.store(false, Ordering::Release);
+    hour(2);
+    store.upkeep().await.unwrap();
+    within(Duration::from_secs(10), "it is destroyed", async || !is_there().await).await;
+    assert!(said().await >= 2, "each try is");
 }
