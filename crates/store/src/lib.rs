@@ -87,7 +87,7 @@ pub use idempotency::{Claim, KeyedCall};
 pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};
 pub use members::Member;
-pub use named_keys::{KeyInfo, KeyNeed};
+pub use named_keys::{KeyInfo, KeyNeed, KeyRequest};
 pub use passkeys::{KnownPasskey, PasskeyAnswer};
 pub use replays::{EventHead, Replay, ReplayPlan, ReplayState, Resent};
 pub use sessions::{Session, SessionPlace};

@@ -8,12 +8,14 @@ use serde::Serialize;
 use sqlx::query;
 
 mod need;
+mod requests;
 
 pub use need::KeyNeed;
+pub use requests::KeyRequest;
 
 use crate::Store;
 use crate::audit;
-use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::KeyEnd;
 
 /// A key as it is listed: never the key itself.
@@ -155,20 +157,12 @@ impl Store {
         const NAME: &str = "destroy a living key";
         let (project, kind, number, key_made) = self.find_key(key).await?;
         let now = self.clock().now();
-        let asked = query("SELECT asked_by, made FROM key_requests WHERE key = $1")
-            .bind(key)
-            .fetch_optional(self.control().readers())
-            .await
-            .during(NAME)?;
-        let asked: Option<(String, i64)> = pairs::<_, _, Vec<_>>(asked.as_slice())?.pop();
-        // A request for a key of the same name that is gone is about nothing.
-        let living =
-            asked.filter(|(_, made)| *made >= key_made && now.since(Timestamp::from_millis(*made)) < DAY_MILLIS);
+        let living = self.key_request(key, key_made).await?;
         let mut entry = self.entry("key.destroy.ask", key.split('/').nth(1).unwrap_or_default(), key, "");
         entry.actor = format!("token:{by}");
         match living {
-            Some((first, _)) if first == by => Err(StoreError::Invalid(format!(
-                "{by} has asked for it already: a second person must say so with a token of their own"
+            Some(request) if request.asked_by == by => Err(StoreError::Invalid(format!(
+                "{by} has asked for it already: a second person must say so with a token of their own; convizit keys withdraw {key} takes it back"
             ))),
             None => {
                 let (key, by, ring) = (key.to_owned(), by.to_owned(), self.ring().clone());

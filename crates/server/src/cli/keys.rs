@@ -1,4 +1,4 @@
-//! `convizit keys`: which there are, rotating them, and destroying one by two people.
+//! `convizit keys`: which there are, rotating them, and destroying one by two people, who can take their word back.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use clap::Subcommand;
 use convizit_keys::ProviderConfig;
 use convizit_model::ProjectId;
 use convizit_store::backup::Progress;
-use convizit_store::{KeyNeed, Scope, Store};
+use convizit_store::{KeyNeed, KeyRequest, Scope, Store};
 
 use crate::cli::ask::Hold;
 use crate::cli::{counted, say, table};
@@ -46,6 +46,19 @@ pub(crate) enum Keys {
         token_file: PathBuf,
         #[command(flatten)]
         hold: Hold,
+    },
+    /// Lists who asked within the last day that a key be destroyed: a second person's word would do it.
+    #[command(after_help = "Example: convizit keys requests")]
+    Requests {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a request to destroy a key back, whoever made it.
+    #[command(after_help = "Example: convizit keys withdraw day/shop/2026-11-29")]
+    Withdraw {
+        /// As `keys requests` shows it.
+        key: String,
     },
 }
 
@@ -136,10 +149,28 @@ impl Keys {
                     say(format!("{key} is destroyed"))
                 } else {
                     say(format!(
-                        "{} asks to destroy {key}; it is destroyed when a second person says the same within a day",
+                        "{} asks to destroy {key}; it is destroyed when a second person says the same within a day; \
+                         convizit keys withdraw {key} takes it back",
                         token.name
                     ))
                 }
+            }
+            Self::Requests { json } => {
+                let requests = store.key_requests().await?;
+                if json {
+                    return say(serde_json::to_string(&requests)?);
+                }
+                if requests.is_empty() {
+                    return say("Nobody has asked within a day that a key be destroyed.");
+                }
+                let row = |request: KeyRequest| {
+                    vec![request.key, request.asked_by, request.made.to_string(), request.until.to_string()]
+                };
+                table(&["key", "asked by", "at", "holds until"], &requests.into_iter().map(row).collect::<Vec<_>>())
+            }
+            Self::Withdraw { key } => {
+                store.withdraw_key_request(&key).await?;
+                say(format!("nobody asks any more to destroy {key}"))
             }
         }
     }

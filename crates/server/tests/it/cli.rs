@@ -126,6 +126,8 @@ fn only_what_makes_an_installation_makes_one() {
         "keys list",
         "keys rotate --yes",
         "keys destroy day/shop/2026-11-29 --token-file token --yes",
+        "keys requests",
+        "keys withdraw day/shop/2026-11-29",
         "audit list",
         "audit verify",
         "audit checkpoint",
@@ -307,6 +309,14 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     let destroy = |who: &str, how: &str| ok(at, &["keys", "destroy", "project/shop/1", "--token-file", who, how]);
     let would = destroy("anna", "--dry-run");
     assert!(would.contains("0 events in 0 frames") && would.contains("nobody has asked"), "{would}");
+    assert!(ok(at, &["keys", "requests"]).starts_with("Nobody has asked"));
+    assert!(fails(at, &["keys", "withdraw", "project/shop/1"]).contains("there is no request"));
+    destroy("anna", "--yes");
+    let asked = ok(at, &["keys", "requests"]);
+    assert!(asked.contains("project/shop/1") && asked.contains("anna"), "{asked}");
+    assert!(ok(at, &["keys", "withdraw", "project/shop/1"]).contains("nobody asks any more"));
+    assert_eq!(ok(at, &["keys", "requests", "--json"]).trim(), "[]");
+    assert!(destroy("ben", "--dry-run").contains("nobody has asked"), "it was withdrawn");
     destroy("anna", "--yes");
     assert!(destroy("ben", "--dry-run").contains("anna has asked for it, so this is the second word"));
     assert!(destroy("ben", "--yes").contains("is destroyed"));

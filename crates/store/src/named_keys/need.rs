@@ -1,13 +1,9 @@
 //! What needs a key: asked before two people destroy it.
 
-use convizit_model::Timestamp;
-use convizit_model::time::DAY_MILLIS;
 use serde::Serialize;
-use sqlx::query;
-
 use crate::Store;
 use crate::backup::{Progress, StoredEvents};
-use crate::error::{Columns as _, During, StoreError};
+use crate::error::{During, StoreError};
 
 /// What cannot be read any more once a key is destroyed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,10 +29,10 @@ impl Store {
     /// `NotFound` for a key that there is not, `Invalid` of a key's form.
     pub async fn key_need(&self, key: &str, progress: &Progress) -> Result<KeyNeed, StoreError> {
         const NAME: &str = "find what needs a key";
-        let (project, kind, number, _) = self.find_key(key).await?;
+        let (project, kind, number, made) = self.find_key(key).await?;
         let mut need = KeyNeed {
             project: key.split('/').nth(1).unwrap_or_default().to_owned(),
-            asked_by: self.asked_to_destroy(key).await?,
+            asked_by: self.key_request(key, made).await?.map(|request| request.asked_by),
             ..KeyNeed::default()
         };
         let days: Vec<i64> = if kind == "day" {
@@ -75,16 +71,5 @@ impl Store {
             }
         }
         Ok(need)
-    }
-
-    async fn asked_to_destroy(&self, key: &str) -> Result<Option<String>, StoreError> {
-        let row = query("SELECT asked_by, made FROM key_requests WHERE key = $1")
-            .bind(key)
-            .fetch_optional(self.control().readers())
-            .await
-            .during("find who asked to destroy a key")?;
-        let Some(row) = row else { return Ok(None) };
-        let made = Timestamp::from_millis(row.read(1)?);
-        Ok(if self.clock().now().since(made) < DAY_MILLIS { Some(row.read(0)?) } else { None })
     }
 }

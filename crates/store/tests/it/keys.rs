@@ -16,6 +16,7 @@ on_both_engines!(
     too_old_a_key_seals_nothing_and_goes_on_opening,
     tomorrows_keys_are_made_an_hour_ahead,
     a_living_key_is_destroyed_by_two_people_only,
+    a_request_to_destroy_a_key_is_listed_and_withdrawn,
     what_another_process_destroys_is_forgotten,
     an_end_of_a_key_that_was_cut_is_carried_out,
     two_installations_do_not_share_a_key_file,
@@ -196,6 +197,34 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     let key = "day/shop/2020-01-01";
     let error = store.destroy_key(key, "anna").await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "key", .. }), "{error}");
+}
+
+async fn a_request_to_destroy_a_key_is_listed_and_withdrawn(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let (day, version) = ("day/shop/2026-11-23", "project/shop/1");
+    assert_eq!(store.key_requests().await.unwrap(), []);
+    assert!(!store.destroy_key(day, "anna").await.unwrap());
+    place.clock.set(NOON + 60_000);
+    assert!(!store.destroy_key(version, "ben").await.unwrap());
+    let asked = store.key_requests().await.unwrap();
+    let told: Vec<_> = asked.iter().map(|request| (request.key.as_str(), request.asked_by.as_str())).collect();
+    assert_eq!(told, [(day, "anna"), (version, "ben")]);
+    assert_eq!(asked[0].until.as_millis(), NOON + DAY);
+    store.acting_as("os:cleo").withdraw_key_request(day).await.unwrap();
+    assert_eq!(store.key_requests().await.unwrap().len(), 1);
+    assert!(!store.destroy_key(day, "ben").await.unwrap(), "his is the first word again");
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+    let log = store.audit_entries(Some("shop"), 50).await.unwrap();
+    let entry = log.iter().find(|entry| entry.act == "key.destroy.withdraw").unwrap();
+    assert_eq!((entry.actor.as_str(), entry.subject.as_str()), ("os:cleo", day));
+    assert_eq!(entry.detail, "asked by anna");
+    // One that is over is none.
+    place.clock.set(NOON + 2 * DAY);
+    assert_eq!(store.key_requests().await.unwrap(), []);
+    for key in [day, "day/shop/2020-01-01"] {
+        let error = store.withdraw_key_request(key).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    }
 }
 
 async fn what_another_process_destroys_is_forgotten(place: Place) {

@@ -1,0 +1,95 @@
+//! Requests to destroy a living key, which wait for a second person: who asked, and taking one back.
+
+use convizit_model::Timestamp;
+use convizit_model::time::DAY_MILLIS;
+use serde::Serialize;
+use sqlx::query;
+
+use crate::Store;
+use crate::audit;
+use crate::error::{Columns as _, During, StoreError};
+
+/// A request that a second person may confirm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyRequest {
+    /// The key, as it is listed: `day/shop/2026-11-29`.
+    pub key: String,
+    /// The token of whoever asked.
+    pub asked_by: String,
+    /// When.
+    pub made: Timestamp,
+    /// Until when it holds.
+    pub until: Timestamp,
+}
+
+impl Store {
+    /// The requests to destroy a key that hold, oldest first.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn key_requests(&self) -> Result<Vec<KeyRequest>, StoreError> {
+        let keys: Vec<String> = sqlx::query_scalar("SELECT key FROM key_requests ORDER BY made, key")
+            .fetch_all(self.control().readers())
+            .await
+            .during("list requests to destroy keys")?;
+        let mut requests = Vec::new();
+        for key in keys {
+            match self.find_key(&key).await {
+                Ok((.., made)) => requests.extend(self.key_request(&key, made).await?),
+                // It is gone meanwhile, or its project is.
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(requests)
+    }
+
+    /// Takes a request back, whoever asked: nobody destroys anything by it.
+    ///
+    /// # Errors
+    /// `NotFound` where none holds for this key.
+    pub async fn withdraw_key_request(&self, key: &str) -> Result<(), StoreError> {
+        const NAME: &str = "withdraw a request to destroy a key";
+        let (.., made) = self.find_key(key).await?;
+        let none = |key: &str| StoreError::not_found("request to destroy the key", key);
+        let request = self.key_request(key, made).await?.ok_or_else(|| none(key))?;
+        let detail = format!("asked by {}", request.asked_by);
+        let entry = self.entry("key.destroy.withdraw", key.split('/').nth(1).unwrap_or_default(), key, detail);
+        let (ring, made) = (self.ring().clone(), request.made.as_millis());
+        let key = key.to_owned();
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (key, entry, ring) = (key.clone(), entry.clone(), ring.clone());
+                Box::pin(async move {
+                    let done = query("DELETE FROM key_requests WHERE key = $1 AND made = $2")
+                        .bind(key.as_str())
+                        .bind(made)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    // A second person was quicker.
+                    if done.rows_affected() == 0 {
+                        return Err(none(&key));
+                    }
+                    audit::append(connection, &ring, &[entry]).await
+                })
+            })
+            .await
+    }
+
+    /// The request to destroy a key that was made at this time, where one holds: one for a key of the same name that is gone is about
+    /// nothing.
+    pub(super) async fn key_request(&self, key: &str, key_made: i64) -> Result<Option<KeyRequest>, StoreError> {
+        let row = query("SELECT asked_by, made FROM key_requests WHERE key = $1 AND made >= $2")
+            .bind(key)
+            .bind(key_made)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("find who asked to destroy a key")?;
+        let Some(row) = row else { return Ok(None) };
+        let made = Timestamp::from_millis(row.read(1)?);
+        let holds = self.clock().now().since(made) < DAY_MILLIS;
+        let (key, asked_by, until) = (key.to_owned(), row.read(0)?, made.plus_millis(DAY_MILLIS));
+        Ok(holds.then_some(KeyRequest { key, asked_by, made, until }))
+    }
+}
