@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use convizit_store::{Resent, StoredEvent};
+use convizit_model::NoticeKind;
+use convizit_store::{FoundEvents, Resent, StoreError, StoredEvent};
 use tokio::time::Instant;
 
 use crate::destinations::{SendError, Sink};
@@ -78,10 +79,13 @@ impl Route {
                 [("project", project.to_string()), ("destination", name.clone()), ("result", result.to_owned())];
             metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
         }
-        let (refused, letters) = (!resent.dead.is_empty(), resent.replay.is_none());
+        let (refused, unread) = (!resent.dead.is_empty(), !resent.unread.is_empty());
+        let letters = resent.replay.is_none();
         self.store.resent(number, &name, resent).await?;
         if refused {
-            self.say_refused().await?;
+            self.say_dead("refused events").await?;
+        } else if unread {
+            self.say_dead("was to get events again that cannot be read").await?;
         } else if letters {
             self.store.settle_dead_letters(&project, &name).await?;
         }
@@ -107,19 +111,28 @@ impl Route {
         if letters.is_empty() {
             return Ok(None);
         }
-        let (events, gone) = self.store.events_of(number, &letters, BYTES).await?;
-        let Some(last) = events.last().map(|event| event.number) else {
-            return Ok(Some((Resent { gone, ..Resent::default() }, None)));
-        };
+        let FoundEvents { events, gone, unread } = self.store.events_of(number, &letters, BYTES).await?;
+        let resent = Resent { gone, unread, ..Resent::default() };
+        let Some(last) = events.last().map(|event| event.number) else { return Ok(Some((resent, None))) };
         let sink = self.opened(sink).await?;
         let sent = self.send(sink, &events, 0, last).await;
-        Ok(Some(turn(&events, sent, Resent { gone, ..Resent::default() })))
+        Ok(Some(turn(&events, sent, resent)))
     }
 
     /// Sends a stretch of the oldest replay.
     async fn replay(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<Option<Turn>, Stop> {
         let Some(replay) = self.store.open_replay(number, &self.destination.name).await? else { return Ok(None) };
-        let mut events = self.store.events_after(number, replay.done, EVENTS, BYTES).await?;
+        let mut events = match self.store.events_after(number, replay.done, EVENTS, BYTES).await {
+            // It goes on behind them: the live stream stops there for a person to decide, and what is sent again was sent once.
+            Err(error @ StoreError::Damaged { first, last, .. }) => {
+                if first <= replay.last {
+                    self.say_passed_over(replay.id, &error).await?;
+                }
+                let resent = Resent { replay: Some((replay.id, last.min(replay.last))), ..Resent::default() };
+                return Ok(Some((resent, None)));
+            }
+            events => events?,
+        };
         events.retain(|event| event.number <= replay.last);
         // Where nothing is left of the range, all of it is done.
         let newest = events.last().map_or(replay.last, |event| event.number);
@@ -135,6 +148,17 @@ impl Route {
         };
         let resent = Resent { replay: Some((replay.id, sent.through)), ..Resent::default() };
         Ok(Some(turn(&events, sent, resent)))
+    }
+
+    /// Has a person see what a replay did not send. Apart from the notice of the dead letters, which ends with the last of them.
+    async fn say_passed_over(&self, replay: i64, error: &StoreError) -> Result<(), Stop> {
+        let name = &self.destination.name;
+        let text = format!(
+            "{error}; replay {replay} to destination {name} went on without them. `convizit verify` names all that cannot be read"
+        );
+        let subject = format!("{name}, replay {replay}");
+        self.store.raise(NoticeKind::DeadLetters, Some(&self.destination.project), &subject, &text).await?;
+        Ok(())
     }
 }
 

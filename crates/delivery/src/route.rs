@@ -170,7 +170,7 @@ impl Route {
             let delivered = Delivered { sent: many(done - dead), filtered: many(filtered), dead: sent.dead };
             self.store.advance(project, name, cursor, sent.through, delivered).await?;
             if dead > 0 {
-                self.say_refused().await?;
+                self.say_dead("refused events").await?;
             }
         }
         match sent.failure {
@@ -179,11 +179,11 @@ impl Route {
         }
     }
 
-    /// Has a person look at the dead letters.
-    pub(crate) async fn say_refused(&self) -> Result<(), Stop> {
+    /// Has a person look at the dead letters, of which the destination did this.
+    pub(crate) async fn say_dead(&self, did: &str) -> Result<(), Stop> {
         let (project, name) = (&self.destination.project, self.destination.name.as_str());
         let text = format!(
-            "destination {name} refused events; `convizit destination dead {project} {name}` lists them and why, \
+            "destination {name} {did}; `convizit destination dead {project} {name}` lists them and why, \
              `convizit destination retry {project} {name} --all` sends them again"
         );
         self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;

@@ -89,7 +89,7 @@ pub use invitations::{Invitation, InvitationKind};
 pub use members::Member;
 pub use named_keys::{KeyInfo, KeyNeed, KeyRequest};
 pub use passkeys::{KnownPasskey, PasskeyAnswer};
-pub use replays::{EventHead, Replay, ReplayPlan, ReplayState, Resent};
+pub use replays::{EventHead, FoundEvents, Replay, ReplayPlan, ReplayState, Resent};
 pub use sessions::{Session, SessionPlace};
 pub use silence::{Expected, SilentName};
 pub use tokens::{Scope, Token};

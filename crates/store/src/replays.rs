@@ -121,6 +121,19 @@ pub struct Resent {
     pub dead: Vec<DeadLetter>,
     /// Numbers of events that are no more, rising: their dead letters go.
     pub gone: Vec<i64>,
+    /// Dead letters that cannot be read: they stay, with that as their reason, and are not tried again by themselves.
+    pub unread: Vec<DeadLetter>,
+}
+
+/// Events that were looked for by their numbers. What is in none of the lists was not looked at.
+#[derive(Debug, Clone, Default)]
+pub struct FoundEvents {
+    /// Those that there are.
+    pub events: Vec<StoredEvent>,
+    /// Numbers of events that are no more, rising.
+    pub gone: Vec<i64>,
+    /// Those that stand in a frame that does not open, with what is wrong with it.
+    pub unread: Vec<DeadLetter>,
 }
 
 fn read_replays(rows: &[sqlx::any::AnyRow]) -> Result<Vec<Replay>, StoreError> {
@@ -164,8 +177,7 @@ impl Store {
         self.refresh().await
     }
 
-    /// The events of these numbers, which rise; about so many bytes at most. Second are numbers of events that are no more. What is in
-    /// neither was not looked at.
+    /// The events of these numbers, which rise; about so many bytes at most.
     ///
     /// # Errors
     /// `Database`, `Keys`.
@@ -174,11 +186,22 @@ impl Store {
         project: i64,
         numbers: &[i64],
         max_bytes: usize,
-    ) -> Result<(Vec<StoredEvent>, Vec<i64>), StoreError> {
-        let (mut events, mut gone) = (Vec::new(), Vec::new());
+    ) -> Result<FoundEvents, StoreError> {
+        let FoundEvents { mut events, mut gone, mut unread } = FoundEvents::default();
         let (mut rest, mut bytes) = (numbers, 0);
         while let Some(&next) = rest.first() {
-            let found = self.events_after(project, next - 1, READ, max_bytes).await?;
+            let found = match self.events_after(project, next - 1, READ, max_bytes).await {
+                // Of what stands before the damaged frame nothing is left; what stands behind it is looked at next.
+                Err(error @ StoreError::Damaged { first, last, .. }) => {
+                    let (before, others) = rest.split_at(rest.partition_point(|number| *number < first));
+                    let (damaged, behind) = others.split_at(others.partition_point(|number| *number <= last));
+                    gone.extend(before);
+                    unread.extend(damaged.iter().map(|number| DeadLetter::new(*number, error.to_string())));
+                    rest = behind;
+                    continue;
+                }
+                found => found?,
+            };
             // Up to the last that was read, what is not there is no more.
             let end = found.last().map_or(i64::MAX, |event| event.number);
             let looked = rest.partition_point(|number| *number <= end);
@@ -199,7 +222,7 @@ impl Store {
                 break;
             }
         }
-        Ok((events, gone))
+        Ok(FoundEvents { events, gone, unread })
     }
 
     /// The numbers that events received in a range can have, up to the destination's cursor.
@@ -242,8 +265,15 @@ impl Store {
             return Ok(ReplayPlan { first: 0, last: 0, events: 0, exact: true });
         };
         let (mut at, mut looked, mut events) = (first - 1, 0, 0);
-        while looked < COUNTED {
-            let found = self.events_after(number, at, READ, READ_BYTES).await?;
+        while looked < COUNTED && at < last {
+            let found = match self.events_after(number, at, READ, READ_BYTES).await {
+                // Delivery passes over it, too.
+                Err(StoreError::Damaged { last, .. }) => {
+                    at = last;
+                    continue;
+                }
+                found => found?,
+            };
             let Some(end) = found.last().map(|event| event.number) else { break };
             at = end;
             for event in found.iter().filter(|event| event.number <= last) {
@@ -251,9 +281,6 @@ impl Store {
                 let wanted =
                     |head: EventHead| head.received >= from && head.received < to && destination.wants(head.kind);
                 events += i64::from(event.head().is_some_and(wanted));
-            }
-            if at >= last {
-                break;
             }
         }
         let exact = at >= last || looked < COUNTED;
@@ -423,6 +450,11 @@ impl Store {
                                  time = excluded.time, attempts = dead_letters.attempts + 1, retry = 0";
                     let letters = Letters { project, name: &name, dead: &resent.dead, now };
                     write_letters(connection, engine, letters, again).await?;
+                    // The destination was not asked.
+                    let unread = "ON CONFLICT (project, destination, number) DO UPDATE SET reason = excluded.reason, \
+                                  time = excluded.time, retry = 0";
+                    let letters = Letters { project, name: &name, dead: &resent.unread, now };
+                    write_letters(connection, engine, letters, unread).await?;
                     let many = |all: usize| i64::try_from(all).unwrap_or(i64::MAX);
                     let (sent, dead) = (many(resent.sent.len()), many(resent.dead.len()));
                     if let Some((id, through)) = resent.replay {

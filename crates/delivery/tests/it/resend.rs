@@ -112,6 +112,40 @@ async fn what_comes_is_not_held_up_by_a_replay_that_fails() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_passed_over_and_told() {
+    let (stand, receiver) = hooked().await;
+    receiver.judge(|names| if names.iter().any(|name| name == "c" || name == "e") { 422 } else { 200 });
+    for names in [["a", "b"], ["c", "d"], ["e", "f"]] {
+        stand.put(&names).await;
+    }
+    let running = stand.deliver();
+    stand.at("hook", 6).await;
+    receiver.judge(|_| 200);
+    stand.behind("UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 3");
+    stand.store.retry_dead_letters(&stand.project, "hook", None).await.unwrap();
+    let letters = async || stand.store.dead_letters(&stand.project, "hook", 9).await.unwrap();
+    until(async || letters().await.iter().all(|letter| !letter.retry)).await;
+    let left = letters().await;
+    assert_eq!(left.iter().map(|letter| letter.number).collect::<Vec<_>>(), [3], "the other was sent");
+    assert!(left[0].reason.contains("events 3 to 4"), "{}", left[0].reason);
+    let told = async |subject: &str, word: &str| {
+        let notices = stand.notices().await;
+        notices.iter().any(|one| one.subject == subject && one.text.contains(word))
+    };
+    until(async || told("hook", "cannot be read").await).await;
+
+    stand.store.start_replay(&stand.project, "hook", ALWAYS).await.unwrap();
+    until(async || replay(&stand).await.state == ReplayState::Done).await;
+    let done = replay(&stand).await;
+    assert_eq!((done.sent, done.dead, done.done), (4, 0, 6));
+    assert!(told("hook, replay 1", "events 3 to 4").await);
+    assert_eq!(receiver.taken().iter().filter(|name| *name == "f").count(), 2, "what stands behind it is sent");
+    let state = stand.state("hook").await;
+    assert_eq!((state.cursor, state.destination.paused), (6, None));
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_test_event_says_what_it_is_and_what_went_wrong() {
     let (stand, receiver) = hooked().await;
     let now = stand.store.clock().now();

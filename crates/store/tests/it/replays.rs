@@ -1,7 +1,7 @@
 //! Sending again: which dead letters and which range, how far it is, and that the cursor stays where it was.
 
 use convizit_model::{Destination, EventType, NoticeKind, Timestamp};
-use convizit_store::{DeadLetter, Delivered, ReplayState, Resent, StoreError};
+use convizit_store::{DeadLetter, Delivered, FoundEvents, ReplayState, Resent, StoreError};
 
 use crate::destinations::hook;
 use crate::engines::{DAY, NOON, Place, event_at, on_both_engines, work};
@@ -11,12 +11,17 @@ on_both_engines!(
     dead_letters_are_sent_again_or_given_up,
     a_replay_is_of_a_range_up_to_the_cursor,
     what_was_erased_is_not_sent_again,
+    what_cannot_be_read_holds_up_nothing_else,
     of_two_changes_the_second_sees_the_first,
     how_delivery_went_is_kept_for_a_while_and_sealed,
 );
 
 fn time(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
+}
+
+fn numbers(found: &FoundEvents) -> Vec<i64> {
+    found.events.iter().map(|event| event.number).collect()
 }
 
 async fn dead_letters_are_sent_again_or_given_up(place: Place) {
@@ -36,12 +41,12 @@ async fn dead_letters_are_sent_again_or_given_up(place: Place) {
     assert_eq!(store.letters_to_retry(shop.number, "hook", 10).await.unwrap(), [5]);
     assert_eq!(store.retry_dead_letters(id, "hook", None).await.unwrap(), 3);
     assert_eq!(store.letters_to_retry(shop.number, "hook", 3).await.unwrap(), [3, 5, 9]);
-    let (events, gone) = store.events_of(shop.number, &[3, 5, 9, 99], 1 << 20).await.unwrap();
-    assert_eq!((events.iter().map(|event| event.number).collect::<Vec<_>>(), gone), (vec![3, 5, 9], vec![99]));
+    let found = store.events_of(shop.number, &[3, 5, 9, 99], 1 << 20).await.unwrap();
+    assert_eq!((numbers(&found), found.gone), (vec![3, 5, 9], vec![99]));
 
     place.clock.set(NOON + 60_000);
     let dead = vec![DeadLetter::new(5, "status 500")];
-    let came = Resent { replay: None, sent: vec![3], dead, gone: vec![9] };
+    let came = Resent { sent: vec![3], dead, gone: vec![9], ..Resent::default() };
     store.resent(shop.number, "hook", came).await.unwrap();
     let left = store.dead_letters(id, "hook", 10).await.unwrap();
     let shown: Vec<_> = left.iter().map(|one| (one.number, one.reason.as_str(), one.attempts, one.retry)).collect();
@@ -95,7 +100,7 @@ async fn a_replay_is_of_a_range_up_to_the_cursor(place: Place) {
     assert_eq!(store.open_replay(number, "pages").await.unwrap(), None);
     let part = |sent: std::ops::RangeInclusive<i64>, through| {
         let dead = vec![DeadLetter::new(through, "status 422")];
-        Resent { replay: Some((1, through)), sent: sent.collect(), dead, gone: Vec::new() }
+        Resent { replay: Some((1, through)), sent: sent.collect(), dead, ..Resent::default() }
     };
     store.resent(number, "hook", part(1..=7, 8)).await.unwrap();
     let now = store.open_replay(number, "hook").await.unwrap().unwrap();
@@ -136,12 +141,45 @@ async fn what_was_erased_is_not_sent_again(place: Place) {
     store.erase(&shop, &[visitor("a")]).await.unwrap();
     let range = (time(NOON - DAY), time(NOON + DAY));
     assert_eq!(store.plan_replay(&shop.id, "hook", range).await.unwrap().events, 3);
-    let (events, gone) = store.events_of(shop.number, &[1, 2, 5, 6], 1 << 20).await.unwrap();
-    assert_eq!((events.iter().map(|event| event.number).collect::<Vec<_>>(), gone), (vec![2, 6], vec![1, 5]));
+    let found = store.events_of(shop.number, &[1, 2, 5, 6], 1 << 20).await.unwrap();
+    assert_eq!((numbers(&found), found.gone), (vec![2, 6], vec![1, 5]));
     store.start_replay(&shop.id, "hook", range).await.unwrap();
     store.erase_all(&shop).await.unwrap();
     assert_eq!(store.open_replay(shop.number, "hook").await.unwrap(), None, "nothing is left to be sent");
     assert_eq!(store.dead_letters(&shop.id, "hook", 9).await.unwrap().len(), 0);
+}
+
+async fn what_cannot_be_read_holds_up_nothing_else(place: Place) {
+    let (store, shop) = place.shop().await;
+    for n in 0..4_u32 {
+        let who = if n == 1 { "a" } else { "b" };
+        let events = (n * 3..n * 3 + 3).map(|n| of(who, None, n, NOON - 60_000)).collect();
+        store.commit_work(work(u64::from(n), &shop, events)).await.unwrap();
+    }
+    store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
+    let dead = (1..=12).map(|number| DeadLetter::new(number, "status 422")).collect::<Vec<_>>();
+    store.advance(&shop.id, "hook", 0, 12, dead).await.unwrap();
+    store.retry_dead_letters(&shop.id, "hook", None).await.unwrap();
+    // Erased just before it, so that reading meets the damage first.
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 7";
+    sqlx::query(spoil).execute(&mut place.behind("data").await).await.unwrap();
+    let found = store.events_of(shop.number, &[2, 4, 7, 9, 11], 1 << 20).await.unwrap();
+    assert_eq!((numbers(&found), &found.gone[..]), (vec![2, 11], &[4][..]));
+    assert_eq!(found.unread.iter().map(|letter| letter.number).collect::<Vec<_>>(), [7, 9]);
+    assert!(found.unread[0].reason.contains("events 7 to 9"), "{}", found.unread[0].reason);
+    let range = (time(NOON - DAY), time(NOON + DAY));
+    let plan = store.plan_replay(&shop.id, "hook", range).await.unwrap();
+    assert_eq!((plan.events, plan.exact), (6, true), "what is read of it");
+
+    place.clock.set(NOON + 60_000);
+    let came = Resent { sent: vec![2, 11], gone: found.gone, unread: found.unread, ..Resent::default() };
+    store.resent(shop.number, "hook", came).await.unwrap();
+    let left = store.dead_letters(&shop.id, "hook", 20).await.unwrap();
+    let unread: Vec<_> = left.iter().filter(|letter| !letter.retry).collect();
+    assert_eq!(unread.iter().map(|letter| (letter.number, letter.attempts)).collect::<Vec<_>>(), [(9, 1), (7, 1)]);
+    assert!(unread[0].reason.contains("cannot be read") && unread[0].time == time(NOON + 60_000));
+    assert_eq!(left.len(), 12 - 3);
 }
 
 async fn of_two_changes_the_second_sees_the_first(place: Place) {
