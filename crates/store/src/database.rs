@@ -61,6 +61,11 @@ const SHARED: usize = 32;
 const SHARED_TIME: Duration = Duration::from_millis(10);
 /// Tries of a PostgreSQL transaction that lost a race.
 const TRIES: u32 = 8;
+/// How long a checkpoint may wait for a reader who looks at older rows: meanwhile nobody writes.
+const READER_WAIT: &str = "PRAGMA busy_timeout = 50";
+/// Tries of a checkpoint, and the time between two of them: most readers are gone by the next.
+const CHECKPOINTS: u32 = 4;
+const BETWEEN: Duration = Duration::from_millis(200);
 /// How long PostgreSQL may take to let somebody in.
 const CONNECT: Duration = Duration::from_secs(4);
 
@@ -315,9 +320,19 @@ impl Database {
             }
         }
         let mut connection = AnyConnection::connect_with(file).await.during(NAME)?;
-        connection.execute("PRAGMA busy_timeout = 5000").await.during(NAME)?;
-        let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await.during(NAME)?;
-        self.unswept.store(row.read::<i64>(0)? != 0, Ordering::Relaxed);
+        connection.execute(READER_WAIT).await.during(NAME)?;
+        let mut left = true;
+        for again in 0..CHECKPOINTS {
+            if again > 0 {
+                tokio::time::sleep(BETWEEN).await;
+            }
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await.during(NAME)?;
+            left = row.read::<i64>(0)? != 0;
+            if !left {
+                break;
+            }
+        }
+        self.unswept.store(left, Ordering::Relaxed);
         connection.close().await.during(NAME)
     }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convizit_model::outcome::{Filter, Refusal};
 use convizit_model::{
-    Destination, DestinationKind, NoticeKind, NoticeState, Outcome, Project, ProjectSettings, Quarantined, StateKind,
-    StateRow,
+    Destination, DestinationKind, NoticeKind, NoticeState, Outcome, Person, Project, ProjectSettings, Quarantined,
+    StateKind, StateRow,
 };
 use convizit_store::Store;
 
@@ -23,6 +23,7 @@ on_both_engines!(
     counters_that_cannot_be_saved_are_not_lost,
     of_a_removed_project_nothing_stays,
     two_processes_keep_up_beside_each_other,
+    whoever_reads_for_long_holds_up_no_writer,
 );
 
 async fn next(store: &Store) -> u64 {
@@ -325,4 +326,31 @@ async fn two_processes_keep_up_beside_each_other(place: Place) {
     assert_eq!(stored(&store, shop.number, 0).await, (0..1080).collect::<Vec<_>>());
     store.upkeep().await.unwrap();
     assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 2);
+}
+
+/// As a backup does, which reads the rows of one moment for minutes.
+async fn whoever_reads_for_long_holds_up_no_writer(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.commit_work(work(0, &shop, events(0..50))).await.unwrap();
+    let mut reader = place.behind("data").await;
+    sqlx::raw_sql("BEGIN").execute(&mut reader).await.unwrap();
+    let frames: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM frames").fetch_one(&mut reader).await.unwrap();
+    assert_eq!(frames, 1);
+    store.erase(&shop, &[Person::Visitor("v".to_owned())]).await.unwrap();
+    let keeping = tokio::spawn({
+        let store = store.clone();
+        async move { store.upkeep().await }
+    });
+    let mut longest = Duration::ZERO;
+    while !keeping.is_finished() {
+        let begun = Instant::now();
+        store.raise(NoticeKind::Drift, Some(&shop.id), "meanwhile", "a write").await.unwrap();
+        longest = longest.max(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    keeping.await.unwrap().unwrap();
+    assert!(longest < Duration::from_secs(3), "a write waited for {longest:?}");
+    sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 0);
 }
