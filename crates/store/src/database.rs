@@ -99,7 +99,7 @@ pub(crate) struct Database {
     options: AnyConnectOptions,
     /// Tables on PostgreSQL from which bytes are to go soon.
     swept: &'static [&'static str],
-    /// Whether a reader kept the log from being moved into the file at the last sweep.
+    /// Whether something waits for a sweep: a reader kept the log from being moved into the file, or what went since is to go soon.
     unswept: Arc<AtomicBool>,
 }
 
@@ -211,8 +211,8 @@ impl Database {
             }
             Some(url) => {
                 let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
-                let control = Self { swept: &["keys"], ..both.clone() };
-                Ok((control, Self { swept: &["frames", "state"], ..both }))
+                let control = Self { swept: &["keys"], unswept: Arc::default(), ..both.clone() };
+                Ok((control, Self { swept: &["frames", "state", "quarantine", "erasures"], ..both }))
             }
         }
     }
@@ -298,12 +298,23 @@ impl Database {
     /// Takes what was deleted out of the files: free pages are given back and the log is moved into the file, or the tables of
     /// events are vacuumed. Bytes that a reader still looks at go with the next sweep.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        // Before it: what goes meanwhile goes with the next.
+        self.unswept.store(false, Ordering::Relaxed);
+        let swept = self.take_out().await;
+        if !matches!(swept, Ok(true)) {
+            self.sweep_soon();
+        }
+        swept.map(|_| ())
+    }
+
+    /// Whether nobody was in the way.
+    async fn take_out(&self) -> Result<bool, StoreError> {
         const NAME: &str = "sweep";
         let Some(file) = &self.file else {
             for table in self.swept {
                 self.readers.execute(sqlx::AssertSqlSafe(format!("VACUUM {table}"))).await.during(NAME)?;
             }
-            return Ok(());
+            return Ok(true);
         };
         loop {
             let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&self.readers).await.during(NAME)?;
@@ -321,22 +332,27 @@ impl Database {
         }
         let mut connection = AnyConnection::connect_with(file).await.during(NAME)?;
         connection.execute(READER_WAIT).await.during(NAME)?;
-        let mut left = true;
+        let mut whole = false;
         for again in 0..CHECKPOINTS {
             if again > 0 {
                 tokio::time::sleep(BETWEEN).await;
             }
             let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await.during(NAME)?;
-            left = row.read::<i64>(0)? != 0;
-            if !left {
+            whole = row.read::<i64>(0)? == 0;
+            if whole {
                 break;
             }
         }
-        self.unswept.store(left, Ordering::Relaxed);
-        connection.close().await.during(NAME)
+        connection.close().await.during(NAME)?;
+        Ok(whole)
     }
 
-    /// Sweeps again where a reader, such as a backup, was in the way.
+    /// Has the next round of upkeep of this process sweep.
+    pub(crate) fn sweep_soon(&self) {
+        self.unswept.store(true, Ordering::Relaxed);
+    }
+
+    /// Sweeps again where a reader, such as a backup, was in the way, or what went since is to go soon.
     pub(crate) async fn sweep_again(&self) -> Result<(), StoreError> {
         if self.unswept.load(Ordering::Relaxed) { self.sweep().await } else { Ok(()) }
     }

@@ -331,7 +331,7 @@ impl Store {
                             .during("remove cursor")?;
                     }
                     // Nobody waits for the ids of erased persons for its sake any more.
-                    crate::erasure::forget_ids(connection).await
+                    crate::erasure::forget_ids(connection).await.map(|_| ())
                 })
             })
             .await?;

@@ -307,7 +307,8 @@ impl Store {
         const NAME: &str = "take down what was told";
         let (destination, request) = (destination.to_owned(), request.to_owned());
         let (state, reason) = (if cannot.is_some() { "cannot" } else { "told" }, cannot.unwrap_or_default().to_owned());
-        self.data()
+        let ids = self
+            .data()
             .run_tx(NAME, move |connection| {
                 let (destination, request, reason) = (destination.clone(), request.clone(), reason.clone());
                 Box::pin(async move {
@@ -323,7 +324,16 @@ impl Store {
                     forget_ids(connection).await
                 })
             })
-            .await
+            .await?;
+        self.sweep_ids(ids);
+        Ok(())
+    }
+
+    /// Has the bytes of sealed ids go with the next round of upkeep, where it runs in this process.
+    fn sweep_ids(&self, ids: u64) {
+        if ids > 0 {
+            self.data().sweep_soon();
+        }
     }
 
     /// Persons and datasets that the worker is still to forget.
@@ -360,7 +370,8 @@ impl Store {
     pub async fn forgotten(&self, numbers: &[i64]) -> Result<(), StoreError> {
         const NAME: &str = "take down what is forgotten";
         let (numbers, engine) = (numbers.to_vec(), self.data().engine);
-        self.data()
+        let ids = self
+            .data()
             .run_tx(NAME, move |connection| {
                 let numbers = numbers.clone();
                 Box::pin(async move {
@@ -378,7 +389,9 @@ impl Store {
                     forget_ids(connection).await
                 })
             })
-            .await
+            .await?;
+        self.sweep_ids(ids);
+        Ok(())
     }
 }
 
@@ -453,14 +466,14 @@ async fn ask_destinations(
     Ok(())
 }
 
-/// The ids of persons go as soon as nobody is to be told any more.
-pub(crate) async fn forget_ids(connection: &mut AnyConnection) -> Result<(), StoreError> {
-    query(
+/// The ids of persons go as soon as nobody is to be told any more; how many went.
+pub(crate) async fn forget_ids(connection: &mut AnyConnection) -> Result<u64, StoreError> {
+    let gone = query(
         "UPDATE erasures SET id = NULL WHERE id IS NOT NULL AND state = 'done' AND forgotten = 1 \
          AND NOT EXISTS (SELECT 1 FROM erase_messages m WHERE m.request = erasures.request AND m.project = erasures.project AND m.state = 'open')",
     )
     .execute(connection)
     .await
     .during("forget ids of erased persons")?;
-    Ok(())
+    Ok(gone.rows_affected())
 }

@@ -149,7 +149,7 @@ impl Store {
                         .execute(&mut *connection)
                         .await
                         .during(NAME)?;
-                    forget_ids(connection).await
+                    forget_ids(connection).await.map(|_| ())
                 })
             })
             .await

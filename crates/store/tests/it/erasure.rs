@@ -326,3 +326,35 @@ async fn a_frame_of_nobody_else_disappears_and_the_next_is_read(place: Place) {
     }
     assert_eq!(place.number("SELECT COUNT(*) FROM frames").await, 1);
 }
+
+/// Dead rows of PostgreSQL hold their bytes until their table is vacuumed.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_what_was_erased_are_vacuumed_and_that_of_ids_once_more() {
+    let place = Place::postgres();
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    let vacuumed = async |table: &'static str| {
+        let mut sql = place.behind("data").await;
+        let many = "SELECT CAST(COALESCE(SUM(vacuum_count), 0) AS BIGINT) FROM pg_stat_user_tables WHERE relname = $1";
+        sqlx::query_scalar::<_, i64>(many).bind(table).fetch_one(&mut sql).await.unwrap()
+    };
+    let within = async |table: &'static str, times: i64| {
+        crate::engines::within(std::time::Duration::from_secs(5), table, async || vacuumed(table).await == times).await;
+    };
+    store.upkeep().await.unwrap();
+    for table in ["frames", "state", "quarantine", "erasures"] {
+        within(table, 1).await;
+    }
+    // The sealed id goes with the last who is to forget it.
+    assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE id IS NOT NULL").await, 1);
+    for forgotten in store.to_forget().await.unwrap() {
+        store.forgotten(&forgotten.numbers).await.unwrap();
+    }
+    assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE id IS NOT NULL").await, 0);
+    store.upkeep().await.unwrap();
+    within("erasures", 2).await;
+    store.upkeep().await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    assert_eq!(vacuumed("erasures").await, 2, "once");
+}
