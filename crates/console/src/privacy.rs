@@ -112,11 +112,12 @@ pub(crate) async fn stream(store: &Store, project: Project, persons: Vec<Person>
     let store = store.clone();
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, StoreError>>(2);
     tokio::spawn(async move {
-        let mut after = 0;
+        let (mut after, mut unread) = (0, None);
         loop {
             let found = store.person_events(&project, &persons, after, FRAMES).await;
             let (piece, next) = match found {
                 Ok(found) => {
+                    unread = unread.or(found.unread.into_iter().next());
                     let mut lines = Vec::new();
                     for event in &found.events {
                         lines.extend_from_slice(&event.json);
@@ -132,8 +133,13 @@ pub(crate) async fn stream(store: &Store, project: Project, persons: Vec<Person>
             }
             match next {
                 Some(next) => after = next,
-                None => return,
+                None => break,
             }
+        }
+        if let Some(problem) = unread {
+            tracing::warn!(project = %project.id, problem, "an export of persons is not whole");
+            // Behind all that can be read: an answer without its end is not taken for the whole.
+            sender.send(Err(StoreError::Unusable(problem))).await.ok();
         }
     });
     let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);

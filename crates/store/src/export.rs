@@ -19,10 +19,13 @@ pub struct PersonEvents {
     pub events: Vec<StoredEvent>,
     /// What to give as `after` to go on.
     pub next: Option<i64>,
+    /// What is wrong with each frame that does not open and may hold more of theirs: it is passed over.
+    pub unread: Vec<String>,
 }
 
 impl Store {
-    /// Events of persons after a number, a step at a time: each reads at most so many frames as hold any of theirs.
+    /// Events of persons after a number, a step at a time: each reads at most so many frames as hold any of theirs. What does not open
+    /// holds up nothing: it is named.
     ///
     /// # Errors
     /// `Database`, `Keys`.
@@ -62,7 +65,16 @@ impl Store {
             read += 1;
             let (mut at, count) = ((first - 1).max(after), usize::try_from(last - first + 1).unwrap_or(0));
             while at < last {
-                let events = self.events_after(number, at, count, usize::MAX).await?;
+                let events = match self.events_after(number, at, count, usize::MAX).await {
+                    Err(error @ StoreError::Damaged { first: damaged, .. }) => {
+                        // Where all of this one is erased, it is a later one's turn.
+                        if damaged <= last {
+                            found.unread.push(error.to_string());
+                        }
+                        break;
+                    }
+                    events => events?,
+                };
                 let Some(end) = events.last().map(|event| event.number) else { break };
                 at = end;
                 let theirs = events.into_iter().filter(|event| event.number <= last && is_of(&event.json, &wanted));

@@ -87,16 +87,26 @@ pub(crate) fn persons(
     Ok(all.into_iter().collect())
 }
 
-/// How many events these persons have.
-pub(crate) async fn count(store: &Store, project: &Project, persons: &[Person]) -> Result<usize> {
-    let (mut after, mut events) = (0, 0);
+/// How many events these persons have, and how many frames that may hold more of theirs do not open.
+async fn count(store: &Store, project: &Project, persons: &[Person]) -> Result<(usize, usize)> {
+    let (mut after, mut events, mut unread) = (0, 0, 0);
     loop {
         let found = store.person_events(project, persons, after, FRAMES).await?;
         events += found.events.len();
+        unread += found.unread.len();
         match found.next {
             Some(next) => after = next,
-            None => return Ok(events),
+            None => return Ok((events, unread)),
         }
+    }
+}
+
+/// So many frames that do not open, between two texts; nothing where there are none.
+fn unread_frames(many: u64, (before, behind): (&str, &str)) -> String {
+    match many {
+        0 => String::new(),
+        1 => format!("{before}1 frame that does not open{behind}"),
+        many => format!("{before}{many} frames that do not open{behind}"),
     }
 }
 
@@ -120,13 +130,10 @@ impl Erase {
         let request = if self.all {
             if !self.hold.is_said() {
                 let stored = store.stored_events(project.number, None, &Progress::default()).await?;
-                let unreadable = match stored.unreadable {
-                    0 => String::new(),
-                    many => format!(", and {} that do not open", counted(many, "frame")),
-                };
                 let what = format!(
-                    "destroy the keys of project {id} and delete its dataset ({}{unreadable}), in backups too; its settings stay",
-                    counted(stored.events, "event")
+                    "destroy the keys of project {id} and delete its dataset ({}{}), in backups too; its settings stay",
+                    counted(stored.events, "event"),
+                    unread_frames(stored.unreadable, (", and ", ""))
                 );
                 let plan = serde_json::json!({"dry_run": true, "project": id, "all": true, "events": stored.events, "unreadable_frames": stored.unreadable});
                 if !self.goes_on(&what, &plan)? {
@@ -137,19 +144,23 @@ impl Erase {
         } else {
             let persons = persons((self.visitor, self.user), &self.ids, self.file.as_deref())?;
             let many = persons.len();
-            let events = if many <= COUNTED || self.hold.is_dry() {
+            let known = if many <= COUNTED || self.hold.is_dry() {
                 Some(count(store, &project, &persons).await?)
             } else {
                 None
             };
-            let theirs = events.map(|events| format!(" and {}", counted(events, "stored event"))).unwrap_or_default();
-            let what = format!("erase {}{theirs} from project {id}", counted(many, "person"));
-            let plan =
-                serde_json::json!({"dry_run": true, "project": id, "all": false, "persons": many, "events": events});
+            let (events, unread) = known.unzip();
+            let theirs = known.map(|(events, unread)| {
+                let more = unread_frames(unread as u64, (" (and perhaps more in ", ")"));
+                format!(" and {}{more}", counted(events, "stored event"))
+            });
+            let what = format!("erase {}{} from project {id}", counted(many, "person"), theirs.unwrap_or_default());
+            let plan = serde_json::json!({"dry_run": true, "project": id, "all": false, "persons": many, "events": events, "unreadable_frames": unread});
             if !self.goes_on(&what, &plan)? {
                 return Ok(());
             }
-            found = Some((many, events));
+            // Where some may stand in what does not open, nobody knows how many it were.
+            found = Some((many, events.filter(|_| unread == Some(0))));
             store.erase(&project, &persons).await?
         };
         let Some(erasure) = store.erasure(project.number, &request).await? else {

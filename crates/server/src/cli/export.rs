@@ -78,9 +78,10 @@ impl Export {
                 Some((BufWriter::new(file("events.jsonl")?), csv))
             }
         };
-        let (mut after, mut events) = (0, 0_u64);
+        let (mut after, mut events, mut unread) = (0, 0_u64, Vec::new());
         loop {
             let found = store.person_events(&project, &persons, after, FRAMES).await?;
+            unread.extend(found.unread);
             for event in found.events {
                 events += 1;
                 match &mut files {
@@ -106,11 +107,20 @@ impl Export {
             csv.flush()?;
         }
         let kind = persons.first().map_or("", |person| person.kind());
+        let whose = if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) };
+        if let Some(problem) = unread.first() {
+            // The code says that it is not all.
+            bail!(
+                "exported {} and passed over {} that may hold more of {whose}: {problem}; convizit verify names what does not open",
+                counted(events, "event"),
+                counted(unread.len(), "frame")
+            );
+        }
         match &self.out {
             // An id that was mistyped looks the same.
             _ if events == 0 => say_error(&format!(
                 "note: nothing is stored of {} in project {}: look whether the {} right, and whether --{} is",
-                if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) },
+                whose,
                 self.project,
                 if persons.len() == 1 { "id is" } else { "ids are" },
                 kind

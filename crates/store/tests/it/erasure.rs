@@ -18,6 +18,7 @@ on_both_engines!(
     a_dataset_is_erased_behind_a_clock_that_was_set_back,
     a_removed_project_holds_up_nobody_elses_erasure,
     a_damaged_frame_holds_up_nobody_elses_erasure,
+    a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for,
     a_merge_never_brings_back_what_was_erased,
     destinations_are_asked_and_the_id_goes_when_all_were_told,
     a_frame_of_nobody_else_disappears_and_the_next_is_read,
@@ -252,6 +253,27 @@ async fn a_damaged_frame_holds_up_nobody_elses_erasure(place: Place) {
     assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE state = 'open' AND project = 1").await, 1);
     let rewritten = "SELECT COUNT(*) FROM frames WHERE project = 1 AND ledger > 0";
     assert_eq!(place.number(rewritten).await, 9, "every other frame of the project, too");
+}
+
+async fn a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 10";
+    sqlx::query(spoil).execute(&mut place.behind("data").await).await.unwrap();
+    let (mut after, mut numbers, mut unread) = (0, Vec::new(), Vec::new());
+    loop {
+        let found = store.person_events(&shop, &[visitor("a")], after, 2).await.unwrap();
+        numbers.extend(found.events.iter().map(|event| event.number));
+        unread.extend(found.unread);
+        let Some(next) = found.next else { break };
+        after = next;
+    }
+    assert_eq!(numbers, [1, 4, 7, 13, 16, 19, 22, 25, 28]);
+    assert_eq!(unread.len(), 1, "{unread:?}");
+    assert!(unread[0].contains("events 10 to 12 of project number 1 cannot be read"), "{}", unread[0]);
+    // Nobody who is in no damaged frame hears of it.
+    let other = store.person_events(&shop, &[visitor("nobody")], 0, 2).await.unwrap();
+    assert!(other.events.is_empty() && other.unread.is_empty());
 }
 
 async fn a_merge_never_brings_back_what_was_erased(place: Place) {
