@@ -162,9 +162,8 @@ impl Sieve {
             let (newest, carried_out) = self.known;
             if number.int() > carried_out {
                 let last = self.last.get(&project.int()).copied().unwrap_or(0);
-                // An end of keys that the backup knows goes no further than it says: later ones were in use by then.
-                let of_person = ["visitor", "user"].contains(&kind.text());
-                let known = kind.text() == "day" || (!of_person && number.int() <= newest);
+                // One that the backup knows goes no further than it says: what came later is of who came back, or under later keys.
+                let known = kind.text() == "day" || number.int() <= newest;
                 *through = Cell::Int(if known { last.min(through.int()) } else { last });
                 *state = Cell::Text("open".to_owned());
                 reopened += 1;

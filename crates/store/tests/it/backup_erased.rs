@@ -10,6 +10,7 @@ use crate::engines::{DAY, NOON, Place, TODAY, event_at, on_both_engines, stored}
 on_both_engines!(
     a_person_who_was_erased_since_does_not_come_back,
     who_was_erased_before_and_came_again_stays,
+    who_came_again_before_the_erasure_was_carried_out_stays,
     a_dataset_that_was_erased_since_does_not_come_back,
     a_dataset_that_was_erased_before_is_as_it_was_since,
     frames_of_a_destroyed_key_are_left_out_and_counted,
@@ -105,6 +106,29 @@ async fn who_was_erased_before_and_came_again_stays(place: Place) {
     assert_eq!(report.erased_again, 0, "the backup was erased already");
     let mut expected = without_a();
     expected.extend([30, 31]);
+    assert_eq!(stored(&restored, shop.number, 0).await, expected);
+}
+
+async fn who_came_again_before_the_erasure_was_carried_out_stays(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    commit(&store, &shop, 10, vec![of("b", 30, NOON + 5_000), of("a", 31, NOON + 5_000)]).await;
+    back_up(&store).await;
+    let mut expected = without_a();
+    expected.extend([30, 31]);
+    assert_eq!(stored(&store, shop.number, 0).await, expected);
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.erased_again, 1);
+    assert_eq!(stored(&restored, shop.number, 0).await, expected, "the erasure goes no further than it did");
+    // Erased once more since: then all of it goes.
+    kept.place.clock.set(NOON + 6_000);
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    let into = kept.fresh();
+    let (restored, _) = kept.restore(&into).await;
+    expected.pop();
     assert_eq!(stored(&restored, shop.number, 0).await, expected);
 }
 
