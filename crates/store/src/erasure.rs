@@ -13,7 +13,7 @@ use serde::Serialize;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::Store;
-use crate::error::{Columns as _, During, StoreError};
+use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::key_ends::KeyEnd;
 use crate::people::PersonHash;
 use crate::statement::{marks, pieces};
@@ -270,6 +270,49 @@ impl Store {
         }
         messages.sort_by_key(|message| message.made);
         Ok(messages)
+    }
+
+    /// Closes what nobody is left to be told of: a restored backup does not know a destination that was added after it.
+    pub(crate) async fn close_messages(&self) -> Result<(), StoreError> {
+        const NAME: &str = "close erase messages";
+        // The messages first: whoever writes one has seen its destination before.
+        let rows = query("SELECT DISTINCT project, destination FROM erase_messages WHERE state = 'open'")
+            .fetch_all(self.data().readers())
+            .await
+            .during(NAME)?;
+        let open: Vec<(i64, String)> = pairs(&rows)?;
+        if open.is_empty() {
+            return Ok(());
+        }
+        let rows = query("SELECT project, name FROM destinations")
+            .fetch_all(self.control().readers())
+            .await
+            .during(NAME)?;
+        let there: HashSet<(i64, String)> = pairs(&rows)?;
+        let reason = "it was not there any more when it was to be told: have them erased there by hand";
+        for (project, destination) in open.into_iter().filter(|of| !there.contains(of)) {
+            let ids = self
+                .data()
+                .run_tx(NAME, move |connection| {
+                    let destination = destination.clone();
+                    Box::pin(async move {
+                        query(
+                            "UPDATE erase_messages SET state = 'cannot', reason = $1 \
+                             WHERE project = $2 AND destination = $3 AND state = 'open'",
+                        )
+                        .bind(reason)
+                        .bind(project)
+                        .bind(destination)
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                        forget_ids(connection).await
+                    })
+                })
+                .await?;
+            self.sweep_ids(ids);
+        }
+        Ok(())
     }
 
     async fn open_person(

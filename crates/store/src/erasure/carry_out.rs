@@ -20,6 +20,7 @@ impl Store {
     /// Carries out what is open: rewrites frames, deletes datasets. Called by upkeep.
     pub(crate) async fn carry_out_erasures(&self) -> Result<(), StoreError> {
         const NAME: &str = "find open erasures";
+        self.close_messages().await?;
         let rows = query(
             "SELECT project, MAX(number), MAX(through) FROM erasures WHERE state = 'open' GROUP BY project ORDER BY project",
         )

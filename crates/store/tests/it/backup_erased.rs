@@ -21,6 +21,7 @@ on_both_engines!(
     a_token_that_was_revoked_does_not_come_back,
     access_that_was_withdrawn_since_is_there_again_and_said,
     erased_events_are_counted_nowhere,
+    a_destination_that_the_backup_does_not_know_holds_no_erasure_open,
 );
 
 const CANARY: &str = "canary-of-the-erased";
@@ -353,4 +354,27 @@ async fn erased_events_are_counted_nowhere(place: Place) {
     let into = kept.fresh();
     let (_, report) = kept.restore(&into).await;
     assert_eq!(report.events, [("shop".to_owned(), 10)]);
+}
+
+async fn a_destination_that_the_backup_does_not_know_holds_no_erasure_open(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    back_up(&store).await;
+    store.save_destination(&hook(&shop), Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="), true).await.unwrap();
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.upkeep().await.unwrap();
+    let told = async |store: &Store| {
+        let told = store.erasures(shop.number).await.unwrap().remove(0).destinations.remove(0);
+        (told.destination, told.state, told.reason.contains("by hand"))
+    };
+    assert_eq!(told(&store).await, ("hook".to_owned(), "open".to_owned(), false), "it waits where the destination is");
+    let into = kept.fresh();
+    let (restored, _) = kept.restore(&into).await;
+    assert_eq!(restored.destinations(Some(&shop.id)).await.unwrap(), []);
+    assert_eq!(told(&restored).await, ("hook".to_owned(), "cannot".to_owned(), true));
+    for forgotten in restored.to_forget().await.unwrap() {
+        restored.forgotten(&forgotten.numbers).await.unwrap();
+    }
+    assert_eq!(into.number("SELECT COUNT(*) FROM erasures WHERE id IS NOT NULL").await, 0, "so the id goes");
 }
