@@ -4,7 +4,7 @@ mod ports;
 mod receiver;
 mod shop;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -20,6 +20,19 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Log, LogFormat};
 use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, stop_on_signal, tables};
 use crate::{cli, observe};
+
+/// The destination that is the demo's own receiver, which answers while the demo runs.
+pub(crate) const RECEIVER: &str = "webhook";
+
+/// Where the demo's destinations may be: on this machine, in its own folder and terminal.
+pub(crate) fn delivery(folder: &Path) -> DeliveryConfig {
+    DeliveryConfig {
+        allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+        allow_folders: vec![folder.to_owned()],
+        allow_stdout: true,
+        ..DeliveryConfig::default()
+    }
+}
 
 /// The account that the demo's link signs in to. Nobody knows its password.
 const ACCOUNT: &str = "demo@localhost";
@@ -83,12 +96,7 @@ impl Demo {
             cli::say(&text)?;
         }
         let collector_authority = collector.authority().to_owned();
-        let delivery = DeliveryConfig {
-            allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
-            allow_folders: vec![folder],
-            allow_stdout: true,
-            ..DeliveryConfig::default()
-        };
+        let delivery = delivery(&folder);
         let parts = Parts {
             collector: Some((collector.listener, CollectorConfig::default())),
             tables: Some(tables),
@@ -136,7 +144,7 @@ async fn project(store: &Store, origin: &str) -> Result<Project> {
 async fn destinations(
     store: &Store,
     project: &ProjectId,
-    folder: &std::path::Path,
+    folder: &Path,
     demo: &Demo,
     webhook: &str,
 ) -> Result<String> {
@@ -146,7 +154,7 @@ async fn destinations(
     let mut wanted = vec![
         ("terminal", DestinationKind::Stdout { format }, None),
         ("file", DestinationKind::File { path: file }, None),
-        ("webhook", DestinationKind::Webhook { url: webhook.to_owned() }, Some(secret.as_str())),
+        (RECEIVER, DestinationKind::Webhook { url: webhook.to_owned() }, Some(secret.as_str())),
     ];
     if let Some(url) = &demo.postgres {
         wanted.push(("postgres", DestinationKind::Postgres { schema: "convizit".to_owned() }, Some(url.as_str())));
@@ -167,11 +175,7 @@ async fn destinations(
             store.remove_destination(project, name).await.ok();
         }
         if name == "postgres" {
-            let allowed = DeliveryConfig {
-                allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
-                ..DeliveryConfig::default()
-            };
-            convizit_delivery::check(&destination, secret, &allowed)
+            convizit_delivery::check(&destination, secret, &delivery(folder))
                 .await
                 .map_err(|error| anyhow!("--postgres: {error}"))?;
         }

@@ -6,7 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use convizit_keys::{ProviderConfig, open_provider};
-use convizit_model::{NewEvent, ProjectWork, Work};
+use convizit_model::destination::StdoutFormat;
+use convizit_model::{Destination, DestinationKind, NewEvent, ProjectWork, Work};
 use convizit_store::{Store, StoreConfig, SystemClock};
 
 fn convizit(folder: &Path, arguments: &[&str], input: &str) -> Output {
@@ -459,4 +460,35 @@ fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
     assert!(erased.contains("nothing of it can be read, exported or delivered any more"), "{erased}");
     let none = convizit(at, &export, "");
     assert!(none.stdout.is_empty(), "what was read before is not any more");
+}
+
+/// The demo needs no convizit.toml that allows its folder and this machine, and its receiver ends with it.
+#[test]
+fn a_doctor_finds_nothing_wrong_with_the_destinations_of_the_demo() {
+    let folder = with_shop();
+    let at = folder.path();
+    let data = at.join("convizit-data");
+    let add = async {
+        let keys = open_provider(&ProviderConfig::File { path: data.join("keys") }).unwrap();
+        let store = Store::open(StoreConfig::in_folder(&data), keys, Arc::new(SystemClock)).await.unwrap();
+        let lines = data.join("events.jsonl").to_string_lossy().into_owned();
+        for (name, kind) in [
+            ("terminal", DestinationKind::Stdout { format: StdoutFormat::Pretty }),
+            ("file", DestinationKind::File { path: lines }),
+            ("webhook", DestinationKind::Webhook { url: "http://127.0.0.1:9/".to_owned() }),
+        ] {
+            let (project, name) = ("shop".parse().unwrap(), name.to_owned());
+            let demo = Destination { project, name, enabled: true, paused: None, types: Vec::new(), kind };
+            store.save_destination(&demo, Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), false).await.unwrap();
+        }
+        store.close().await;
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(add);
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    assert_eq!(told.lines().filter(|line| *line == "ok       destination of shop").count(), 3, "{told}");
+    // While a process delivers, the receiver is to answer.
+    let lock = std::fs::File::create(data.join("deliver.lock")).unwrap();
+    lock.lock().unwrap();
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    assert!(told.contains("problem  destination: webhook of shop: nobody answers at 127.0.0.1:9"), "{told}");
 }
