@@ -195,13 +195,14 @@ impl Keyring {
 
     async fn read_project(&self, number: i64) -> Result<ProjectKeys, StoreError> {
         let versions = match unwrap_all(&self.control, &*self.provider, &self.ring.binding(number, 1)).await {
-            Err(error @ StoreError::Keys(KeyError::Unwrap { .. })) => {
+            Err(StoreError::Keys(KeyError::Unwrap { kek, problem })) => {
                 // Once a minute: whoever needs the key asks again and again.
                 let minute = self.clock.now().as_millis() / 60_000;
                 if self.refused.swap(minute, Ordering::Relaxed) != minute {
                     self.note(vec![self.used("key.refuse", "project", number, 0)]).await;
                 }
-                return Err(error);
+                let problem = format!("{problem} (it wraps the key of project number {number})");
+                return Err(KeyError::Unwrap { kek, problem }.into());
             }
             unwrapped => unwrapped?,
         };

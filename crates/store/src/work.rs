@@ -4,9 +4,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use convizit_keys::{DataKey, Place, ProjectKeys};
+use convizit_keys::{DataKey, KeyError, Place, ProjectKeys};
 use convizit_model::outcome::Filter;
-use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateRow, Timestamp, Withheld, Work};
+use convizit_model::{NoticeKind, Outcome, ProjectWork, Ruling, StateKind, StateRow, Timestamp, Withheld, Work};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
@@ -17,6 +17,10 @@ use crate::ledger::Ledger;
 use crate::people::PersonHasher;
 use crate::statement::{insert_rows, pieces};
 use crate::{Store, crowd, frames, notices, samples, seen, withheld};
+
+/// State rows that say of persons what they did: the worker learns them anew.
+pub(crate) const OF_PERSONS: [i64; 3] =
+    [StateKind::Session as i64, StateKind::Place as i64, StateKind::Waiting as i64];
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
@@ -157,19 +161,39 @@ impl Store {
     /// Which rows of a project's state: opened.
     pub(crate) async fn open_state(&self, project: i64, row: &AnyRow, from: usize) -> Result<StateRow, StoreError> {
         let (kind, key, expires): (i64, i64, Option<i64>) = (row.read(from)?, row.read(from + 1)?, row.read(from + 2)?);
-        let kind = convizit_model::StateKind::from_number(kind).ok_or_else(|| {
+        let kind = StateKind::from_number(kind).ok_or_else(|| {
             StoreError::Unusable(format!("state rows of kind {kind} are of a newer convizit: start that version"))
         })?;
         let mut state = StateRow { kind, key: key.cast_unsigned(), expires_day: expires, body: Vec::new() };
-        state.body =
-            self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.read(from + 3)?).await?;
+        let opened =
+            self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.read(from + 3)?).await;
+        state.body = opened.map_err(|error| match error {
+            // So that a person can find it.
+            StoreError::Keys(KeyError::Open { project, .. }) => {
+                KeyError::Open { place: format!("state row {}/{key}", kind as i64), project }.into()
+            }
+            other => other,
+        })?;
         Ok(state)
+    }
+
+    /// As `open_state`; nothing where a row does not open that the worker learns anew.
+    async fn open_known(&self, project: i64, row: &AnyRow, from: usize) -> Result<Option<StateRow>, StoreError> {
+        let error = match self.open_state(project, row, from).await {
+            Ok(state) => return Ok(Some(state)),
+            Err(error) => error,
+        };
+        if matches!(error, StoreError::Keys(KeyError::Open { .. })) && OF_PERSONS.contains(&row.read(from)?) {
+            tracing::warn!(%error, "what was known of a visitor cannot be read and is learned anew");
+            return Ok(None);
+        }
+        Err(error)
     }
 
     pub(crate) async fn open_states(&self, project: i64, rows: &[AnyRow]) -> Result<Vec<StateRow>, StoreError> {
         let mut opened = Vec::with_capacity(rows.len());
         for row in rows {
-            opened.push(self.open_state(project, row, 0).await?);
+            opened.extend(self.open_known(project, row, 0).await?);
         }
         Ok(opened)
     }
@@ -233,7 +257,7 @@ impl Store {
             }
             for row in select.fetch_all(self.data().readers()).await.during("load sessions")? {
                 let project: i64 = row.read(0)?;
-                found.push((project, self.open_state(project, &row, 1).await?));
+                found.extend(self.open_known(project, &row, 1).await?.map(|row| (project, row)));
             }
         }
         Ok(found)

@@ -13,7 +13,7 @@ mod watch;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use convizit_model::{EventId, Person, ProjectWork, Work};
+use convizit_model::{EventId, NoticeKind, Person, ProjectId, ProjectWork, Work};
 use convizit_pipeline::{Named, Registry, name_events};
 use convizit_store::{PreparedWork, Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,10 @@ const BACKOFF: [Duration; 5] = [
 const GATHER: Duration = Duration::from_millis(20);
 /// How long a round may take: a database server may be gone without a word.
 const ROUND: Duration = Duration::from_mins(1);
+/// Failures one after the other from which on a person is told.
+const TOLD: usize = 3;
+/// What the notice of them is about.
+const SUBJECT: &str = "worker";
 /// How long the worker goes on after it was told to stop, to leave the journal empty.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -97,6 +101,8 @@ impl Worker {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
         let mut after = self.store.worker_offset().await.map_err(|error| error.to_string())?;
         let mut failures = 0_usize;
+        // Whether the notice is open that the worker stands still; unknown at the start.
+        let mut told = None;
         let mut drain_until: Option<Instant> = None;
         loop {
             if stop.is_cancelled() {
@@ -110,7 +116,11 @@ impl Worker {
                 self.round(after, failures).await
             };
             let round = tokio::time::timeout(ROUND, round).await;
-            match round.unwrap_or(Err(Failure::Silent)) {
+            let round = round.unwrap_or(Err(Failure::Silent));
+            if round.is_ok() && told != Some(false) && self.tell(after, None).await {
+                told = Some(false);
+            }
+            match round {
                 Ok(Round::Empty) if stop.is_cancelled() => return Ok(()),
                 Ok(Round::Empty) => {
                     tokio::select! {
@@ -138,6 +148,9 @@ impl Worker {
                     tracing::warn!(%failure, after, "a stretch of the journal was not processed; it is tried again");
                     metrics::counter!("convizit_worker_failures_total").increment(1);
                     failures += 1;
+                    if failures >= TOLD && told != Some(true) && self.tell(after, Some(&failure)).await {
+                        told = Some(true);
+                    }
                     // A panic is tried again at once, then item by item; one that goes on must not take the core.
                     if !matches!(failure, Failure::Panic) || failures > 2 {
                         let wait = BACKOFF.get(failures.min(BACKOFF.len()) - 1).copied().unwrap_or(DRAIN);
@@ -152,6 +165,21 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Raises the notice that the worker stands still, or resolves it; false when the store took neither.
+    async fn tell(&self, after: u64, failure: Option<&Failure>) -> bool {
+        let said = async {
+            let Some(failure) = failure else {
+                return self.store.resolve_notice(NoticeKind::Lag, None, SUBJECT).await;
+            };
+            let text = format!(
+                "nothing that comes is processed, of any project, since journal offset {after}: {failure}. It waits in the journal, and is \
+                 refused (503) once that is full. Where something does not open, convizit verify names it: restore it from a backup"
+            );
+            self.store.raise(NoticeKind::Lag, None, SUBJECT, &text).await
+        };
+        matches!(tokio::time::timeout(ROUND, said).await, Ok(Ok(())))
     }
 
     /// Forgets persons that were erased since the last look: what the registries know of them.
@@ -195,7 +223,7 @@ impl Worker {
                 Person::Visitor(_) => None,
             })
             .collect();
-        let mut registry = self.registries.take(number).await?;
+        let mut registry = self.registries.take(number).await.map_err(|failure| failure.of(&project.id))?;
         registry.forget_persons(&visitors, &users);
         let stored = self.store.load_all_sessions(number).await?;
         let mut rows = Registry::forgotten_sessions(&stored, &visitors);
@@ -289,6 +317,9 @@ pub(crate) enum Failure {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store, with what is one project's.
+    #[error("project {0}: {1}")]
+    Project(ProjectId, StoreError),
     /// Nothing came back in time.
     #[error("the store did not answer within a minute")]
     Silent,
@@ -298,4 +329,14 @@ pub(crate) enum Failure {
     /// A row of the project's state is of another version.
     #[error("{0}")]
     State(String),
+}
+
+impl Failure {
+    /// Says whose it is. What ends the worker stays as it is.
+    fn of(self, project: &ProjectId) -> Self {
+        match self {
+            Self::Store(error) if !matches!(error, StoreError::Unusable(_)) => Self::Project(project.clone(), error),
+            other => other,
+        }
+    }
 }

@@ -104,7 +104,7 @@ pub(crate) async fn process(
             erased += (before - received.batch.events.len()) as u64;
         }
         records.retain(|record| record.received.as_ref().is_none_or(|received| !received.batch.events.is_empty()));
-        let mut registry = registries.take(number).await?;
+        let mut registry = registries.take(number).await.map_err(|failure| failure.of(&project))?;
         registry.meet_decisions(from);
         let (state, silences) = registries.silences(number);
         let silences = (!registry.is_reviewed(state)).then_some(silences);

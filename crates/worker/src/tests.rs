@@ -31,6 +31,14 @@ impl Place {
         Store::open(config, self.provider(), Arc::new(SystemClock)).await.unwrap()
     }
 
+    /// Changes data.db behind the store's back, by a program of its own: only the store names a driver.
+    fn behind(&self, sql: &str) {
+        let change = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 30); c.execute(sys.argv[2]); c.commit()";
+        let file = self.folder.path().join("data/data.db");
+        let done = std::process::Command::new("python3").args(["-c", change]).arg(file).arg(sql).status().unwrap();
+        assert!(done.success());
+    }
+
     fn provider(&self) -> Arc<dyn KeyProvider> {
         open_provider(&ProviderConfig::File { path: self.folder.path().join("keys") }).unwrap()
     }
@@ -384,5 +392,47 @@ async fn an_erased_person_is_forgotten_in_memory_and_in_the_store() {
     assert_eq!(store.last_event(shop.number).await.unwrap(), 1);
     assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await, 2);
     assert_eq!(sessions().await, 0, "a session is of a person, too");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_that_stops_the_worker_is_told_and_its_end_too() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    store.journal_append(clicks(NOON, 10, &["Save"])).await.unwrap();
+    work(&store, name_events).await;
+    // What was known of a session is learned anew.
+    place.behind("UPDATE state SET body = (SELECT body FROM state WHERE kind = 1) WHERE kind = 5");
+    store.journal_append(clicks(NOON + 1, 20, &["Save"])).await.unwrap();
+    work(&store, name_events).await;
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 2);
+    // An element is not: with another identity it would have another name.
+    place.behind("UPDATE state SET key = key + 1 WHERE kind = 1");
+    store.journal_append(clicks(NOON + 2, 30, &["Save"])).await.unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(ahead(&store, name_events).run(stop.clone()));
+    let told = async || {
+        let notices = store.notices(false).await.unwrap();
+        notices.into_iter().find(|notice| notice.kind == NoticeKind::Lag)
+    };
+    let within = async |seconds: u32, condition: &dyn Fn(Option<&Notice>) -> bool| {
+        for _ in 0..seconds * 20 {
+            if condition(told().await.as_ref()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not within {seconds} s");
+    };
+    within(20, &|notice| notice.is_some()).await;
+    let notice = told().await.unwrap();
+    assert!(notice.text.contains("project shop: state row 1/"), "{}", notice.text);
+    assert_eq!((notice.project, store.last_event(shop.number).await.unwrap()), (None, 2));
+    place.behind("UPDATE state SET key = key - 1 WHERE kind = 1");
+    within(20, &|notice| notice.is_none()).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(store.last_event(shop.number).await.unwrap(), 3);
     store.close().await;
 }

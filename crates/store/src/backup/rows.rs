@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use convizit_keys::version_of;
-use convizit_model::StateKind;
 
 use super::ledger_copy::LedgerCopy;
 use super::pack::{Cell, Manifest, Pack};
+use crate::work::OF_PERSONS;
 
-/// State rows that say of persons what they did: the worker learns them anew.
-const OF_PERSONS: [i64; 3] = [StateKind::Session as i64, StateKind::Place as i64, StateKind::Waiting as i64];
 /// What `worker.journal` says while a restore goes on: no start takes the database for its own.
 pub(crate) const RESTORING: &str = "restoring";
 
