@@ -23,9 +23,9 @@ use crate::error::StoreError;
 const WORKER: Duration = Duration::from_secs(30);
 /// A worker that has not moved for so long does not run.
 const STUCK: Duration = Duration::from_secs(2);
-/// Bytes that a backup reads in a microsecond at most while events come in, so that 1 GB takes 40 s: whatever a pack costs, the rest of
+/// Bytes that a backup reads in a microsecond at most while events come in, so that 1 GB takes 50 s: whatever a pack costs, the rest of
 /// its time is theirs.
-const PACE: u64 = 25;
+const PACE: u64 = 20;
 /// Within this time a process sees what another has appended to the journal before.
 const LOOK: Duration = Duration::from_millis(500);
 /// Bytes of the journal that are read at once.
