@@ -181,6 +181,8 @@ impl Store {
         }
         let mut accounts = if kind == NoticeKind::Incident { self.masters().await? } else { Vec::new() };
         if let Some(least) = set.mail_to.filter(|_| set.mail_kinds.contains(&kind)) {
+            // What an incident says is for whoever sees to it, and not for whom it may be about.
+            let least = if kind == NoticeKind::Incident { Role::Owner } else { least };
             let rows = query("SELECT account, role FROM members WHERE project = $1 ORDER BY account")
                 .bind(project.number)
                 .fetch_all(self.control().readers())
