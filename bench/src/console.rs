@@ -204,7 +204,8 @@ impl Console {
         let link = store.first_link().await?;
         let account = store.accept(&link, "ada@shop.example", "Ada", "copper lantern walks uphill").await?;
         let totp = TotpSecret::random()?;
-        store.set_second_factor(&account, &totp, &totp.code(store.clock().now())).await?;
+        store.set_second_factor(&account, &totp, &totp.code(store.clock().now()), 0).await?;
+        let account = store.account(account.number).await?;
         let cookie = store.begin_session(&account, true, &SessionPlace::default(), None).await?;
         store.close().await;
         drop(store);

@@ -141,13 +141,7 @@ async fn project(store: &Store, origin: &str) -> Result<Project> {
 }
 
 /// The demo's destinations, made anew at each start, since ports and format may differ; returns the webhook's secret.
-async fn destinations(
-    store: &Store,
-    project: &ProjectId,
-    folder: &Path,
-    demo: &Demo,
-    webhook: &str,
-) -> Result<String> {
+async fn destinations(store: &Store, project: &ProjectId, folder: &Path, demo: &Demo, webhook: &str) -> Result<String> {
     let format = if demo.json { StdoutFormat::Json } else { StdoutFormat::Pretty };
     let secret = convizit_keys::webhook_secret()?;
     let file = folder.join("events.jsonl").to_string_lossy().into_owned();

@@ -315,7 +315,7 @@ impl Store {
     }
 
     /// Sets up the second factor, once a code shows that the phone has its secret; returns new recovery codes. The code counts as
-    /// used, and all sessions of the account but `keep` end: none of them has given this factor.
+    /// used, and all sessions of the account but `keep` end: none of them has given this factor. 0 keeps none.
     ///
     /// # Errors
     /// `Invalid` when it is not the secret's code of now.

@@ -284,10 +284,8 @@ impl Store {
         if open.is_empty() {
             return Ok(());
         }
-        let rows = query("SELECT project, name FROM destinations")
-            .fetch_all(self.control().readers())
-            .await
-            .during(NAME)?;
+        let rows =
+            query("SELECT project, name FROM destinations").fetch_all(self.control().readers()).await.during(NAME)?;
         let there: HashSet<(i64, String)> = pairs(&rows)?;
         let reason = "it was not there any more when it was to be told: have them erased there by hand";
         for (project, destination) in open.into_iter().filter(|of| !there.contains(of)) {

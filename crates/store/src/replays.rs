@@ -181,12 +181,7 @@ impl Store {
     ///
     /// # Errors
     /// `Database`, `Keys`.
-    pub async fn events_of(
-        &self,
-        project: i64,
-        numbers: &[i64],
-        max_bytes: usize,
-    ) -> Result<FoundEvents, StoreError> {
+    pub async fn events_of(&self, project: i64, numbers: &[i64], max_bytes: usize) -> Result<FoundEvents, StoreError> {
         let FoundEvents { mut events, mut gone, mut unread } = FoundEvents::default();
         let (mut rest, mut bytes) = (numbers, 0);
         while let Some(&next) = rest.first() {

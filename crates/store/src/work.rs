@@ -19,8 +19,7 @@ use crate::statement::{insert_rows, pieces};
 use crate::{Store, crowd, frames, notices, samples, seen, withheld};
 
 /// State rows that say of persons what they did: the worker learns them anew.
-pub(crate) const OF_PERSONS: [i64; 3] =
-    [StateKind::Session as i64, StateKind::Place as i64, StateKind::Waiting as i64];
+pub(crate) const OF_PERSONS: [i64; 3] = [StateKind::Session as i64, StateKind::Place as i64, StateKind::Waiting as i64];
 
 /// A `Work` with everything sealed. The rows of all projects stand together: a
 /// statement takes many projects at once, where each of a thousand has little.
@@ -165,8 +164,7 @@ impl Store {
             StoreError::Unusable(format!("state rows of kind {kind} are of a newer convizit: start that version"))
         })?;
         let mut state = StateRow { kind, key: key.cast_unsigned(), expires_day: expires, body: Vec::new() };
-        let opened =
-            self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.read(from + 3)?).await;
+        let opened = self.keyring().open_sealed(project, body_of_state(&state_row(&state)), row.read(from + 3)?).await;
         state.body = opened.map_err(|error| match error {
             // So that a person can find it.
             StoreError::Keys(KeyError::Open { project, .. }) => {

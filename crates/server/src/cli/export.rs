@@ -107,7 +107,8 @@ impl Export {
             csv.flush()?;
         }
         let kind = persons.first().map_or("", |person| person.kind());
-        let whose = if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) };
+        let whose =
+            if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) };
         if let Some(problem) = unread.first() {
             // The code says that it is not all.
             bail!(

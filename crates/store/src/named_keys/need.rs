@@ -1,9 +1,9 @@
 //! What needs a key: asked before two people destroy it.
 
-use serde::Serialize;
 use crate::Store;
 use crate::backup::{Progress, StoredEvents};
 use crate::error::{During, StoreError};
+use serde::Serialize;
 
 /// What cannot be read any more once a key is destroyed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -371,7 +371,11 @@ async fn a_jump_of_the_clock_destroys_no_old_key(place: Place) {
         place.clock.set(NOON + 100 * DAY + after);
         store.upkeep().await.unwrap();
     }
-    assert_eq!(place.number_of("control", destroyed).await, 0, "how old it is, and what needs it, the clock does not say");
+    assert_eq!(
+        place.number_of("control", destroyed).await,
+        0,
+        "how old it is, and what needs it, the clock does not say"
+    );
     place.clock.set(NOON + 12 * 60_000);
     store.upkeep().await.unwrap();
     assert_eq!(place.number_of("control", destroyed).await, 1, "the clock is back, and nothing needs the first");

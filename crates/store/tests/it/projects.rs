@@ -123,13 +123,13 @@ async fn an_id_that_is_used_again_shows_nothing_of_before(place: Place) {
     assert_eq!(store.look_for_incidents().await.unwrap(), 1);
     store.raise(NoticeKind::DeadLetters, shop, "hook", "something happened; do something").await.unwrap();
     let incident = store.incidents(shop, true).await.unwrap().remove(0);
-    assert_eq!(store.unseen_notices(shop).await.unwrap(), 2);
+    assert_eq!(store.unseen_notices(shop, true).await.unwrap(), 2);
     store.remove_project(&old.id).await.unwrap();
     // What was under way when it was removed.
     store.raise(NoticeKind::Drift, shop, "tracker", "something happened; do something").await.unwrap();
     make(&store, "shop").await;
     assert_eq!(store.look_for_incidents().await.unwrap(), 0, "its signals are of the old one, too");
-    assert_eq!(store.unseen_notices(shop).await.unwrap(), 0);
+    assert_eq!(store.unseen_notices(shop, true).await.unwrap(), 0);
     assert!(store.incidents(shop, true).await.unwrap().is_empty());
     // The installation goes on with what may be an attack, and is told of it.
     let kept = store.incident(None, incident.id).await.unwrap();
