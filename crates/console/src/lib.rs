@@ -4,9 +4,11 @@
 //! `api/` has the interface for programs.
 
 mod access;
+mod acts;
 mod api;
 mod chart;
 mod compress;
+mod known;
 mod letter;
 mod live;
 mod page;
@@ -76,7 +78,7 @@ struct Inner {
 struct Shared {
     store: Store,
     throttle: Throttle,
-    catalogues: pages::known::Catalogues,
+    catalogues: known::Catalogues,
 }
 
 /// Which routes an address has.
@@ -113,7 +115,7 @@ impl Console {
         &self.0.shared.throttle
     }
 
-    pub(crate) fn catalogues(&self) -> &pages::known::Catalogues {
+    pub(crate) fn catalogues(&self) -> &known::Catalogues {
         &self.0.shared.catalogues
     }
 
@@ -142,7 +144,7 @@ async fn nothing(uri: Uri) -> Response {
 
 /// The console's pages and the interfaces of programs, on one address or two.
 pub fn serve(store: Store, config: ConsoleConfig) -> Served {
-    let catalogues = pages::known::Catalogues::default();
+    let catalogues = known::Catalogues::default();
     let shared = Arc::new(Shared { store, throttle: Throttle::default(), catalogues });
     let face = |config, face| face_of(Console(Arc::new(Inner { shared: shared.clone(), config, face })));
     if !config.operator_apart {

@@ -14,9 +14,9 @@ use super::problem::Problem;
 use super::{Asked, Given, Moment, Page, Part, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
-use crate::pages::decisions::{ON_NO_CONTROL, capture_of, is_about};
+use crate::acts::decisions::{ON_NO_CONTROL, capture_of, is_about};
+use crate::known::{Known, known};
 use crate::pages::events::examples;
-use crate::pages::known::{Known, known};
 
 /// Hours of a name that are shown: a week.
 const HOURS: i64 = 7 * 24;

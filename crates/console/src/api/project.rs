@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::{Asked, Moment, Page, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
-use crate::pages::known::known;
+use crate::known::known;
 
 const DAY_MILLIS: i64 = 86_400_000;
 /// Weeks of the report of what was withheld, where a call does not say, and at most.

@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::{Asked, Page, at};
 use crate::Console;
 use crate::access::{Caller, Samples};
-use crate::pages::known::known;
+use crate::known::known;
 
 /// Events that are shown, and their bytes.
 const SHOWN: u32 = 50;

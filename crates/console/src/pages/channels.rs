@@ -3,11 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::{Channel, Channels, NoticeHook, NoticeKind, Role};
-use convizit_store::{SavedChannels, StoreError};
+use convizit_model::{Channel, NoticeKind, Role};
+use convizit_store::SavedChannels;
 
 use crate::Console;
 use crate::access::{Fields, Member};
+use crate::acts::Undone;
+use crate::acts::channels::{self, Slack, Wanted};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 
 /// Messages whose fate is shown.
@@ -163,43 +165,18 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     Ok(html(&page(&console, &member, &saved).await?))
 }
 
-/// What a form says, and the secret of a webhook that it names for the first time.
-fn read(console: &Console, form: &Fields, saved: &Channels) -> Result<(Channels, Option<String>), Problem> {
-    let delivery = &console.config().delivery;
-    let mail_to = match form.get("mail_to") {
-        "" => None,
-        word => {
-            let role = Role::of(word).filter(|role| *role <= Role::Owner);
-            Some(role.ok_or_else(|| Problem::new("mail_to", "choose one of the list"))?)
-        }
-    };
-    let url = form.get("webhook").trim();
-    let mut secret = None;
-    let webhook = if url.is_empty() {
-        None
-    } else {
-        convizit_delivery::check_address(url, delivery).map_err(|text| Problem::new("webhook", text))?;
-        let known = saved.webhook.as_ref().filter(|hook| hook.url == url).map(|hook| hook.secret.clone());
-        let key = match known {
-            Some(known) => known,
-            None => {
-                let made =
-                    convizit_store::webhook_secret().map_err(|error| Problem::new("webhook", error.to_string()))?;
-                secret.insert(made).clone()
-            }
-        };
-        Some(NoticeHook { url: url.to_owned(), secret: key })
-    };
-    let slack = match (form.get("slack").trim(), form.get("slack_off")) {
-        (_, "yes") => None,
-        ("", _) => saved.slack.clone(),
-        (url, _) => {
-            convizit_delivery::check_address(url, delivery).map_err(|text| Problem::new("slack", text))?;
-            Some(url.to_owned())
-        }
-    };
-    let [mail_kinds, webhook_kinds, slack_kinds] = KINDS.map(|field| chosen(form, field));
-    Ok((Channels { mail_to, mail_kinds, webhook, webhook_kinds, slack, slack_kinds }, secret))
+/// What a form says.
+fn wanted(form: &Fields) -> Wanted<'_> {
+    Wanted {
+        mail_to: form.get("mail_to"),
+        webhook: form.get("webhook").trim(),
+        slack: match (form.get("slack").trim(), form.get("slack_off")) {
+            (_, "yes") => Slack::Off,
+            ("", _) => Slack::Stays,
+            (url, _) => Slack::At(url),
+        },
+        kinds: KINDS.map(|field| chosen(form, field)),
+    }
 }
 
 pub(super) async fn save(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
@@ -212,18 +189,15 @@ pub(super) async fn save(State(console): State<Console>, member: Member) -> Resu
     if form.get("version").parse() != Ok(saved.version) {
         return moved(&saved).await;
     }
-    let (channels, secret) = match read(&console, form, &saved.channels) {
-        Ok(read) => read,
-        Err(problem) => return Ok(again(&entered(&console, &member, &saved, problem).await?)),
-    };
-    match store.save_channels(&member.project, &channels, saved.version).await {
-        Ok(()) if secret.is_some() => {
+    match channels::save(&console, &member.acting(), wanted(form), &saved).await {
+        Ok(Some(secret)) => {
             let saved = store.channels(member.project.number).await?;
-            Ok(html(&ChannelsPage { secret, ..page(&console, &member, &saved).await? }))
+            Ok(html(&ChannelsPage { secret: Some(secret), ..page(&console, &member, &saved).await? }))
         }
-        Ok(()) => Ok(see(&format!("/p/{}/notices/channels", member.project.id), "channels")),
-        Err(StoreError::Moved { .. }) => moved(&store.channels(member.project.number).await?).await,
-        Err(error) => Err(error.into()),
+        Ok(None) => Ok(see(&format!("/p/{}/notices/channels", member.project.id), "channels")),
+        Err(Undone::Wrong(problem)) => Ok(again(&entered(&console, &member, &saved, problem).await?)),
+        Err(Undone::Meanwhile) => moved(&store.channels(member.project.number).await?).await,
+        Err(Undone::Refused(refusal)) => Err(refusal),
     }
 }
 
@@ -235,8 +209,7 @@ pub(super) async fn test(State(console): State<Console>, member: Member) -> Resu
         _ => return Err(Refusal::Invalid("a test goes by mail, webhook or Slack".to_owned())),
     };
     let store = &member.asking.store;
-    store.audit("notices.test", member.project.id.as_str(), &channel.text(), "").await?;
-    let tried = convizit_delivery::try_channel(store, &console.config().delivery, &member.project, channel).await;
+    let tried = channels::test(&console, &member.acting(), channel).await?;
     let saved = store.channels(member.project.number).await?;
     let page = page(&console, &member, &saved).await?;
     Ok(match tried {

@@ -3,15 +3,17 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::{Change, Decision, StateKind, StateRow, Timestamp};
-use convizit_pipeline::{Catalogue, Registry};
-use convizit_store::{Draft, StoreError};
+use convizit_model::{Change, Timestamp};
+use convizit_pipeline::Catalogue;
+use convizit_store::StoreError;
 use url::Url;
 
 use super::decisions::who;
-use super::known::{blocking, known};
 use crate::Console;
 use crate::access::{Member, Person};
+use crate::acts::Undone;
+use crate::acts::drafts::{self, Chosen, Standing, name_of, standing};
+use crate::known::known;
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 
 /// After so long without a sign of life the page says what may be in the way.
@@ -69,37 +71,16 @@ struct Shown {
 
 /// What a draft is about, in words, and a name that a person knows it by.
 fn subject(catalogue: &Catalogue, change: &Change) -> (&'static str, Option<(String, String)>) {
-    let named =
-        |found: Option<&convizit_pipeline::NameView>| found.map(|name| (name.id.to_string(), name.text.clone()));
+    let named = || name_of(catalogue, change).map(|name| (name.id.to_string(), name.text.clone()));
     match change {
-        Change::Rename { name, .. } => ("Name", named(catalogue.names.iter().find(|one| one.id == *name))),
-        Change::CaptureElement { element, .. } => {
-            ("This control", named(catalogue.names.iter().find(|one| one.element == Some(*element))))
-        }
+        Change::Rename { .. } => ("Name", named()),
+        Change::CaptureElement { .. } => ("This control", named()),
         Change::CaptureGroup { group, .. } => {
-            let of_items = named(catalogue.names.iter().find(|one| one.group == Some(*group)));
             let itself = catalogue.groups.iter().find(|one| one.id == *group);
-            ("Whole group", of_items.or_else(|| itself.map(|group| (String::new(), group.name.clone()))))
+            ("Whole group", named().or_else(|| itself.map(|group| (String::new(), group.name.clone()))))
         }
         _ => ("", None),
     }
-}
-
-/// Whether a draft can be published as it stands, and what now holds.
-fn state(registry: &Registry, draft: &Draft) -> (String, bool, String) {
-    let Some(now) = registry.stands(&draft.change) else {
-        return ("What it is about is gone, or part of something else by now.".to_owned(), false, String::new());
-    };
-    if draft.change.draft().is_some_and(|(_, aim)| aim == now) {
-        return ("It is so already.".to_owned(), false, now);
-    }
-    if let Err(text) = registry.check(&draft.change) {
-        return (format!("It cannot be any more: {text}."), false, now);
-    }
-    if now != draft.before {
-        return (format!("Somebody has changed it to “{now}” since it was drafted."), true, now);
-    }
-    (String::new(), true, now)
 }
 
 async fn shown(console: &Console, member: &Member) -> Result<Vec<Shown>, Refusal> {
@@ -108,7 +89,7 @@ async fn shown(console: &Console, member: &Member) -> Result<Vec<Shown>, Refusal
     let mut drafts = Vec::new();
     for draft in store.drafts(member.project.number).await? {
         let (what, name) = subject(&known.catalogue, &draft.change);
-        let (conflict, possible, now) = state(&known.registry, &draft);
+        let Standing { conflict, possible, now } = standing(&known.registry, &draft);
         drafts.push(Shown {
             id: format!("{} {}", draft.subject, draft.version),
             what,
@@ -199,55 +180,37 @@ pub(super) async fn pulse(State(console): State<Console>, member: Member) -> Res
     Ok(html(&Pulse { wait: wait(&console, &member, since).await? }))
 }
 
-/// The drafts that a form names, in the versions that it showed.
-async fn chosen(member: &Member) -> Result<Vec<Draft>, Refusal> {
-    let all = member.asking.store.drafts(member.project.number).await?;
-    let named: Vec<&str> = member.asking.fields.all("draft").collect();
-    let found: Vec<Draft> = all
-        .into_iter()
-        .filter(|draft| named.contains(&format!("{} {}", draft.subject, draft.version).as_str()))
-        .collect();
-    if found.len() != named.len() || found.is_empty() {
-        let text = "somebody has changed, published or discarded a draft since this page was shown: go back, load it again, and look once more";
-        return Err(Refusal::Invalid(text.to_owned()));
+/// The drafts that a form names, in the versions that it showed. Publishing all the same is for one.
+fn chosen(member: &Member) -> Vec<Chosen<'_>> {
+    let fields = &member.asking.fields;
+    let now = Some(fields.get("now")).filter(|now| !now.is_empty());
+    let named = fields.all("draft").map(|text| text.split_once(' ').unwrap_or((text, "")));
+    named.map(|(subject, version)| Chosen { subject, version: version.parse().unwrap_or(-1), now }).collect()
+}
+
+/// What to do where drafts are not as the page showed them.
+fn look_again(undone: Undone) -> Refusal {
+    match undone {
+        Undone::Wrong(problem) => Refusal::Invalid(format!(
+            "{} Nothing was published; go back, load the page again, and look once more.",
+            problem.text
+        )),
+        Undone::Meanwhile => Refusal::Invalid(
+            "somebody has changed, published or discarded a draft since this page was shown: go back, load it again, and look once more"
+                .to_owned(),
+        ),
+        Undone::Refused(refusal) => refusal,
     }
-    Ok(found)
 }
 
 pub(super) async fn publish(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
-    let store = &member.asking.store;
     let known = known(&console, &member.project).await?;
-    // Each is laid over those before it: two that want one name are told apart.
-    let mut registry = blocking(move || known.registry.clone()).await?;
-    let accepted = member.asking.fields.get("now");
-    // The oldest first, as they were made.
-    for draft in chosen(&member).await?.into_iter().rev() {
-        let (conflict, possible, now) = state(&registry, &draft);
-        let seen = !accepted.is_empty() && accepted == now;
-        if !possible || (!conflict.is_empty() && !seen) {
-            return Err(Refusal::Invalid(format!(
-                "{conflict} What stood before it on the page is published; go back, load the page again, and look once more."
-            )));
-        }
-        let decision = store.decide(&member.project, &member.account.actor(), draft.change.clone()).await?;
-        registry = blocking(move || lay(registry, &decision)).await??;
-        store.remove_drafts(&member.project, vec![(draft.subject, draft.version)], true).await?;
-    }
+    drafts::publish(&member.acting(), &known, &chosen(&member)).await.map_err(look_again)?;
     Ok(see(&format!("/p/{}/customizer", member.project.id), "published"))
 }
 
-/// Lays a decision over what is known.
-fn lay(mut registry: Registry, decision: &Decision) -> Result<Registry, Refusal> {
-    let failed = |error: serde_json::Error| Refusal::Failed(error.to_string());
-    let body = serde_json::to_vec(decision).map_err(failed)?;
-    let row = StateRow { kind: StateKind::Decision, key: decision.id.0, expires_day: None, body };
-    registry.load(&[row]).map_err(Refusal::Failed)?;
-    Ok(registry)
-}
-
 pub(super) async fn discard(member: Member) -> Result<Response, Refusal> {
-    let seen = chosen(&member).await?.into_iter().map(|draft| (draft.subject, draft.version)).collect();
-    member.asking.store.remove_drafts(&member.project, seen, false).await?;
+    drafts::discard(&member.acting(), &chosen(&member)).await.map_err(look_again)?;
     Ok(see(&format!("/p/{}/customizer", member.project.id), "discarded"))
 }
 

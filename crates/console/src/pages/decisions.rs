@@ -1,17 +1,18 @@
-//! What people decided about names, controls and groups: making, undoing, and the history that a page shows of it.
+//! What people decided about names, controls and groups: undoing, and the history that a page shows of it.
 
 use std::collections::HashMap;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::{Change, Decision, DecisionId, ElementId, GroupId, NameId};
-use convizit_pipeline::NameView;
+use convizit_model::{Change, Decision, DecisionId, GroupId, NameId};
 use convizit_store::Store;
 
-use super::known::{Known, known};
 use crate::Console;
 use crate::access::Member;
-use crate::page::{Refusal, minute, see};
+use crate::acts::Undone;
+use crate::acts::decisions::{called, decide};
+use crate::known::{Known, known};
+use crate::page::{Problem, Refusal, minute, see};
 
 /// Decisions that a page shows of one thing.
 const SHOWN: usize = 20;
@@ -24,28 +25,6 @@ pub(super) struct Past {
     pub(super) holds: bool,
     /// The decision that is to be undone to take this one back, or to make it hold again.
     pub(super) undo: Option<DecisionId>,
-}
-
-/// Asks the registry whether a decision can be made, and takes it down.
-pub(super) async fn decide(member: &Member, known: &Known, change: Change) -> Result<Result<(), String>, Refusal> {
-    if let Err(problem) = known.registry.check(&change) {
-        return Ok(Err(problem));
-    }
-    member.asking.store.decide(&member.project, &member.account.actor(), change).await?;
-    Ok(Ok(()))
-}
-
-/// Why an event cannot be left out by itself.
-pub(crate) const ON_NO_CONTROL: &str =
-    "this event is on no control: which types of events are kept stands in the project's settings";
-
-/// What takes events of a name out, or keeps them again: a name of a group's items stands for all that is in the group.
-pub(crate) fn capture_of(name: &NameView, captured: bool) -> Option<Change> {
-    match (name.group, name.element) {
-        (Some(group), _) => Some(Change::CaptureGroup { group, captured }),
-        (None, Some(element)) => Some(Change::CaptureElement { element, captured }),
-        (None, None) => None,
-    }
 }
 
 /// Who decided, as people call them.
@@ -70,31 +49,6 @@ impl People {
         self.0.insert(actor.to_owned(), name.clone());
         name
     }
-}
-
-/// Whether a decision is about this name, its element or its group.
-pub(crate) fn is_about(change: &Change, name: &NameView) -> bool {
-    match change {
-        Change::Rename { name: of, .. } => *of == name.id,
-        Change::CaptureElement { element, .. } | Change::Split { element, .. } => name.element == Some(*element),
-        Change::Merge { element, into } => name.element == Some(*element) || name.element == Some(*into),
-        other => name.group.is_some_and(|group| is_about_group(other, group)),
-    }
-}
-
-/// Whether a decision is about this group.
-pub(super) fn is_about_group(change: &Change, group: GroupId) -> bool {
-    match change {
-        Change::RenameGroup { group: of, .. } | Change::CaptureGroup { group: of, .. } => *of == group,
-        Change::Regroup { group: of, into } => *of == group || *into == group,
-        _ => false,
-    }
-}
-
-/// What to call a control: by its name, else by its group.
-pub(super) fn called(known: &Known, element: ElementId) -> String {
-    let group = || known.element(element).and_then(|view| known.group(view.group?)).map(|group| group.name.clone());
-    known.registry.called(element).map(str::to_owned).or_else(group).unwrap_or_else(|| element.to_string())
 }
 
 fn words(known: &Known, change: &Change) -> String {
@@ -141,6 +95,20 @@ pub(super) async fn history(store: &Store, known: &Known, is_about: impl Fn(&Cha
     past
 }
 
+/// What the form of another text says where the renaming was not done; `now` is what it is called.
+///
+/// # Errors
+/// What the form can do nothing about.
+pub(super) fn not_renamed(undone: Undone, now: &str) -> Result<Problem, Refusal> {
+    let text = || format!("Somebody has renamed it to “{now}” meanwhile. Send again to rename it all the same.");
+    undone.in_form(|| Problem::new("text", text()))
+}
+
+/// What a form was made from; nothing where it does not say.
+pub(super) fn seen(member: &Member) -> Option<&str> {
+    Some(member.asking.fields.get("seen")).filter(|seen| !seen.is_empty())
+}
+
 /// The page that a decision was undone on.
 fn back(project: &str, field: &str) -> String {
     if let Ok(name) = field.parse::<NameId>() {
@@ -168,7 +136,7 @@ pub(super) async fn undo(
         .decisions()
         .into_iter()
         .any(|known| known.id == decision && matches!(known.what, Change::Undo { .. }));
-    decide(&member, &known, Change::Undo { decision }).await?.map_err(Refusal::Invalid)?;
+    decide(&member.acting(), &known, Change::Undo { decision }).await?;
     let back = back(member.project.id.as_str(), member.asking.fields.get("back"));
     Ok(see(&back, if redone { "redone" } else { "undone" }))
 }

@@ -1,14 +1,15 @@
-//! Adding a destination, and changing one: the same checks and the same functions of the store as at the command line.
+//! The forms that add a destination and change one.
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::{Destination, DestinationKind, EventType, ProjectId};
-use convizit_store::StoreError;
+use convizit_model::{Destination, DestinationKind, EventType};
 
-use super::destinations::{Said, path_of, with};
+use super::destinations::{Shown, path_of, with};
 use crate::Console;
 use crate::access::{Fields, Member};
+use crate::acts::Undone;
+use crate::acts::destinations::{self, Adding, Said};
 use crate::page::{Chrome, Problem, Refusal, again, html, see};
 
 /// Kinds that are added here, with their names and what each is.
@@ -89,79 +90,39 @@ fn types(fields: &Fields) -> Vec<EventType> {
     EventType::ALL.into_iter().filter(|one| fields.all("types").any(|on| on == one.as_str())).collect()
 }
 
-/// What a form says of a kind, and the field that is to be changed where it says nothing of use.
-fn kind_of(kind: &str, fields: &Fields) -> Result<DestinationKind, Problem> {
-    let text = |name: &str| fields.get(name).trim().to_owned();
-    match kind {
-        "webhook" if text("url").is_empty() => Err(Problem::new("url", "say the address that takes the events")),
-        "webhook" => Ok(DestinationKind::Webhook { url: text("url") }),
-        "postgres" if text("schema").is_empty() => {
-            Err(Problem::new("schema", "say the schema that is to be made there"))
-        }
-        "postgres" => Ok(DestinationKind::Postgres { schema: text("schema") }),
-        "file" if !text("path").starts_with('/') => {
-            Err(Problem::new("path", "say the whole path, such as /var/lib/convizit/events.jsonl"))
-        }
-        "file" => Ok(DestinationKind::File { path: text("path") }),
-        _ => Err(Problem::new("kind", "choose what kind of destination it is")),
-    }
+/// What a form says of a destination.
+fn said<'a>(kind: &'a str, fields: &'a Fields) -> Said<'a> {
+    let text = |name: &str| fields.get(name).trim();
+    Said { kind, url: text("url"), schema: text("schema"), secret: text("secret"), path: text("path") }
 }
 
-/// The field that a failed check is about.
-fn field_of(kind: &DestinationKind, said: &str) -> &'static str {
-    match kind {
-        DestinationKind::Webhook { .. } => "url",
-        DestinationKind::Postgres { .. } if said.contains("schema") => "schema",
-        DestinationKind::Postgres { .. } => "secret",
-        DestinationKind::File { .. } | DestinationKind::Stdout { .. } => "path",
+/// The destination's page: with a signing secret that was just made, which is shown this once.
+async fn done(
+    console: &Console,
+    member: &Member,
+    (name, secret): (&str, Option<String>),
+    word: &str,
+) -> Result<Response, Refusal> {
+    if secret.is_none() {
+        return Ok(see(&path_of(member, name), word));
     }
+    with(console, member, name, Shown { secret, ..Shown::default() }).await
 }
 
 pub(super) async fn add(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let fields = &member.asking.fields;
-    let fails = |problem| Ok(again(&filled(&console, &member, fields.get("kind"), fields, problem)));
-    let name = fields.get("name").trim().to_owned();
-    if name.parse::<ProjectId>().is_err() {
-        return fails(Problem::new("name", "1 to 64 of a-z, 0-9 and -, a letter or digit first"));
-    }
-    let kind = match kind_of(fields.get("kind"), fields) {
-        Ok(kind) => kind,
-        Err(problem) => return fails(problem),
+    let name = fields.get("name").trim();
+    let adding = Adding {
+        name,
+        said: said(fields.get("kind"), fields),
+        types: types(fields),
+        from_start: fields.get("begin") == "start",
+        held: (fields.get("hold") == "yes").then(|| HELD.to_owned()),
     };
-    let secret = match &kind {
-        DestinationKind::Webhook { .. } => Some(convizit_delivery::new_webhook_secret().map_err(Refusal::Failed)?),
-        DestinationKind::Postgres { .. } => {
-            let url = fields.get("secret").trim();
-            if url.is_empty() {
-                return fails(Problem::new("secret", "say postgres://user:password@host:5432/database"));
-            }
-            Some(url.to_owned())
-        }
-        DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
-    };
-    let paused = (fields.get("hold") == "yes").then(|| HELD.to_owned());
-    let destination =
-        Destination { project: member.project.id.clone(), name, enabled: true, paused, types: types(fields), kind };
-    let store = &member.asking.store;
-    let states = store.destinations(Some(&member.project.id)).await?;
-    if states.iter().any(|state| state.destination.name == destination.name) {
-        return fails(Problem::new("name", "there is a destination of this name already: choose another"));
-    }
-    let config = &console.config().delivery;
-    if let Err(said) = convizit_delivery::check(&destination, secret.as_deref(), config).await {
-        return fails(Problem::new(field_of(&destination.kind, &said), said));
-    }
-    let from_start = fields.get("begin") == "start";
-    match store.add_destination(&destination, secret.as_deref(), from_start).await {
-        Ok(()) => {}
-        Err(StoreError::Invalid(text)) => return fails(Problem::new("name", text)),
-        Err(error) => return Err(error.into()),
-    }
-    match (&destination.kind, secret) {
-        (DestinationKind::Webhook { .. }, Some(secret)) => {
-            with(&console, &member, &destination.name, Said { secret: Some(secret), ..Said::default() }).await
-        }
-        _ => Ok(see(&path_of(&member, &destination.name), "destination-added")),
+    match destinations::add(&console, &member.acting(), adding).await {
+        Ok(secret) => done(&console, &member, (name, secret), "destination-added").await,
+        Err(Undone::Wrong(problem)) => Ok(again(&filled(&console, &member, fields.get("kind"), fields, problem))),
+        Err(undone) => Err(undone.into()),
     }
 }
 
@@ -220,40 +181,15 @@ pub(super) async fn change(
         |destination: &Destination| Ok(again(&FormPage { meanwhile: true, ..typed(destination, Problem::default()) }));
     let seen: Option<Destination> = serde_json::from_str(fields.get("seen")).ok();
     let Some(seen) = seen.filter(|seen| seen_of(seen) == seen_of(&destination)) else { return meanwhile(&destination) };
-    if matches!(seen.kind, DestinationKind::Stdout { .. }) {
-        return Err(Refusal::Invalid("standard output is set by the program that was started".to_owned()));
-    }
-    let kind = match kind_of(word, fields) {
-        Ok(kind) => kind,
-        Err(problem) => return Ok(again(&typed(&destination, problem))),
-    };
-    let given = fields.get("secret").trim();
-    let secret = match &kind {
-        DestinationKind::Webhook { .. } if fields.get("renew") == "yes" => {
-            Some(convizit_delivery::new_webhook_secret().map_err(Refusal::Failed)?)
+    let change = (said(word, fields), types(fields), fields.get("renew") == "yes");
+    match destinations::change(&console, &member.acting(), &seen, change).await {
+        Ok(secret) => done(&console, &member, (&name, secret), "destination-changed").await,
+        Err(Undone::Wrong(problem)) => Ok(again(&typed(&destination, problem))),
+        Err(Undone::Meanwhile) => {
+            let (destination, _) = store.destination(id, &name).await?;
+            meanwhile(&destination)
         }
-        DestinationKind::Postgres { .. } if !given.is_empty() => Some(given.to_owned()),
-        _ => None,
-    };
-    let changed = Destination { types: types(fields), kind, ..seen.clone() };
-    // Delivery may be writing to a file: one that stays where it is is left alone.
-    if !(matches!(changed.kind, DestinationKind::File { .. }) && changed.kind == seen.kind) {
-        let stored = store.destination_secret(id, &name).await?;
-        let config = &console.config().delivery;
-        let with = secret.as_deref().or(stored.as_deref());
-        if let Err(said) = convizit_delivery::check(&changed, with, config).await {
-            return Ok(again(&typed(&destination, Problem::new(field_of(&changed.kind, &said), said))));
-        }
-    }
-    if !store.change_destination(&seen, &changed, secret.as_deref()).await? {
-        let (destination, _) = store.destination(id, &name).await?;
-        return meanwhile(&destination);
-    }
-    match (&changed.kind, secret) {
-        (DestinationKind::Webhook { .. }, Some(secret)) => {
-            with(&console, &member, &name, Said { secret: Some(secret), ..Said::default() }).await
-        }
-        _ => Ok(see(&path_of(&member, &name), "destination-changed")),
+        Err(Undone::Refused(refusal)) => Err(refusal),
     }
 }
 
@@ -262,20 +198,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_said_at_its_field() {
+    fn a_form_says_what_it_says_without_what_stands_around_it() {
         let fields = |pairs: &[(&str, &str)]| {
             Fields::of(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
         };
-        for (kind, given, field) in [
-            ("webhook", &[("url", " ")][..], "url"),
-            ("postgres", &[("schema", "")], "schema"),
-            ("file", &[("path", "events.jsonl")], "path"),
-            ("stdout", &[], "kind"),
-        ] {
-            assert_eq!(kind_of(kind, &fields(given)).unwrap_err().field, field, "{kind}");
-        }
-        let kind = kind_of("webhook", &fields(&[("url", " https://hooks.example/ ")])).unwrap();
-        assert_eq!(kind, DestinationKind::Webhook { url: "https://hooks.example/".to_owned() });
+        assert_eq!(said("webhook", &fields(&[("url", " https://hooks.example/ ")])).url, "https://hooks.example/");
         let chosen = types(&fields(&[("types", "click"), ("types", "none"), ("types", "submit")]));
         assert_eq!(chosen, [EventType::Click, EventType::Submit]);
     }

@@ -4,14 +4,15 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use convizit_delivery::Preview;
-use convizit_model::{Action, Change, Destination, DestinationKind, Project};
-use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Store, StoreError, StoredEvent};
+use convizit_model::{Action, Change, Destination};
+use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, StoreError};
 
 use super::decisions::who;
-use super::known::known;
 use crate::Console;
-use crate::access::{Member, Samples};
+use crate::access::Member;
+use crate::acts::destinations::{self, place};
 use crate::chart::{Chart, chart};
+use crate::known::known;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
 /// Refused events on a page.
@@ -20,9 +21,6 @@ const LETTERS: i64 = 50;
 const FAILURES: usize = 5;
 /// Renames that a replay can begin with.
 const RENAMES: usize = 20;
-/// Events and bytes that are looked through for one to show.
-const LOOKED: i64 = 50;
-const LOOKED_BYTES: usize = 1 << 20;
 
 #[derive(Template)]
 #[template(path = "destinations.html")]
@@ -103,7 +101,7 @@ struct DestinationPage {
     preview: Preview,
     preview_of: &'static str,
     may_edit: bool,
-    said: Said,
+    said: Shown,
     entered: Entered,
     problem: Problem,
 }
@@ -160,7 +158,7 @@ impl From<Replay> for Past {
 
 /// What the page says beside what stands on it anyway.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct Shown {
     /// A signing secret, which is shown once.
     pub(super) secret: Option<String>,
     /// What a test came to.
@@ -175,49 +173,16 @@ struct Entered {
     to: String,
 }
 
-/// Where it is, in words.
-pub(super) fn place(kind: &DestinationKind) -> String {
-    match kind {
-        DestinationKind::Webhook { url } => url.clone(),
-        DestinationKind::Postgres { schema } => format!("schema {schema}"),
-        DestinationKind::File { path } => path.clone(),
-        DestinationKind::Stdout { .. } => "standard output".to_owned(),
-    }
-}
-
-/// The newest event that a destination wants.
-async fn sample(
-    _: &Samples,
-    store: &Store,
-    project: &Project,
-    destination: &Destination,
-) -> Result<Option<StoredEvent>, Refusal> {
-    let last = store.last_event(project.number).await?;
-    let limit = usize::try_from(LOOKED).unwrap_or(0);
-    let events = store.events_after(project.number, (last - LOOKED).max(0), limit, LOOKED_BYTES).await?;
-    let wanted = |event: &StoredEvent| event.head().is_some_and(|head| destination.wants(head.kind));
-    Ok(events.into_iter().rev().find(wanted))
-}
-
-/// How an event would be sent: a real one for those who may see samples, else one that nobody made.
+/// How an event would be sent, and which one is shown.
 async fn preview(member: &Member, destination: &Destination) -> Result<(Preview, &'static str), Refusal> {
-    let (store, project) = (&member.asking.store, &member.project);
     let right = member.samples();
-    let real = match &right {
-        Some(right) => sample(right, store, project, destination).await?,
-        None => None,
+    let (preview, real) = destinations::preview(&member.acting(), right.as_ref(), destination).await?;
+    let of = match (real, right) {
+        (true, _) => "the newest event that it wants",
+        (false, Some(_)) => "a made-up event, since none of its types is among the newest",
+        (false, None) => "a made-up event, since your role does not show samples",
     };
-    if let Some(event) = real {
-        return Ok((convizit_delivery::preview(destination, &event), "the newest event that it wants"));
-    }
-    let made = convizit_delivery::test_event(&project.id, member.asking.now()).map_err(Refusal::Failed)?;
-    let json = serde_json::to_vec(&made).map_err(|error| Refusal::Failed(error.to_string()))?;
-    let of = if right.is_some() {
-        "a made-up event, since none of its types is among the newest"
-    } else {
-        "a made-up event, since your role does not show samples"
-    };
-    Ok((convizit_delivery::preview(destination, &StoredEvent { number: 0, json: json.into() }), of))
+    Ok((preview, of))
 }
 
 /// Renames that hold, newest first: the decision's number, and what it did.
@@ -245,7 +210,7 @@ async fn page(
     console: &Console,
     member: &Member,
     name: &str,
-    (said, problem): (Said, Problem),
+    (said, problem): (Shown, Problem),
 ) -> Result<DestinationPage, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let states = store.destinations(Some(&project.id)).await?;
@@ -288,11 +253,11 @@ pub(super) async fn show(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    Ok(html(&page(&console, &member, &name, (Said::default(), Problem::default())).await?))
+    Ok(html(&page(&console, &member, &name, (Shown::default(), Problem::default())).await?))
 }
 
 /// The destination's page with something to say.
-pub(super) async fn with(console: &Console, member: &Member, name: &str, said: Said) -> Result<Response, Refusal> {
+pub(super) async fn with(console: &Console, member: &Member, name: &str, said: Shown) -> Result<Response, Refusal> {
     let failed = matches!(said.tested, Some(Err(_)));
     let page = page(console, member, name, (said, Problem::default())).await?;
     Ok(if failed { again(&page) } else { html(&page) })
@@ -305,7 +270,7 @@ pub(super) async fn refused(
     name: &str,
     problem: Problem,
 ) -> Result<Response, Refusal> {
-    Ok(again(&page(console, member, name, (Said::default(), problem)).await?))
+    Ok(again(&page(console, member, name, (Shown::default(), problem)).await?))
 }
 
 /// Where a destination's page is.
@@ -318,13 +283,8 @@ pub(super) async fn test(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let (store, id) = (&member.asking.store, &member.project.id);
-    let (destination, _) = store.destination(id, &name).await?;
-    let secret = store.destination_secret(id, &name).await?;
-    store.audit("destination.test", id.as_str(), &name, "").await?;
-    let config = &console.config().delivery;
-    let tested = convizit_delivery::test(&destination, secret.as_deref(), config, member.asking.now()).await;
-    with(&console, &member, &name, Said { tested: Some(tested), ..Said::default() }).await
+    let tested = destinations::test(&console, &member.acting(), &name).await?;
+    with(&console, &member, &name, Shown { tested: Some(tested), ..Shown::default() }).await
 }
 
 async fn set(member: &Member, name: &str, reason: Option<&str>, done: &str) -> Result<Response, Refusal> {

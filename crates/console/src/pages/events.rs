@@ -7,14 +7,16 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use convizit_model::{Action, Change, ElementId, NameId, Project};
-use convizit_pipeline::NameView;
+use convizit_pipeline::{FormView, NameView};
 use convizit_store::Store;
 
-use super::decisions::{ON_NO_CONTROL, Past, capture_of, decide, history, is_about};
-use super::known::{HOURS, Known, known};
+use super::decisions::{Past, history, not_renamed, seen};
 use crate::Console;
 use crate::access::{Member, Samples};
+use crate::acts::Undone;
+use crate::acts::decisions::{self, ON_NO_CONTROL, capture_of, decide, is_about};
 use crate::chart::{Chart, chart};
+use crate::known::{HOURS, Known, known};
 use crate::page::{Chrome, Pager, Problem, Refusal, again, count, escaped, html, minute, see};
 
 /// Names on a page.
@@ -147,21 +149,14 @@ pub(super) async fn capture_several(State(console): State<Console>, member: Memb
         "no" => false,
         _ => return fails("Say with one of the two buttons what is to become of them.").await,
     };
-    if chosen.is_empty() {
-        return fails("Choose one name at least.").await;
-    }
     let known = known(&console, &member.project).await?;
-    let mut changes: Vec<Change> = Vec::new();
-    for id in &chosen {
-        // Names of one group, or of one control, are one decision; what is so already needs none.
-        let change = capture_of(known.find(id)?, captured);
-        changes.extend(change.filter(|change| !changes.contains(change) && known.registry.check(change).is_ok()));
+    let ids = chosen.iter().map(String::as_str);
+    if let Err(undone) = decisions::capture_several(&member.acting(), &known, ids, captured).await {
+        return match undone {
+            Undone::Wrong(problem) => fails(&problem.text).await,
+            other => Err(other.into()),
+        };
     }
-    if changes.is_empty() {
-        let already = if captured { "captured" } else { "not captured" };
-        return fails(&format!("Nothing is to be changed: they are {already} already, or on no control.")).await;
-    }
-    member.asking.store.decide_all(&member.project, &member.account.actor(), changes).await?;
     let path = format!(
         "/p/{}/events?like={}&state={}&from={}",
         member.project.id,
@@ -251,32 +246,22 @@ async fn properties(right: &Samples, store: &Store, project: &Project, name: Nam
         .collect())
 }
 
-/// What the control of a name was seen as, its own forms first, then those of controls that are part of it.
+/// What the control of a name was seen as.
 pub(super) fn forms(known: &Known, name: &NameView, samples: Option<&Samples>) -> Vec<Form> {
-    let Some(identity) = name.element else { return Vec::new() };
-    let parts = known.catalogue.elements.iter().filter(|element| element.part_of == Some(identity));
-    let mut forms = Vec::new();
-    for element in known.element(identity).into_iter().chain(parts) {
-        for (number, form) in element.forms.iter().enumerate() {
-            if known.registry.is_split(element.id, number) {
-                continue;
-            }
-            forms.push(Form {
-                element: element.id,
-                number,
-                said: samples.map(|_| (form.label.clone(), form.section.clone(), form.page.clone())),
-                since: minute(form.since),
-                last: minute(form.last).chars().take(10).collect(),
-                sure: match (number, form.probability) {
-                    (0, _) => "first".to_owned(),
-                    (_, Some(sure)) => format!("{:.0} %", sure * 100.0),
-                    (_, None) => "by key".to_owned(),
-                },
-                splits: number > 0,
-            });
-        }
-    }
-    forms
+    let form = |(element, number, form): (ElementId, usize, &FormView)| Form {
+        element,
+        number,
+        said: samples.map(|_| (form.label.clone(), form.section.clone(), form.page.clone())),
+        since: minute(form.since),
+        last: minute(form.last).chars().take(10).collect(),
+        sure: match (number, form.probability) {
+            (0, _) => "first".to_owned(),
+            (_, Some(sure)) => format!("{:.0} %", sure * 100.0),
+            (_, None) => "by key".to_owned(),
+        },
+        splits: number > 0,
+    };
+    decisions::forms(known, name).into_iter().map(form).collect()
 }
 
 async fn page(
@@ -344,20 +329,14 @@ pub(super) async fn rename(
 ) -> Result<Response, Refusal> {
     let (known, name) = named(&console, &member, &id).await?;
     let text = member.asking.fields.get("text").trim();
-    let fails = async |problem: String| -> Result<Response, Refusal> {
-        let page = page(&console, &member, &id, (Some(text), Problem::new("text", problem))).await?;
-        Ok(again(&page))
-    };
+    let change = Change::Rename { name: name.id, text: text.to_owned() };
     // Two people at once: the second sees what the first has made of it, and loses nothing typed.
-    let seen = member.asking.fields.get("seen");
-    if !seen.is_empty() && seen != name.text {
-        let problem =
-            format!("Somebody has renamed it to “{}” meanwhile. Send again to rename it all the same.", name.text);
-        return fails(problem).await;
-    }
-    match decide(&member, &known, Change::Rename { name: name.id, text: text.to_owned() }).await? {
-        Ok(()) => Ok(see(&format!("/p/{}/events/{id}", member.project.id), "renamed")),
-        Err(problem) => fails(problem).await,
+    match decisions::rename(&member.acting(), &known, (&name.text, seen(&member)), change).await {
+        Ok(_) => Ok(see(&format!("/p/{}/events/{id}", member.project.id), "renamed")),
+        Err(undone) => {
+            let problem = not_renamed(undone, &name.text)?;
+            Ok(again(&page(&console, &member, &id, (Some(text), problem)).await?))
+        }
     }
 }
 
@@ -371,7 +350,7 @@ pub(super) async fn capture(
     let Some(change) = capture_of(&name, captured) else {
         return Err(Refusal::Invalid(ON_NO_CONTROL.to_owned()));
     };
-    decide(&member, &known, change).await?.map_err(Refusal::Invalid)?;
+    decide(&member.acting(), &known, change).await?;
     let done = if captured { "captured" } else { "not-captured" };
     Ok(see(&format!("/p/{}/events/{id}", member.project.id), done))
 }

@@ -1,33 +1,28 @@
 //! What is not captured: elements by CSS selector and pages by path, each tried on what was seen lately before it holds, and groups
 //! and controls that people switched off.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::settings::{ENTRY_CHARS, LIST_ENTRIES};
-use convizit_model::{
-    Action, Change, DecisionId, ElementId, GroupId, Project, ProjectSettings, SettingsError, Timestamp,
-};
-use convizit_pipeline::{ElementView, Hit, Registry, Selector, is_excluded_path};
-use convizit_store::{Exclusion, ExclusionKind, Store, StoreError};
-use serde::Deserialize;
+use convizit_model::{Action, DecisionId, Timestamp};
+use convizit_pipeline::Hit;
+use convizit_store::{Exclusion, ExclusionKind, Store};
 
-use super::decisions::{People, called};
-use super::groups::{self, by_events};
-use super::known::{Known, known};
+use super::decisions::People;
+use super::groups;
 use crate::Console;
-use crate::access::{Member, Samples};
+use crate::access::Member;
+use crate::acts::Undone;
+use crate::acts::decisions::called;
+use crate::acts::exclusions::{self, Sight, Thing, entries, last_of, pages_of, try_entry};
+use crate::acts::groups::by_events;
+use crate::known::{Known, known};
 use crate::page::{Chrome, Pager, Problem, Refusal, again, count, html, minute, see};
 
 /// Entries of a list on a page.
 const PAGE: usize = 50;
-/// Controls or pages that a try shows.
-const SHOWN: usize = 50;
-/// Newest events whose pages a path is tried on, and their bytes.
-const EVENTS: i64 = 1_000;
-const EVENT_BYTES: usize = 2 << 20;
 /// Groups with a switch here; the others are on their own page.
 const GROUPS: usize = 8;
 /// Entries that can be put back and controls that can be captured again, at most.
@@ -128,11 +123,7 @@ fn days(count: i64) -> String {
 }
 
 /// What an entry does, as far as it can be told: of what works nothing comes any more, so the last sight is what there is.
-fn mark(
-    last: Option<(Timestamp, usize)>,
-    set: Option<Timestamp>,
-    (now, retention): (Timestamp, u32),
-) -> (&'static str, String) {
+fn mark(last: Sight, set: Option<Timestamp>, (now, retention): (Timestamp, u32)) -> (&'static str, String) {
     let Some((last, known)) = last else {
         let since = set.map(|set| now.day() - set.day());
         return match since {
@@ -171,164 +162,49 @@ impl Rules {
     }
 }
 
-fn entries(settings: &ProjectSettings, kind: ExclusionKind) -> &[String] {
-    match kind {
-        ExclusionKind::Selector => &settings.exclude_selectors,
-        ExclusionKind::Path => &settings.exclude_paths,
-    }
+fn many(number: usize) -> String {
+    count(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
-fn entries_mut(settings: &mut ProjectSettings, kind: ExclusionKind) -> &mut Vec<String> {
-    match kind {
-        ExclusionKind::Selector => &mut settings.exclude_selectors,
-        ExclusionKind::Path => &mut settings.exclude_paths,
-    }
-}
-
-/// The pages where controls were first seen, with the day when the last of them was seen.
-fn pages_of(known: &Known) -> HashMap<&str, Timestamp> {
-    let mut pages: HashMap<&str, Timestamp> = HashMap::new();
-    for form in known.catalogue.elements.iter().flat_map(|element| &element.forms) {
-        let last = pages.entry(form.page.as_str()).or_insert(form.last);
-        *last = (*last).max(form.last);
-    }
-    pages
-}
-
-/// The day when a page was last seen that a path takes out, and how many there are.
-fn last_on(pages: &HashMap<&str, Timestamp>, pattern: &str) -> Option<(Timestamp, usize)> {
-    let days = || pages.iter().filter(|(page, _)| is_excluded_path(pattern, page)).map(|(_, last)| *last);
-    days().max().map(|last| (last, days().count()))
-}
-
-/// Only what is asked for here: an event has much more.
-#[derive(Deserialize)]
-struct OnPage {
-    page: PagePath,
-}
-
-#[derive(Deserialize)]
-struct PagePath {
-    path: String,
-}
-
-/// The paths of the newest events, with how many there are of each.
-async fn recent_paths(store: &Store, project: &Project) -> Result<BTreeMap<String, usize>, Refusal> {
-    let last = store.last_event(project.number).await?;
-    let limit = usize::try_from(EVENTS).unwrap_or(0);
-    let mut paths = BTreeMap::new();
-    for event in store.events_after(project.number, (last - EVENTS).max(0), limit, EVENT_BYTES).await? {
-        // Of another version's form an event is left out here: it is stored and delivered all the same.
-        if let Ok(OnPage { page }) = serde_json::from_slice(&event.json) {
-            *paths.entry(page.path).or_default() += 1;
-        }
-    }
-    Ok(paths)
-}
-
-async fn try_path(member: &Member, pattern: &str) -> Result<Tried, Refusal> {
-    let paths = recent_paths(&member.asking.store, &member.project).await?;
-    let all: usize = paths.values().sum();
-    let (known, mut hits) = (paths.len(), Vec::new());
-    hits.extend(paths.into_iter().filter(|(path, _)| is_excluded_path(pattern, path)));
-    hits.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let events: usize = hits.iter().map(|(_, events)| events).sum();
-    let text = |number: usize| count(i64::try_from(number).unwrap_or(i64::MAX));
-    Ok(Tried {
-        hits: hits.len(),
-        perhaps: 0,
-        events: text(events),
-        of: format!(
-            "the newest {} events, on {}",
-            text(all),
-            if known == 1 { "1 path".to_owned() } else { format!("{known} paths") }
-        ),
-        controls: Vec::new(),
-        // A path is part of what visitors did.
-        paths: match member.samples() {
-            Some(_) => hits.into_iter().take(SHOWN).map(|(path, events)| (path, text(events))).collect(),
-            None => Vec::new(),
+/// What a try found, in words.
+fn tried(known: &Known, kind: ExclusionKind, found: exclusions::Tried) -> Tried {
+    let control = |one: exclusions::Control| Control {
+        called: called(known, one.element),
+        role: one.role,
+        events: count(one.events),
+        names: one.names,
+        last: date(one.last),
+        badge: match one.hit {
+            Hit::Itself => ("bad", "excluded"),
+            Hit::Around => ("bad", "excluded: inside it"),
+            Hit::Perhaps => ("warn", "the page decides"),
         },
-        holds: member.project.settings.exclude_paths.iter().any(|known| known == pattern),
-        untold: false,
-    })
-}
-
-/// What a control says and where it stands.
-fn said(_: &Samples, element: &ElementView) -> (String, String, String) {
-    let last = element.forms.iter().max_by_key(|form| form.last);
-    last.map(|form| (form.label.clone(), form.section.clone(), form.page.clone())).unwrap_or_default()
-}
-
-fn try_selector(member: &Member, known: &Known, text: &str) -> Result<Tried, String> {
-    let selector = Selector::parse(text)?;
-    let found = known.registry.select(&selector);
-    let perhaps = found.iter().filter(|one| one.hit == Hit::Perhaps).count();
-    let samples = member.samples();
-    let mut names: HashMap<_, i64> = HashMap::new();
-    for one in found.iter().filter(|one| one.hit != Hit::Perhaps) {
-        for name in known.element(one.element).map(|element| known.names_for(element)).unwrap_or_default() {
-            names.insert(name.id, known.events(name.id));
-        }
-    }
-    let control = |one: &convizit_pipeline::Selected| {
-        let element = known.element(one.element)?;
-        let names = known.names_for(element);
-        Some(Control {
-            called: called(known, one.element),
-            role: element.role.clone(),
-            events: count(names.iter().map(|name| known.events(name.id)).sum()),
-            names: names.into_iter().map(|name| (name.id.to_string(), name.text.clone())).collect(),
-            last: date(one.last),
-            badge: match one.hit {
-                Hit::Itself => ("bad", "excluded"),
-                Hit::Around => ("bad", "excluded: inside it"),
-                Hit::Perhaps => ("warn", "the page decides"),
-            },
-            said: samples.as_ref().map(|right| said(right, element)),
-        })
+        said: one.said,
     };
-    Ok(Tried {
-        hits: found.len() - perhaps,
-        perhaps,
-        events: count(names.values().sum()),
-        of: format!("{} known controls", count(i64::try_from(known.catalogue.elements.len()).unwrap_or(i64::MAX))),
-        controls: found.iter().take(SHOWN).filter_map(control).collect(),
-        paths: Vec::new(),
-        holds: member.project.settings.exclude_selectors.iter().any(|known| known == text),
-        untold: !Registry::can_tell(&selector),
-    })
-}
-
-/// What has a switch.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Thing {
-    Element(ElementId),
-    Group(GroupId),
-}
-
-/// What people switched off by a decision that holds, the newest first, and how many there are beside those that are shown.
-async fn off(store: &Store, project: &str, known: &Known) -> (Vec<Off>, usize) {
-    let mut last: HashMap<Thing, (DecisionId, &str, Timestamp)> = HashMap::new();
-    for decision in known.registry.decisions().into_iter().filter(|one| known.registry.holds(one.id)) {
-        let (thing, captured) = match decision.what {
-            Change::CaptureElement { element, captured } => (Thing::Element(element), captured),
-            Change::CaptureGroup { group, captured } => (Thing::Group(group), captured),
-            _ => continue,
-        };
-        if captured {
-            last.remove(&thing);
-        } else {
-            last.insert(thing, (decision.id, decision.by.as_str(), decision.made));
-        }
+    let paths = if found.on == 1 { "1 path".to_owned() } else { format!("{} paths", found.on) };
+    Tried {
+        hits: found.hits,
+        perhaps: found.perhaps,
+        events: count(found.events),
+        of: match kind {
+            ExclusionKind::Selector => format!("{} known controls", many(found.of)),
+            ExclusionKind::Path => format!("the newest {} events, on {paths}", many(found.of)),
+        },
+        controls: found.controls.into_iter().map(control).collect(),
+        paths: found.paths.into_iter().map(|(path, events)| (path, many(events))).collect(),
+        holds: found.holds,
+        untold: found.untold,
     }
-    let mut all: Vec<_> = last.into_iter().collect();
-    all.sort_by_key(|(_, (id, _, made))| std::cmp::Reverse((*made, *id)));
+}
+
+/// What people switched off, the newest first, and how many there are beside those that are shown.
+async fn off(store: &Store, project: &str, known: &Known) -> (Vec<Off>, usize) {
+    let all = exclusions::off(known);
     let more = all.len().saturating_sub(PAST);
     let mut people = People::default();
     let mut shown = Vec::new();
-    for (thing, (decision, by, made)) in all.into_iter().take(PAST) {
-        let (what, link, of_group) = match thing {
+    for one in all.into_iter().take(PAST) {
+        let (what, link, of_group) = match one.thing {
             Thing::Group(group) => {
                 let name = known.group(group).map_or_else(|| group.to_string(), |group| group.name.clone());
                 (name, Some(format!("/p/{project}/groups/{group}")), true)
@@ -338,8 +214,8 @@ async fn off(store: &Store, project: &str, known: &Known) -> (Vec<Off>, usize) {
                 (called(known, element), name.map(|name| format!("/p/{project}/events/{}", name.id)), false)
             }
         };
-        let who = people.name(store, by).await;
-        shown.push(Off { what, link, of_group, who, when: minute(made), decision });
+        let who = people.name(store, one.by).await;
+        shown.push(Off { what, link, of_group, who, when: minute(one.made), decision: one.decision });
     }
     (shown, more)
 }
@@ -364,13 +240,9 @@ async fn lines(
     for text in all.iter().skip(from).take(PAGE) {
         let set = set.iter().find(|one| one.kind == kind && one.entry == *text);
         let at = set.map(|set| set.set_at);
-        let selector = if kind == ExclusionKind::Selector { Selector::parse(text).ok() } else { None };
-        let mark = match (kind, selector) {
-            (ExclusionKind::Path, _) => mark(last_on(&pages, text), at, clock),
-            (_, Some(selector)) if Registry::can_tell(&selector) => {
-                mark(known.registry.last_selected(&selector), at, clock)
-            }
-            _ => ("", "the page alone can tell".to_owned()),
+        let mark = match last_of(known, &pages, (kind, text)) {
+            Some(last) => mark(last, at, clock),
+            None => ("", "the page alone can tell".to_owned()),
         };
         let set = match set {
             Some(set) => Some((people.name(store, &set.set_by).await, minute(set.set_at))),
@@ -400,12 +272,11 @@ async fn page(
         let mut one = Rules::of(kind, pager, entries);
         if let Some((_, text)) = tries.filter(|(tried, text)| *tried == kind && !text.is_empty()) {
             text.clone_into(&mut one.tried);
-            let checked = check(kind, text).map(|()| kind);
-            match checked {
-                Err(wrong) if problem.text.is_empty() => problem = Problem::new(kind.as_str(), wrong),
-                Ok(ExclusionKind::Path) => one.result = Some(try_path(member, text).await?),
-                Ok(ExclusionKind::Selector) => one.result = try_selector(member, &known, text).ok(),
-                Err(_) => {}
+            match try_entry(&member.acting(), &known, member.samples().as_ref(), (kind, text)).await {
+                Ok(found) => one.result = Some(tried(&known, kind, found)),
+                Err(Undone::Wrong(wrong)) if problem.text.is_empty() => problem = wrong,
+                Err(Undone::Wrong(_)) => {}
+                Err(undone) => return Err(undone.into()),
             }
         }
         rules.push(one);
@@ -441,17 +312,6 @@ async fn page(
     })
 }
 
-/// Whether the settings would take an entry.
-fn check(kind: ExclusionKind, text: &str) -> Result<(), String> {
-    if text.chars().count() > ENTRY_CHARS {
-        return Err(format!("at most {ENTRY_CHARS} characters"));
-    }
-    let mut settings = ProjectSettings::default();
-    entries_mut(&mut settings, kind).push(text.to_owned());
-    let wrong = |SettingsError { problem, .. }| problem;
-    settings.validate().and_then(|()| settings.check_selectors()).map_err(wrong)
-}
-
 pub(super) async fn show(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let query = &member.asking.query;
     let (selector, path) = (query.get("selector").trim(), query.get("path").trim());
@@ -467,58 +327,49 @@ fn said_entry(member: &Member) -> Result<(ExclusionKind, String), Refusal> {
     Ok((kind, fields.get("entry").trim().to_owned()))
 }
 
-/// Saves other exclusions of the settings that the form was made from; else shows what holds now, with what was entered.
-async fn save(
+/// The version of the settings that the form was made from.
+fn version(member: &Member) -> u64 {
+    member.asking.fields.get("version").parse().unwrap_or(0)
+}
+
+/// The page again, with what was entered: what is to be changed, or what holds now.
+async fn not_saved(
     console: &Console,
     mut member: Member,
     (kind, text): (ExclusionKind, &str),
-    settings: ProjectSettings,
-    done: &str,
+    undone: Undone,
 ) -> Result<Response, Refusal> {
-    let version = member.asking.fields.get("version").parse().unwrap_or(0);
-    let (store, id) = (member.asking.store.clone(), member.project.id.clone());
-    match store.save_settings_from(&id, version, settings).await {
-        Ok(_) => Ok(see(&format!("/p/{id}/exclusions"), done)),
-        Err(StoreError::Moved { .. }) => {
-            member.project = store.project(&id).await?;
-            let page = page(console, &member, Some((kind, text)), Problem::default()).await?;
+    let tries = Some((kind, text));
+    match undone {
+        Undone::Wrong(problem) => Ok(again(&page(console, &member, tries, problem).await?)),
+        Undone::Meanwhile => {
+            member.project = member.asking.store.project(&member.project.id).await?;
+            let page = page(console, &member, tries, Problem::default()).await?;
             Ok(again(&ExclusionsPage { meanwhile: true, ..page }))
         }
-        Err(error) => Err(error.into()),
+        Undone::Refused(refusal) => Err(refusal),
     }
+}
+
+fn saved(member: &Member, done: &str) -> Response {
+    see(&format!("/p/{}/exclusions", member.project.id), done)
 }
 
 pub(super) async fn add(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let (kind, text) = said_entry(&member)?;
-    let mut settings = member.project.settings.clone();
-    let list = entries_mut(&mut settings, kind);
-    let problem = match check(kind, &text) {
-        Err(problem) => Some(problem),
-        Ok(()) if list.contains(&text) => Some("this is excluded already".to_owned()),
-        Ok(()) if list.len() >= LIST_ENTRIES => {
-            Some(format!("there are {LIST_ENTRIES} already: take one out that matches nothing any more"))
-        }
-        Ok(()) => None,
-    };
-    if let Some(problem) = problem {
-        let problem = Problem::new(kind.as_str(), problem);
-        return Ok(again(&page(&console, &member, Some((kind, text.as_str())), problem).await?));
+    match exclusions::add(&member.acting(), (kind, &text), version(&member)).await {
+        Ok(_) => Ok(saved(&member, "excluded")),
+        Err(undone) => not_saved(&console, member, (kind, &text), undone).await,
     }
-    list.push(text.clone());
-    save(&console, member, (kind, text.as_str()), settings, "excluded").await
 }
 
 pub(super) async fn remove(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let (kind, text) = said_entry(&member)?;
-    let mut settings = member.project.settings.clone();
-    let list = entries_mut(&mut settings, kind);
-    let before = list.len();
-    list.retain(|known| *known != text);
-    if list.len() == before {
-        // Somebody else was quicker with the same.
-        return Ok(see(&format!("/p/{}/exclusions", member.project.id), "included"));
+    match exclusions::remove(&member.acting(), (kind, &text), version(&member)).await {
+        // Where there is none any more, somebody else was quicker with the same.
+        Ok(_) => Ok(saved(&member, "included")),
+        Err(undone) => not_saved(&console, member, (kind, &text), undone).await,
     }
-    save(&console, member, (kind, text.as_str()), settings, "included").await
 }
 
 #[cfg(test)]

@@ -6,23 +6,23 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use convizit_model::{Action, Change, GroupId, Project};
-use convizit_pipeline::{ElementView, GroupView};
+use convizit_pipeline::GroupView;
 use convizit_store::Store;
 
-use super::decisions::{Past, decide, history, is_about_group};
+use super::decisions::{Past, history, not_renamed, seen};
 use super::events::{STEP_HOURS, STEPS, badge};
-use super::known::{HOURS, Known, known};
 use crate::Console;
-use crate::access::{Member, Samples};
+use crate::access::Member;
+use crate::acts::decisions::{self, decide, is_about_group};
+use crate::acts::groups::{by_events, controls_in, drawn, events_in, events_of, find, said, sum};
 use crate::chart::{Chart, chart};
+use crate::known::{HOURS, Known, known};
 use crate::page::{Chrome, Pager, Problem, Refusal, again, count, escaped, html, minute, see};
 
 /// Groups on a page.
 const PAGE: usize = 30;
 /// Controls of a group on a page.
 const MEMBERS: usize = 50;
-/// Names of a group whose counts are drawn, the most frequent first.
-const DRAWN: usize = 40;
 
 #[derive(Template)]
 #[template(path = "groups.html")]
@@ -47,19 +47,6 @@ pub(super) struct Line {
     pub(super) events: String,
     pub(super) captured: bool,
     pub(super) chart: Chart,
-}
-
-/// Events of all that stands in a group.
-fn events_in(known: &Known, group: GroupId) -> i64 {
-    known.names_in(group).map(|name| known.events(name.id)).sum()
-}
-
-/// A project's groups, those with the most events first; groups that are part of another one are not shown apart.
-pub(super) fn by_events(known: &Known, fits: impl Fn(&GroupView) -> bool) -> Vec<(&GroupView, i64)> {
-    let own = known.catalogue.groups.iter().filter(|group| group.part_of.is_none() && fits(group));
-    let mut groups: Vec<(&GroupView, i64)> = own.map(|group| (group, events_in(known, group.id))).collect();
-    groups.sort_by(|(a, of_a), (b, of_b)| of_b.cmp(of_a).then_with(|| a.name.cmp(&b.name)).then(a.id.0.cmp(&b.id.0)));
-    groups
 }
 
 /// Lines of a list of groups, with what came of each in the last week.
@@ -88,20 +75,6 @@ pub(super) async fn lines(
         chart: chart(&sum(&hours, names), hour, STEPS, STEP_HOURS),
     };
     Ok(groups.iter().zip(&drawn).map(line).collect())
-}
-
-fn drawn(known: &Known, group: GroupId) -> Vec<u64> {
-    let mut names: Vec<_> = known.names_in(group).map(|name| name.id).collect();
-    names.sort_by_key(|name| std::cmp::Reverse(known.events(*name)));
-    names.into_iter().take(DRAWN).map(|name| name.0).collect()
-}
-
-fn sum(hours: &HashMap<u64, HashMap<i64, i64>>, names: &[u64]) -> HashMap<i64, i64> {
-    let mut all = HashMap::new();
-    for (hour, events) in names.iter().filter_map(|name| hours.get(name)).flatten() {
-        *all.entry(*hour).or_default() += events;
-    }
-    all
 }
 
 pub(super) async fn list(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
@@ -163,12 +136,6 @@ struct Control {
     last: String,
 }
 
-/// What a control says.
-fn said(_: &Samples, element: &ElementView) -> String {
-    let last = element.forms.iter().max_by_key(|form| form.last);
-    last.map(|form| form.label.clone()).unwrap_or_default()
-}
-
 async fn page(
     console: &Console,
     member: &Member,
@@ -177,16 +144,13 @@ async fn page(
 ) -> Result<GroupPage, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let known = known(console, project).await?;
-    let id: GroupId = id.parse().map_err(|_| Refusal::NotFound)?;
-    let group = known.group(id).ok_or(Refusal::NotFound)?.clone();
+    let group = find(&known, id)?.clone();
+    let id = group.id;
     let hour = member.asking.now().hour();
     let names = drawn(&known, id);
     let hours = store.events_of_names_from(project.number, &names, (hour - HOURS + 1, 3)).await?;
     let samples = member.samples();
-    let mut inside: Vec<_> = known.catalogue.elements.iter().filter(|element| element.group == Some(id)).collect();
-    let events =
-        |element: &ElementView| -> i64 { known.names_for(element).into_iter().map(|name| known.events(name.id)).sum() };
-    inside.sort_by_cached_key(|element| (std::cmp::Reverse(events(element)), element.id.0));
+    let inside = controls_in(&known, id);
     let from: usize = member.asking.query.get("from").parse().unwrap_or(0);
     let controls = inside.iter().skip(from).take(MEMBERS).map(|element| Control {
         role: element.role.clone(),
@@ -195,7 +159,7 @@ async fn page(
             .into_iter()
             .map(|name| (name.id.to_string(), name.text.clone(), badge(name)))
             .collect(),
-        events: count(events(element)),
+        events: count(events_of(&known, element)),
         said: samples.as_ref().map(|right| said(right, element)),
         last: element
             .forms
@@ -238,10 +202,6 @@ pub(super) async fn show(
     Ok(html(&page(&console, &member, &id, (None, Problem::default())).await?))
 }
 
-fn find<'a>(known: &'a Known, id: &str) -> Result<&'a GroupView, Refusal> {
-    id.parse().ok().and_then(|id| known.group(id)).ok_or(Refusal::NotFound)
-}
-
 pub(super) async fn rename(
     State(console): State<Console>,
     member: Member,
@@ -250,19 +210,13 @@ pub(super) async fn rename(
     let known = known(&console, &member.project).await?;
     let group = find(&known, &id)?;
     let text = member.asking.fields.get("text").trim();
-    let fails = async |problem: String| -> Result<Response, Refusal> {
-        let page = page(&console, &member, &id, (Some(text), Problem::new("text", problem))).await?;
-        Ok(again(&page))
-    };
-    let seen = member.asking.fields.get("seen");
-    if !seen.is_empty() && seen != group.name {
-        let problem =
-            format!("Somebody has renamed it to “{}” meanwhile. Send again to rename it all the same.", group.name);
-        return fails(problem).await;
-    }
-    match decide(&member, &known, Change::RenameGroup { group: group.id, text: text.to_owned() }).await? {
-        Ok(()) => Ok(see(&format!("/p/{}/groups/{id}", member.project.id), "renamed")),
-        Err(problem) => fails(problem).await,
+    let change = Change::RenameGroup { group: group.id, text: text.to_owned() };
+    match decisions::rename(&member.acting(), &known, (&group.name, seen(&member)), change).await {
+        Ok(_) => Ok(see(&format!("/p/{}/groups/{id}", member.project.id), "renamed")),
+        Err(undone) => {
+            let problem = not_renamed(undone, &group.name)?;
+            Ok(again(&page(&console, &member, &id, (Some(text), problem)).await?))
+        }
     }
 }
 
@@ -277,7 +231,7 @@ pub(super) async fn capture(
     let project = &member.project.id;
     // What somebody else has said meanwhile is what was asked for.
     if known.group(group).is_none_or(|known| known.captured != captured || known.part_of.is_some()) {
-        decide(&member, &known, Change::CaptureGroup { group, captured }).await?.map_err(Refusal::Invalid)?;
+        decide(&member.acting(), &known, Change::CaptureGroup { group, captured }).await?;
     }
     let back = match member.asking.fields.get("back") {
         "exclusions" => format!("/p/{project}/exclusions"),

@@ -8,6 +8,7 @@ use convizit_store::{IncidentChange, StoreError};
 
 use super::decisions::who;
 use crate::access::{Asking, Member, Person};
+use crate::acts::{self, Undone};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 
 #[derive(Template)]
@@ -192,28 +193,16 @@ async fn change_of(asking: &Asking, account: i64, project: Option<&Project>, num
         _ => return Err(Refusal::Invalid("an incident is looked at, given to somebody, noted or resolved".to_owned())),
     };
     let given = matches!(change, IncidentChange::Triage { .. } | IncidentChange::Own(_));
-    if let Some(owner) = owner.filter(|_| given) {
-        let known = store.account(owner).await?;
-        let member = match &incident.project {
-            Some(id) => store.role(store.project(id).await?.number, owner).await?.is_some(),
-            None => false,
-        };
-        if !(known.master || member) {
-            return Err(Refusal::Invalid("whoever sees to it is a member or a Master Admin".to_owned()));
-        }
-    }
     let version = fields.get("version").parse().unwrap_or(0);
-    match store.change_incident(&incident, version, change).await {
+    match acts::incidents::change(store, &incident, (version, owner.filter(|_| given)), change).await {
         Ok(()) => Ok(see(&format!("{}/{number}", base(project)), done)),
-        Err(StoreError::Moved { .. }) => {
+        Err(Undone::Meanwhile) => {
             let incident = store.incident(project.map(|project| &project.id), number).await?;
             let page = page(asking, project, &incident, Problem::default()).await?;
             Ok(again(&IncidentPage { meanwhile: true, ..page }))
         }
-        Err(StoreError::Invalid(text)) => {
-            Ok(again(&page(asking, project, &incident, Problem::new("text", text)).await?))
-        }
-        Err(error) => Err(error.into()),
+        Err(Undone::Wrong(problem)) => Ok(again(&page(asking, project, &incident, problem).await?)),
+        Err(Undone::Refused(refusal)) => Err(refusal),
     }
 }
 

@@ -10,9 +10,11 @@ use convizit_model::{Change, ElementId};
 use convizit_pipeline::{NameChange, NameView};
 
 use super::events::{Form, badge, forms, found, named};
-use super::known::{Known, blocking};
 use crate::Console;
 use crate::access::Member;
+use crate::acts::Undone;
+use crate::acts::decisions::{self, decide_seen, form_of, joining};
+use crate::known::Known;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, see};
 
 /// Names that a search shows.
@@ -39,9 +41,8 @@ struct Line {
     dropped: bool,
 }
 
-async fn preview(known: &Arc<Known>, change: Change) -> Result<Result<Preview, String>, Refusal> {
-    let of = known.clone();
-    let changes = blocking(move || of.registry.preview(&change)).await?;
+/// What a change would do, or what stands against it.
+async fn preview(known: &Arc<Known>, change: Change) -> Result<Result<Preview, Problem>, Refusal> {
     let seen = known.registry.settled();
     let line = |change: NameChange| Line {
         id: change.id.to_string(),
@@ -50,11 +51,14 @@ async fn preview(known: &Arc<Known>, change: Change) -> Result<Result<Preview, S
         before: change.before.text,
         after: change.after.text,
     };
-    Ok(changes.map(|changes| Preview {
-        more: changes.len().saturating_sub(SHOWN),
-        lines: changes.into_iter().take(SHOWN).map(line).collect(),
-        seen,
-    }))
+    match decisions::preview(known, change).await {
+        Ok(changes) => Ok(Ok(Preview {
+            more: changes.len().saturating_sub(SHOWN),
+            lines: changes.into_iter().take(SHOWN).map(line).collect(),
+            seen,
+        })),
+        Err(undone) => Ok(Err(undone.in_form(looked_before)?)),
+    }
 }
 
 #[derive(Template)]
@@ -85,19 +89,10 @@ fn words(text: &str) -> HashSet<String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
 }
 
-/// What joins two names' controls or groups; `None` where one is a group's item and the other is not, or on no control.
-fn joining(name: &NameView, into: &NameView) -> Option<Change> {
-    match ((name.group, name.element), (into.group, into.element)) {
-        ((Some(group), _), (Some(into), _)) => Some(Change::Regroup { group, into }),
-        ((None, Some(element)), (None, Some(into))) => Some(Change::Merge { element, into }),
-        _ => None,
-    }
-}
-
 /// Names that it can be merged with: those that a search finds, else those that are called alike.
 fn others(known: &Known, name: &NameView, like: &str) -> Vec<Other> {
     let fits =
-        |other: &NameView| joining(name, other).is_some() && (other.group, other.element) != (name.group, name.element);
+        |other: &NameView| joining(name, other).is_ok() && (other.group, other.element) != (name.group, name.element);
     let mut names = found(known, like, fits);
     if like.is_empty() {
         let own = words(&name.text);
@@ -142,15 +137,13 @@ async fn merge_page(
     }
     let into = known.find(into)?;
     page.into = Some((into.id.to_string(), into.text.clone()));
-    match joining(&name, into) {
-        None => {
-            let text = "one of the two is a group's item and the other is not: only two of a kind can be one";
-            page.problem = Problem::new("into", text);
-        }
-        Some(change) => match preview(&known, change).await? {
-            Ok(preview) => page.preview = Some(preview),
-            Err(problem) => page.problem = Problem::new("into", problem),
-        },
+    let shown = match joining(&name, into) {
+        Ok(change) => preview(&known, change).await?,
+        Err(undone) => Err(undone.in_form(looked_before)?),
+    };
+    match shown {
+        Ok(preview) => page.preview = Some(preview),
+        Err(problem) => page.problem = problem,
     }
     Ok(page)
 }
@@ -165,10 +158,14 @@ pub(super) async fn show(
 }
 
 /// What to say to whoever looked at something before somebody else decided.
-fn stale(member: &Member, known: &Known) -> Option<Problem> {
-    let seen = member.asking.fields.get("seen");
+fn looked_before() -> Problem {
     let text = "Something was decided since you looked at this. Below is what it would do now: send again if it is still right.";
-    (seen.parse() != Ok(known.registry.settled())).then(|| Problem::new("seen", text))
+    Problem::new("seen", text)
+}
+
+/// How many decisions there were when the form was made.
+fn seen(member: &Member) -> Option<usize> {
+    Some(member.asking.fields.get("seen").parse().unwrap_or(usize::MAX))
 }
 
 pub(super) async fn merge(
@@ -178,15 +175,16 @@ pub(super) async fn merge(
 ) -> Result<Response, Refusal> {
     let (known, name) = named(&console, &member, &id).await?;
     let into = member.asking.fields.get("into");
-    let change = known.find(into).ok().and_then(|into| joining(&name, into));
-    let (Some(change), None) = (change, stale(&member, &known)) else {
-        let problem = stale(&member, &known).unwrap_or_default();
-        return Ok(again(&merge_page(&console, &member, &id, (into, problem)).await?));
+    let done = match known.find(into).map(|into| joining(&name, into)) {
+        Ok(Ok(change)) => decide_seen(&member.acting(), &known, seen(&member), change).await,
+        Ok(Err(undone)) => Err(undone),
+        // Nothing was chosen, or it is gone: the page says which.
+        Err(_) => Err(Undone::Wrong(Problem::default())),
     };
-    match super::decisions::decide(&member, &known, change).await? {
-        Ok(()) => Ok(see(&format!("/p/{}/events/{into}", member.project.id), "merged")),
-        Err(problem) => {
-            let problem = Problem::new("into", problem);
+    match done {
+        Ok(_) => Ok(see(&format!("/p/{}/events/{into}", member.project.id), "merged")),
+        Err(undone) => {
+            let problem = undone.in_form(looked_before)?;
             Ok(again(&merge_page(&console, &member, &id, (into, problem)).await?))
         }
     }
@@ -229,19 +227,20 @@ async fn split_page(
     if element.is_empty() {
         return Ok(page);
     }
-    let (element, form) = part(&page.forms, element, form).ok_or(Refusal::NotFound)?;
-    page.chosen = Some((element, form, known.registry.part_of(element, form)));
-    match preview(&known, Change::Split { element, form }).await? {
+    let change = form_of(&known, &name, (element, number(form))).map_err(|_| Refusal::NotFound)?;
+    if let Change::Split { element, form } = change {
+        page.chosen = Some((element, form, known.registry.part_of(element, form)));
+    }
+    match preview(&known, change).await? {
         Ok(preview) => page.preview = Some(preview),
-        Err(problem) => page.problem = Problem::new("form", problem),
+        Err(problem) => page.problem = problem,
     }
     Ok(page)
 }
 
-/// A form of this name's control; those of others are not its business.
-fn part(forms: &[Form], element: &str, form: &str) -> Option<(ElementId, usize)> {
-    let (element, number): (ElementId, usize) = (element.parse().ok()?, form.parse().ok()?);
-    forms.iter().any(|form| form.element == element && form.number == number).then_some((element, number))
+/// A form's number; one that is none is of no form.
+fn number(form: &str) -> usize {
+    form.parse().unwrap_or(usize::MAX)
 }
 
 pub(super) async fn show_split(
@@ -261,16 +260,11 @@ pub(super) async fn split(
 ) -> Result<Response, Refusal> {
     let (known, name) = named(&console, &member, &id).await?;
     let chosen = (member.asking.fields.get("element"), member.asking.fields.get("form"));
-    let (element, form) = part(&forms(&known, &name, None), chosen.0, chosen.1).ok_or_else(|| {
-        Refusal::Invalid("this control was not seen in such a form, or it is split off already".to_owned())
-    })?;
-    if let Some(problem) = stale(&member, &known) {
-        return Ok(again(&split_page(&console, &member, &id, (chosen, problem)).await?));
-    }
-    match super::decisions::decide(&member, &known, Change::Split { element, form }).await? {
-        Ok(()) => Ok(see(&format!("/p/{}/events/{id}", member.project.id), "split")),
-        Err(problem) => {
-            let problem = Problem::new("form", problem);
+    let change = form_of(&known, &name, (chosen.0, number(chosen.1)))?;
+    match decide_seen(&member.acting(), &known, seen(&member), change).await {
+        Ok(_) => Ok(see(&format!("/p/{}/events/{id}", member.project.id), "split")),
+        Err(undone) => {
+            let problem = undone.in_form(looked_before)?;
             Ok(again(&split_page(&console, &member, &id, (chosen, problem)).await?))
         }
     }

@@ -8,11 +8,11 @@ use convizit_model::{Action, Change, DecisionId, Notice, NoticeKind, Project, Ti
 use convizit_pipeline::{SiteChange, SiteChangeKind};
 use convizit_store::Store;
 
-use super::decisions::called;
-use super::known::{Known, known};
 use crate::Console;
 use crate::access::{Member, Samples};
+use crate::acts::decisions::called;
 use crate::chart::{Chart, chart};
+use crate::known::{Known, known};
 use crate::live::{marked, newest};
 use crate::page::{Chrome, Refusal, count, html, minute};
 
@@ -101,7 +101,7 @@ struct Now {
 }
 
 /// Why nothing can be taken now; `None` when all is well.
-pub(super) fn failing(store: &Store) -> Option<String> {
+pub(crate) fn failing(store: &Store) -> Option<String> {
     store.health().failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()))
 }
 

@@ -7,9 +7,9 @@ use convizit_model::{Change, DestinationKind, Timestamp};
 use convizit_store::{ReplayPlan, StoreError};
 
 use super::destinations::{path_of, refused};
-use super::known::known;
 use crate::Console;
 use crate::access::Member;
+use crate::known::known;
 use crate::page::{Chrome, Problem, Refusal, count, html, minute, see};
 
 /// The dead letters that a form chose: `None` for all.

@@ -22,7 +22,7 @@ const STALE: Duration = Duration::from_mins(10);
 /// Projects that are kept in memory at most.
 const KEPT: usize = 64;
 /// Hours of which it is known how many events they had: a week.
-pub(super) const HOURS: i64 = 7 * 24;
+pub(crate) const HOURS: i64 = 7 * 24;
 
 /// What is known of each project.
 #[derive(Default)]
@@ -47,7 +47,7 @@ pub(crate) struct Known {
     /// Events of each name that are kept.
     events: HashMap<NameId, i64>,
     /// Events by hour since 1970, of the last week.
-    pub(super) by_hour: HashMap<i64, i64>,
+    pub(crate) by_hour: HashMap<i64, i64>,
     names: HashMap<NameId, usize>,
     elements: HashMap<ElementId, usize>,
     by_element: HashMap<ElementId, Vec<usize>>,
@@ -109,7 +109,7 @@ impl Known {
         .await?
     }
 
-    pub(super) fn name(&self, id: NameId) -> Option<&NameView> {
+    pub(crate) fn name(&self, id: NameId) -> Option<&NameView> {
         self.names.get(&id).and_then(|at| self.catalogue.names.get(*at))
     }
 
@@ -131,17 +131,17 @@ impl Known {
     }
 
     /// The names of a control's events.
-    pub(super) fn names_of(&self, element: ElementId) -> impl Iterator<Item = &NameView> {
+    pub(crate) fn names_of(&self, element: ElementId) -> impl Iterator<Item = &NameView> {
         self.at(self.by_element.get(&element))
     }
 
     /// The names of a group's items and of what stands in them.
-    pub(super) fn names_in(&self, group: GroupId) -> impl Iterator<Item = &NameView> {
+    pub(crate) fn names_in(&self, group: GroupId) -> impl Iterator<Item = &NameView> {
         self.at(self.by_group.get(&group))
     }
 
     /// The names that a control's events have: its own, or those of the items that it is one of.
-    pub(super) fn names_for(&self, element: &ElementView) -> Vec<&NameView> {
+    pub(crate) fn names_for(&self, element: &ElementView) -> Vec<&NameView> {
         let identity = element.part_of.unwrap_or(element.id);
         let own: Vec<&NameView> = self.names_of(identity).collect();
         match element.group {
@@ -162,7 +162,7 @@ impl Known {
 }
 
 /// Runs what computes long beside the pages.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Refusal::Failed("reading what is known of the project failed".to_owned()))
 }
