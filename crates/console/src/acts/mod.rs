@@ -11,7 +11,7 @@ pub(crate) mod incidents;
 use convizit_model::Project;
 use convizit_store::{Store, StoreError};
 
-use crate::access::Member;
+use crate::access::{Caller, Member};
 use crate::page::{Problem, Refusal};
 
 /// Where something is done, and by whom.
@@ -26,6 +26,12 @@ pub(crate) struct Acting<'a> {
 impl Member {
     pub(crate) fn acting(&self) -> Acting<'_> {
         Acting { store: &self.asking.store, project: &self.project, actor: self.account.actor() }
+    }
+}
+
+impl Caller {
+    pub(crate) fn acting(&self) -> Acting<'_> {
+        Acting { store: &self.store, project: &self.project, actor: self.token.actor() }
     }
 }
 

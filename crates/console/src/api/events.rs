@@ -1,28 +1,36 @@
-//! A project's events by name, what people decided about them, and deciding.
+//! A project's events by name, what a name's events are like, and naming and keeping them.
+
+use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use convizit_model::{Change, Decision, DecisionId, Timestamp};
-use convizit_pipeline::NameView;
+use convizit_model::{Change, Timestamp};
+use convizit_pipeline::{NameView, SiteChangeKind};
 use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
+use super::decisions::{Decided, DecisionView, HOLDS, SeveralDecided, newest};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
-use super::{Asked, Given, Moment, Page, Part, after, at, limit};
+use super::{Asked, Given, Moment, Page, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
-use crate::acts::decisions::{ON_NO_CONTROL, capture_of, is_about};
+use crate::acts::Undone;
+use crate::acts::decisions::{ON_NO_CONTROL, capture_of, capture_several, decide, is_about, rename as give};
 use crate::known::{Known, known};
 use crate::pages::events::examples;
 
 /// Hours of a name that are shown: a week.
-const HOURS: i64 = 7 * 24;
+pub(super) const HOURS: i64 = 7 * 24;
 const HOUR_MILLIS: i64 = 3_600_000;
-/// Decisions that are shown of one name.
-const DECISIONS: usize = 20;
+/// Names that are captured, or no longer, in one call.
+const SEVERAL: usize = 1_000;
+/// Days in which a changed control is shown, where a call does not say, and at most.
+const DAYS: u32 = 7;
+const DAYS_MOST: u32 = 90;
+const DAY_MILLIS: i64 = 86_400_000;
 
 pub(super) fn routes(api: Api) -> Api {
     let lists = Call::get(at!("/events"), Scope::Read, "list_events", "Names of events, the oldest first");
@@ -44,24 +52,24 @@ pub(super) fn routes(api: Api) -> Api {
         "capture_event",
         "Keeps a control's events, or no longer; of its whole group where it is in one",
     );
-    let decisions = Call::get(
-        at!("/decisions"),
-        Scope::Read,
-        "list_decisions",
-        "What was decided about names, elements and groups, the newest first",
-    );
-    let undoes = Call::post(
-        at!("/decisions/{decision}/undo"),
+    let several = Call::post(
+        at!("/events/capture"),
         Scope::Capture,
-        "undo_decision",
-        "Makes a decision hold no more; an undo can be undone, too",
+        "capture_events",
+        "Keeps the events of several names, or no longer: of all of them or of none",
+    );
+    let changes = Call::get(
+        at!("/site-changes"),
+        Scope::Read,
+        "list_site_changes",
+        "Controls that are new, stand elsewhere or say something else, the newest first",
     );
     api.add(lists.asks::<OfEvents>().answers::<Page<EventName>>(200, "Names."), list)
         .add(shows.answers::<OneEvent>(200, "The name."), show)
-        .add(renames.takes::<Rename>().answers::<Decided>(200, "Decided; holds within two seconds."), rename)
-        .add(captures.takes::<Capture>().answers::<Decided>(200, "Decided; holds within two seconds."), capture)
-        .add(decisions.asks::<Part>().answers::<Page<DecisionView>>(200, "Decisions."), decisions_list)
-        .add(undoes.answers::<Decided>(200, "Decided; holds within two seconds."), undo)
+        .add(renames.takes::<Rename>().answers::<Decided>(200, HOLDS), rename)
+        .add(captures.takes::<Capture>().answers::<Decided>(200, HOLDS), capture)
+        .add(several.takes::<CaptureSeveral>().answers::<SeveralDecided>(200, HOLDS), capture_some)
+        .add(changes.asks::<OfChanges>().answers::<Page<ChangeView>>(200, "Controls."), site_changes)
 }
 
 /// Which names, and which part of the list.
@@ -72,11 +80,39 @@ struct OfEvents {
     /// Only names with this text in them; capitals do not matter.
     #[serde(default)]
     like: String,
+    /// Only names in this state.
+    #[param(inline)]
+    state: Option<EventState>,
     /// `next` of the page before.
     after: Option<String>,
     /// Items of a page, 50 by default.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
+}
+
+/// What a name is like.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum EventState {
+    /// Captured, and changes no more by itself.
+    Published,
+    /// Captured, and may still change.
+    Provisional,
+    /// Renamed by people.
+    Given,
+    /// Its events are not kept.
+    NotCaptured,
+}
+
+impl EventState {
+    fn is_of(self, name: &NameView) -> bool {
+        match self {
+            Self::Published => name.captured && name.published,
+            Self::Provisional => name.captured && !name.published,
+            Self::Given => name.made_as.is_some(),
+            Self::NotCaptured => !name.captured,
+        }
+    }
 }
 
 /// A name of events.
@@ -97,6 +133,10 @@ struct EventName {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     since: Timestamp,
+    /// The control that its events are on; null for those of a group's items, and on none.
+    element: Option<String>,
+    /// The group whose items its events are on; null for others.
+    items_of: Option<String>,
 }
 
 impl EventName {
@@ -109,6 +149,8 @@ impl EventName {
             captured: name.captured,
             events: known.events(name.id),
             since: name.since,
+            element: name.element.filter(|_| name.group.is_none()).map(|id| id.to_string()),
+            items_of: name.group.map(|id| id.to_string()),
         }
     }
 }
@@ -130,6 +172,7 @@ async fn list(
         .names
         .iter()
         .filter(|name| like.is_empty() || name.text.to_lowercase().contains(&like))
+        .filter(|name| asked.state.is_none_or(|state| state.is_of(name)))
         .filter(|name| begun.is_none_or(|begun| moment(name) > begun))
         .collect();
     names.sort_by_key(|name| moment(name));
@@ -158,12 +201,20 @@ struct OneEvent {
 
 /// Events of an hour.
 #[derive(Serialize, ToSchema)]
-struct Hour {
+pub(super) struct Hour {
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     hour: Timestamp,
     /// How many.
     events: i64,
+}
+
+/// Events by hour, the oldest first; hours without any are missing.
+pub(super) fn hours(found: impl IntoIterator<Item = (i64, i64)>) -> Vec<Hour> {
+    let mut hours: Vec<(i64, i64)> = found.into_iter().collect();
+    hours.sort_unstable();
+    let hour = |(hour, events)| Hour { hour: Timestamp::from_millis(hour * HOUR_MILLIS), events };
+    hours.into_iter().map(hour).collect()
 }
 
 /// A property with what it was.
@@ -186,14 +237,8 @@ async fn show(
     let known = known(&console, project).await?;
     let name = known.find(&id)?;
     let from = caller.now().hour() - HOURS + 1;
-    let mut hours: Vec<(i64, i64)> = store
-        .events_of_names_from(project.number, &[name.id.0], (from, 1))
-        .await?
-        .remove(&name.id.0)
-        .into_iter()
-        .flatten()
-        .collect();
-    hours.sort_unstable();
+    let mut by_name: HashMap<u64, HashMap<i64, i64>> =
+        store.events_of_names_from(project.number, &[name.id.0], (from, 1)).await?;
     let element = name.element.and_then(|id| known.element(id));
     let group = known.group_around(name).and_then(|id| known.group(id));
     let properties = match caller.samples() {
@@ -204,102 +249,38 @@ async fn show(
         let property = |(name, (kind, examples))| Property { name, kind, examples };
         found.into_iter().map(property).collect()
     });
-    let about = |decision: &&Decision| is_about(&decision.what, name) && !decision.proposed;
-    let decisions = known.registry.decisions().into_iter().rev().filter(about).take(DECISIONS);
     Ok(Json(OneEvent {
         name: EventName::of(name, &known),
         role: element.map(|element| element.role.clone()),
         group: group.map(|group| group.name.clone()),
-        hours: hours
-            .into_iter()
-            .map(|(hour, events)| Hour { hour: Timestamp::from_millis(hour * HOUR_MILLIS), events })
-            .collect(),
+        hours: hours(by_name.remove(&name.id.0).unwrap_or_default()),
         properties,
-        decisions: decisions.map(|decision| DecisionView::of(decision, &known)).collect(),
+        decisions: newest(&known, |change| is_about(change, name)),
     }))
 }
 
-/// Something that was decided.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Decision)]
-struct DecisionView {
-    /// Its number: `7`, or `auto-7` of the product's own.
-    id: String,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    made: Timestamp,
-    /// Who: `account:7`, `token:ci`, `convizit`.
-    by: String,
-    /// Whether it holds; one that was undone, or is only proposed, does not.
-    holds: bool,
-    /// Whether the product proposes it, and nobody has taken it yet.
-    proposed: bool,
-    /// What: `{"change": "rename", "name": "na_…", "text": "…"}`.
-    #[schema(value_type = Object)]
-    what: Change,
-}
-
-impl DecisionView {
-    fn of(decision: &Decision, known: &Known) -> Self {
-        Self {
-            id: decision.id.to_string(),
-            made: decision.made,
-            by: decision.by.clone(),
-            holds: !decision.proposed && (known.registry.holds(decision.id) || decision.from.is_none()),
-            proposed: decision.proposed,
-            what: decision.what.clone(),
-        }
-    }
-}
-
-async fn decisions_list(
-    State(console): State<Console>,
-    caller: Caller,
-    Asked(asked): Asked<Part>,
-) -> Result<Json<Page<DecisionView>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<Moment>(asked.after.as_deref())?);
-    let known = known(&console, &caller.project).await?;
-    let moment = |decision: &Decision| Moment(decision.made.as_millis(), decision.id.0);
-    let mut decisions = known.registry.decisions();
-    decisions.retain(|decision| begun.is_none_or(|begun| moment(decision) < begun));
-    decisions.sort_by_key(|decision| std::cmp::Reverse(moment(decision)));
-    let page = Page::of(decisions.into_iter(), limit, |decision| moment(decision).to_string());
-    let items = page.items.into_iter().map(|decision| DecisionView::of(decision, &known)).collect();
-    Ok(Json(Page { items, next: page.next }))
-}
-
-/// Another text for a name.
+/// Another text.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rename {
+pub(super) struct Rename {
     /// The new text.
     #[schema(min_length = 1, max_length = 255)]
-    text: String,
+    pub(super) text: String,
     /// The text that was read: where it is another one by now, nothing is changed.
-    seen: Option<String>,
+    pub(super) seen: Option<String>,
 }
 
-/// Whether a name's events are kept.
+/// What a renaming that was not done is answered with; `now` is what it is called.
+pub(super) fn not_renamed(undone: Undone, now: &str) -> Problem {
+    undone.told(|| Problem::stale("seen", json!(now)))
+}
+
+/// Whether events are kept.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Capture {
+pub(super) struct Capture {
     /// False drops them before they are stored; what is stored stays.
-    captured: bool,
-}
-
-/// What was decided, to undo it by.
-#[derive(Serialize, ToSchema)]
-struct Decided {
-    /// The decision's number.
-    decision: String,
-}
-
-/// Asks the registry whether a decision can be made, and takes it down.
-async fn decide(caller: &Caller, known: &Known, change: Change) -> Result<Json<Decided>, Problem> {
-    let field = if matches!(change, Change::Rename { .. }) { "text" } else { "" };
-    known.registry.check(&change).map_err(|text| Problem::invalid(text).at(field))?;
-    let made = caller.store.decide(&caller.project, &caller.token.actor(), change).await?;
-    Ok(Json(Decided { decision: made.id.to_string() }))
+    pub(super) captured: bool,
 }
 
 async fn rename(
@@ -310,11 +291,9 @@ async fn rename(
 ) -> Result<Json<Decided>, Problem> {
     let known = known(&console, &caller.project).await?;
     let name = known.find(&id)?;
-    if given.seen.is_some_and(|seen| seen != name.text) {
-        return Err(Problem::stale("seen", json!(name.text)));
-    }
     let change = Change::Rename { name: name.id, text: given.text.trim().to_owned() };
-    decide(&caller, &known, change).await
+    let made = give(&caller.acting(), &known, (&name.text, given.seen.as_deref()), change).await;
+    Ok(Json(made.map_err(|undone| not_renamed(undone, &name.text))?.into()))
 }
 
 async fn capture(
@@ -325,18 +304,107 @@ async fn capture(
 ) -> Result<Json<Decided>, Problem> {
     let known = known(&console, &caller.project).await?;
     let change = capture_of(known.find(&id)?, given.captured).ok_or_else(|| Problem::invalid(ON_NO_CONTROL))?;
-    decide(&caller, &known, change).await
+    Ok(Json(decide(&caller.acting(), &known, change).await?.into()))
 }
 
-async fn undo(
+/// Whether events of several names are kept.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CaptureSeveral {
+    /// The names' ids.
+    #[schema(min_items = 1, max_items = 1000)]
+    events: Vec<String>,
+    /// False drops them before they are stored; what is stored stays.
+    captured: bool,
+}
+
+async fn capture_some(
     State(console): State<Console>,
     caller: Caller,
-    Path((_, decision)): Path<(String, String)>,
-) -> Result<Json<Decided>, Problem> {
-    let decision: DecisionId = decision.parse().map_err(|_| Problem::not_found())?;
-    let known = known(&console, &caller.project).await?;
-    if !known.registry.decisions().iter().any(|known| known.id == decision) {
-        return Err(Problem::not_found());
+    Given(given): Given<CaptureSeveral>,
+) -> Result<Json<SeveralDecided>, Problem> {
+    if given.events.len() > SEVERAL {
+        return Err(Problem::invalid(format!("at most {SEVERAL} names in one call")).at("events"));
     }
-    decide(&caller, &known, Change::Undo { decision }).await
+    let known = known(&console, &caller.project).await?;
+    if let Some(at) = given.events.iter().position(|id| known.find(id).is_err()) {
+        return Err(Problem::invalid("there is no such name").at(format!("events[{at}]")));
+    }
+    let ids = given.events.iter().map(String::as_str);
+    match capture_several(&caller.acting(), &known, ids, given.captured).await {
+        Ok(made) => Ok(Json(made.into())),
+        Err(Undone::Wrong(problem)) => Err(Problem::invalid(problem.text).at("events")),
+        Err(undone) => Err(undone.into()),
+    }
+}
+
+/// Of how many days, and which part of the list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OfChanges {
+    /// How many days back; 7 by default.
+    #[param(minimum = 1, maximum = 90)]
+    days: Option<u32>,
+    /// `next` of the page before.
+    after: Option<String>,
+    /// Items of a page, 50 by default.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+}
+
+/// A control that is not as it was.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SiteChange)]
+struct ChangeView {
+    /// `new`, `moved` (stands elsewhere) or `renamed` (says something else). What fell silent is among the notices.
+    change: &'static str,
+    /// The control.
+    element: String,
+    /// Ids of the names of its events.
+    events: Vec<String>,
+    /// When it was first seen so.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// What it said and where it stood; null without the scope samples, and for a new one.
+    before: Option<String>,
+    /// What it says and where it stands now; null without the scope samples.
+    now: Option<String>,
+}
+
+async fn site_changes(
+    State(console): State<Console>,
+    caller: Caller,
+    Asked(asked): Asked<OfChanges>,
+) -> Result<Json<Page<ChangeView>>, Problem> {
+    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let days = asked.days.unwrap_or(DAYS);
+    if !(1..=DAYS_MOST).contains(&days) {
+        return Err(Problem::malformed("days", format!("1 to {DAYS_MOST}")));
+    }
+    let known = known(&console, &caller.project).await?;
+    let since = caller.now().plus_millis(-i64::from(days) * DAY_MILLIS);
+    let samples = caller.samples();
+    let all = known.registry.site_changes(since, &[]);
+    let next = begun.saturating_add(limit);
+    let more = all.len() > next;
+    let view = |change: convizit_pipeline::SiteChange| {
+        let element = known.element(change.element);
+        let names = element.map(|element| known.names_for(element)).unwrap_or_default();
+        ChangeView {
+            change: match change.kind {
+                SiteChangeKind::New => "new",
+                SiteChangeKind::Moved => "moved",
+                SiteChangeKind::Renamed => "renamed",
+                SiteChangeKind::Lost => "lost",
+            },
+            element: change.element.to_string(),
+            events: names.into_iter().map(|name| name.id.to_string()).collect(),
+            since: change.since,
+            before: change.before.filter(|_| samples.is_some()),
+            now: change.now.filter(|_| samples.is_some()),
+        }
+    };
+    let items = all.into_iter().skip(begun).take(limit).map(view).collect();
+    Ok(Json(Page { items, next: more.then(|| next.to_string()) }))
 }

@@ -1,13 +1,18 @@
 //! The interface for programs: what the pages do, as JSON under `/api/v1`, for tokens of a project.
 //!
 //! `openapi.rs` makes routes and their description from one list, `problem.rs` says what went wrong, `idempotency.rs` answers calls
-//! that come again; the other files are a resource each. They call the same functions of the store as the pages.
+//! that come again; the other files are a resource each. What pages do, too, is in `acts/` and in the store.
 
 mod audit;
+mod decisions;
 mod destinations;
+mod drafts;
 mod events;
+mod exclusions;
+mod groups;
 pub(crate) mod idempotency;
 mod members;
+mod merge;
 mod openapi;
 mod persons;
 pub(crate) mod problem;
@@ -48,8 +53,12 @@ pub(crate) use at;
 pub(crate) fn routes(routes: Routes) -> Routes {
     let api = Api::new(routes);
     let api = settings::routes(project::routes(api));
-    let api = samples::routes(events::routes(api));
-    let api = members::routes(destinations::routes(api));
+    let api = merge::routes(events::routes(api));
+    let api = decisions::routes(groups::routes(api));
+    let api = exclusions::routes(drafts::routes(api));
+    let api = samples::routes(api);
+    let api = destinations::routes(api);
+    let api = members::routes(api);
     audit::routes(persons::routes(api)).routes()
 }
 

@@ -42,6 +42,8 @@ const OF_WRITES: &[(u16, &str)] = &[
     (415, "The body is no JSON."),
     (422, "What is asked for is not possible, or the key came with another call."),
 ];
+/// And for those that change nothing and look at what somebody has in mind.
+const OF_LOOKS: &[(u16, &str)] = &[(422, "What is asked for is not possible.")];
 
 /// Routes and the document that describes them.
 pub(super) struct Api {
@@ -60,6 +62,8 @@ pub(super) struct Call {
     body: Option<RefOr<Schema>>,
     answer: (u16, Response),
     schemas: Vec<(String, RefOr<Schema>)>,
+    /// Whether it looks at something that may not be possible.
+    looks: bool,
 }
 
 fn refer<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schema> {
@@ -71,7 +75,17 @@ fn refer<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> RefOr<Schem
 impl Call {
     fn new(row: Row, scope: Scope, name: &'static str, summary: &'static str) -> Self {
         let answer = (204, ResponseBuilder::new().description("Done.").build());
-        Self { row, scope, name, summary, parameters: Vec::new(), body: None, answer, schemas: Vec::new() }
+        Self {
+            row,
+            scope,
+            name,
+            summary,
+            parameters: Vec::new(),
+            body: None,
+            answer,
+            schemas: Vec::new(),
+            looks: false,
+        }
     }
 
     pub(super) fn get(path: &'static str, scope: Scope, name: &'static str, summary: &'static str) -> Self {
@@ -121,6 +135,12 @@ impl Call {
         self
     }
 
+    /// Which looks at what somebody has in mind, and says where that is not possible.
+    pub(super) fn looks(mut self) -> Self {
+        self.looks = true;
+        self
+    }
+
     /// Answered with a JSON text on each line.
     pub(super) fn answers_lines(mut self, says: &'static str) -> Self {
         let schema: RefOr<Schema> = ObjectBuilder::new().schema_type(Type::String).build().into();
@@ -135,8 +155,12 @@ impl Call {
 
     /// Every status that it may be refused with.
     fn refusals(&self) -> impl Iterator<Item = (u16, &'static str)> {
-        let of_writes = if self.changes() { OF_WRITES } else { &[] };
-        REFUSALS.iter().chain(of_writes).copied()
+        let more = match (self.changes(), self.looks) {
+            (true, _) => OF_WRITES,
+            (false, true) => OF_LOOKS,
+            (false, false) => &[],
+        };
+        REFUSALS.iter().chain(more).copied()
     }
 
     fn operation(&self) -> Operation {
@@ -177,7 +201,11 @@ fn path_parameter(name: &str) -> Parameter {
         "event" => ("A name's id: `na_0123456789abcdef`.", "^na_[0-9a-f]{16}$"),
         "decision" => ("A decision's number: `7`, or `auto-7`.", "^(auto-)?[0-9]{1,12}$"),
         "destination" => ("A destination's name: `crm`.", "^[a-z0-9-]{1,64}$"),
+        "group" => ("A group's id: `gr_0123456789abcdef`.", "^gr_[0-9a-f]{16}$"),
         "account" => ("A member's number: `7`.", "^[0-9]{1,12}$"),
+        "notice" => ("A notice's number: `7`.", "^[0-9]{1,12}$"),
+        "incident" => ("An incident's number: `7`.", "^[0-9]{1,12}$"),
+        "replay" => ("A replay's number of its destination: `1`.", "^[0-9]{1,12}$"),
         _ => ("An erasure's id.", "^er_[0-9A-Za-z_-]{1,64}$"),
     };
     let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build();

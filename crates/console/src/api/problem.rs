@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::acts::Undone;
 use crate::page::Refusal;
 use crate::throttle::Wait;
 
@@ -166,6 +167,23 @@ impl From<Refusal> for Problem {
             // Of pages alone.
             Refusal::Forbidden | Refusal::Foreign => Self::no_token(),
         }
+    }
+}
+
+impl Undone {
+    /// What a program is told; `meanwhile` says what stands there now, where somebody else was quicker.
+    pub(super) fn told(self, meanwhile: impl FnOnce() -> Problem) -> Problem {
+        match self {
+            Self::Wrong(problem) => Problem::invalid(problem.text).at(problem.field),
+            Self::Meanwhile => meanwhile(),
+            Self::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<Undone> for Problem {
+    fn from(undone: Undone) -> Self {
+        undone.told(|| Problem::stale("", Value::Null))
     }
 }
 

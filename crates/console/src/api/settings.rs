@@ -184,12 +184,13 @@ struct Change {
 /// What was saved.
 #[derive(Serialize, ToSchema)]
 #[schema(as = SavedSettings)]
-struct Saved {
+pub(super) struct Saved {
     /// The settings' version now.
-    version: u64,
+    pub(super) version: u64,
 }
 
-fn tagged(version: u64, body: impl Serialize) -> Response {
+/// An answer with its version as `ETag`, too.
+pub(super) fn tagged(version: u64, body: impl Serialize) -> Response {
     let mut answer = Json(body).into_response();
     if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
         answer.headers_mut().insert(header::ETAG, tag);
@@ -259,7 +260,8 @@ async fn write(caller: &Caller, from: u64, given: Map<String, Value>) -> Result<
     }
 }
 
-fn stale(version: u64, settings: &ProjectSettings) -> Problem {
+/// What somebody who was too late is told: the settings as they stand.
+pub(super) fn stale(version: u64, settings: &ProjectSettings) -> Problem {
     Problem::stale("version", json!({"version": version, "settings": settings}))
 }
 

@@ -18,30 +18,30 @@ const EXPECTED: &str = include_str!("roles.txt");
 
 /// A call of a program.
 #[derive(Clone, Default)]
-struct Call<'a> {
-    token: Option<&'a str>,
-    method: Method,
-    path: &'a str,
-    body: Option<Value>,
-    key: Option<&'a str>,
-    cookie: Option<&'a str>,
+pub(crate) struct Call<'a> {
+    pub(crate) token: Option<&'a str>,
+    pub(crate) method: Method,
+    pub(crate) path: &'a str,
+    pub(crate) body: Option<Value>,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) cookie: Option<&'a str>,
 }
 
 impl<'a> Call<'a> {
-    fn get(token: &'a str, path: &'a str) -> Self {
+    pub(crate) fn get(token: &'a str, path: &'a str) -> Self {
         Self { token: Some(token), path, ..Self::default() }
     }
 
-    fn write(token: &'a str, method: Method, path: &'a str, body: Value) -> Self {
+    pub(crate) fn write(token: &'a str, method: Method, path: &'a str, body: Value) -> Self {
         Self { method, body: Some(body), ..Self::get(token, path) }
     }
 
-    fn keyed(self, key: &'a str) -> Self {
+    pub(crate) fn keyed(self, key: &'a str) -> Self {
         Self { key: Some(key), ..self }
     }
 }
 
-async fn send(site: &Site, call: Call<'_>) -> Answer {
+pub(crate) async fn send(site: &Site, call: Call<'_>) -> Answer {
     let mut request = Request::builder().method(call.method).uri(call.path).header(header::HOST, HOST);
     if let Some(token) = call.token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -79,11 +79,11 @@ async fn send(site: &Site, call: Call<'_>) -> Answer {
     }
 }
 
-fn read(answer: &Answer) -> Value {
+pub(crate) fn read(answer: &Answer) -> Value {
     serde_json::from_str(&answer.text).unwrap_or_else(|_| panic!("{} {}", answer.status, answer.text))
 }
 
-async fn token(site: &Site, scopes: &[Scope], name: &str) -> String {
+pub(crate) async fn token(site: &Site, scopes: &[Scope], name: &str) -> String {
     site.store.make_token(Some(&site.shop), scopes, name, 30).await.unwrap()
 }
 
@@ -101,7 +101,11 @@ fn path_of(row: &Row, project: &str) -> String {
         .replace("{event}", "na_0000000000000001")
         .replace("{decision}", "1")
         .replace("{destination}", "hook")
+        .replace("{group}", "gr_0000000000000001")
         .replace("{account}", "999")
+        .replace("{notice}", "999")
+        .replace("{incident}", "999")
+        .replace("{replay}", "999")
         .replace("{request}", "er_none")
 }
 
@@ -167,8 +171,12 @@ async fn another_project_and_no_token_are_answered_alike_everywhere() {
             assert_eq!((answer.status, &answer.text), (none.status, &none.text), "{} {path}", row.method);
         }
         wrong += 1;
+        if wrong % 40 == 0 {
+            // Fewer than are held up.
+            site.pass(10);
+        }
     }
-    assert!((20..50).contains(&wrong), "{wrong}: fewer than are held up");
+    assert!(wrong > 60, "{wrong}");
     for path in ["/api/v1/nothing", "/api/v1/projects", "/api/"] {
         assert_eq!(send(&site, Call::get(&foreign, path)).await.status, StatusCode::NOT_FOUND, "{path}");
     }

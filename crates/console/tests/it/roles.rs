@@ -57,6 +57,9 @@ pub(crate) fn path_of(row: &Row, project: &str, account: i64) -> String {
         .replace("{decision}", "1")
         .replace("{group}", "gr_0000000000000001")
         .replace("{secret}", "no-such-link")
+        .replace("{notice}", "1")
+        .replace("{incident}", "1")
+        .replace("{replay}", "1")
         .replace("{request}", "none")
 }
 
