@@ -1,17 +1,23 @@
-//! Where a project's events go: how far each destination is, what it refused, pausing and resuming.
+//! Where a project's events go: adding and changing destinations, how far each is, a try, pausing, resuming and removing.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use convizit_model::EventType;
+use convizit_model::{DestinationKind, EventType, Timestamp};
 use convizit_store::{DestinationState, Scope};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
+use super::events::{Hour, hours};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
-use super::{Asked, Page, Part, after, at, limit};
+use super::refused::Refused;
+use super::{Asked, Given, Page, Part, after, at, limit};
+use crate::Console;
 use crate::access::Caller;
+use crate::acts::Undone;
+use crate::acts::destinations::{self, Adding, Said, place};
 
 /// Refused events that are shown of a destination.
 const REFUSED: i64 = 100;
@@ -19,11 +25,41 @@ const REFUSED: i64 = 100;
 pub(super) fn routes(api: Api) -> Api {
     let lists =
         Call::get(at!("/destinations"), Scope::Read, "list_destinations", "Destinations and how far each is, by name");
+    let adds = Call::post(
+        at!("/destinations"),
+        Scope::Destinations,
+        "add_destination",
+        "Adds a destination, once it was reached and can be written to",
+    );
     let shows = Call::get(
         at!("/destinations/{destination}"),
         Scope::Read,
         "show_destination",
-        "One destination, with the newest events that it refused",
+        "One destination: its week, its newest failures, and the newest events that it refused",
+    );
+    let changes = Call::patch(
+        at!("/destinations/{destination}"),
+        Scope::Destinations,
+        "change_destination",
+        "Changes what is named of a destination, once it was reached so; what is sent from then on goes by it",
+    );
+    let removes = Call::delete(
+        at!("/destinations/{destination}"),
+        Scope::Destinations,
+        "remove_destination",
+        "Removes a destination with what it refused and its replays; what it has stays there",
+    );
+    let tests = Call::post(
+        at!("/destinations/{destination}/test"),
+        Scope::Destinations,
+        "test_destination",
+        "Sends a made-up event as real ones are sent",
+    );
+    let previews = Call::get(
+        at!("/destinations/{destination}/preview"),
+        Scope::Read,
+        "preview_destination",
+        "How an event would be sent: with the scope samples the newest one that it wants, else a made-up one",
     );
     let pauses = Call::post(
         at!("/destinations/{destination}/pause"),
@@ -38,7 +74,12 @@ pub(super) fn routes(api: Api) -> Api {
         "Resumes a destination; what waited is sent",
     );
     api.add(lists.asks::<Part>().answers::<Page<DestinationView>>(200, "Destinations."), list)
+        .add(adds.takes::<Add>().answers::<Secret>(201, "Added; a webhook's secret is shown this once."), add)
         .add(shows.answers::<OneDestination>(200, "The destination."), show)
+        .add(changes.takes::<Change>().answers::<Secret>(200, "Changed; a new secret is shown this once."), change)
+        .add(removes, remove)
+        .add(tests.answers::<Tested>(200, "It took the event."), test)
+        .add(previews.answers::<PreviewView>(200, "How an event would be sent."), preview)
         .add(pauses, pause)
         .add(resumes, resume)
 }
@@ -81,21 +122,29 @@ impl DestinationView {
     }
 }
 
-/// A destination with what it refused.
+/// A destination with how it goes.
 #[derive(Serialize, ToSchema)]
 struct OneDestination {
     /// The destination itself.
     destination: DestinationView,
-    /// The newest 100.
+    /// Its address, schema or path; null without the scope destinations.
+    place: Option<String>,
+    /// Events that it took in the last seven days by hour; hours without any are missing.
+    hours: Vec<Hour>,
+    /// Its newest failures, at most 20, the newest first.
+    failures: Vec<Failure>,
+    /// The newest 100 events that it refused.
     refused: Vec<Refused>,
 }
 
-/// An event that a destination refused.
+/// Why a batch was not taken.
 #[derive(Serialize, ToSchema)]
-struct Refused {
-    /// Its number.
-    number: i64,
-    /// What the destination said, shortened.
+#[schema(as = DeliveryFailure)]
+struct Failure {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    time: Timestamp,
+    /// What happened.
     reason: String,
 }
 
@@ -114,10 +163,233 @@ async fn show(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result
     let mut all = store.destinations(Some(&project.id)).await?.into_iter();
     let state = all.find(|state| state.destination.name == name).ok_or_else(Problem::not_found)?;
     let refused = store.dead_letters(&project.id, &name, REFUSED).await?;
+    let failures = store.delivery_failures(project.number, &name).await?.into_iter();
     Ok(Json(OneDestination {
+        place: caller.may(Scope::Destinations).then(|| place(&state.destination.kind)),
         destination: DestinationView::of(state, last),
-        refused: refused.into_iter().map(|one| Refused { number: one.number, reason: one.reason }).collect(),
+        hours: hours(store.delivered_by_hour(project.number, &name).await?),
+        failures: failures.map(|one| Failure { time: one.time, reason: one.reason }).collect(),
+        refused: refused.into_iter().map(Refused::from).collect(),
     }))
+}
+
+/// A kind of destination that is added here.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum GivenKind {
+    /// Batches are posted to an address, signed as Standard Webhooks say.
+    Webhook,
+    /// Each event becomes a row.
+    Postgres,
+    /// Each event becomes a line of JSON, on the machine that delivers.
+    File,
+}
+
+impl GivenKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Postgres => "postgres",
+            Self::File => "file",
+        }
+    }
+}
+
+/// A destination to add.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AddDestination)]
+struct Add {
+    /// Its name: 1 to 64 of a-z, 0-9 and -.
+    #[schema(min_length = 1, max_length = 64)]
+    name: String,
+    /// What it is.
+    kind: GivenKind,
+    /// Of a webhook: the address that takes the events.
+    #[serde(default)]
+    url: String,
+    /// Of PostgreSQL: the schema that is made there, `convizit` by default.
+    schema: Option<String>,
+    /// Of PostgreSQL: `postgres://user:password@host:5432/database`; kept sealed, and never shown.
+    #[serde(default)]
+    secret: String,
+    /// Of a file: its whole path, in a folder that the operator allows.
+    #[serde(default)]
+    path: String,
+    /// The types of events that it gets; none means all.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    types: Vec<EventType>,
+    /// Whether it begins with the first event that is kept, and not with the next one.
+    #[serde(default)]
+    from_start: bool,
+    /// Whether it waits until it is resumed.
+    #[serde(default)]
+    hold: bool,
+}
+
+/// A signing secret that was made just now.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DestinationSecret)]
+struct Secret {
+    /// What a webhook's batches are signed with, `whsec_…`; null where none was made.
+    secret: Option<String>,
+}
+
+async fn add(
+    State(console): State<Console>,
+    caller: Caller,
+    Given(given): Given<Add>,
+) -> Result<(StatusCode, Json<Secret>), Problem> {
+    let held = || format!("added by token {}, to be resumed once it is ready", caller.token.name);
+    let adding = Adding {
+        name: &given.name,
+        said: Said {
+            kind: given.kind.as_str(),
+            url: given.url.trim(),
+            schema: given.schema.as_deref().unwrap_or("convizit").trim(),
+            secret: given.secret.trim(),
+            path: given.path.trim(),
+        },
+        types: given.types,
+        from_start: given.from_start,
+        held: given.hold.then(held),
+    };
+    let secret = destinations::add(&console, &caller.acting(), adding).await?;
+    Ok((StatusCode::CREATED, Json(Secret { secret })))
+}
+
+/// What changes of a destination; its name and kind stay.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ChangeDestination)]
+struct Change {
+    /// What was read: where it is another one by now, nothing is changed.
+    seen: Option<SeenDestination>,
+    /// Of a webhook: another address.
+    url: Option<String>,
+    /// Of PostgreSQL: another schema.
+    schema: Option<String>,
+    /// Of PostgreSQL: another connection.
+    secret: Option<String>,
+    /// Of a file: another path.
+    path: Option<String>,
+    /// The types of events that it gets; none means all.
+    #[schema(value_type = Option<Vec<String>>)]
+    types: Option<Vec<EventType>>,
+    /// Of a webhook: whether a new signing secret is made, and the old one signs no more.
+    #[serde(default)]
+    renew: bool,
+}
+
+/// A destination as it was read.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SeenDestination {
+    /// Its address, schema or path.
+    place: String,
+    /// The types of events that it gets.
+    #[schema(value_type = Vec<String>)]
+    types: Vec<EventType>,
+}
+
+/// What somebody is told who was too late.
+async fn moved(caller: &Caller, name: &str) -> Result<Problem, Problem> {
+    let (destination, _) = caller.store.destination(&caller.project.id, name).await?;
+    Ok(Problem::stale("seen", json!({"place": place(&destination.kind), "types": destination.types})))
+}
+
+async fn change(
+    State(console): State<Console>,
+    caller: Caller,
+    Path((_, name)): Path<(String, String)>,
+    Given(given): Given<Change>,
+) -> Result<Json<Secret>, Problem> {
+    let (now, _) = caller.store.destination(&caller.project.id, &name).await?;
+    if given.seen.is_some_and(|seen| seen.place != place(&now.kind) || seen.types != now.types) {
+        return Err(moved(&caller, &name).await?);
+    }
+    let mut said = Said { kind: now.kind.as_str(), ..Said::default() };
+    match &now.kind {
+        DestinationKind::Webhook { url } => said.url = url,
+        DestinationKind::Postgres { schema } => said.schema = schema,
+        DestinationKind::File { path } => said.path = path,
+        DestinationKind::Stdout { .. } => {}
+    }
+    for (field, given, of, stands) in [
+        ("url", &given.url, "webhook", &mut said.url),
+        ("schema", &given.schema, "postgres", &mut said.schema),
+        ("secret", &given.secret, "postgres", &mut said.secret),
+        ("path", &given.path, "file", &mut said.path),
+    ] {
+        let Some(given) = given else { continue };
+        if of != said.kind {
+            return Err(Problem::invalid(format!("a {} has none", said.kind)).at(field));
+        }
+        *stands = given.trim();
+    }
+    if given.renew && said.kind != "webhook" {
+        return Err(Problem::invalid(format!("a {} has none that could be renewed", said.kind)).at("renew"));
+    }
+    let change = (said, given.types.unwrap_or_else(|| now.types.clone()), given.renew);
+    match destinations::change(&console, &caller.acting(), &now, change).await {
+        Ok(secret) => Ok(Json(Secret { secret })),
+        Err(Undone::Meanwhile) => Err(moved(&caller, &name).await?),
+        Err(undone) => Err(undone.into()),
+    }
+}
+
+async fn remove(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {
+    caller.store.remove_destination(&caller.project.id, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a test came to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TestedDestination)]
+struct Tested {
+    /// Where to look for the event.
+    said: String,
+}
+
+async fn test(
+    State(console): State<Console>,
+    caller: Caller,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Json<Tested>, Problem> {
+    let tested = destinations::test(&console, &caller.acting(), &name).await?;
+    tested.map(|said| Json(Tested { said })).map_err(Problem::invalid)
+}
+
+/// How an event would be sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DestinationPreview)]
+struct PreviewView {
+    /// Whether it is an event of a visitor; else a made-up one.
+    real: bool,
+    /// In what form it is sent.
+    how: String,
+    /// Headers of a request, or columns of a row.
+    fields: Vec<PreviewField>,
+    /// The body of a request, or a line; empty where the fields are all.
+    body: String,
+}
+
+/// A header or a column.
+#[derive(Serialize, ToSchema)]
+struct PreviewField {
+    /// What it is called.
+    name: String,
+    /// What stands in it.
+    value: String,
+}
+
+async fn preview(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<Json<PreviewView>, Problem> {
+    let (destination, _) = caller.store.destination(&caller.project.id, &name).await?;
+    let samples = caller.samples();
+    let (shown, real) = destinations::preview(&caller.acting(), samples.as_ref(), &destination).await?;
+    let fields = shown.fields.into_iter().map(|(name, value)| PreviewField { name, value }).collect();
+    Ok(Json(PreviewView { real, how: shown.how, fields, body: shown.body }))
 }
 
 async fn set(caller: &Caller, name: &str, reason: Option<&str>) -> Result<StatusCode, Problem> {

@@ -17,6 +17,7 @@ mod openapi;
 mod persons;
 pub(crate) mod problem;
 mod project;
+mod refused;
 mod samples;
 mod settings;
 
@@ -57,7 +58,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let api = decisions::routes(groups::routes(api));
     let api = exclusions::routes(drafts::routes(api));
     let api = samples::routes(api);
-    let api = destinations::routes(api);
+    let api = refused::routes(destinations::routes(api));
     let api = members::routes(api);
     audit::routes(persons::routes(api)).routes()
 }
