@@ -19,7 +19,7 @@ before(async () => {
   site = await Site.make();
   site.write({ delivery: `allow_folders = [${JSON.stringify(site.folder)}]` });
   const token = (name, scope) => site.ok("token", "add", name, "--project", "shop", "--scope", scope).trim();
-  everything = token("everything", "read,samples,capture,settings,destinations,members,erase,export,audit");
+  everything = token("everything", "read,samples,capture,settings,destinations,members,erase,export,audit,incidents");
   reads = token("reads", "read");
   site.ok("destination", "add", "shop", "lines", "file", "--path", path.join(site.folder, "out.jsonl"));
   running = await site.serve();

@@ -20,11 +20,11 @@ pub enum Scope {
     Read,
     /// Seeing what visitors were shown and did: example values and single events.
     Samples,
-    /// Renaming, capturing or not, undoing.
+    /// What changes names and what is captured: renaming, merging, excluding, publishing drafts, undoing; and marking notices.
     Capture,
-    /// Changing the project's settings.
+    /// Changing the project's settings, and to whom its notices go.
     Settings,
-    /// Pausing and resuming destinations.
+    /// Adding, changing and removing destinations, and sending again.
     Destinations,
     /// Inviting, changing and removing members up to Admin.
     Members,
@@ -34,13 +34,15 @@ pub enum Scope {
     Export,
     /// Reading who did what.
     Audit,
+    /// Seeing the project's incidents, and seeing to them.
+    Incidents,
     /// Being one of the two who destroy a living key; of the installation, and beside no other.
     Keys,
 }
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Samples,
         Self::Capture,
@@ -50,6 +52,7 @@ impl Scope {
         Self::Erase,
         Self::Export,
         Self::Audit,
+        Self::Incidents,
         Self::Keys,
     ];
 
@@ -66,6 +69,7 @@ impl Scope {
             Self::Erase => "erase",
             Self::Export => "export",
             Self::Audit => "audit",
+            Self::Incidents => "incidents",
             Self::Keys => "keys",
         }
     }

@@ -4,6 +4,7 @@
 //! that come again; the other files are a resource each. What pages do, too, is in `acts/` and in the store.
 
 mod audit;
+mod channels;
 mod decisions;
 mod destinations;
 mod drafts;
@@ -11,6 +12,7 @@ mod events;
 mod exclusions;
 mod groups;
 pub(crate) mod idempotency;
+mod incidents;
 mod members;
 mod merge;
 mod openapi;
@@ -59,6 +61,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let api = exclusions::routes(drafts::routes(api));
     let api = samples::routes(api);
     let api = refused::routes(destinations::routes(api));
+    let api = channels::routes(incidents::routes(api));
     let api = members::routes(api);
     audit::routes(persons::routes(api)).routes()
 }

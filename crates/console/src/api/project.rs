@@ -1,23 +1,29 @@
-//! A project at a glance, what was withheld of it, and its notices.
+//! A project at a glance, its snippet, what was withheld of it, and its notices.
 
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use convizit_model::withheld::{monday_of, week_of};
 use convizit_model::{Notice, NoticeKind, NoticeState, Timestamp};
 use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::events::{Hour, hours};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
-use super::{Asked, Moment, Page, after, at, limit};
+use super::{Asked, Given, Moment, Page, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
 use crate::known::known;
+use crate::pages::overview::failing;
+use crate::snippet::{script, snippet, unreachable_snippet};
 
 const DAY_MILLIS: i64 = 86_400_000;
+/// Hours of a project that are shown.
+const HOURS: i64 = 48;
 /// Weeks of the report of what was withheld, where a call does not say, and at most.
 const WEEKS: i64 = 12;
 const WEEKS_MOST: i64 = 104;
@@ -27,9 +33,14 @@ pub(super) fn routes(api: Api) -> Api {
     let withheld =
         Call::get(at!("/withheld"), Scope::Read, "list_withheld", "What was withheld, counted by week, field and rule");
     let notices = Call::get(at!("/notices"), Scope::Read, "list_notices", "What a person must see, the newest first");
+    let sets = Call::put(at!("/notices/{notice}"), Scope::Capture, "set_notice", "Marks a notice as seen or resolved");
+    let snippets =
+        Call::get(at!("/snippet"), Scope::Read, "show_snippet", "The lines that load the tracker into the site");
     api.add(shows.answers::<ProjectView>(200, "The project."), show)
+        .add(snippets.answers::<SnippetView>(200, "The snippet."), show_snippet)
         .add(withheld.asks::<OfWeeks>().answers::<Page<Withheld>>(200, "Counts, the newest week first."), withheld_list)
         .add(notices.asks::<OfNotices>().answers::<Page<NoticeView>>(200, "Notices."), notices_list)
+        .add(sets.takes::<SetNotice>(), set_notice)
 }
 
 /// A project.
@@ -53,21 +64,55 @@ struct ProjectView {
     names: usize,
     /// What became of whatever arrived: outcome → items.
     outcomes: BTreeMap<String, u64>,
+    /// Events of the last 48 hours by hour; hours without any are missing.
+    hours: Vec<Hour>,
+    /// Batches of the installation that wait to be named.
+    waiting: u64,
+    /// Why nothing can be taken now; null when all is well.
+    failing: Option<String>,
 }
 
 async fn show(State(console): State<Console>, caller: Caller) -> Result<Json<ProjectView>, Problem> {
     let (store, project) = (&caller.store, &caller.project);
     let hour = caller.now().hour();
+    let by_hour = store.events_by_hour_from(project.number, hour - HOURS + 1).await?;
     Ok(Json(ProjectView {
         id: project.id.to_string(),
         key: project.key.to_string(),
         created: project.created,
         version: project.version,
         events: store.last_event(project.number).await?,
-        last_day: store.events_by_hour_from(project.number, hour - 23).await?.values().sum(),
+        last_day: by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum(),
         names: known(&console, project).await?.catalogue.names.len(),
         outcomes: store.outcomes(project.number).await?.into_iter().collect(),
+        hours: hours(by_hour),
+        waiting: store.health().journal_offset.saturating_sub(store.worker_offset().await?),
+        failing: failing(store),
     }))
+}
+
+/// The lines that load the tracker.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Snippet)]
+struct SnippetView {
+    /// For a page's head.
+    html: String,
+    /// The script of it alone, for what writes the element itself.
+    script: String,
+    /// Where the tracker loads from.
+    source: String,
+    /// Why browsers of the site cannot load it; null when they can.
+    unreachable: Option<String>,
+}
+
+async fn show_snippet(State(console): State<Console>, caller: Caller) -> Json<SnippetView> {
+    let (collector, project) = (console.config().collector.trim_end_matches('/'), &caller.project);
+    Json(SnippetView {
+        html: snippet(collector, project.key.as_str()),
+        script: script(collector, project.key.as_str()),
+        source: format!("{collector}/t/{}.js", project.key),
+        unreachable: unreachable_snippet(collector, &project.settings.origins),
+    })
 }
 
 /// Of which weeks, and which part of the list.
@@ -178,4 +223,34 @@ async fn notices_list(caller: Caller, Asked(asked): Asked<OfNotices>) -> Result<
     let own = own.filter(|notice| notice.kind != NoticeKind::Incident).map(NoticeView::from);
     let left = own.filter(|notice| begun.is_none_or(|begun| moment(notice) < begun));
     Ok(Json(Page::of(left, limit, |notice| moment(notice).to_string())))
+}
+
+/// How far somebody has come with a notice.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum GivenState {
+    Seen,
+    Resolved,
+}
+
+/// Another state for a notice.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SetNotice {
+    /// Which.
+    state: GivenState,
+}
+
+async fn set_notice(
+    caller: Caller,
+    Path((_, notice)): Path<(String, String)>,
+    Given(given): Given<SetNotice>,
+) -> Result<StatusCode, Problem> {
+    let notice = notice.parse().map_err(|_| Problem::not_found())?;
+    let state = match given.state {
+        GivenState::Seen => NoticeState::Seen,
+        GivenState::Resolved => NoticeState::Resolved,
+    };
+    caller.store.set_notice_of(&caller.project.id, notice, state).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

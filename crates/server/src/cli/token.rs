@@ -15,11 +15,11 @@ pub(crate) enum Allowed {
     Read,
     /// Seeing example values and single events.
     Samples,
-    /// Renaming, capturing or not, undoing.
+    /// Renaming, merging, excluding, publishing drafts, undoing; marking notices.
     Capture,
-    /// Changing the project's settings.
+    /// Changing the project's settings, and to whom its notices go.
     Settings,
-    /// Pausing and resuming destinations.
+    /// Adding, changing and removing destinations, and sending again.
     Destinations,
     /// Inviting, changing and removing members up to Admin.
     Members,
@@ -29,6 +29,8 @@ pub(crate) enum Allowed {
     Export,
     /// Reading the audit log.
     Audit,
+    /// Seeing the project's incidents, and seeing to them.
+    Incidents,
     /// Being one of the two who destroy a living key.
     Keys,
 }
@@ -45,6 +47,7 @@ impl From<Allowed> for Scope {
             Allowed::Erase => Self::Erase,
             Allowed::Export => Self::Export,
             Allowed::Audit => Self::Audit,
+            Allowed::Incidents => Self::Incidents,
             Allowed::Keys => Self::Keys,
         }
     }
