@@ -11,13 +11,13 @@ use crate::incidents::only;
 use crate::site::{Answer, Site, Who};
 
 /// A shop that visitors have used: its registry as the worker would have it, its events in the store.
-struct Shop {
-    site: Site,
+pub(crate) struct Shop {
+    pub(crate) site: Site,
     registry: Registry,
     batches: u64,
 }
 
-fn button(label: &str, class: &str) -> Value {
+pub(crate) fn button(label: &str, class: &str) -> Value {
     json!({
         "role": "button", "label": label, "labelSource": "content", "template": label, "tag": "button",
         "attributes": {"class": class, "type": "button"}, "path": "main>div>button",
@@ -26,7 +26,7 @@ fn button(label: &str, class: &str) -> Value {
 }
 
 /// A button in the card of a list.
-fn in_card(label: &str, position: u32) -> Value {
+pub(crate) fn in_card(label: &str, position: u32) -> Value {
     json!({
         "role": "button", "label": label, "labelSource": "content", "template": label, "tag": "button",
         "attributes": {"class": "buy", "type": "button"}, "path": "main>ul>li>button",
@@ -37,7 +37,7 @@ fn in_card(label: &str, position: u32) -> Value {
 }
 
 impl Shop {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let mut shop = Self { site: Site::make().await, registry: Registry::default(), batches: 0 };
         for position in 1..=4 {
             shop.click("/shoes", in_card("Add to cart", position)).await;
@@ -50,7 +50,7 @@ impl Shop {
     }
 
     /// What the worker does with a click.
-    async fn click(&mut self, path: &str, descriptor: Value) {
+    pub(crate) async fn click(&mut self, path: &str, descriptor: Value) {
         static IDS: AtomicU32 = AtomicU32::new(1);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let (store, shop) = (&self.site.store, &self.site.shop);
@@ -95,17 +95,17 @@ impl Shop {
         store.commit_work(Work { from, to: self.batches, projects: vec![work] }).await.unwrap();
     }
 
-    fn name(&self, text: &str) -> String {
+    pub(crate) fn name(&self, text: &str) -> String {
         let names = self.registry.catalogue().names;
         let found = names.iter().find(|name| name.text == text || name.made_as.as_deref() == Some(text));
         found.unwrap_or_else(|| panic!("no name {text} among {names:?}")).id.to_string()
     }
 
-    fn group(&self) -> String {
+    pub(crate) fn group(&self) -> String {
         self.registry.catalogue().groups[0].id.to_string()
     }
 
-    async fn events(&self) -> i64 {
+    pub(crate) async fn events(&self) -> i64 {
         self.site.store.last_event(self.site.shop.number).await.unwrap()
     }
 }

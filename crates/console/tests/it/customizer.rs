@@ -11,7 +11,7 @@ use crate::site::{Site, Who};
 const PAGE: &str = "/p/shop/customizer";
 
 /// Gives the project names for two buttons, as the worker does.
-async fn names(site: &Site) -> Vec<(NameId, String, Change)> {
+pub(crate) async fn names(site: &Site) -> Vec<(NameId, String, Change)> {
     let button = |n: u32, label: &str| {
         json!({"id": format!("0193a1f0-0000-7000-8000-{n:012}"), "type": "click", "time": "2026-11-23T18:00:00.000Z",
             "descriptor": {"role": "button", "label": label, "labelSource": "content", "tag": "button", "path": "main>button"}})
@@ -43,7 +43,7 @@ async fn names(site: &Site) -> Vec<(NameId, String, Change)> {
         .collect()
 }
 
-async fn draft(site: &Site, who: Who, change: Change, before: &str) -> (String, i64) {
+pub(crate) async fn draft(site: &Site, who: Who, change: Change, before: &str) -> (String, i64) {
     let account = site.account(who).number;
     match site.store.save_draft(&site.shop, account, change, before, 0).await.unwrap() {
         Saved::Done(Some(draft)) => (format!("{} {}", draft.subject, draft.version), draft.version),
@@ -51,7 +51,7 @@ async fn draft(site: &Site, who: Who, change: Change, before: &str) -> (String, 
     }
 }
 
-fn rename(name: NameId, text: &str) -> Change {
+pub(crate) fn rename(name: NameId, text: &str) -> Change {
     Change::Rename { name, text: text.to_owned() }
 }
 

@@ -14,13 +14,13 @@ use crate::site::{Site, Who};
 const ADMIN: Who = Who::In(Role::Admin);
 
 /// A receiver on loopback: what came, and the status that it answers.
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     seen: Arc<Mutex<(u16, Vec<String>)>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?key=canary", listener.local_addr().unwrap());
@@ -38,11 +38,11 @@ impl Receiver {
         Self { url, seen }
     }
 
-    fn answers(&self, status: u16) {
+    pub(crate) fn answers(&self, status: u16) {
         self.seen.lock().unwrap().0 = status;
     }
 
-    fn bodies(&self) -> Vec<String> {
+    pub(crate) fn bodies(&self) -> Vec<String> {
         self.seen.lock().unwrap().1.clone()
     }
 }
