@@ -177,6 +177,11 @@ impl Fields {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// Fields whose names begin so, by what follows.
+    pub(crate) fn starting_with<'f>(&'f self, head: &'f str) -> impl Iterator<Item = (&'f str, &'f str)> {
+        self.pairs().filter_map(move |(name, value)| Some((name.strip_prefix(head)?, value)))
+    }
+
     /// All fields of this name.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())

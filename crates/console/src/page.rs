@@ -1,5 +1,7 @@
 //! What every page has: its frame, its headers, and one answer for each way in which a page cannot be shown.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -65,13 +67,13 @@ impl Chrome {
 /// Why a form was not taken: which field, and what to change.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Problem {
-    pub(crate) field: &'static str,
+    pub(crate) field: Cow<'static, str>,
     pub(crate) text: String,
 }
 
 impl Problem {
-    pub(crate) fn new(field: &'static str, text: impl Into<String>) -> Self {
-        Self { field, text: text.into() }
+    pub(crate) fn new(field: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
+        Self { field: field.into(), text: text.into() }
     }
 
     /// What is wrong with this field; empty when it is another one.

@@ -12,6 +12,7 @@ use convizit_model::{Destination, DestinationKind, ProjectId};
 use convizit_store::{EraseMessage, StoredEvent};
 
 use crate::DeliveryConfig;
+use crate::connectors::{self, Changes, Http};
 use crate::guard::Guard;
 
 /// Why a batch was not taken. No text here comes from an event.
@@ -42,6 +43,43 @@ pub(crate) enum SendError {
 impl SendError {
     pub(crate) fn later(reason: impl Into<String>) -> Self {
         Self::Later { reason: reason.into(), after: None }
+    }
+}
+
+/// What became of each event of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// One for each event, in their order.
+    pub(crate) fates: Vec<Fate>,
+    /// Why those that are still waiting were not sent.
+    pub(crate) failure: Option<SendError>,
+    /// What had to be cut, renamed or left out.
+    pub(crate) changes: Changes,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Not sent yet.
+    Waiting,
+    Done,
+    /// The destination is not to get it.
+    Skipped,
+    /// It will never be taken.
+    Refused(String),
+    /// It was not taken now.
+    Again(String),
+}
+
+impl Taken {
+    /// All of them wait.
+    pub(crate) fn of(events: usize) -> Self {
+        Self { fates: vec![Fate::Waiting; events], ..Self::default() }
+    }
+
+    /// All of them were taken.
+    fn all(events: usize) -> Self {
+        Self { fates: vec![Fate::Done; events], ..Self::default() }
     }
 }
 
@@ -86,6 +124,7 @@ fn file_erasure(path: &str, message: &EraseMessage) -> String {
 
 /// An open destination.
 pub(crate) enum Sink {
+    Connector(Box<Http>),
     File(file::File),
     Postgres(Box<postgres::Postgres>),
     Stdout(stdout::Stdout),
@@ -99,14 +138,19 @@ impl Sink {
         config: &DeliveryConfig,
         guard: &Guard,
     ) -> Result<Self, SendError> {
+        let name = format!("{}/{}", destination.project, destination.name);
         Ok(match &destination.kind {
+            DestinationKind::Connector { connector, region, settings } => {
+                let connector = connectors::find(connector, config.connectors.as_deref()).map_err(SendError::Pause)?;
+                let entered = connectors::with_secrets(settings, secret).map_err(SendError::Pause)?;
+                Self::Connector(Box::new(Http::open(connector, region.as_deref(), &entered, name, guard)?))
+            }
             DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
             DestinationKind::Postgres { schema } => {
                 Self::Postgres(Box::new(postgres::Postgres::open(schema, secret, guard).await?))
             }
             DestinationKind::Stdout { format } => Self::Stdout(stdout::Stdout::open(*format, config.allow_stdout)?),
             DestinationKind::Webhook { url } => {
-                let name = format!("{}/{}", destination.project, destination.name);
                 Self::Webhook(Box::new(webhook::Webhook::open(url, secret, name, guard)?))
             }
         })
@@ -116,7 +160,7 @@ impl Sink {
     pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
         match self {
             Self::Postgres(sink) => sink.ready().await,
-            Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
+            Self::Connector(_) | Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
         }
     }
 
@@ -124,6 +168,7 @@ impl Sink {
     pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
         let cannot = |what: &str| Err(SendError::Refused(what.to_owned()));
         match self {
+            Self::Connector(sink) => sink.erase(project, message).await,
             Self::Postgres(sink) => sink.erase(project, message).await,
             Self::Webhook(sink) => sink.erase(project, message).await,
             Self::File(sink) => cannot(&file_erasure(&sink.path().display().to_string(), message)),
@@ -131,14 +176,16 @@ impl Sink {
         }
     }
 
-    /// Sends a batch; done means taken by the destination, all of it.
-    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<(), SendError> {
+    /// Sends a batch: what became of each event, or why nothing of it was taken.
+    pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
         match self {
+            Self::Connector(sink) => return sink.send(events).await,
             Self::File(sink) => sink.send(events).await,
             Self::Postgres(sink) => sink.send(events).await,
             Self::Stdout(sink) => sink.send(events).await,
             Self::Webhook(sink) => sink.send(events).await,
         }
+        .map(|()| Taken::all(events.len()))
     }
 }
 

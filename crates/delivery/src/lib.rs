@@ -1,8 +1,10 @@
 //! From cursor to destination: filter, map, batch, send, advance. The only room that dials an address that a user typed.
 
+pub mod connectors;
 mod destinations;
 mod guard;
 mod mail;
+mod mapping;
 mod notices;
 mod resend;
 mod retry;
@@ -15,6 +17,7 @@ use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use mail::{Mail, MailConfig, MailError, MailTls};
+pub use mapping::MappingError;
 pub use trial::{Preview, TEST_NAME, preview, test, test_event};
 
 use destinations::Sink;
@@ -27,6 +30,8 @@ pub struct DeliveryConfig {
     pub allow_networks: Vec<String>,
     /// Folders that file destinations may write in. None by default.
     pub allow_folders: Vec<std::path::PathBuf>,
+    /// A folder with further manifests of connectors, `<id>.toml`.
+    pub connectors: Option<std::path::PathBuf>,
     /// Whether a `stdout` destination may write to this process's standard output.
     pub allow_stdout: bool,
     /// The mail server; without one nothing is sent by mail.
@@ -100,6 +105,24 @@ pub async fn answers(destination: &Destination, secret: Option<&str>, config: &D
         DestinationKind::File { path } => destinations::file_allowed(path.as_ref(), &config.allow_folders),
         _ => check(destination, secret, config).await,
     }
+}
+
+/// What a person should know before events are sent a second time to a vendor; `None` where it knows repeats for as long as events are kept.
+#[must_use]
+pub fn replay_warning(kind: &DestinationKind, config: &DeliveryConfig) -> Option<String> {
+    let DestinationKind::Connector { connector, .. } = kind else { return None };
+    let connector = connectors::find(connector, config.connectors.as_deref()).ok()?;
+    let (meta, dedup, replay) = (&connector.manifest.meta, &connector.manifest.dedup, &connector.manifest.replay);
+    if !replay.warning.is_empty() {
+        return Some(replay.warning.clone());
+    }
+    if dedup.field.is_empty() {
+        return Some(format!("{} knows no repeats: events that it has already will be there twice.", meta.name));
+    }
+    let hours = dedup.window_hours;
+    (hours > 0).then(|| {
+        format!("{} knows repeats for {hours} hours only: what it got earlier will be there twice.", meta.name)
+    })
 }
 
 /// A new secret with which a webhook's batches are signed, as Standard Webhooks have it.

@@ -1,6 +1,5 @@
 //! Sending again, between two batches of the live stream: dead letters of which a person wants it, then replays.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use convizit_model::NoticeKind;
@@ -116,7 +115,7 @@ impl Route {
         let Some(last) = events.last().map(|event| event.number) else { return Ok(Some((resent, None))) };
         let sink = self.opened(sink).await?;
         let sent = self.send(sink, &events, 0, last).await;
-        Ok(Some(turn(&events, sent, resent)))
+        Ok(Some(turn(sent, resent)))
     }
 
     /// Sends a stretch of the oldest replay.
@@ -141,13 +140,13 @@ impl Route {
         };
         events.retain(wanted);
         let sent = if events.is_empty() {
-            Sent { through: newest, dead: Vec::new(), failure: None, bound: None }
+            Sent { through: newest, ..Sent::default() }
         } else {
             let sink = self.opened(sink).await?;
             self.send(sink, &events, replay.done, newest).await
         };
         let resent = Resent { replay: Some((replay.id, sent.through)), ..Resent::default() };
-        Ok(Some(turn(&events, sent, resent)))
+        Ok(Some(turn(sent, resent)))
     }
 
     /// Has a person see what a replay did not send. Apart from the notice of the dead letters, which ends with the last of them.
@@ -165,10 +164,10 @@ impl Route {
 /// What a turn came to, and why it ended early.
 type Turn = (Resent, Option<SendError>);
 
-/// What was sent and what was refused of these events.
-fn turn(events: &[StoredEvent], sent: Sent, resent: Resent) -> Turn {
-    let dead: HashSet<i64> = sent.dead.iter().map(|letter| letter.number).collect();
-    let done = events.iter().map(|event| event.number).filter(|number| *number <= sent.through);
-    let taken = done.filter(|number| !dead.contains(number)).collect();
-    (Resent { sent: taken, dead: sent.dead, ..resent }, sent.failure)
+/// What was sent and what was refused.
+fn turn(mut sent: Sent, resent: Resent) -> Turn {
+    // Its rules have changed meanwhile: what it is not to get is no dead letter any more.
+    sent.sent.append(&mut sent.skipped);
+    sent.sent.sort_unstable();
+    (Resent { sent: sent.sent, dead: sent.dead, ..resent }, sent.failure)
 }

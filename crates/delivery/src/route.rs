@@ -1,5 +1,6 @@
 //! One destination's way: events after its cursor, filtered, sent in order, the cursor moved only over what is done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use convizit_model::{Destination, NoticeKind};
@@ -7,7 +8,8 @@ use convizit_store::{DeadLetter, Delivered, Store, StoreError, StoredEvent};
 use tokio_util::sync::CancellationToken;
 
 use crate::DeliveryConfig;
-use crate::destinations::{SendError, Sink};
+use crate::connectors::Changes;
+use crate::destinations::{Fate, SendError, Sink};
 use crate::guard::Guard;
 use crate::resend::Again;
 use crate::retry;
@@ -26,6 +28,8 @@ pub(crate) struct Route {
     stop: CancellationToken,
     /// Last number of the batch that failed: tried again it holds the same events, and so has the same id.
     bound: Option<i64>,
+    /// What became of events behind the first that is unfinished: they are not sent a second time while this process runs.
+    ahead: BTreeMap<i64, Fate>,
     /// The settings under which the sink was opened: after any change it is opened anew, with the secret of now.
     opened: u64,
     /// The newest erasure that the destination was told of.
@@ -34,10 +38,17 @@ pub(crate) struct Route {
 }
 
 /// What sending a batch came to.
+#[derive(Default)]
 pub(crate) struct Sent {
     /// Number up to which everything is delivered, filtered or dead.
     pub(crate) through: i64,
+    /// What was delivered up to there.
+    pub(crate) sent: Vec<i64>,
+    /// What the destination was not to get, up to there.
+    pub(crate) skipped: Vec<i64>,
     pub(crate) dead: Vec<DeadLetter>,
+    /// What became of events behind it.
+    pub(crate) ahead: Vec<(i64, Fate)>,
     pub(crate) failure: Option<SendError>,
     /// Last number of the piece that failed.
     pub(crate) bound: Option<i64>,
@@ -51,7 +62,18 @@ impl Route {
         guard: Guard,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, destination, config, guard, stop, bound: None, opened: 0, told: -1, again: Again::default() }
+        Self {
+            store,
+            destination,
+            config,
+            guard,
+            stop,
+            bound: None,
+            ahead: BTreeMap::new(),
+            opened: 0,
+            told: -1,
+            again: Again::default(),
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -149,25 +171,33 @@ impl Route {
             return Ok(());
         };
         let read = events.len();
-        let wanted: Vec<StoredEvent> = events.into_iter().filter(|event| self.wants(event)).collect();
-        let sent = if wanted.is_empty() {
-            Sent { through: newest, dead: Vec::new(), failure: None, bound: None }
+        let mut wanted: Vec<StoredEvent> = events.into_iter().filter(|event| self.wants(event)).collect();
+        let filtered = read - wanted.len();
+        wanted.retain(|event| !self.ahead.contains_key(&event.number));
+        let mut sent = if wanted.is_empty() {
+            Sent { through: newest, ..Sent::default() }
         } else {
             let sink = self.opened(sink).await?;
             self.send(sink, &wanted, cursor, newest).await
         };
         self.bound = sent.bound;
+        let behind = self.ahead.split_off(&(sent.through + 1));
+        for (number, fate) in std::mem::replace(&mut self.ahead, behind) {
+            sent.note(number, fate);
+        }
+        self.ahead.extend(std::mem::take(&mut sent.ahead));
         if sent.through > cursor {
             let dead = sent.dead.len();
-            let done = wanted.iter().filter(|event| event.number <= sent.through).count();
-            let filtered = if sent.failure.is_none() { read - wanted.len() } else { 0 };
-            for (result, events) in [("sent", done - dead), ("dead", dead), ("filtered", filtered)] {
+            let done = sent.sent.len();
+            // Counted with the stretch that is done whole.
+            let filtered = sent.skipped.len() + if sent.failure.is_none() { filtered } else { 0 };
+            for (result, events) in [("sent", done), ("dead", dead), ("filtered", filtered)] {
                 let labels =
                     [("project", project.to_string()), ("destination", name.to_owned()), ("result", result.to_owned())];
                 metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
             }
             let many = |events: usize| i64::try_from(events).unwrap_or(i64::MAX);
-            let delivered = Delivered { sent: many(done - dead), filtered: many(filtered), dead: sent.dead };
+            let delivered = Delivered { sent: many(done), filtered: many(filtered), dead: sent.dead };
             self.store.advance(project, name, cursor, sent.through, delivered).await?;
             if dead > 0 {
                 self.say_dead("refused events").await?;
@@ -262,7 +292,7 @@ impl Route {
     /// Sends in order. A batch that is too large or holds a refused event is halved until that one is found.
     pub(crate) async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
         let mut waiting = vec![events];
-        let mut sent = Sent { through: cursor, dead: Vec::new(), failure: None, bound: None };
+        let mut sent = Sent { through: cursor, ..Sent::default() };
         while let Some(piece) = waiting.pop() {
             if self.stop.is_cancelled() {
                 // What is done is written down; the rest goes at the next start.
@@ -270,7 +300,15 @@ impl Route {
             }
             let Some(last) = piece.last() else { continue };
             match sink.send(piece).await {
-                Ok(()) => sent.through = last.number,
+                Ok(taken) => {
+                    self.count_changes(&taken.changes);
+                    let again = sent.take(piece, taken.fates);
+                    let failure = taken.failure.or_else(|| again.map(SendError::later));
+                    if failure.is_some() {
+                        (sent.failure, sent.bound) = (failure, Some(last.number));
+                        return sent;
+                    }
+                }
                 Err(SendError::Refused(reason)) if piece.len() == 1 => {
                     sent.dead.push(DeadLetter::new(last.number, reason));
                     sent.through = last.number;
@@ -292,6 +330,52 @@ impl Route {
         }
         sent.through = newest;
         sent
+    }
+
+    /// What a connector's bounds changed.
+    fn count_changes(&self, changes: &Changes) {
+        let of = [("cut", changes.cut), ("left_out", changes.left_out), ("renamed", changes.renamed)];
+        for (change, times) in of.into_iter().filter(|(_, times)| *times > 0) {
+            let labels = [
+                ("project", self.destination.project.to_string()),
+                ("destination", self.destination.name.clone()),
+                ("change", change.to_owned()),
+            ];
+            metrics::counter!("convizit_delivery_changes_total", &labels).increment(times as u64);
+        }
+    }
+}
+
+impl Sent {
+    /// Notes what became of an event that everything before is done of.
+    fn note(&mut self, number: i64, fate: Fate) {
+        match fate {
+            Fate::Done => self.sent.push(number),
+            Fate::Skipped => self.skipped.push(number),
+            Fate::Refused(reason) => self.dead.push(DeadLetter::new(number, reason)),
+            Fate::Waiting | Fate::Again(_) => {}
+        }
+    }
+
+    /// Goes on over what is finished, up to the first that is not; returns why that was not taken.
+    fn take(&mut self, events: &[StoredEvent], fates: Vec<Fate>) -> Option<String> {
+        let mut why = None;
+        let mut whole = true;
+        for (event, fate) in events.iter().zip(fates) {
+            match fate {
+                Fate::Waiting => whole = false,
+                Fate::Again(reason) => {
+                    whole = false;
+                    why.get_or_insert(reason);
+                }
+                fate if whole => {
+                    self.through = event.number;
+                    self.note(event.number, fate);
+                }
+                fate => self.ahead.push((event.number, fate)),
+            }
+        }
+        why
     }
 }
 

@@ -8,7 +8,8 @@ use convizit_store::StoredEvent;
 use serde_json::{Map, Value};
 
 use crate::DeliveryConfig;
-use crate::destinations::{self, SendError, Sink};
+use crate::connectors::{self, Http};
+use crate::destinations::{self, Fate, SendError, Sink};
 use crate::guard::Guard;
 
 /// What the test event is called.
@@ -90,7 +91,16 @@ pub async fn test(
         _ => {
             let sending = async {
                 let mut sink = Sink::open(destination, secret, config, &guard).await?;
-                sink.send(&[event]).await
+                let taken = sink.send(&[event]).await?;
+                match (taken.failure, taken.fates.into_iter().next()) {
+                    (Some(failure), _) => Err(failure),
+                    (None, Some(Fate::Refused(reason))) => Err(SendError::Refused(reason)),
+                    (None, Some(Fate::Again(reason))) => Err(SendError::later(reason)),
+                    (None, Some(Fate::Skipped)) => {
+                        Err(SendError::Refused("this connector is not sent events of visitors without a user or consent, so a test event cannot show more than that its settings have the right form".to_owned()))
+                    }
+                    (None, _) => Ok(()),
+                }
             };
             let late = || SendError::later("no answer within 20 s");
             tokio::time::timeout(PATIENCE, sending).await.unwrap_or_else(|_| Err(late()))
@@ -98,6 +108,11 @@ pub async fn test(
     };
     sent.map_err(|error| advice(&destination.kind, &error))?;
     Ok(match &destination.kind {
+        DestinationKind::Connector { connector, .. } => {
+            let vendor = connectors::find(connector, config.connectors.as_deref())
+                .map_or_else(|_| connector.clone(), |connector| connector.manifest.meta.name.clone());
+            format!("{vendor} took the event “{TEST_NAME}”. It may be minutes until it shows there.")
+        }
         DestinationKind::Webhook { .. } => format!("The receiver took the event “{TEST_NAME}”."),
         DestinationKind::Postgres { schema } => {
             format!(
@@ -112,6 +127,14 @@ pub async fn test(
 /// What went wrong, and what a person can do about it.
 fn advice(kind: &DestinationKind, error: &SendError) -> String {
     let said = error.to_string();
+    if matches!(kind, DestinationKind::Connector { .. }) {
+        return match error {
+            SendError::Later { .. } => {
+                format!("{said}. Try again in a while; if it stays so, may this machine reach it?")
+            }
+            _ => format!("{said}."),
+        };
+    }
     let webhook = matches!(kind, DestinationKind::Webhook { .. });
     let what = match error {
         SendError::Pause(_) if webhook && [" 401", " 403"].iter().any(|code| said.contains(code)) => {
@@ -133,9 +156,43 @@ fn advice(kind: &DestinationKind, error: &SendError) -> String {
     format!("{said}: {what}{}", if what.ends_with('?') { "" } else { "." })
 }
 
+/// How a vendor would get this event, without credentials.
+fn preview_connector(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Option<Preview> {
+    let DestinationKind::Connector { connector, region, settings } = &destination.kind else { return None };
+    let said = |how: String| Preview { how, ..Preview::default() };
+    let connector = match connectors::find(connector, config.connectors.as_deref()) {
+        Ok(connector) => connector,
+        Err(error) => return Some(said(error)),
+    };
+    let name = format!("{}/{}", destination.project, destination.name);
+    let shown = match Http::preview(&connector, region.as_deref(), settings, &name, std::slice::from_ref(event)) {
+        Ok(shown) => shown,
+        Err(error) => return Some(said(error)),
+    };
+    let Some(first) = shown.into_iter().next() else { return Some(said("It is not sent.".to_owned())) };
+    if !first.note.is_empty() {
+        return Some(said(first.note));
+    }
+    let most = connector.manifest.send.iter().map(|send| send.batch.max_events).max().unwrap_or(1);
+    let body = serde_json::from_str::<Value>(&first.body)
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .unwrap_or(first.body);
+    Some(Preview {
+        how: format!(
+            "A {} request to {}, with credentials; up to {most} events stand in one.",
+            first.method, first.url
+        ),
+        fields: first.headers,
+        body,
+    })
+}
+
 /// How a destination would get this event.
 #[must_use]
-pub fn preview(destination: &Destination, event: &StoredEvent) -> Preview {
+pub fn preview(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Preview {
+    if let Some(preview) = preview_connector(destination, event, config) {
+        return preview;
+    }
     let value: Value = serde_json::from_slice(&event.json).unwrap_or_default();
     let line = || String::from_utf8_lossy(&event.json).into_owned();
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
@@ -157,7 +214,7 @@ pub fn preview(destination: &Destination, event: &StoredEvent) -> Preview {
             fields: destinations::postgres_columns(event),
             body: String::new(),
         },
-        DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
+        DestinationKind::Connector { .. } | DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
             Preview { how: "One line of JSON for each event.".to_owned(), fields: Vec::new(), body: line() }
         }
     }

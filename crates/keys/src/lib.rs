@@ -15,7 +15,9 @@ mod password;
 mod project;
 mod random;
 mod ring;
+mod rsa;
 mod signature;
+mod sigv4;
 #[cfg(test)]
 mod wycheproof;
 
@@ -29,7 +31,9 @@ pub use password::{
 pub use project::{PROJECT_KEY_DAYS, ProjectKey, ProjectKeys, version_of};
 pub use random::{random_bytes, random_text};
 pub use ring::{KeyRing, MacKey, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify_signature};
+pub use rsa::RsaKey;
 pub use signature::{sha256, sign_webhook, verify_webhook, webhook_secret};
+pub use sigv4::{AwsRequest, sign_aws};
 
 /// A key's 32 bytes, wiped when dropped.
 pub type Secret = zeroize::Zeroizing<[u8; 32]>;

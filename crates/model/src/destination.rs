@@ -1,5 +1,7 @@
 //! Where events go: the configuration of a destination.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::ProjectId;
@@ -48,6 +50,17 @@ pub enum DestinationKind {
         #[serde(default = "default_schema")]
         schema: String,
     },
+    /// A vendor, by its connector. Secret: a JSON object of the settings that are secrets.
+    Connector {
+        /// The connector's id: `mixpanel`.
+        connector: String,
+        /// Where the account is; `None` where there is one place only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        region: Option<String>,
+        /// Settings that are no secrets.
+        #[serde(default)]
+        settings: BTreeMap<String, String>,
+    },
     /// A file of JSON Lines.
     File {
         /// Where it is, on this machine.
@@ -64,8 +77,9 @@ pub enum DestinationKind {
 impl DestinationKind {
     /// The kind as it stands in configuration and metrics.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
+            Self::Connector { connector, .. } => connector,
             Self::Webhook { .. } => "webhook",
             Self::Postgres { .. } => "postgres",
             Self::File { .. } => "file",
@@ -98,6 +112,11 @@ mod tests {
         for kind in [
             DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
             DestinationKind::Postgres { schema: "convizit".to_owned() },
+            DestinationKind::Connector {
+                connector: "mixpanel".to_owned(),
+                region: Some("eu".to_owned()),
+                settings: BTreeMap::from([("project_id".to_owned(), "77".to_owned())]),
+            },
             DestinationKind::File { path: "/var/lib/events.jsonl".to_owned() },
             DestinationKind::Stdout { format: StdoutFormat::Json },
         ] {

@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod backup;
+mod connectors;
 mod destination;
 mod doctor;
 mod erase;
@@ -88,6 +89,11 @@ enum Command {
         after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit"
     )]
     Destination(destination::Destination),
+    /// What events can be sent to, and how far each connector is proven.
+    #[command(
+        after_help = "Examples:\n  convizit destinations\n  convizit destinations amplitude\n  convizit destinations --check ours.toml --set site=7"
+    )]
+    Destinations(connectors::Connectors),
     /// What was withheld, without any of the texts.
     #[command(subcommand, after_help = "Example: convizit privacy report shop")]
     Privacy(privacy::Privacy),
@@ -282,6 +288,7 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
             let config = load()?;
             with_store(&config, async |store| command.run(store, &config.delivery()).await).await
         }
+        Command::Destinations(command) => command.run(&load()?.delivery()),
         Command::Privacy(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Erase(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Export(command) => with_store(&load()?, async |store| command.run(store).await).await,

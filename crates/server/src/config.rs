@@ -81,6 +81,7 @@ pub(crate) struct Journal {
 pub(crate) struct Delivery {
     pub(crate) allow_networks: Vec<String>,
     pub(crate) allow_folders: Vec<PathBuf>,
+    pub(crate) connectors: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -337,6 +338,7 @@ impl Config {
         DeliveryConfig {
             allow_networks: self.delivery.allow_networks.clone(),
             allow_folders: self.delivery.allow_folders.clone(),
+            connectors: self.delivery.connectors.clone(),
             allow_stdout: false,
             mail: self.mail(),
             console: self.console_address(self.console.listen),
@@ -441,6 +443,7 @@ mod tests {
             "megabytes",
             "allow_networks",
             "allow_folders",
+            "connectors",
             "host",
             "port",
             "tls",

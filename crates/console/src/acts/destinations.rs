@@ -1,7 +1,10 @@
 //! Adding a destination, changing and trying one, and how an event would be sent to it: the same checks and the same functions of the
 //! store as at the command line.
 
+use std::collections::BTreeMap;
+
 use convizit_delivery::Preview;
+use convizit_delivery::connectors;
 use convizit_model::{Destination, DestinationKind, EventType, Project, ProjectId};
 use convizit_store::{Store, StoreError, StoredEvent};
 
@@ -23,6 +26,10 @@ pub(crate) struct Said<'a> {
     /// Of PostgreSQL: the connection's URL.
     pub(crate) secret: &'a str,
     pub(crate) path: &'a str,
+    /// Of a connector: where the account is.
+    pub(crate) region: &'a str,
+    /// Of a connector: what was entered, secrets too.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// What is said of a kind, and the field that is to be changed where that is nothing of use.
@@ -40,6 +47,27 @@ fn kind_of(said: &Said<'_>) -> Result<DestinationKind, Problem> {
     }
 }
 
+/// What is said of a destination: its kind, and the secrets of a connector. A secret of one that is not said stays as it is stored.
+fn made_of(
+    console: &Console,
+    said: &Said<'_>,
+    stored: Option<&str>,
+) -> Result<(DestinationKind, Option<String>), Problem> {
+    let Ok(connector) = connectors::find(said.kind, console.config().delivery.connectors.as_deref()) else {
+        return kind_of(said).map(|kind| (kind, None));
+    };
+    let mut entered: BTreeMap<String, String> =
+        stored.and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
+    entered.extend(said.settings.iter().map(|(id, value)| (id.clone(), value.clone())));
+    let region = Some(said.region).filter(|region| !region.is_empty());
+    let (settings, secrets) = connector.part(region, &entered).map_err(|error| {
+        let field = if error.setting == "region" { "region".to_owned() } else { format!("set-{}", error.setting) };
+        Problem::new(field, error.what)
+    })?;
+    let (connector, region) = (connector.manifest.meta.id.clone(), region.map(str::to_owned));
+    Ok((DestinationKind::Connector { connector, region, settings }, secrets))
+}
+
 /// The field that a failed check is about.
 fn field_of(kind: &DestinationKind, said: &str) -> &'static str {
     match kind {
@@ -47,6 +75,7 @@ fn field_of(kind: &DestinationKind, said: &str) -> &'static str {
         DestinationKind::Postgres { .. } if said.contains("schema") => "schema",
         DestinationKind::Postgres { .. } => "secret",
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => "path",
+        DestinationKind::Connector { .. } => "kind",
     }
 }
 
@@ -80,8 +109,9 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
     if name.parse::<ProjectId>().is_err() {
         return Err(Undone::wrong("name", "1 to 64 of a-z, 0-9 and -, a letter or digit first"));
     }
-    let kind = kind_of(&said).map_err(Undone::Wrong)?;
+    let (kind, secrets) = made_of(console, &said, None).map_err(Undone::Wrong)?;
     let secret = match &kind {
+        DestinationKind::Connector { .. } => secrets,
         DestinationKind::Webhook { .. } => Some(new_webhook_secret()?),
         DestinationKind::Postgres { .. } if said.secret.is_empty() => {
             return Err(Undone::wrong("secret", "say postgres://user:password@host:5432/database"));
@@ -90,7 +120,8 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
     };
     let project = acting.project.id.clone();
-    let destination = Destination { project, name: name.to_owned(), enabled: true, paused: held, types, kind };
+    let destination =
+        Destination { project, name: name.to_owned(), enabled: true, paused: held, types, kind };
     let states = acting.store.destinations(Some(&acting.project.id)).await?;
     if states.iter().any(|state| state.destination.name == name) {
         return Err(Undone::wrong("name", "there is a destination of this name already: choose another"));
@@ -118,8 +149,10 @@ pub(crate) async fn change(
         let text = "standard output is set by the program that was started".to_owned();
         return Err(Refusal::Invalid(text).into());
     }
-    let kind = kind_of(&said).map_err(Undone::Wrong)?;
+    let stored = acting.store.destination_secret(&acting.project.id, &seen.name).await?;
+    let (kind, secrets) = made_of(console, &said, stored.as_deref()).map_err(Undone::Wrong)?;
     let secret = match &kind {
+        DestinationKind::Connector { .. } => secrets.filter(|secrets| Some(secrets) != stored.as_ref()),
         DestinationKind::Webhook { .. } if renew => Some(new_webhook_secret()?),
         DestinationKind::Postgres { .. } if !said.secret.is_empty() => Some(said.secret.to_owned()),
         _ => None,
@@ -127,7 +160,6 @@ pub(crate) async fn change(
     let changed = Destination { types, kind, ..seen.clone() };
     // Delivery may be writing to a file: one that stays where it is is left alone.
     if !(matches!(changed.kind, DestinationKind::File { .. }) && changed.kind == seen.kind) {
-        let stored = acting.store.destination_secret(&acting.project.id, &seen.name).await?;
         check(console, &changed, secret.as_deref().or(stored.as_deref())).await?;
     }
     if !acting.store.change_destination(seen, &changed, secret.as_deref()).await? {
@@ -156,6 +188,8 @@ pub(crate) async fn test(
 /// Where it is, in words; for those who may change it, since an address may hold a credential.
 pub(crate) fn place(kind: &DestinationKind) -> String {
     match kind {
+        DestinationKind::Connector { region: Some(region), .. } => format!("region {region}"),
+        DestinationKind::Connector { .. } => String::new(),
         DestinationKind::Webhook { url } => url.clone(),
         DestinationKind::Postgres { schema } => format!("schema {schema}"),
         DestinationKind::File { path } => path.clone(),
@@ -179,21 +213,22 @@ async fn sample(
 
 /// How an event would be sent, and whether it is a real one: that is for those who see samples, and where there is one.
 pub(crate) async fn preview(
+    console: &Console,
     acting: &Acting<'_>,
     samples: Option<&Samples>,
     destination: &Destination,
 ) -> Result<(Preview, bool), Refusal> {
-    let (store, project) = (acting.store, acting.project);
+    let (store, project, config) = (acting.store, acting.project, &console.config().delivery);
     let real = match samples {
         Some(right) => sample(right, store, project, destination).await?,
         None => None,
     };
     if let Some(event) = real {
-        return Ok((convizit_delivery::preview(destination, &event), true));
+        return Ok((convizit_delivery::preview(destination, &event, config), true));
     }
     let made = convizit_delivery::test_event(&project.id, store.clock().now()).map_err(Refusal::Failed)?;
     let json = serde_json::to_vec(&made).map_err(|error| Refusal::Failed(error.to_string()))?;
-    Ok((convizit_delivery::preview(destination, &StoredEvent { number: 0, json: json.into() }), false))
+    Ok((convizit_delivery::preview(destination, &StoredEvent { number: 0, json: json.into() }, config), false))
 }
 
 #[cfg(test)]

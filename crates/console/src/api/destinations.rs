@@ -1,5 +1,7 @@
 //! Where a project's events go: adding and changing destinations, how far each is, a try, pausing, resuming and removing.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -91,7 +93,7 @@ struct DestinationView {
     /// Its name.
     name: String,
     /// `webhook`, `postgres`, `file` or `stdout`.
-    kind: &'static str,
+    kind: String,
     /// Whether events are sent.
     enabled: bool,
     /// Why it is paused; null while it runs.
@@ -110,7 +112,7 @@ struct DestinationView {
 impl DestinationView {
     fn of(state: DestinationState, last: i64) -> Self {
         Self {
-            kind: state.destination.kind.as_str(),
+            kind: state.destination.kind.as_str().to_owned(),
             name: state.destination.name,
             enabled: state.destination.enabled,
             paused: state.destination.paused,
@@ -183,6 +185,8 @@ enum GivenKind {
     Postgres,
     /// Each event becomes a line of JSON, on the machine that delivers.
     File,
+    /// What a vendor takes, by its connector.
+    Connector,
 }
 
 impl GivenKind {
@@ -191,6 +195,7 @@ impl GivenKind {
             Self::Webhook => "webhook",
             Self::Postgres => "postgres",
             Self::File => "file",
+            Self::Connector => "connector",
         }
     }
 }
@@ -216,6 +221,15 @@ struct Add {
     /// Of a file: its whole path, in a folder that the operator allows.
     #[serde(default)]
     path: String,
+    /// Of a connector: its id, such as `mixpanel`.
+    #[serde(default)]
+    connector: String,
+    /// Of a connector: where the account is.
+    #[serde(default)]
+    region: String,
+    /// Of a connector: its settings, secrets too.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
     /// The types of events that it gets; none means all.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
@@ -245,11 +259,16 @@ async fn add(
     let adding = Adding {
         name: &given.name,
         said: Said {
-            kind: given.kind.as_str(),
+            kind: match given.kind {
+                GivenKind::Connector => given.connector.trim(),
+                kind => kind.as_str(),
+            },
             url: given.url.trim(),
             schema: given.schema.as_deref().unwrap_or("convizit").trim(),
             secret: given.secret.trim(),
             path: given.path.trim(),
+            region: given.region.trim(),
+            settings: given.settings,
         },
         types: given.types,
         from_start: given.from_start,
@@ -274,6 +293,9 @@ struct Change {
     secret: Option<String>,
     /// Of a file: another path.
     path: Option<String>,
+    /// Of a connector: settings that become others, secrets too; the rest stays.
+    #[serde(default)]
+    settings: BTreeMap<String, String>,
     /// The types of events that it gets; none means all.
     #[schema(value_type = Option<Vec<String>>)]
     types: Option<Vec<EventType>>,
@@ -314,7 +336,15 @@ async fn change(
         DestinationKind::Webhook { url } => said.url = url,
         DestinationKind::Postgres { schema } => said.schema = schema,
         DestinationKind::File { path } => said.path = path,
+        DestinationKind::Connector { region, settings, .. } => {
+            said.region = region.as_deref().unwrap_or_default();
+            said.settings.clone_from(settings);
+            said.settings.extend(given.settings.clone());
+        }
         DestinationKind::Stdout { .. } => {}
+    }
+    if !given.settings.is_empty() && !matches!(now.kind, DestinationKind::Connector { .. }) {
+        return Err(Problem::invalid(format!("a {} has none", said.kind)).at("settings"));
     }
     for (field, given, of, stands) in [
         ("url", &given.url, "webhook", &mut said.url),

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use convizit_delivery::connectors;
 use convizit_model::{Destination, DestinationKind, EventType};
 
 use super::destinations::{Shown, path_of, with};
@@ -30,7 +31,14 @@ struct FormPage {
     of: Option<String>,
     kind: String,
     kinds: Vec<(&'static str, &'static str, bool)>,
-    means: &'static str,
+    means: String,
+    /// Connectors by what they are for.
+    groups: Vec<Group>,
+    /// What a connector needs.
+    entries: Vec<Entry>,
+    regions: Vec<(String, bool)>,
+    credential: String,
+    docs: String,
     /// Folders that the operator allows for files.
     folders: Vec<String>,
     name: String,
@@ -48,10 +56,68 @@ struct FormPage {
     problem: Problem,
 }
 
+/// Connectors of one purpose: its name, and of each the id, the name, and whether it is the chosen one.
+type Group = (&'static str, Vec<(String, String, bool)>);
+
+/// A setting of a connector, in the form.
+struct Entry {
+    id: String,
+    label: String,
+    hint: String,
+    value: String,
+    secret: bool,
+    /// It need not be entered.
+    optional: bool,
+}
+
+/// What connectors are for, in the order in which they are shown.
+const GROUPS: [(&str, &str); 9] = [
+    ("analytics", "Analytics"),
+    ("cdp", "Customer data"),
+    ("marketing", "Marketing"),
+    ("ads", "Advertising"),
+    ("warehouse", "Warehouses"),
+    ("queue", "Queues"),
+    ("search", "Search"),
+    ("storage", "Storage"),
+    ("alerts", "Alerts"),
+];
+
+/// The connectors of a build, by what they are for.
+fn groups(chosen: &str) -> Vec<Group> {
+    let of = |group: &str| -> Vec<(String, String, bool)> {
+        let metas = connectors::built_in().iter().map(|connector| &connector.manifest.meta);
+        metas
+            .filter(|meta| meta.group == group)
+            .map(|meta| (meta.id.clone(), meta.name.clone(), meta.id == chosen))
+            .collect()
+    };
+    GROUPS.into_iter().map(|(group, name)| (name, of(group))).filter(|(_, all)| !all.is_empty()).collect()
+}
+
 /// The form as it was sent.
 fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, problem: Problem) -> FormPage {
     let text = |name: &str| fields.get(name).to_owned();
-    let (known, _, means) = KINDS.into_iter().find(|(known, ..)| *known == kind).unwrap_or(KINDS[0]);
+    let chosen = connectors::find(kind, console.config().delivery.connectors.as_deref()).ok();
+    let manifest = chosen.as_ref().map(|connector| &connector.manifest);
+    let (known, means) = match manifest {
+        Some(manifest) => (kind, manifest.meta.about.clone()),
+        None => {
+            let (known, _, means) = KINDS.into_iter().find(|(known, ..)| *known == kind).unwrap_or(KINDS[0]);
+            (known, means.to_owned())
+        }
+    };
+    let entries = manifest.into_iter().flat_map(|manifest| &manifest.settings).map(|setting| Entry {
+        id: setting.id.clone(),
+        label: setting.label.clone(),
+        hint: setting.hint.clone(),
+        // Secrets are shown to nobody, not even to whoever has just typed one.
+        value: if setting.secret { String::new() } else { text(&format!("set-{}", setting.id)) },
+        secret: setting.secret,
+        optional: setting.default.is_some(),
+    });
+    let hosts = manifest.map(|manifest| &manifest.hosts).filter(|hosts| hosts.len() > 1);
+    let regions = hosts.into_iter().flat_map(|hosts| hosts.keys());
     let folders = &console.config().delivery.allow_folders;
     FormPage {
         chrome: member.asking.chrome("Add a destination", "destinations"),
@@ -60,6 +126,11 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         kind: known.to_owned(),
         kinds: KINDS.map(|(word, name, _)| (word, name, word == known)).into(),
         means,
+        groups: groups(kind),
+        entries: entries.collect(),
+        regions: regions.map(|region| (region.clone(), region == fields.get("region"))).collect(),
+        credential: manifest.map(|manifest| manifest.meta.credential.clone()).unwrap_or_default(),
+        docs: manifest.map(|manifest| manifest.meta.docs.clone()).unwrap_or_default(),
         folders: folders.iter().map(|folder| folder.display().to_string()).collect(),
         name: text("name"),
         url: text("url"),
@@ -93,7 +164,16 @@ fn types(fields: &Fields) -> Vec<EventType> {
 /// What a form says of a destination.
 fn said<'a>(kind: &'a str, fields: &'a Fields) -> Said<'a> {
     let text = |name: &str| fields.get(name).trim();
-    Said { kind, url: text("url"), schema: text("schema"), secret: text("secret"), path: text("path") }
+    let settings = fields.starting_with("set-").filter(|(_, value)| !value.trim().is_empty());
+    Said {
+        kind,
+        url: text("url"),
+        schema: text("schema"),
+        secret: text("secret"),
+        path: text("path"),
+        region: text("region"),
+        settings: settings.map(|(id, value)| (id.to_owned(), value.trim().to_owned())).collect(),
+    }
 }
 
 /// The destination's page: with a signing secret that was just made, which is shown this once.
@@ -147,6 +227,15 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         DestinationKind::Webhook { url } => page.url.clone_from(url),
         DestinationKind::Postgres { schema } => page.schema.clone_from(schema),
         DestinationKind::File { path } => page.path.clone_from(path),
+        DestinationKind::Connector { region, settings, .. } => {
+            for entry in &mut page.entries {
+                entry.value = settings.get(&entry.id).filter(|_| !entry.secret).cloned().unwrap_or_default();
+                entry.optional |= entry.secret;
+            }
+            for (name, on) in &mut page.regions {
+                *on = Some(&*name) == region.as_ref();
+            }
+        }
         DestinationKind::Stdout { .. } => {}
     }
     page

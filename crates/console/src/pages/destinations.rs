@@ -34,7 +34,7 @@ struct DestinationsPage {
 /// A destination, as the list and its own page show it.
 struct Card {
     name: String,
-    kind: &'static str,
+    kind: String,
     badge: (&'static str, &'static str),
     paused: Option<String>,
     sent: String,
@@ -48,7 +48,7 @@ impl Card {
         let destination = state.destination;
         let behind = (events - state.cursor).max(0);
         Self {
-            kind: destination.kind.as_str(),
+            kind: destination.kind.as_str().to_owned(),
             badge: match (&destination.paused, destination.enabled) {
                 (Some(_), _) => ("warn", "paused"),
                 (None, false) => ("warn", "off"),
@@ -174,9 +174,13 @@ struct Entered {
 }
 
 /// How an event would be sent, and which one is shown.
-async fn preview(member: &Member, destination: &Destination) -> Result<(Preview, &'static str), Refusal> {
+async fn preview(
+    console: &Console,
+    member: &Member,
+    destination: &Destination,
+) -> Result<(Preview, &'static str), Refusal> {
     let right = member.samples();
-    let (preview, real) = destinations::preview(&member.acting(), right.as_ref(), destination).await?;
+    let (preview, real) = destinations::preview(console, &member.acting(), right.as_ref(), destination).await?;
     let of = match (real, right) {
         (true, _) => "the newest event that it wants",
         (false, Some(_)) => "a made-up event, since none of its types is among the newest",
@@ -216,7 +220,7 @@ async fn page(
     let states = store.destinations(Some(&project.id)).await?;
     let state = states.into_iter().find(|state| state.destination.name == name).ok_or(Refusal::NotFound)?;
     let may_edit = member.may(Action::EditDestinations);
-    let (preview, preview_of) = preview(member, &state.destination).await?;
+    let (preview, preview_of) = preview(console, member, &state.destination).await?;
     let before = member.asking.query.get("before").parse().unwrap_or(i64::MAX);
     let letters = store.dead_letters_before(&project.id, name, before, LETTERS + 1).await?;
     let shown = usize::try_from(LETTERS).unwrap_or(0);

@@ -76,7 +76,7 @@ struct Question {
 /// A destination.
 struct Sending {
     name: String,
-    kind: &'static str,
+    kind: String,
     behind: i64,
     dead: i64,
     badge: (&'static str, &'static str),
@@ -146,7 +146,7 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
             (None, false) => ("warn", "off"),
             (None, true) => ("good", "sending"),
         },
-        kind: state.destination.kind.as_str(),
+        kind: state.destination.kind.as_str().to_owned(),
         behind: (events - state.cursor).max(0),
         dead: state.dead,
         name: state.destination.name,

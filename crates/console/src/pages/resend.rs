@@ -69,7 +69,7 @@ struct ReplayPage {
     shown: (String, String),
     from: String,
     to: String,
-    warning: Option<&'static str>,
+    warning: Option<String>,
     paused: bool,
 }
 
@@ -140,12 +140,15 @@ pub(super) async fn replay(
         to: to.to_string(),
         warning: match destination.kind {
             DestinationKind::Postgres { .. } => None,
+            DestinationKind::Connector { .. } => {
+                convizit_delivery::replay_warning(&destination.kind, &console.config().delivery)
+            }
             DestinationKind::Webhook { .. } => {
-                Some("Its receiver must know an event again by its id; one that does not has them twice.")
+                Some("Its receiver must know an event again by its id; one that does not has them twice.".to_owned())
             }
-            DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
-                Some("Lines that are in the file already will be there twice: an event's id tells them apart.")
-            }
+            DestinationKind::File { .. } | DestinationKind::Stdout { .. } => Some(
+                "Lines that are in the file already will be there twice: an event's id tells them apart.".to_owned(),
+            ),
         },
         paused: destination.paused.is_some(),
         name,

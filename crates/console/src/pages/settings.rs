@@ -243,7 +243,7 @@ fn field_of(name: &str) -> &'static str {
 fn checked(entered: &Map<String, Value>) -> Result<ProjectSettings, Problem> {
     for (_, name, _, _, kind) in FIELDS {
         if let (Kind::Number(least, most), Some(Value::String(_))) = (kind, entered.get(*name)) {
-            return Err(Problem::new(name, format!("a whole number from {least} to {most}")));
+            return Err(Problem::new(*name, format!("a whole number from {least} to {most}")));
         }
     }
     let settings: ProjectSettings = serde_json::from_value(Value::Object(entered.clone()))

@@ -183,12 +183,14 @@ async fn a_preview_shows_what_would_be_sent() {
     let event = stand.store.events_after(number(&stand).await, 0, 1, 1 << 20).await.unwrap().remove(0);
     let webhook =
         stand.destination("hook", DestinationKind::Webhook { url: "https://hooks.example/canary".to_owned() });
-    let shown = preview(&webhook, &event);
+    let config = convizit_delivery::DeliveryConfig::default();
+    let shown = preview(&webhook, &event, &config);
     assert!(shown.body.contains("\"type\": \"events\"") && shown.body.contains("Add to cart"), "{}", shown.body);
     assert!(shown.fields.iter().any(|(name, _)| name == "webhook-signature"));
-    let rows = preview(&stand.destination("db", DestinationKind::Postgres { schema: "convizit".to_owned() }), &event);
+    let rows =
+        preview(&stand.destination("db", DestinationKind::Postgres { schema: "convizit".to_owned() }), &event, &config);
     assert!(rows.fields.contains(&("name".to_owned(), "Add to cart".to_owned())), "{:?}", rows.fields);
     assert!(rows.fields.contains(&("group_position".to_owned(), "3".to_owned())));
-    let lines = preview(&stand.destination("lines", DestinationKind::File { path: "/x".to_owned() }), &event);
+    let lines = preview(&stand.destination("lines", DestinationKind::File { path: "/x".to_owned() }), &event, &config);
     assert_eq!(lines.body.as_bytes(), &event.json[..]);
 }

@@ -18,11 +18,10 @@ use zeroize::Zeroizing;
 use self::answers::{Decrypted, Described, Encrypted, Metadata, Rotations, error_of, throttles};
 use self::credentials::Credentials;
 use super::{Binding, Kek, KeyProvider, Later, Wrapped, https};
-use crate::{KeyError, Secret};
+use crate::{AwsRequest, KeyError, Secret, sign_aws};
 
 mod answers;
 mod credentials;
-mod sigv4;
 
 /// A key of AWS KMS.
 pub(super) struct AwsKms {
@@ -152,8 +151,17 @@ impl AwsKms {
                 headers.push(("x-amz-security-token", token));
             }
             headers.push(("x-amz-target", &target));
-            let scope = sigv4::Scope { region: &self.region, service: "kms", time: &time };
-            let signature = sigv4::authorization(&credentials, &scope, "POST", &headers, &body);
+            let signed = AwsRequest {
+                region: &self.region,
+                service: "kms",
+                time: &time,
+                method: "POST",
+                path: "/",
+                query: "",
+                headers: &headers,
+                body: &body,
+            };
+            let signature = sign_aws(&credentials.id, &credentials.secret, &signed);
             let mut request = self.client.post(self.endpoint.clone()).header("authorization", signature);
             for (name, value) in headers {
                 request = request.header(name, value);

@@ -1,10 +1,12 @@
 //! `convizit destination`: where a project's events go.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
+use convizit_delivery::connectors::{self, Connector};
 use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
 use convizit_store::{DestinationState, Erasure, Store};
 
@@ -16,8 +18,8 @@ use crate::cli::{counted, say, table};
 pub(crate) enum Destination {
     /// Adds a destination after checking that it can be reached.
     #[command(
-        subcommand_value_name = "webhook|postgres|file",
-        after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl"
+        subcommand_value_name = "webhook|postgres|file|connector",
+        after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl\n  convizit destination add shop mx connector mixpanel --region eu --set project_id=77 --set token=… --set user=… --secret-env secret=MIXPANEL_SECRET"
     )]
     Add {
         /// The project.
@@ -132,6 +134,28 @@ pub(crate) enum Kind {
         #[command(flatten)]
         common: Common,
     },
+    /// A vendor; `convizit destinations` lists them, `convizit destinations mixpanel` says what one needs.
+    #[command(
+        after_help = "Example: convizit destination add shop amp connector amplitude --region us --secret-env api_key=AMPLITUDE_KEY"
+    )]
+    Connector {
+        /// The connector's id: `mixpanel`.
+        id: String,
+        /// Where your account is, for vendors with several places.
+        #[arg(long)]
+        region: Option<String>,
+        /// A setting that is no secret: `project_id=77`.
+        #[arg(long, value_name = "SETTING=VALUE")]
+        set: Vec<String>,
+        /// A secret, by the environment variable that holds it: `secret=MIXPANEL_SECRET`.
+        #[arg(long, value_name = "SETTING=NAME")]
+        secret_env: Vec<String>,
+        /// A secret, by the file that holds it: `key=/etc/convizit/service-account.json`.
+        #[arg(long, value_name = "SETTING=FILE")]
+        secret_file: Vec<String>,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 impl Destination {
@@ -201,6 +225,13 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
             let path = std::path::absolute(&path)?.to_string_lossy().into_owned();
             (DestinationKind::File { path }, None, common)
         }
+        Kind::Connector { id, region, set, secret_env, secret_file, common } => {
+            let connector = connectors::find(&id, config.connectors.as_deref()).map_err(|error| anyhow!(error))?;
+            let entered = entered(&connector, &set, &secret_env, &secret_file)?;
+            let (settings, secret) =
+                connector.part(region.as_deref(), &entered).map_err(|error| anyhow!("{}: {error}", error.setting))?;
+            (DestinationKind::Connector { connector: id, region, settings }, secret, common)
+        }
     };
     let types = common
         .types
@@ -224,6 +255,39 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         say(format!("signing secret, shown only now: {secret}"))?;
     }
     Ok(())
+}
+
+/// Settings as they were given; a secret is no argument, since arguments are seen by every user of the machine.
+fn entered(
+    connector: &Connector,
+    set: &[String],
+    secret_env: &[String],
+    secret_file: &[String],
+) -> Result<BTreeMap<String, String>> {
+    let mut entered = BTreeMap::new();
+    let pair = |text: &str| -> Result<(String, String)> {
+        let (id, value) = text.split_once('=').with_context(|| format!("{text} is none of the form SETTING=VALUE"))?;
+        Ok((id.to_owned(), value.to_owned()))
+    };
+    for text in set {
+        // What has no = may be the secret itself.
+        let (id, value) = pair(text).map_err(|_| anyhow!("--set wants SETTING=VALUE"))?;
+        if connector.manifest.settings.iter().any(|setting| setting.id == id && setting.secret) {
+            bail!("{id} is a secret: give --secret-env {id}=NAME or --secret-file {id}=FILE");
+        }
+        entered.insert(id, value);
+    }
+    for text in secret_env {
+        let (id, name) = pair(text)?;
+        let value = std::env::var(&name).with_context(|| format!("the environment has no {name}"))?;
+        entered.insert(id, value);
+    }
+    for text in secret_file {
+        let (id, file) = pair(text)?;
+        let value = std::fs::read_to_string(&file).with_context(|| format!("{file} cannot be read"))?;
+        entered.insert(id, value.trim().to_owned());
+    }
+    Ok(entered)
 }
 
 async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {

@@ -135,7 +135,7 @@ impl Again {
                     (None, None) => bail!("give --from or --since-rename"),
                 };
                 let to = to.unwrap_or_else(|| store.clock().now());
-                replay(store, &which, (from, to), hold, json).await
+                replay(store, &which, (from, to), config, hold, json).await
             }
             Self::Replays { which, json } => replays(store, &which, json).await,
             Self::StopReplay { which, replay } => {
@@ -190,8 +190,9 @@ async fn dead(store: &Store, which: &Which, json: bool) -> Result<()> {
 }
 
 /// What a destination cannot tell apart, so that a replay would be there twice.
-fn warning(kind: &DestinationKind) -> Option<&'static str> {
-    match kind {
+fn warning(kind: &DestinationKind, config: &DeliveryConfig) -> Option<String> {
+    let said = match kind {
+        DestinationKind::Connector { .. } => return convizit_delivery::replay_warning(kind, config),
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
             Some("lines that are there already will be there twice: tell them apart by their id")
         }
@@ -199,17 +200,20 @@ fn warning(kind: &DestinationKind) -> Option<&'static str> {
             Some("the receiver must know events again by their id, or it has them twice")
         }
         DestinationKind::Postgres { .. } => None,
-    }
+    };
+    said.map(str::to_owned)
 }
 
 async fn replay(
     store: &Store,
     which: &Which,
     (from, to): (Timestamp, Timestamp),
+    config: &DeliveryConfig,
     hold: Hold,
     json: bool,
 ) -> Result<()> {
     let kind = which.known(store).await?.destination.kind;
+    let warning = warning(&kind, config);
     let plan = store.plan_replay(&which.project, &which.name, (from, to)).await?;
     if json && hold.is_dry() {
         return say(serde_json::json!({"dry_run": true, "from": from, "to": to, "plan": plan}).to_string());
@@ -219,7 +223,7 @@ async fn replay(
     }
     let ReplayPlan { events, exact, .. } = plan;
     let many = format!("{}{}", if exact { "" } else { "at most " }, counted(events, "event"));
-    let warning = warning(&kind).map(|text| format!("; {text}")).unwrap_or_default();
+    let warning = warning.map(|text| format!("; {text}")).unwrap_or_default();
     if !hold.goes_on(&format!("send {many} received from {from} to {to} to {} again{warning}", which.name))? {
         return Ok(());
     }
@@ -267,8 +271,12 @@ mod tests {
 
     #[test]
     fn who_cannot_tell_repeats_apart_is_warned() {
-        assert!(warning(&DestinationKind::File { path: "/x".to_owned() }).unwrap().contains("twice"));
-        assert!(warning(&DestinationKind::Postgres { schema: "s".to_owned() }).is_none());
+        assert!(
+            warning(&DestinationKind::File { path: "/x".to_owned() }, &DeliveryConfig::default())
+                .unwrap()
+                .contains("twice")
+        );
+        assert!(warning(&DestinationKind::Postgres { schema: "s".to_owned() }, &DeliveryConfig::default()).is_none());
         let which = Which { project: "shop".parse().unwrap(), name: "hook".to_owned() };
         assert_eq!(which.to_string(), "shop hook");
     }

@@ -1,0 +1,218 @@
+//! The connectors: what can be sent to, each by a manifest; requests are made by `encode`, bounded by `shape`, their answers read by `answer`.
+
+mod answer;
+mod encode;
+mod http;
+pub mod manifest;
+mod sample;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use convizit_model::EventType;
+use serde_json::Value;
+
+pub(crate) use http::Http;
+use manifest::{Manifest, names_in};
+pub(crate) use shape::Changes;
+
+use crate::mapping::{Condition, Directive, MappingError};
+
+static BUILT_IN: LazyLock<Vec<Arc<Connector>>> = LazyLock::new(|| {
+    let texts: &[&str] = include!(concat!(env!("OUT_DIR"), "/manifests.rs"));
+    // The build script has parsed the same texts; that their mappings compile is held by a test.
+    texts.iter().filter_map(|text| Connector::read(text).ok()).map(Arc::new).collect()
+});
+
+/// A connector whose manifest was checked and whose mappings were compiled.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    /// What its manifest says.
+    pub manifest: Manifest,
+    pub(crate) sends: Vec<Compiled>,
+    forms: Vec<regex::Regex>,
+}
+
+/// What is compiled of a `[[send]]`.
+#[derive(Debug, Clone)]
+pub(crate) struct Compiled {
+    pub(crate) types: Vec<EventType>,
+    pub(crate) when: Option<Condition>,
+    pub(crate) item: Directive,
+    pub(crate) envelope: Option<Directive>,
+    pub(crate) before: Option<Directive>,
+    pub(crate) group_by: Option<Directive>,
+}
+
+/// The connectors of this build, in the order of their ids.
+#[must_use]
+pub fn built_in() -> &'static [Arc<Connector>] {
+    &BUILT_IN
+}
+
+/// The connector of an id: one of this build, or one whose manifest stands in the operator's folder as `<id>.toml`.
+///
+/// # Errors
+/// No such connector, or what is wrong with its manifest.
+pub fn find(id: &str, folder: Option<&Path>) -> Result<Arc<Connector>, String> {
+    if let Some(found) = built_in().iter().find(|connector| connector.manifest.meta.id == id) {
+        return Ok(found.clone());
+    }
+    let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let unknown = || format!("there is no connector {id}: convizit destinations lists them");
+    let path = folder.filter(|_| plain).map(|folder| folder.join(format!("{id}.toml"))).ok_or_else(unknown)?;
+    let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => unknown(),
+        _ => format!("{}: {error}", path.display()),
+    })?;
+    let connector = Connector::read(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    if connector.manifest.meta.id != id {
+        return Err(format!("{}: its meta.id is {}", path.display(), connector.manifest.meta.id));
+    }
+    Ok(Arc::new(connector))
+}
+
+impl Connector {
+    /// Reads a manifest and compiles its mappings.
+    ///
+    /// # Errors
+    /// What is wrong, with its place.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let manifest = Manifest::parse(text)?;
+        let of = |error: MappingError| format!("{}: {error}", manifest.meta.id);
+        let mut sends = Vec::new();
+        for send in &manifest.send {
+            let types = send.types.iter().map(|word| {
+                EventType::ALL
+                    .into_iter()
+                    .find(|kind| kind.as_str() == word)
+                    .ok_or_else(|| format!("{}: send.types: there is no type {word}", manifest.meta.id))
+            });
+            let directive = |value: &Option<Value>| value.as_ref().map(Directive::compile).transpose().map_err(of);
+            sends.push(Compiled {
+                types: types.collect::<Result<_, _>>()?,
+                when: send.when.as_ref().map(Condition::compile).transpose().map_err(of)?,
+                item: Directive::compile(&send.item).map_err(of)?,
+                envelope: directive(&send.batch.envelope)?,
+                before: directive(&send.batch.before)?,
+                group_by: directive(&send.batch.group_by)?,
+            });
+        }
+        if let Some(body) = manifest.erase.as_ref().and_then(|erase| erase.body.as_ref()) {
+            Directive::compile(body).map_err(of)?;
+        }
+        let forms = manifest.settings.iter().map(|setting| {
+            regex::RegexBuilder::new(&format!("^(?:{})$", setting.regex))
+                .size_limit(1 << 20)
+                .build()
+                .map_err(|error| format!("{}: settings.{}: {error}", manifest.meta.id, setting.id))
+        });
+        Ok(Self { forms: forms.collect::<Result<_, _>>()?, sends, manifest })
+    }
+
+    /// Checks what a person entered, and adds what stands where nothing was entered.
+    ///
+    /// # Errors
+    /// The setting, and what to enter there.
+    pub fn settle(
+        &self,
+        region: Option<&str>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, SettingError> {
+        let hosts = &self.manifest.hosts;
+        let wrong = |id: &str, what: String| Err(SettingError { setting: id.to_owned(), what });
+        if let Some(region) = region.filter(|region| !hosts.contains_key(*region)) {
+            let known: Vec<&str> = hosts.keys().map(String::as_str).collect();
+            return wrong("region", format!("there is no region {region}: choose of {}", known.join(", ")));
+        }
+        if region.is_none() && hosts.len() > 1 {
+            let known: Vec<&str> = hosts.keys().map(String::as_str).collect();
+            return wrong("region", format!("say where your account is: {}", known.join(", ")));
+        }
+        if let Some(id) = settings.keys().find(|id| !self.manifest.settings.iter().any(|setting| setting.id == **id)) {
+            let known: Vec<&str> = self.manifest.settings.iter().map(|setting| setting.id.as_str()).collect();
+            return wrong(id, format!("{} has no setting {id}; it has {}", self.manifest.meta.name, known.join(", ")));
+        }
+        let mut whole = BTreeMap::new();
+        for (setting, form) in self.manifest.settings.iter().zip(&self.forms) {
+            let entered = settings.get(&setting.id).map(|text| text.trim()).filter(|text| !text.is_empty());
+            let Some(text) = entered.or(setting.default.as_deref()) else {
+                let hint = if setting.hint.is_empty() { String::new() } else { format!(": {}", setting.hint) };
+                return wrong(&setting.id, format!("{} is missing{hint}", setting.label));
+            };
+            if !text.is_empty() && !form.is_match(text) {
+                // What was entered may be a secret that was put into the wrong field.
+                let hint = if setting.hint.is_empty() {
+                    format!("it has the form {}", setting.regex)
+                } else {
+                    setting.hint.clone()
+                };
+                return wrong(&setting.id, format!("{} is not of the right form: {hint}", setting.label));
+            }
+            whole.insert(setting.id.clone(), text.to_owned());
+        }
+        Ok(whole)
+    }
+
+    /// What a person entered, checked: settings as they are stored in the open, and the secrets as one JSON object, to be sealed.
+    ///
+    /// # Errors
+    /// The setting, and what to enter there.
+    pub fn part(
+        &self,
+        region: Option<&str>,
+        entered: &BTreeMap<String, String>,
+    ) -> Result<(BTreeMap<String, String>, Option<String>), SettingError> {
+        let whole = self.settle(region, entered)?;
+        let is_secret = |id: &String| self.manifest.settings.iter().any(|setting| setting.id == *id && setting.secret);
+        let (secrets, plain): (BTreeMap<_, _>, BTreeMap<_, _>) = whole.into_iter().partition(|(id, _)| is_secret(id));
+        let secrets = (!secrets.is_empty()).then(|| serde_json::json!(secrets).to_string());
+        Ok((plain, secrets))
+    }
+
+    /// Settings that are no secrets, as mappings read them.
+    fn plain(&self, settings: &BTreeMap<String, String>) -> Value {
+        let plain = self.manifest.settings.iter().filter(|setting| !setting.secret);
+        plain
+            .filter_map(|setting| Some((setting.id.clone(), Value::String(settings.get(&setting.id)?.clone()))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+/// Settings with the secrets among them, which are kept sealed as one JSON object.
+pub(crate) fn with_secrets(
+    settings: &BTreeMap<String, String>,
+    secret: Option<&str>,
+) -> Result<BTreeMap<String, String>, String> {
+    let mut whole = settings.clone();
+    if let Some(secret) = secret {
+        let secrets: BTreeMap<String, String> = serde_json::from_str(secret)
+            .map_err(|_| "its credentials cannot be read: add the destination again".to_owned())?;
+        whole.extend(secrets);
+    }
+    Ok(whole)
+}
+
+/// What is wrong with something that a person entered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct SettingError {
+    /// The setting's id, or `region`.
+    pub setting: String,
+    /// One sentence: what is wrong and what to enter.
+    pub what: String,
+}
+
+/// A text with its `{names}` replaced; `encode` makes each value fit its place.
+fn filled(text: &str, values: &BTreeMap<String, String>, encode: impl Fn(&str) -> String) -> String {
+    names_in(text).into_iter().fold(text.to_owned(), |text, name| match values.get(name) {
+        Some(value) => text.replace(&format!("{{{name}}}"), &encode(value)),
+        None => text,
+    })
+}

@@ -1,0 +1,346 @@
+//! What an answer means for each event of a request: statuses have one meaning for all vendors, partial failures one parser each.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::manifest::{Partial, Response, Rest};
+use super::shape::at;
+use crate::destinations::Fate;
+
+/// Characters of a vendor's own words that are kept.
+const WORDS: usize = 300;
+
+/// What a request came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// One fate for each item, in their order.
+    Items(Vec<Fate>),
+    /// The same for all, later.
+    Later { reason: String, after: Option<Duration> },
+    /// A person has to do something.
+    Pause(String),
+    /// Half of it is to be tried.
+    TooLarge,
+    /// An item of it is refused, the vendor does not say which: halves are to be tried.
+    Refused(String),
+}
+
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Reads an answer to a request of these items. `vendor` is its name, for people.
+pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &Answer<'_>) -> Verdict {
+    let code = answer.status;
+    let body: Value = serde_json::from_slice(answer.body).unwrap_or(Value::Null);
+    let said = || words(&body);
+    if let Some(fates) = rules.partial.as_ref().and_then(|parser| partial(parser, code, &body, items)) {
+        return Verdict::Items(fates);
+    }
+    let later = || Verdict::Later { reason: format!("{vendor} answered {code}{}", said()), after: answer.retry_after };
+    if rules.retry.contains(&code) {
+        return later();
+    }
+    if rules.refuse.contains(&code) {
+        return Verdict::Refused(format!("{vendor} answered {code}{}", said()));
+    }
+    match code {
+        _ if rules.success.contains(&code) => Verdict::Items(vec![Fate::Done; items.len()]),
+        200..=299 => confirmed(vendor, rules, items, &body),
+        401 | 403 => Verdict::Pause(format!(
+            "{vendor} answered {code}: is the credential right, and may it write events?{}",
+            said()
+        )),
+        404 | 405 | 410 => {
+            Verdict::Pause(format!("{vendor} answered {code}: are region, address and names right?{}", said()))
+        }
+        300..=399 => Verdict::Pause(format!(
+            "{vendor} answered {code}, a redirect, which is not followed: is the address right?"
+        )),
+        413 => Verdict::TooLarge,
+        400..=499 if !matches!(code, 408 | 425 | 429) => {
+            Verdict::Refused(format!("{vendor} answered {code}{}", said()))
+        }
+        _ => later(),
+    }
+}
+
+fn confirmed(vendor: &str, rules: &Response, items: &[Value], body: &Value) -> Verdict {
+    let Some(confirm) = &rules.confirm else { return Verdict::Items(vec![Fate::Done; items.len()]) };
+    let state = at(body, &confirm.at).unwrap_or(&Value::Null);
+    if confirm.is.contains(state) {
+        return Verdict::Items(vec![Fate::Done; items.len()]);
+    }
+    let reason = format!("{vendor} did not confirm: {} is {state}{}", confirm.at, words(body));
+    if confirm.retry.contains(state) {
+        return Verdict::Later { reason, after: None };
+    }
+    Verdict::Refused(reason)
+}
+
+/// The first words of an answer that a person would read, in brackets. What an answer quotes of an event was sent by us, and is scrubbed.
+fn words(body: &Value) -> String {
+    const FIELDS: [&str; 12] = [
+        "message",
+        "error_message",
+        "error.message",
+        "error",
+        "reason",
+        "detail",
+        "errors.0.detail",
+        "errors.0.message",
+        "errors.0",
+        "status.error.message",
+        "Message",
+        "__type",
+    ];
+    let found = FIELDS.iter().find_map(|field| at(body, field).and_then(Value::as_str));
+    found.map_or_else(String::new, |text| {
+        let plain: String = text.chars().filter(|c| !c.is_control()).take(WORDS).collect();
+        format!(" ({plain})")
+    })
+}
+
+/// `None` where the parser has nothing to say of such an answer.
+fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option<Vec<Fate>> {
+    let rest = |rest: &Rest| match rest {
+        Rest::Done => Fate::Done,
+        Rest::Resend => Fate::Again("sent again without the events that were refused".to_owned()),
+    };
+    let text = |value: &Value| match value {
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).take(WORDS).collect(),
+        Value::Null => "refused without a reason".to_owned(),
+        other => other.to_string().chars().take(WORDS).collect::<String>(),
+    };
+    let place = |value: Option<&Value>| {
+        let value = value?;
+        let index = value.as_u64().or_else(|| value.as_str()?.parse().ok())?;
+        usize::try_from(index).ok().filter(|index| *index < items.len())
+    };
+    match parser {
+        Partial::IndexList { status, list, index, reason, rest: others } if status.contains(&code) => {
+            let failures = at(body, list)?.as_array()?;
+            let mut fates = vec![rest(others); items.len()];
+            let mut named = 0;
+            for failure in failures {
+                if let Some(place) = place(at(failure, index)) {
+                    fates[place] = Fate::Refused(text(at(failure, reason).unwrap_or(&Value::Null)));
+                    named += 1;
+                }
+            }
+            // A failure that names no item says nothing of any.
+            (named > 0 || (failures.is_empty() && code < 300)).then_some(fates)
+        }
+        Partial::FieldIndexes { status, fields, later, rest: others } if status.contains(&code) => {
+            let mut fates = vec![rest(others); items.len()];
+            let mut named = 0;
+            let of = |field: &String| -> Vec<(String, usize)> {
+                let Some(value) = at(body, field) else { return Vec::new() };
+                let lists: Vec<(&str, &Value)> = match value {
+                    Value::Object(lists) => lists.iter().map(|(key, list)| (key.as_str(), list)).collect(),
+                    list => vec![("", list)],
+                };
+                lists
+                    .into_iter()
+                    .flat_map(|(key, list)| list.as_array().into_iter().flatten().map(move |index| (key, index)))
+                    .filter_map(|(key, index)| Some((format!("{field} {key}").trim().to_owned(), place(Some(index))?)))
+                    .collect()
+            };
+            for (why, place) in later.iter().flat_map(of) {
+                fates[place] = Fate::Again(why);
+                named += 1;
+            }
+            for (why, place) in fields.iter().flat_map(of) {
+                fates[place] = Fate::Refused(why);
+                named += 1;
+            }
+            (named > 0).then_some(fates)
+        }
+        Partial::Parallel { status, list, code: field, refused } if status.contains(&code) => {
+            let entries = at(body, list)?.as_array()?;
+            if entries.len() != items.len() {
+                return None;
+            }
+            let fate = |entry: &Value| match at(entry, field) {
+                None | Some(Value::Null) => Fate::Done,
+                Some(code) if refused.iter().any(|one| code.as_str() == Some(one)) => Fate::Refused(text(code)),
+                Some(code) => Fate::Again(text(code)),
+            };
+            Some(entries.iter().map(fate).collect())
+        }
+        Partial::IdList { status, list, id, reason, fault } if status.contains(&code) => {
+            let mut fates = vec![Fate::Done; items.len()];
+            for failure in at(body, list).and_then(Value::as_array).into_iter().flatten() {
+                // One that cannot be placed: nothing is known of any.
+                let place = place(at(failure, id))?;
+                let why = text(at(failure, reason).unwrap_or(&Value::Null));
+                let theirs = at(failure, fault) != Some(&Value::Bool(true));
+                fates[place] = if theirs { Fate::Again(why) } else { Fate::Refused(why) };
+            }
+            Some(fates)
+        }
+        Partial::EsItems if code == 200 => {
+            let entries = body.get("items")?.as_array()?;
+            if entries.len() != items.len() {
+                return None;
+            }
+            let fate = |entry: &Value| {
+                let done = entry.as_object().and_then(|of| of.values().next()).unwrap_or(&Value::Null);
+                let reason = || text(at(done, "error.reason").or_else(|| at(done, "error")).unwrap_or(&Value::Null));
+                match done["status"].as_u64() {
+                    // Already there.
+                    Some(200..=299 | 409) => Fate::Done,
+                    Some(429 | 500..=599) | None => Fate::Again(reason()),
+                    Some(_) => Fate::Refused(reason()),
+                }
+            };
+            Some(entries.iter().map(fate).collect())
+        }
+        Partial::ValueLists { status, lists, field } if status.contains(&code) => {
+            let mut fates = vec![Fate::Done; items.len()];
+            for list in lists {
+                for value in at(body, list).and_then(Value::as_array).into_iter().flatten() {
+                    for (item, fate) in items.iter().zip(&mut fates) {
+                        if at(item, field) == Some(value) {
+                            *fate = Fate::Refused(list.clone());
+                        }
+                    }
+                }
+            }
+            Some(fates)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rules(partial: Value) -> Response {
+        serde_json::from_value(json!({ "partial": partial })).unwrap()
+    }
+
+    fn fates(partial: Value, status: u16, body: &Value) -> Verdict {
+        let items: Vec<Value> = (0..3).map(|n| json!({"id": format!("e{n}")})).collect();
+        let body = body.to_string();
+        judge("It", &rules(partial), &items, &Answer { status, body: body.as_bytes(), retry_after: None })
+    }
+
+    fn marks(verdict: &Verdict) -> String {
+        let Verdict::Items(fates) = verdict else { return format!("{verdict:?}") };
+        fates
+            .iter()
+            .map(|fate| match fate {
+                Fate::Done => 'd',
+                Fate::Refused(_) => 'r',
+                Fate::Again(_) => 'a',
+                Fate::Waiting | Fate::Skipped => '-',
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_parser_gives_every_item_its_own_fate() {
+        let index = |rest: &str| json!({"parser": "index_list", "status": [200, 400], "list": "failed_records", "index": "index", "reason": "message", "rest": rest});
+        let bad = json!({"failed_records": [{"index": 1, "message": "bad time"}]});
+        let verdict = fates(index("done"), 400, &bad);
+        assert_eq!(marks(&verdict), "drd");
+        assert!(matches!(&verdict, Verdict::Items(fates) if fates[1] == Fate::Refused("bad time".to_owned())));
+        assert_eq!(marks(&fates(index("resend"), 400, &bad)), "ara");
+        // A failure of no item, or of one that was not sent, is one of the whole.
+        assert!(matches!(fates(index("done"), 400, &json!({"failed_records": [{"index": 7}]})), Verdict::Refused(_)));
+        assert!(matches!(fates(index("done"), 400, &json!({})), Verdict::Refused(_)));
+
+        let amplitude = json!({"parser": "field_indexes", "status": [400, 429], "fields": ["events_with_invalid_fields", "events_with_missing_fields"],
+            "later": ["throttled_events"], "rest": "resend"});
+        assert_eq!(
+            marks(&fates(
+                amplitude.clone(),
+                400,
+                &json!({"events_with_invalid_fields": {"time": [0]}, "events_with_missing_fields": {}})
+            )),
+            "raa"
+        );
+        assert_eq!(marks(&fates(amplitude, 429, &json!({"throttled_events": [2]}))), "aaa");
+
+        let kinesis = json!({"parser": "parallel", "status": [200], "list": "Records", "code": "ErrorCode", "refused": ["ValidationException"]});
+        let some = json!({"FailedRecordCount": 2, "Records": [{"SequenceNumber": "1"}, {"ErrorCode": "ProvisionedThroughputExceededException"}, {"ErrorCode": "ValidationException"}]});
+        assert_eq!(marks(&fates(kinesis.clone(), 200, &some)), "dar");
+        // Fewer entries than records: the answer is not believed, nor taken for an event's fault.
+        assert_eq!(marks(&fates(kinesis, 200, &json!({"Records": [{}]}))), "ddd");
+
+        let sqs = json!({"parser": "id_list", "status": [200], "list": "Failed", "id": "Id", "reason": "Code", "fault": "SenderFault"});
+        assert_eq!(
+            marks(&fates(
+                sqs,
+                200,
+                &json!({"Failed": [{"Id": "0", "Code": "X", "SenderFault": true}, {"Id": "2", "Code": "Y", "SenderFault": false}]})
+            )),
+            "rda"
+        );
+
+        let es = json!({"parser": "es_items"});
+        let items = json!({"items": [{"create": {"status": 201}}, {"create": {"status": 409}}, {"create": {"status": 400, "error": {"reason": "mapping"}}}]});
+        assert_eq!(marks(&fates(es.clone(), 200, &items)), "ddr");
+        let busy =
+            json!({"items": [{"create": {"status": 429}}, {"create": {"status": 201}}, {"create": {"status": 503}}]});
+        assert_eq!(marks(&fates(es, 200, &busy)), "ada");
+
+        let lists = json!({"parser": "value_lists", "status": [200], "lists": ["invalidIds"], "field": "id"});
+        assert_eq!(marks(&fates(lists, 200, &json!({"invalidIds": ["e2"]}))), "ddr");
+    }
+
+    #[test]
+    fn statuses_mean_the_same_for_every_vendor_and_its_words_are_kept() {
+        let items = [json!({})];
+        let of = |status: u16, body: &str| {
+            judge(
+                "It",
+                &Response::default(),
+                &items,
+                &Answer { status, body: body.as_bytes(), retry_after: Some(Duration::from_secs(7)) },
+            )
+        };
+        assert_eq!(of(204, ""), Verdict::Items(vec![Fate::Done]));
+        for code in [401, 403, 404, 410, 302] {
+            assert!(matches!(of(code, ""), Verdict::Pause(_)), "{code}");
+        }
+        for code in [408, 425, 429, 500, 502, 503] {
+            assert!(
+                matches!(of(code, ""), Verdict::Later { after: Some(after), .. } if after.as_secs() == 7),
+                "{code}"
+            );
+        }
+        assert_eq!(of(413, ""), Verdict::TooLarge);
+        assert_eq!(
+            of(422, r#"{"error": {"message": "no such\u0007 field"}}"#),
+            Verdict::Refused("It answered 422 (no such field)".to_owned())
+        );
+        assert_eq!(of(400, "<html>"), Verdict::Refused("It answered 400".to_owned()));
+    }
+
+    #[test]
+    fn a_success_that_its_body_denies_is_none() {
+        let rules: Response = serde_json::from_value(
+            json!({"confirm": {"at": "status.state", "is": ["SUCCEEDED"], "retry": ["PENDING"]}}),
+        )
+        .unwrap();
+        let of = |body: &str| {
+            judge("It", &rules, &[json!({})], &Answer { status: 200, body: body.as_bytes(), retry_after: None })
+        };
+        assert_eq!(of(r#"{"status": {"state": "SUCCEEDED"}}"#), Verdict::Items(vec![Fate::Done]));
+        assert!(matches!(of(r#"{"status": {"state": "PENDING"}}"#), Verdict::Later { .. }));
+        assert!(
+            matches!(of(r#"{"status": {"state": "FAILED", "error": {"message": "no table"}}}"#), Verdict::Refused(reason) if reason.contains("no table"))
+        );
+        assert!(matches!(of("nonsense"), Verdict::Refused(_)));
+    }
+}

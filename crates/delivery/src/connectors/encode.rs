@@ -1,0 +1,269 @@
+//! From events to requests, with no network and no secret: the same events give the same bodies, whatever happened between.
+
+use std::collections::BTreeMap;
+
+use convizit_model::{EventType, Timestamp};
+use convizit_store::StoredEvent;
+use serde_json::{Map, Value};
+
+use super::manifest::{ConsentRule, Needs, Send, Shape};
+use super::shape::{Changes, bound_name, bound_object, put};
+use super::{Compiled, Connector, filled};
+use crate::mapping::{Input, Limits};
+
+/// A request but for its credentials.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Request {
+    /// Which `[[send]]` it is of.
+    pub(crate) send: usize,
+    pub(crate) method: String,
+    /// Path and query behind the host, encoded.
+    pub(crate) target: String,
+    pub(crate) headers: Vec<(String, String)>,
+    /// Uncompressed.
+    pub(crate) body: Vec<u8>,
+    pub(crate) gzip: bool,
+    /// The events of its items, by their place in the batch.
+    pub(crate) rows: Vec<usize>,
+    /// The items, for answers that name an item by a field of it.
+    pub(crate) items: Vec<Value>,
+}
+
+/// What became of a batch before anything is sent.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Encoded {
+    pub(crate) requests: Vec<Request>,
+    /// Events that this destination is not to get.
+    pub(crate) skipped: Vec<usize>,
+    /// Events that it would refuse, each with the reason.
+    pub(crate) refused: Vec<(usize, String)>,
+    pub(crate) changes: Changes,
+}
+
+/// Items that share a request, as they come in.
+struct Open {
+    send: usize,
+    group: Option<Value>,
+    bytes: usize,
+    rows: Vec<usize>,
+    items: Vec<Value>,
+    texts: Vec<String>,
+    /// The first event.
+    first: Value,
+}
+
+impl Connector {
+    /// The requests for these events. `settings` as `settle` gave them, `now` for events that are too old.
+    pub(crate) fn encode(
+        &self,
+        events: &[StoredEvent],
+        settings: &BTreeMap<String, String>,
+        name: &str,
+        now: Timestamp,
+    ) -> Encoded {
+        let mut encoded = Encoded::default();
+        let plain = self.plain(settings);
+        let mut open: Vec<Open> = Vec::new();
+        for (row, stored) in events.iter().enumerate() {
+            let Ok(mut event) = serde_json::from_slice::<Value>(&stored.json) else {
+                encoded.refused.push((row, "not of this version's form".to_owned()));
+                continue;
+            };
+            match self.admit(&mut event, now) {
+                Admission::Sent => {}
+                Admission::Skipped => {
+                    encoded.skipped.push(row);
+                    continue;
+                }
+                Admission::Refused(reason) => {
+                    encoded.refused.push((row, reason));
+                    continue;
+                }
+            }
+            let input = Input { event: &event, settings: &plain };
+            let kind = event["type"].as_str().unwrap_or_default();
+            let Some(index) = self.sends.iter().position(|send| send.takes(kind, input)) else {
+                encoded.skipped.push(row);
+                continue;
+            };
+            let (send, compiled) = (&self.manifest.send[index], &self.sends[index]);
+            let Some(mut item) = compiled.item.run(input, Limits::default()) else {
+                encoded.refused.push((row, "the event is larger than a mapping may make it".to_owned()));
+                continue;
+            };
+            if let Some(limit) = &send.name {
+                bound_name(&mut item, limit, &mut encoded.changes);
+            }
+            for limit in &send.limit {
+                bound_object(&mut item, limit, &mut encoded.changes);
+            }
+            let before = compiled.before.as_ref().and_then(|before| before.run(input, Limits::default()));
+            let text = match before {
+                Some(before) => format!("{before}\n{item}"),
+                None => item.to_string(),
+            };
+            if text.len() > send.batch.max_item_bytes {
+                let most = send.batch.max_item_bytes;
+                encoded.refused.push((
+                    row,
+                    format!(
+                        "with {} bytes it is larger than the {most} that {} takes",
+                        text.len(),
+                        self.manifest.meta.name
+                    ),
+                ));
+                continue;
+            }
+            let group = compiled.group_by.as_ref().and_then(|group| group.run(input, Limits::default()));
+            let full = |batch: &Open| {
+                batch.items.len() >= send.batch.max_events || batch.bytes + text.len() + 1 > send.batch.max_bytes
+            };
+            let found = open.iter().rposition(|batch| batch.send == index && batch.group == group);
+            let place = match found {
+                Some(place) if !full(&open[place]) => place,
+                _ => {
+                    // What surrounds the items is counted with the first of them.
+                    let around = compiled.envelope.as_ref().and_then(|of| of.run(input, Limits::default()));
+                    let bytes = around.map_or(64, |around| around.to_string().len() + 64);
+                    open.push(Open {
+                        send: index,
+                        group,
+                        bytes,
+                        rows: vec![],
+                        items: vec![],
+                        texts: vec![],
+                        first: event.clone(),
+                    });
+                    open.len() - 1
+                }
+            };
+            let batch = &mut open[place];
+            batch.bytes += text.len() + 1;
+            batch.rows.push(row);
+            batch.items.push(item);
+            batch.texts.push(text);
+        }
+        encoded.requests = open.into_iter().map(|batch| self.request(batch, settings, &plain, name)).collect();
+        encoded
+    }
+
+    fn request(&self, batch: Open, settings: &BTreeMap<String, String>, plain: &Value, name: &str) -> Request {
+        let (send, compiled) = (&self.manifest.send[batch.send], &self.sends[batch.send]);
+        let envelope = compiled
+            .envelope
+            .as_ref()
+            .and_then(|of| of.run(Input { event: &batch.first, settings: plain }, Limits::default()));
+        let body = body_of(send, envelope, &batch.texts, &batch.items);
+        let digest = convizit_keys::sha256(&[name.as_bytes(), b"\n", &body].concat());
+        let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let mut values = settings.clone();
+        values.insert("batch".to_owned(), id);
+        let mut target = filled(&send.path, &values, encode_path);
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (key, value) in &send.query {
+            query.append_pair(key, &filled(value, &values, str::to_owned));
+        }
+        let query = query.finish();
+        if !query.is_empty() {
+            target.push(if target.contains('?') { '&' } else { '?' });
+            target.push_str(&query);
+        }
+        let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
+        for (key, value) in &send.headers {
+            headers.push((key.to_ascii_lowercase(), filled(value, &values, str::to_owned)));
+        }
+        Request {
+            send: batch.send,
+            method: send.method.clone(),
+            target,
+            headers,
+            body,
+            gzip: send.batch.gzip,
+            rows: batch.rows,
+            items: batch.items,
+        }
+    }
+
+    /// Whether an event is sent at all; clamps its time and takes out a user id that the vendor takes for nobody.
+    fn admit(&self, event: &mut Value, now: Timestamp) -> Admission {
+        let manifest = &self.manifest;
+        let consent = &event["consent"];
+        let agreed = match manifest.consent {
+            ConsentRule::Analytics => consent["analytics"] != Value::Bool(false),
+            ConsentRule::Ads => consent["ads"] == Value::Bool(true) && consent["gpc"] != Value::Bool(true),
+        };
+        if !agreed {
+            return Admission::Skipped;
+        }
+        if let Some(user) = event["user"].as_str() {
+            let identity = &manifest.identity;
+            let banned = identity.banned.iter().any(|banned| banned.eq_ignore_ascii_case(user));
+            if banned || user.is_empty() || user.chars().count() < identity.least {
+                event["user"] = Value::Null;
+            }
+        }
+        if manifest.identity.needs == Needs::User && event["user"].is_null() {
+            return Admission::Skipped;
+        }
+        let read = |event: &Value, field: &str| event[field].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let (Some(time), Some(received)) = (read(event, "time"), read(event, "received")) else {
+            return Admission::Refused("its time cannot be read".to_owned());
+        };
+        let hours = manifest.time.max_age_hours;
+        if hours > 0 && now.since(time) > i64::from(hours) * 3_600_000 {
+            return Admission::Refused(format!("older than the {hours} hours that {} takes", manifest.meta.name));
+        }
+        if manifest.time.clamp_future && time.since(received) > 0 {
+            event["time"] = Value::String(received.to_string());
+        }
+        Admission::Sent
+    }
+}
+
+enum Admission {
+    Sent,
+    Skipped,
+    Refused(String),
+}
+
+impl Compiled {
+    fn takes(&self, kind: &str, input: Input<'_>) -> bool {
+        (self.types.is_empty() || self.types.iter().any(|one: &EventType| one.as_str() == kind))
+            && self.when.as_ref().is_none_or(|when| when.meets(input))
+    }
+}
+
+fn body_of(send: &Send, envelope: Option<Value>, texts: &[String], items: &[Value]) -> Vec<u8> {
+    let list = || format!("[{}]", texts.join(","));
+    match send.batch.shape {
+        Shape::Single => texts.first().cloned().unwrap_or_default().into_bytes(),
+        Shape::Array => list().into_bytes(),
+        Shape::Ndjson => texts.iter().map(|text| format!("{text}\n")).collect::<String>().into_bytes(),
+        Shape::Object | Shape::Text => {
+            let mut body = match envelope {
+                Some(Value::Object(fields)) => fields,
+                _ => Map::new(),
+            };
+            let items = match send.batch.shape {
+                Shape::Text => Value::String(list()),
+                _ => Value::Array(items.to_vec()),
+            };
+            put(&mut body, &send.batch.field, items);
+            Value::Object(body).to_string().into_bytes()
+        }
+    }
+}
+
+/// One step of a path: nothing in it ends the step.
+pub(super) fn encode_path(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    // Steps that lead elsewhere.
+    if text == "." || text == ".." { text.replace('.', "%2E") } else { text }
+}

@@ -1,0 +1,59 @@
+//! Requests for sample events, which show what a manifest does: for its golden file, its page of documents, and whoever writes one.
+
+use std::collections::BTreeMap;
+
+use convizit_model::Timestamp;
+use convizit_store::StoredEvent;
+use serde_json::{Value, json};
+
+use super::Connector;
+
+/// Events as they are delivered: one of each kind that manifests tell apart.
+const EVENTS: &str = include_str!("../../connectors/samples/events.json");
+/// The time at which they are sent.
+const NOW: i64 = 1_795_456_860_000;
+
+impl Connector {
+    /// The requests that this connector makes of the sample events, without credentials. What is not entered gets a value of the setting's
+    /// own: its default, or its id.
+    ///
+    /// # Errors
+    /// A setting that has not its form.
+    pub fn sample_requests(&self, region: Option<&str>, entered: &BTreeMap<String, String>) -> Result<Value, String> {
+        let region = region.or_else(|| self.manifest.hosts.keys().next().map(String::as_str));
+        let mut whole = entered.clone();
+        for setting in self.manifest.settings.iter().filter(|setting| setting.secret) {
+            // Secrets are in no request that is shown.
+            whole.entry(setting.id.clone()).or_insert_with(|| "secret".to_owned());
+        }
+        let settings = match self.settle(region, &whole) {
+            Ok(settings) => settings,
+            // A secret of a certain form is not looked at here.
+            Err(error)
+                if self.manifest.settings.iter().any(|setting| setting.secret && setting.id == error.setting) =>
+            {
+                whole
+            }
+            Err(error) => return Err(format!("{}: {error} (--set {}=…)", error.setting, error.setting)),
+        };
+        let events: Vec<Value> = serde_json::from_str(EVENTS).map_err(|error| error.to_string())?;
+        let stored: Vec<StoredEvent> = (1..)
+            .zip(&events)
+            .map(|(number, event)| StoredEvent { number, json: event.to_string().into_bytes().into() })
+            .collect();
+        let encoded = self.encode(&stored, &settings, "shop/sample", Timestamp::from_millis(NOW));
+        let requests: Vec<Value> = encoded
+            .requests
+            .iter()
+            .map(|request| {
+                let text = String::from_utf8_lossy(&request.body).into_owned();
+                let body = serde_json::from_str::<Value>(&text).unwrap_or_else(|_| {
+                    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line))).collect()
+                });
+                json!({"method": request.method, "target": request.target, "headers": request.headers.iter().cloned().collect::<BTreeMap<_, _>>(),
+                    "events": request.rows, "body": body})
+            })
+            .collect();
+        Ok(json!({"requests": requests, "not_sent": encoded.skipped, "refused": encoded.refused}))
+    }
+}

@@ -1,0 +1,164 @@
+//! Every manifest against its sample: events in, exact requests out.
+
+use super::*;
+
+#[test]
+fn every_manifest_compiles() {
+    let texts: &[&str] = include!(concat!(env!("OUT_DIR"), "/manifests.rs"));
+    for text in texts {
+        if let Err(error) = Connector::read(text) {
+            panic!("{error}");
+        }
+    }
+    assert_eq!(built_in().len(), texts.len());
+}
+
+/// `UPDATE_SAMPLES=1` writes anew what the manifests make; the difference is then read.
+#[test]
+fn every_manifest_makes_the_requests_of_its_sample() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/samples");
+    let mut wrong = Vec::new();
+    for connector in built_in() {
+        let id = &connector.manifest.meta.id;
+        let path = folder.join(format!("{id}.json"));
+        let sample: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let settings: BTreeMap<String, String> = serde_json::from_value(sample["settings"].clone()).unwrap_or_default();
+        let made = match connector.sample_requests(sample["region"].as_str(), &settings) {
+            Ok(made) => made,
+            Err(error) => {
+                wrong.push(format!("{id}: {error}"));
+                continue;
+            }
+        };
+        if std::env::var_os("UPDATE_SAMPLES").is_some() {
+            let mut whole = serde_json::Map::new();
+            if !sample["region"].is_null() {
+                whole.insert("region".to_owned(), sample["region"].clone());
+            }
+            whole.insert("settings".to_owned(), serde_json::json!(settings));
+            whole.insert("makes".to_owned(), made);
+            std::fs::write(&path, serde_json::to_string_pretty(&whole).unwrap() + "\n").unwrap();
+        } else if made != sample["makes"] {
+            wrong.push(format!(
+                "{id}: other requests than its sample holds: UPDATE_SAMPLES=1, then read the difference"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn bounds_hold_for_every_connector_whatever_an_event_holds() {
+    for connector in built_in() {
+        let id = &connector.manifest.meta.id;
+        let settings = sample_settings(connector);
+        let event = |n: usize| {
+            serde_json::json!({"id": format!("0193a1f0-1b2c-7def-8123-{n:012x}"), "name": "n".repeat(n * 7 % 400), "type": EventType::ALL[n % EventType::ALL.len()].as_str(),
+                "time": "2026-11-23T18:00:00.123Z", "received": "2026-11-23T18:00:01.020Z", "visitor": format!("visitor-{}", n % 5), "session": {"id": "s-1234567", "start": "2026-11-23T17:52:10.000Z"},
+                "user": if n.is_multiple_of(2) { Value::from(format!("user-{n}")) } else { Value::Null }, "consent": {"analytics": true, "ads": true, "gpc": false},
+                "page": {"url": "https://shop.example/ß".repeat(n % 90), "path": "/ß"}, "device": {"platform": "web"}, "location": {}, "campaign": {},
+                "properties": (0..n % 60).map(|k| (format!("Key {k} {}", "ü".repeat(k * 9)), Value::from("日本".repeat(k * 40)))).collect::<serde_json::Map<_, _>>()})
+        };
+        let events: Vec<convizit_store::StoredEvent> = (1..400)
+            .map(|n| convizit_store::StoredEvent { number: 1, json: event(n).to_string().into_bytes().into() })
+            .collect();
+        let encoded = connector.encode(&events, &settings, "shop/x", "2026-11-23T18:01:00.000Z".parse().unwrap());
+        let mut seen = vec![0; events.len()];
+        for request in &encoded.requests {
+            let (send, batch) = (&connector.manifest.send[request.send], &connector.manifest.send[request.send].batch);
+            assert!(request.rows.len() <= batch.max_events && !request.rows.is_empty(), "{id}");
+            // What surrounds the items may be counted a little short.
+            assert!(
+                request.body.len() <= batch.max_bytes.max(batch.max_item_bytes) + 1_024,
+                "{id}: {} bytes",
+                request.body.len()
+            );
+            for row in &request.rows {
+                seen[*row] += 1;
+            }
+            for (item, limit) in request.items.iter().flat_map(|item| send.limit.iter().map(move |limit| (item, limit)))
+            {
+                let Some(Value::Object(object)) = shape::at(item, &limit.at) else { continue };
+                assert!(limit.count == 0 || object.len() <= limit.count, "{id}: {} fields", object.len());
+                for (key, value) in object {
+                    assert!(limit.key == 0 || key.chars().count() <= limit.key, "{id}: {key}");
+                    let most = limit.longer.get(key).copied().unwrap_or(limit.value);
+                    assert!(most == 0 || value.as_str().is_none_or(|text| text.chars().count() <= most), "{id}: {key}");
+                    assert!(
+                        limit.value_bytes == 0 || value.as_str().is_none_or(|text| text.len() <= limit.value_bytes),
+                        "{id}: {key}"
+                    );
+                }
+            }
+            for item in &request.items {
+                let Some(limit) = &send.name else { continue };
+                let name = shape::at(item, &limit.at).and_then(Value::as_str).unwrap_or_default();
+                assert!(name.chars().count() <= limit.max, "{id}: {name}");
+            }
+        }
+        for row in encoded.skipped.iter().chain(encoded.refused.iter().map(|(row, _)| row)) {
+            seen[*row] += 1;
+        }
+        assert!(seen.iter().all(|times| *times == 1), "{id}: an event is sent twice or lost");
+        let again = connector.encode(&events, &settings, "shop/x", "2026-11-23T18:02:00.000Z".parse().unwrap());
+        assert!(again == encoded, "{id}: another try makes other requests");
+    }
+}
+
+fn sample_settings(connector: &Connector) -> BTreeMap<String, String> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("connectors/samples/{}.json", connector.manifest.meta.id));
+    let sample: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut settings: BTreeMap<String, String> = serde_json::from_value(sample["settings"].clone()).unwrap_or_default();
+    for setting in &connector.manifest.settings {
+        settings
+            .entry(setting.id.clone())
+            .or_insert_with(|| setting.default.clone().unwrap_or_else(|| "secret".to_owned()));
+    }
+    settings
+}
+
+#[test]
+fn what_a_person_enters_is_checked_and_secrets_are_parted() {
+    let mixpanel = find("mixpanel", None).unwrap();
+    let enter = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let right = enter(&[("project_id", " 77 "), ("token", "abcdefabcdefabcdef"), ("user", "me"), ("secret", "canary")]);
+    let (plain, secrets) = mixpanel.part(Some("eu"), &right).unwrap();
+    assert_eq!(plain["project_id"], "77");
+    assert!(!plain.contains_key("secret") && secrets.unwrap().contains("canary"));
+    let fails = |region: Option<&str>, entered: &BTreeMap<String, String>| mixpanel.part(region, entered).unwrap_err();
+    assert_eq!(fails(None, &right).setting, "region");
+    assert!(fails(Some("mars"), &right).what.contains("eu"));
+    let mut wrong = right.clone();
+    wrong.insert("project_id".to_owned(), "canary".to_owned());
+    let error = fails(Some("eu"), &wrong);
+    assert!(error.setting == "project_id" && !error.what.contains("canary"), "{error}");
+    wrong.remove("project_id");
+    assert!(fails(Some("eu"), &wrong).what.contains("missing"));
+    assert!(fails(Some("eu"), &enter(&[("projekt", "1")])).what.contains("project_id"));
+    assert!(find("nothing", None).unwrap_err().contains("convizit destinations"));
+    assert!(find("../etc", Some(Path::new("/"))).unwrap_err().contains("no connector"));
+}
+
+#[test]
+fn a_manifest_that_cannot_be_right_is_refused_with_its_place() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/mixpanel.toml")).unwrap();
+    for (from, to, word) in [
+        ("https://api.mixpanel.com\"", "http://api.mixpanel.com\"", "https://"),
+        ("https://api.mixpanel.com\"", "https://{secret}.mixpanel.com\"", "settings.secret"),
+        ("https://api.mixpanel.com\"", "https://{nobody}.mixpanel.com\"", "nobody"),
+        ("project_id = \"{project_id}\"", "project_id = \"{secret}\"", "secrets stand in [auth] only"),
+        ("proof = \"spec-only\"", "proof = \"sure\"", "meta.proof"),
+        ("max_events = 2000", "max_events = 0", "above 0"),
+        ("types = [\"identify\"]", "types = [\"identity\"]", "no type identity"),
+        ("event = \"$.name\"", "event = \"$name\"", "no path"),
+        ("kind = \"basic\"", "kind = \"magic\"", "magic"),
+        ("shape = \"array\"\nmax_events = 200\n", "shape = \"object\"\nmax_events = 200\n", "batch.field"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(word), "{to}: {error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Credentials of a request: fixed ones, tokens that are asked for and kept until they end, and signatures over the request itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use convizit_keys::{AwsRequest, RsaKey, sign_aws};
+use convizit_model::Timestamp;
+use reqwest::{Client, Url};
+use serde_json::{Value, json};
+
+use super::filled;
+use super::manifest::Auth;
+use crate::destinations::SendError;
+
+/// A token is asked for anew so long before it ends.
+const EARLY: Duration = Duration::from_secs(60);
+/// What a token lives where the vendor does not say.
+const LIFE: Duration = Duration::from_secs(600);
+
+/// Credentials of one destination.
+pub(crate) struct Credentials {
+    auth: Auth,
+    settings: BTreeMap<String, String>,
+    token: Option<(String, Instant)>,
+}
+
+/// What a request gets.
+#[derive(Default)]
+pub(crate) struct Proof {
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
+}
+
+impl Credentials {
+    pub(crate) fn new(auth: Auth, settings: BTreeMap<String, String>) -> Self {
+        Self { auth, settings, token: None }
+    }
+
+    /// The vendor said that the token is no longer good.
+    pub(crate) fn forget(&mut self) -> bool {
+        self.token.take().is_some()
+    }
+
+    /// What the body gets: before it is signed or compressed.
+    pub(crate) fn fields(&self) -> Vec<(String, String)> {
+        let Auth::Body { fields } = &self.auth else { return Vec::new() };
+        fields.iter().map(|(name, value)| (name.clone(), self.fill(value))).collect()
+    }
+
+    fn fill(&self, text: &str) -> String {
+        filled(text, &self.settings, str::to_owned)
+    }
+
+    /// Headers and parameters for a request.
+    pub(crate) async fn prove(
+        &mut self,
+        client: &Client,
+        url: &Url,
+        method: &str,
+        headers: &[(String, String)],
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<Proof, SendError> {
+        let mut proof = Proof::default();
+        let bearer = |token: &str| ("authorization".to_owned(), format!("Bearer {token}"));
+        match self.auth.clone() {
+            Auth::None | Auth::Body { .. } => {}
+            Auth::Basic { user, password } => {
+                let pair = STANDARD.encode(format!("{}:{}", self.fill(&user), self.fill(&password)));
+                proof.headers.push(("authorization".to_owned(), format!("Basic {pair}")));
+            }
+            Auth::Bearer { token } => proof.headers.push(bearer(&self.fill(&token))),
+            Auth::Header { headers } => {
+                proof.headers.extend(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), self.fill(value))));
+            }
+            Auth::Query { query } => {
+                proof.query.extend(query.iter().map(|(name, value)| (name.clone(), self.fill(value))));
+            }
+            Auth::Oauth2 { token_url, client_id, client_secret, scope } => {
+                let mut form = vec![
+                    ("grant_type", "client_credentials".to_owned()),
+                    ("client_id", self.fill(&client_id)),
+                    ("client_secret", self.fill(&client_secret)),
+                ];
+                if !scope.is_empty() {
+                    form.push(("scope", self.fill(&scope)));
+                }
+                let address = self.fill(&token_url);
+                proof.headers.push(bearer(&self.kept(client, &address, &form).await?));
+            }
+            Auth::Google { key, scope, token_url } => {
+                let file: Value = serde_json::from_str(&self.fill(&key)).unwrap_or_default();
+                let of = |field: &str| file[field].as_str().map(str::to_owned);
+                let (Some(email), Some(pem)) = (of("client_email"), of("private_key")) else {
+                    return Err(SendError::Pause(
+                        "the service account's key is not the JSON file that Google gave".to_owned(),
+                    ));
+                };
+                let audience = "https://oauth2.googleapis.com/token".to_owned();
+                let address = token_url.map_or_else(|| audience.clone(), |url| self.fill(&url));
+                let seconds = now.as_millis().div_euclid(1_000);
+                let claims =
+                    json!({"iss": email, "scope": scope, "aud": audience, "iat": seconds, "exp": seconds + 3_600});
+                let key = RsaKey::from_pem(&pem).map_err(|error| SendError::Pause(error.to_string()))?;
+                let signed = key
+                    .token(of("private_key_id").as_deref(), &claims.to_string())
+                    .map_err(|error| SendError::Pause(error.to_string()))?;
+                let form = vec![
+                    ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
+                    ("assertion", signed),
+                ];
+                proof.headers.push(bearer(&self.kept(client, &address, &form).await?));
+            }
+            Auth::KeyPair { key, issuer, subject } => {
+                let key = RsaKey::from_pem(&self.fill(&key)).map_err(|error| SendError::Pause(error.to_string()))?;
+                let print = key.fingerprint().map_err(|error| SendError::Pause(error.to_string()))?;
+                let seconds = now.as_millis().div_euclid(1_000);
+                let issuer = self.fill(&issuer).replace("{fingerprint}", &print);
+                let claims = json!({"iss": issuer, "sub": self.fill(&subject), "iat": seconds, "exp": seconds + 3_000});
+                let token =
+                    key.token(None, &claims.to_string()).map_err(|error| SendError::Pause(error.to_string()))?;
+                proof.headers.push(bearer(&token));
+                proof.headers.push(("x-snowflake-authorization-token-type".to_owned(), "KEYPAIR_JWT".to_owned()));
+            }
+            Auth::Sigv4 { service, region, key_id, secret } => {
+                let time = now.to_string().replace(['-', ':'], "");
+                let time = format!("{}Z", time.split(['.', 'Z']).next().unwrap_or_default());
+                let host = match (url.host_str().unwrap_or_default(), url.port()) {
+                    (host, Some(port)) => format!("{host}:{port}"),
+                    (host, None) => host.to_owned(),
+                };
+                let digest: String = convizit_keys::sha256(body).iter().map(|byte| format!("{byte:02x}")).collect();
+                let mut signed: Vec<(String, String)> = headers.to_vec();
+                signed.push(("host".to_owned(), host));
+                signed.push(("x-amz-date".to_owned(), time.clone()));
+                signed.push(("x-amz-content-sha256".to_owned(), digest));
+                signed.sort();
+                let borrowed: Vec<(&str, &str)> =
+                    signed.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+                let request = AwsRequest {
+                    region: &self.fill(&region),
+                    service: &self.fill(&service),
+                    time: &time,
+                    method,
+                    path: url.path(),
+                    query: url.query().unwrap_or_default(),
+                    headers: &borrowed,
+                    body,
+                };
+                let authorization = sign_aws(&self.fill(&key_id), &self.fill(&secret), &request);
+                proof.headers = signed
+                    .into_iter()
+                    .filter(|(name, _)| name.starts_with("x-amz-") && !headers.iter().any(|(sent, _)| sent == name))
+                    .collect();
+                proof.headers.push(("authorization".to_owned(), authorization));
+            }
+        }
+        Ok(proof)
+    }
+
+    /// The token at hand, or a new one.
+    async fn kept(&mut self, client: &Client, address: &str, form: &[(&str, String)]) -> Result<String, SendError> {
+        if let Some((token, until)) = &self.token
+            && Instant::now() < *until
+        {
+            return Ok(token.clone());
+        }
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let answer = client
+            .post(address)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body)
+            .send()
+            .await
+            .map_err(|_| SendError::later("the address that gives tokens cannot be reached"))?;
+        let status = answer.status();
+        let bytes = super::http::bounded(answer).await?;
+        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status.is_server_error() || status.as_u16() == 429 {
+            return Err(SendError::later(format!("the address that gives tokens answered {}", status.as_u16())));
+        }
+        let Some(token) = body["access_token"].as_str().filter(|_| status.is_success()) else {
+            let why = body["error"].as_str().unwrap_or_default();
+            let text =
+                format!("no token was given ({} {why}): are client id, secret and rights right?", status.as_u16());
+            return Err(SendError::Pause(text));
+        };
+        let life = body["expires_in"].as_u64().map_or(LIFE, Duration::from_secs);
+        self.token = Some((token.to_owned(), Instant::now() + life.saturating_sub(EARLY)));
+        Ok(token.to_owned())
+    }
+}
