@@ -23,6 +23,9 @@ pub(crate) use shape::Changes;
 
 use crate::mapping::{Condition, Directive, MappingError};
 
+/// Bytes of a setting; keys of service accounts have about 2 400.
+const SETTING: usize = 16 << 10;
+
 static BUILT_IN: LazyLock<Vec<Arc<Connector>>> = LazyLock::new(|| {
     let texts: &[&str] = include!(concat!(env!("OUT_DIR"), "/manifests.rs"));
     // The build script has parsed the same texts; that their mappings compile is held by a test.
@@ -145,6 +148,9 @@ impl Connector {
                 let hint = if setting.hint.is_empty() { String::new() } else { format!(": {}", setting.hint) };
                 return wrong(&setting.id, format!("{} is missing{hint}", setting.label));
             };
+            if text.len() > SETTING {
+                return wrong(&setting.id, format!("{} is longer than {SETTING} bytes", setting.label));
+            }
             if !text.is_empty() && !form.is_match(text) {
                 // What was entered may be a secret that was put into the wrong field.
                 let hint = if setting.hint.is_empty() {

@@ -156,6 +156,24 @@ impl Sink {
         })
     }
 
+    /// Lanes: how many batches may be on their way at once. Those of one connection, and those that keep all events in order, have one.
+    pub(crate) fn lanes(destination: &Destination, config: &DeliveryConfig) -> usize {
+        let DestinationKind::Connector { connector, .. } = &destination.kind else { return 1 };
+        connectors::find(connector, config.connectors.as_deref())
+            .map_or(1, |connector| usize::try_from(connector.manifest.rate.concurrency).unwrap_or(1).clamp(1, 32))
+    }
+
+    /// Events and bytes of a batch at most.
+    pub(crate) fn batch(destination: &Destination, config: &DeliveryConfig) -> (usize, usize) {
+        let DestinationKind::Connector { connector, .. } = &destination.kind else { return (500, 1 << 20) };
+        let connector = connectors::find(connector, config.connectors.as_deref());
+        let most = connector.ok().and_then(|connector| {
+            connector.manifest.send.iter().map(|send| (send.batch.max_events, send.batch.max_bytes)).max()
+        });
+        // One request at a time where a request has one event: more of them are sent one after the other.
+        most.map_or((500, 1 << 20), |(events, bytes)| (events.clamp(100, 2_000), bytes.min(4 << 20)))
+    }
+
     /// Makes ready what `send` needs: a schema.
     pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
         match self {

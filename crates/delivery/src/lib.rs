@@ -3,6 +3,7 @@
 pub mod connectors;
 mod destinations;
 mod guard;
+mod lanes;
 mod mail;
 mod mapping;
 mod notices;

@@ -30,16 +30,19 @@ pub(crate) struct Again {
     not_before: Option<Instant>,
 }
 
-impl Route {
-    /// Has sending again take its turn after some batches of the live stream.
-    pub(crate) async fn after_live(&mut self, number: i64, sink: &mut Option<Sink>) -> Result<(), Stop> {
-        self.again.live += 1;
-        if self.again.live >= LIVE {
-            self.send_again(number, sink).await?;
-        }
-        Ok(())
+impl Again {
+    /// A batch of the live stream came back.
+    pub(crate) fn count_live(&mut self) {
+        self.live += 1;
     }
 
+    /// Whether the live stream waits now for a turn of sending again.
+    pub(crate) fn is_due(&self) -> bool {
+        self.live >= LIVE
+    }
+}
+
+impl Route {
     /// Returns when it may be worth asking `send_again` again.
     pub(crate) async fn wait_for_again(&self) {
         loop {

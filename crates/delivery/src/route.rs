@@ -1,24 +1,30 @@
-//! One destination's way: events after its cursor, filtered, sent in order, the cursor moved only over what is done.
+//! One destination's way: events behind its cursor, filtered, sent by its lanes, the cursor moved only over what is done.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use convizit_model::{Destination, NoticeKind};
-use convizit_store::{DeadLetter, Delivered, Store, StoreError, StoredEvent};
+use convizit_store::{DeadLetter, Store, StoreError, StoredEvent};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::DeliveryConfig;
 use crate::connectors::Changes;
-use crate::destinations::{Fate, SendError, Sink};
+use crate::destinations::{Fate, SendError, Sink, Taken};
 use crate::guard::Guard;
+use crate::lanes::Lanes;
 use crate::resend::Again;
 use crate::retry;
 
-/// Events and bytes of one batch.
+/// Events and bytes that are read at once.
 const EVENTS: usize = 500;
 const BYTES: usize = 1 << 20;
 /// Wait after the store failed.
 const STORE_WAIT: Duration = Duration::from_secs(1);
+/// An hour, for a wait that something else ends.
+const LONG: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Route {
     pub(crate) store: Store,
@@ -26,18 +32,15 @@ pub(crate) struct Route {
     config: DeliveryConfig,
     guard: Guard,
     stop: CancellationToken,
-    /// Last number of the batch that failed: tried again it holds the same events, and so has the same id.
-    bound: Option<i64>,
-    /// What became of events behind the first that is unfinished: they are not sent a second time while this process runs.
-    ahead: BTreeMap<i64, Fate>,
-    /// The settings under which the sink was opened: after any change it is opened anew, with the secret of now.
+    /// The settings under which sinks were opened: after any change they are opened anew, with the secret of now.
     opened: u64,
     /// The newest erasure that the destination was told of.
     told: i64,
+    failures: u32,
     pub(crate) again: Again,
 }
 
-/// What sending a batch came to.
+/// What sending some events in order came to.
 #[derive(Default)]
 pub(crate) struct Sent {
     /// Number up to which everything is delivered, filtered or dead.
@@ -47,11 +50,26 @@ pub(crate) struct Sent {
     /// What the destination was not to get, up to there.
     pub(crate) skipped: Vec<i64>,
     pub(crate) dead: Vec<DeadLetter>,
-    /// What became of events behind it.
-    pub(crate) ahead: Vec<(i64, Fate)>,
     pub(crate) failure: Option<SendError>,
-    /// Last number of the piece that failed.
-    pub(crate) bound: Option<i64>,
+}
+
+/// A batch that came back: its lane, the settings under which it was sent, its sink, its events, what became of them.
+type Back = (usize, u64, Sink, Vec<StoredEvent>, Taken);
+
+/// What a destination's stream is at, while nothing is removed from under it.
+struct Stream {
+    number: i64,
+    cursor: i64,
+    plan: String,
+    lanes: Lanes,
+    sinks: Vec<Sink>,
+    on_the_way: FuturesUnordered<BoxFuture<'static, Back>>,
+    /// Events that were read and not wanted, since the cursor moved.
+    filtered: usize,
+    /// After a failure: nothing is sent before.
+    not_before: Option<Instant>,
+    /// Why nothing more is sent, once all batches are back.
+    ending: Option<SendError>,
 }
 
 impl Route {
@@ -62,26 +80,14 @@ impl Route {
         guard: Guard,
         stop: CancellationToken,
     ) -> Self {
-        Self {
-            store,
-            destination,
-            config,
-            guard,
-            stop,
-            bound: None,
-            ahead: BTreeMap::new(),
-            opened: 0,
-            told: -1,
-            again: Again::default(),
-        }
+        let again = Again::default();
+        Self { store, destination, config, guard, stop, opened: 0, told: -1, failures: 0, again }
     }
 
     pub(crate) async fn run(mut self) {
-        let mut failures = 0;
-        let mut sink = None;
         while !self.stop.is_cancelled() {
-            match self.step(&mut sink).await {
-                Ok(()) => failures = 0,
+            match self.stream().await {
+                Ok(()) => {}
                 Err(Stop::Paused) => return,
                 Err(Stop::Gone) if self.has_lost_its_cursor().await => return,
                 Err(Stop::Gone) => {
@@ -89,13 +95,11 @@ impl Route {
                     return;
                 }
                 Err(Stop::Later(asked)) => {
-                    failures += 1;
-                    sink = None;
-                    self.rest(retry::wait(failures, asked)).await;
+                    self.failures += 1;
+                    self.rest(retry::wait(self.failures, asked)).await;
                 }
                 Err(Stop::Store(error)) => {
                     tracing::warn!(project = %self.destination.project, destination = self.destination.name, %error, "delivery waits for the store");
-                    sink = None;
                     self.rest(STORE_WAIT).await;
                 }
             }
@@ -127,86 +131,205 @@ impl Route {
         }
     }
 
-    /// One batch: read, filter, send, advance.
-    async fn step(&mut self, sink: &mut Option<Sink>) -> Result<(), Stop> {
-        let destination = self.destination.clone();
-        let (project, name) = (&destination.project, destination.name.as_str());
-        let number = self.store.project(project).await?.number;
-        self.tell_erasures(number, sink).await?;
-        let cursor = self.store.cursor(number, name).await?;
+    /// Sends until it is stopped, an erasure is to be told, or something fails: then what is on its way is awaited, and it begins anew.
+    async fn stream(&mut self) -> Result<(), Stop> {
+        let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
+        let number = self.store.project(&project).await?.number;
+        let mut first = None;
+        self.tell_erasures(number, &mut first).await?;
+        let cursor = self.store.cursor(number, &name).await?;
+        let plan = self.store.planned(number, &name).await?;
+        let many = self.lanes();
+        let lanes = Lanes::new(many, cursor, &plan);
+        let sinks = first.into_iter().collect();
+        let on_the_way = FuturesUnordered::new();
+        let mut stream =
+            Stream { number, cursor, plan, lanes, sinks, on_the_way, filtered: 0, not_before: None, ending: None };
+        loop {
+            let erasing = self.told != self.store.newest_erasure();
+            let over = self.stop.is_cancelled() || erasing || stream.ending.is_some();
+            if over && stream.on_the_way.is_empty() {
+                self.write_down(&mut stream).await?;
+                return match stream.ending {
+                    Some(failure) => Err(self.failed(failure).await?),
+                    None => Ok(()),
+                };
+            }
+            if !over {
+                self.fill(&mut stream).await?;
+                if self.again.is_due() || (stream.lanes.are_empty() && stream.on_the_way.is_empty()) {
+                    // Sending again has its turn between batches.
+                    if stream.on_the_way.is_empty() {
+                        self.write_down(&mut stream).await?;
+                        let mut sink = stream.sinks.pop();
+                        let sent = self.send_again(number, &mut sink).await?;
+                        stream.sinks.extend(sink);
+                        if sent {
+                            continue;
+                        }
+                    }
+                }
+                if !self.again.is_due() && stream.not_before.is_none_or(|time| time <= Instant::now()) {
+                    self.launch(&mut stream).await?;
+                }
+            }
+            self.write_down(&mut stream).await?;
+            let may_read = !over && stream.lanes.has_room();
+            let (read, told) = (stream.lanes.read, self.told);
+            let due = [stream.not_before, stream.lanes.due()].into_iter().flatten().min();
+            let due = due.unwrap_or_else(|| Instant::now() + LONG).max(Instant::now() + Duration::from_millis(1));
+            tokio::select! {
+                Some(back) = stream.on_the_way.next(), if !stream.on_the_way.is_empty() => self.take_back(&mut stream, back).await?,
+                () = self.stop.cancelled(), if !over => {}
+                () = self.store.wait_for_event(number, read), if may_read => {}
+                () = self.store.wait_for_erasure(told), if !over => {}
+                () = self.wait_for_again(), if !over && stream.on_the_way.is_empty() => {}
+                () = tokio::time::sleep_until(due), if !over => {}
+            }
+        }
+    }
+
+    /// Requests at once: of different visitors, where the destination takes that.
+    fn lanes(&self) -> usize {
+        Sink::lanes(&self.destination, &self.config)
+    }
+
+    /// Reads what there is room for.
+    async fn fill(&mut self, stream: &mut Stream) -> Result<(), Stop> {
+        if !stream.lanes.has_room() {
+            return Ok(());
+        }
+        let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
+        let read = stream.lanes.read;
         // Read before the events: what is missing up to here was erased, and is not merely still to come.
-        let last = self.store.last_event(number).await?;
-        let mut events = match self.store.events_after(number, cursor, EVENTS, BYTES).await {
+        let last = self.store.last_event(stream.number).await?;
+        let labels = [("project", project.to_string()), ("destination", name.clone())];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - stream.cursor) as f64);
+        if last <= read {
+            return Ok(());
+        }
+        let events = match self.store.events_after(stream.number, read, EVENTS, BYTES).await {
             Err(error @ StoreError::Damaged { .. }) => {
                 let reason = format!(
                     "{error}, or go on without them: convizit destination resume {project} {name} --skip-damaged"
                 );
-                return Err(self.failed(SendError::Pause(reason)).await?);
+                stream.ending = Some(SendError::Pause(reason));
+                return Ok(());
             }
             events => events?,
         };
-        if events.is_empty() && last > cursor {
-            self.store.advance(project, name, cursor, last, Vec::new()).await?;
+        stream.lanes.read = events.last().map_or(last, |event| event.number);
+        for event in events {
+            if !self.wants(&event) {
+                stream.filtered += 1;
+            } else {
+                stream.lanes.take(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans a batch for each idle lane, writes the plans down, and sends them.
+    async fn launch(&mut self, stream: &mut Stream) -> Result<(), Stop> {
+        stream.not_before = None;
+        let (events, bytes) = Sink::batch(&self.destination, &self.config);
+        let batches = stream.lanes.batches(events, bytes, Instant::now());
+        if batches.is_empty() {
             return Ok(());
         }
-        if events.first().is_some_and(|event| self.bound.is_some_and(|bound| event.number > bound)) {
-            self.bound = None;
+        self.write_down(stream).await?;
+        let version = self.store.control_version();
+        if self.opened != version {
+            (self.opened, stream.sinks) = (version, Vec::new());
         }
-        if let Some(bound) = self.bound.filter(|bound| *bound > cursor) {
-            events.retain(|event| event.number <= bound);
+        for (lane, batch) in batches {
+            let sink = match stream.sinks.pop() {
+                Some(sink) => Ok(sink),
+                None => self.open().await,
+            };
+            let mut sink = match sink {
+                Ok(sink) => sink,
+                Err(failure) => {
+                    stream.lanes.finish(lane, &batch, vec![Fate::Waiting; batch.len()], Instant::now());
+                    self.put_off(stream, failure).await?;
+                    continue;
+                }
+            };
+            let stop = self.stop.clone();
+            stream.on_the_way.push(Box::pin(async move {
+                let taken = send_all(&mut sink, &batch, &stop).await;
+                (lane, version, sink, batch, taken)
+            }));
         }
-        let labels = [("project", project.to_string()), ("destination", name.to_owned())];
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - cursor) as f64);
-        let Some(newest) = events.last().map(|event| event.number) else {
-            if self.send_again(number, sink).await? {
-                return Ok(());
+        Ok(())
+    }
+
+    /// What became of a batch.
+    async fn take_back(&mut self, stream: &mut Stream, back: Back) -> Result<(), Stop> {
+        let (lane, version, sink, batch, taken) = back;
+        self.count_changes(&taken.changes);
+        let why = stream.lanes.finish(lane, &batch, taken.fates, Instant::now());
+        self.again.count_live();
+        match taken.failure {
+            Some(failure) => self.put_off(stream, failure).await?,
+            None => {
+                self.failures = 0;
+                if self.opened == version {
+                    stream.sinks.push(sink);
+                }
+                if let Some(reason) = why {
+                    // Other visitors' events go on.
+                    self.note_failure(&SendError::later(reason)).await?;
+                }
             }
-            tokio::select! {
-                () = self.stop.cancelled() => {}
-                () = self.store.wait_for_event(number, cursor) => {}
-                () = self.store.wait_for_erasure(self.told) => {}
-                () = self.wait_for_again() => {}
+        }
+        self.write_down(stream).await
+    }
+
+    /// A pause ends the stream once all batches are back; anything else waits.
+    async fn put_off(&mut self, stream: &mut Stream, failure: SendError) -> Result<(), Stop> {
+        match failure {
+            SendError::Later { reason, after } => {
+                // Of batches that fail together one counts.
+                if stream.not_before.is_none_or(|time| time <= Instant::now()) {
+                    self.failures += 1;
+                    let wait = retry::wait(self.failures, after);
+                    stream.not_before = Some(Instant::now() + wait);
+                    tracing::info!(project = %self.destination.project, destination = self.destination.name, reason, "delivery is tried again later");
+                    self.note_failure(&SendError::Later { reason, after }).await?;
+                }
+                stream.sinks.clear();
             }
+            failure => {
+                stream.ending.get_or_insert(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor over what is done, counts it, and writes down what is planned: in one transaction, if there is anything.
+    async fn write_down(&mut self, stream: &mut Stream) -> Result<(), Stop> {
+        let settled = stream.lanes.settle();
+        let (cursor, plan) = (stream.lanes.cursor(), stream.lanes.plan());
+        if settled.is_empty() && cursor == stream.cursor && plan == stream.plan {
             return Ok(());
-        };
-        let read = events.len();
-        let mut wanted: Vec<StoredEvent> = events.into_iter().filter(|event| self.wants(event)).collect();
-        let filtered = read - wanted.len();
-        wanted.retain(|event| !self.ahead.contains_key(&event.number));
-        let mut sent = if wanted.is_empty() {
-            Sent { through: newest, ..Sent::default() }
-        } else {
-            let sink = self.opened(sink).await?;
-            self.send(sink, &wanted, cursor, newest).await
-        };
-        self.bound = sent.bound;
-        let behind = self.ahead.split_off(&(sent.through + 1));
-        for (number, fate) in std::mem::replace(&mut self.ahead, behind) {
-            sent.note(number, fate);
         }
-        self.ahead.extend(std::mem::take(&mut sent.ahead));
-        if sent.through > cursor {
-            let dead = sent.dead.len();
-            let done = sent.sent.len();
-            // Counted with the stretch that is done whole.
-            let filtered = sent.skipped.len() + if sent.failure.is_none() { filtered } else { 0 };
-            for (result, events) in [("sent", done), ("dead", dead), ("filtered", filtered)] {
-                let labels =
-                    [("project", project.to_string()), ("destination", name.to_owned()), ("result", result.to_owned())];
-                metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
-            }
-            let many = |events: usize| i64::try_from(events).unwrap_or(i64::MAX);
-            let delivered = Delivered { sent: many(done), filtered: many(filtered), dead: sent.dead };
-            self.store.advance(project, name, cursor, sent.through, delivered).await?;
-            if dead > 0 {
-                self.say_dead("refused events").await?;
-            }
+        let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
+        let filtered = if cursor == stream.lanes.read { std::mem::take(&mut stream.filtered) } else { 0 };
+        let dead = settled.dead.len();
+        for (result, events) in [("sent", settled.sent), ("dead", dead), ("filtered", settled.skipped + filtered)] {
+            let labels =
+                [("project", project.to_string()), ("destination", name.clone()), ("result", result.to_owned())];
+            metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
         }
-        match sent.failure {
-            None => self.after_live(number, sink).await,
-            Some(failure) => Err(self.failed(failure).await?),
+        let delivered = settled.delivered(filtered);
+        self.store.advance_planned(&project, &name, (stream.cursor, cursor), delivered, &plan).await?;
+        (stream.cursor, stream.plan) = (cursor, plan);
+        if dead > 0 {
+            self.say_dead("refused events").await?;
         }
+        Ok(())
     }
 
     /// Has a person look at the dead letters, of which the destination did this.
@@ -249,20 +372,21 @@ impl Route {
         }
         match sink {
             Some(sink) => Ok(sink),
-            none => Ok(none.insert(self.open().await?)),
+            none => match self.open().await {
+                Ok(sink) => Ok(none.insert(sink)),
+                Err(failure) => Err(self.failed(failure).await?),
+            },
         }
     }
 
-    async fn open(&self) -> Result<Sink, Stop> {
-        let secret = self.store.destination_secret(&self.destination.project, &self.destination.name).await?;
-        match Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await {
-            Ok(sink) => Ok(sink),
-            Err(failure) => Err(self.failed(failure).await?),
-        }
+    async fn open(&self) -> Result<Sink, SendError> {
+        let secret = self.store.destination_secret(&self.destination.project, &self.destination.name).await;
+        let secret = secret.map_err(|error| SendError::later(error.to_string()))?;
+        Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await
     }
 
-    /// A pause is written down; anything else waits.
-    pub(crate) async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
+    /// Counts a failure and writes it down for people.
+    async fn note_failure(&self, failure: &SendError) -> Result<(), Stop> {
         let (project, name) = (&self.destination.project, self.destination.name.as_str());
         let labels = [("project", project.to_string()), ("destination", name.to_owned())];
         metrics::counter!("convizit_delivery_failures_total", &labels).increment(1);
@@ -270,6 +394,13 @@ impl Route {
             let number = self.store.project(project).await?.number;
             self.store.delivery_failed(number, name, &failure.to_string()).await?;
         }
+        Ok(())
+    }
+
+    /// A pause is written down; anything else waits.
+    pub(crate) async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        self.note_failure(&failure).await?;
         match failure {
             SendError::Pause(reason) => {
                 tracing::warn!(%project, destination = name, reason, "destination paused");
@@ -289,44 +420,23 @@ impl Route {
         self.destination.types.is_empty() || event.head().is_some_and(|head| self.destination.wants(head.kind))
     }
 
-    /// Sends in order. A batch that is too large or holds a refused event is halved until that one is found.
+    /// Sends in order, as dead letters and replays are.
     pub(crate) async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
-        let mut waiting = vec![events];
-        let mut sent = Sent { through: cursor, ..Sent::default() };
-        while let Some(piece) = waiting.pop() {
-            if self.stop.is_cancelled() {
-                // What is done is written down; the rest goes at the next start.
-                return sent;
-            }
-            let Some(last) = piece.last() else { continue };
-            match sink.send(piece).await {
-                Ok(taken) => {
-                    self.count_changes(&taken.changes);
-                    let again = sent.take(piece, taken.fates);
-                    let failure = taken.failure.or_else(|| again.map(SendError::later));
-                    if failure.is_some() {
-                        (sent.failure, sent.bound) = (failure, Some(last.number));
-                        return sent;
-                    }
-                }
-                Err(SendError::Refused(reason)) if piece.len() == 1 => {
-                    sent.dead.push(DeadLetter::new(last.number, reason));
-                    sent.through = last.number;
-                }
-                Err(SendError::TooLarge) if piece.len() == 1 => {
-                    sent.dead.push(DeadLetter::new(last.number, "larger than the destination takes"));
-                    sent.through = last.number;
-                }
-                Err(SendError::Refused(_) | SendError::TooLarge) => {
-                    let (first, second) = piece.split_at(piece.len() / 2);
-                    waiting.push(second);
-                    waiting.push(first);
-                }
-                Err(failure) => {
-                    (sent.failure, sent.bound) = (Some(failure), Some(last.number));
+        let taken = send_all(sink, events, &self.stop).await;
+        self.count_changes(&taken.changes);
+        let mut sent = Sent { through: cursor, failure: taken.failure, ..Sent::default() };
+        for (event, fate) in events.iter().zip(taken.fates) {
+            match fate {
+                Fate::Done => sent.sent.push(event.number),
+                Fate::Skipped => sent.skipped.push(event.number),
+                Fate::Refused(reason) => sent.dead.push(DeadLetter::new(event.number, reason)),
+                Fate::Again(reason) => {
+                    sent.failure.get_or_insert(SendError::later(reason));
                     return sent;
                 }
+                Fate::Waiting => return sent,
             }
+            sent.through = event.number;
         }
         sent.through = newest;
         sent
@@ -346,37 +456,46 @@ impl Route {
     }
 }
 
-impl Sent {
-    /// Notes what became of an event that everything before is done of.
-    fn note(&mut self, number: i64, fate: Fate) {
-        match fate {
-            Fate::Done => self.sent.push(number),
-            Fate::Skipped => self.skipped.push(number),
-            Fate::Refused(reason) => self.dead.push(DeadLetter::new(number, reason)),
-            Fate::Waiting | Fate::Again(_) => {}
+/// Sends a batch. One that is too large or holds a refused event is halved until that one is found.
+async fn send_all(sink: &mut Sink, events: &[StoredEvent], stop: &CancellationToken) -> Taken {
+    let mut all = Taken::of(events.len());
+    let mut waiting: Vec<std::ops::Range<usize>> = Vec::new();
+    waiting.push(0..events.len());
+    while let Some(range) = waiting.pop() {
+        if range.is_empty() {
+            continue;
         }
-    }
-
-    /// Goes on over what is finished, up to the first that is not; returns why that was not taken.
-    fn take(&mut self, events: &[StoredEvent], fates: Vec<Fate>) -> Option<String> {
-        let mut why = None;
-        let mut whole = true;
-        for (event, fate) in events.iter().zip(fates) {
-            match fate {
-                Fate::Waiting => whole = false,
-                Fate::Again(reason) => {
-                    whole = false;
-                    why.get_or_insert(reason);
+        if stop.is_cancelled() {
+            // What is done is written down; the rest goes at the next start.
+            return all;
+        }
+        let (start, middle, end) = (range.start, range.start + range.len() / 2, range.end);
+        match sink.send(&events[range]).await {
+            Ok(taken) => {
+                all.changes.add(&taken.changes);
+                for (fate, of) in all.fates[start..end].iter_mut().zip(taken.fates) {
+                    *fate = of;
                 }
-                fate if whole => {
-                    self.through = event.number;
-                    self.note(event.number, fate);
+                if taken.failure.is_some() {
+                    all.failure = taken.failure;
+                    return all;
                 }
-                fate => self.ahead.push((event.number, fate)),
+            }
+            Err(SendError::Refused(reason)) if end - start == 1 => all.fates[start] = Fate::Refused(reason),
+            Err(SendError::TooLarge) if end - start == 1 => {
+                all.fates[start] = Fate::Refused("larger than the destination takes".to_owned());
+            }
+            Err(SendError::Refused(_) | SendError::TooLarge) => {
+                waiting.push(middle..end);
+                waiting.push(start..middle);
+            }
+            Err(failure) => {
+                all.failure = Some(failure);
+                return all;
             }
         }
-        why
     }
+    all
 }
 
 /// Why a step ended early.

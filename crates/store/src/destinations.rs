@@ -100,7 +100,7 @@ impl Store {
             .during("look for the destination")?;
         // What a removal that was cut has left is of another one.
         let sql = if is_new == 0 {
-            "INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO UPDATE SET number = excluded.number"
+            "INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO UPDATE SET number = excluded.number, plan = ''"
         } else {
             "INSERT INTO cursors (project, destination, number) VALUES ($1, $2, $3) ON CONFLICT (project, destination) DO NOTHING"
         };
@@ -338,8 +338,22 @@ impl Store {
         self.refresh().await
     }
 
+    /// What was planned at a cursor; empty for nothing.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn planned(&self, project: i64, name: &str) -> Result<String, StoreError> {
+        sqlx::query_scalar("SELECT plan FROM cursors WHERE project = $1 AND destination = $2")
+            .bind(project)
+            .bind(name)
+            .fetch_optional(self.data().readers())
+            .await
+            .during("read plan")?
+            .ok_or_else(|| StoreError::not_found("destination", name))
+    }
+
     /// Moves a cursor from where it stood, counting what was delivered and writing refused events as dead letters in the same
-    /// transaction.
+    /// transaction. What was planned is forgotten.
     ///
     /// # Errors
     /// `Moved` when it stands elsewhere.
@@ -351,22 +365,39 @@ impl Store {
         to: i64,
         done: impl Into<Delivered>,
     ) -> Result<(), StoreError> {
+        self.advance_planned(project, name, (from, to), done, "").await
+    }
+
+    /// As `advance`, and writes down what is to be sent next, in words of the caller's own that hold no content.
+    ///
+    /// # Errors
+    /// `Moved` when it stands elsewhere.
+    pub async fn advance_planned(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        (from, to): (i64, i64),
+        done: impl Into<Delivered>,
+        plan: &str,
+    ) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
-        let (name, engine, now) = (name.to_owned(), self.data().engine, self.clock().now());
+        let (name, engine, now, plan) = (name.to_owned(), self.data().engine, self.clock().now(), plan.to_owned());
         let delivered: Delivered = done.into();
         self.data()
             .run_tx("advance cursor", move |connection| {
-                let (name, delivered) = (name.clone(), delivered.clone());
+                let (name, delivered, plan) = (name.clone(), delivered.clone(), plan.clone());
                 Box::pin(async move {
-                    let done =
-                        query("UPDATE cursors SET number = $1 WHERE project = $2 AND destination = $3 AND number = $4")
-                            .bind(to)
-                            .bind(number)
-                            .bind(name.as_str())
-                            .bind(from)
-                            .execute(&mut *connection)
-                            .await
-                            .during("advance cursor")?;
+                    let done = query(
+                        "UPDATE cursors SET number = $1, plan = $5 WHERE project = $2 AND destination = $3 AND number = $4",
+                    )
+                    .bind(to)
+                    .bind(number)
+                    .bind(name.as_str())
+                    .bind(from)
+                    .bind(plan)
+                    .execute(&mut *connection)
+                    .await
+                    .during("advance cursor")?;
                     if done.rows_affected() != 1 {
                         return Err(StoreError::Moved { what: format!("the cursor of destination {name}") });
                     }

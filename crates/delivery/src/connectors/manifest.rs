@@ -99,7 +99,7 @@ pub struct Setting {
 }
 
 fn any_line() -> String {
-    r"[^\r\n]{1,1000}".to_owned()
+    r"[^\r\n]+".to_owned()
 }
 
 /// How a request shows who sends it. Texts may hold `{settings}`, secrets too.
@@ -241,8 +241,8 @@ pub struct Rate {
     /// Requests a second.
     #[serde(default = "ten")]
     pub per_second: u32,
-    /// Requests at once.
-    #[serde(default = "one")]
+    /// Lanes: requests at once, of different visitors. 1 where the vendor needs all events in order.
+    #[serde(default = "four")]
     pub concurrency: u32,
 }
 
@@ -250,13 +250,13 @@ const fn ten() -> u32 {
     10
 }
 
-const fn one() -> u32 {
-    1
+const fn four() -> u32 {
+    4
 }
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { per_second: ten(), concurrency: one() }
+        Self { per_second: ten(), concurrency: four() }
     }
 }
 

@@ -21,6 +21,14 @@ pub(crate) struct Changes {
     pub(crate) renamed: usize,
 }
 
+impl Changes {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.cut += other.cut;
+        self.left_out += other.left_out;
+        self.renamed += other.renamed;
+    }
+}
+
 /// Applies the bounds of a name.
 pub(crate) fn bound_name(item: &mut Value, limit: &NameLimit, changes: &mut Changes) {
     let Some(Value::String(name)) = at_mut(item, &limit.at) else { return };

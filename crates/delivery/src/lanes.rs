@@ -1,0 +1,387 @@
+//! Lanes of one destination: a visitor's events stand in one lane, in order, and a lane has one batch on its way.
+//!
+//! What is planned is written down before it is sent and holds until its outcome is known, so that a try after a crash sends the same
+//! events together. A row that the destination would not take now holds back its visitor's later rows, nobody else's.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use convizit_store::{DeadLetter, Delivered, StoredEvent};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::destinations::Fate;
+use crate::retry;
+
+/// How long a row that waits to be tried again holds back later rows of its visitor.
+const HOLD: Duration = Duration::from_secs(300);
+/// Unfinished and finished rows behind the cursor: where there are more, nothing is read until the oldest is done.
+const WINDOW: i64 = 50_000;
+/// Bytes of events that wait in lanes.
+const WAITING: usize = 8 << 20;
+
+/// Where a lane stands, as it is written down with the cursor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Planned {
+    /// Everything of this lane up to here is finished.
+    done: i64,
+    /// Last number of the batch that was planned.
+    last: Option<i64>,
+}
+
+/// All lanes of a destination.
+pub(crate) struct Lanes {
+    lanes: Vec<Lane>,
+    /// Up to here events were read.
+    pub(crate) read: i64,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Lane {
+    /// Rising numbers; those on their way are still here.
+    waiting: VecDeque<Row>,
+    on_the_way: bool,
+    /// What became of rows behind the first that waits.
+    ahead: BTreeMap<i64, Fate>,
+    done: i64,
+    planned: Option<i64>,
+    /// Visitors of whom a row is to be tried again: how often it was tried, since when, and when it is due.
+    held: HashMap<u64, Held>,
+}
+
+struct Row {
+    event: StoredEvent,
+    visitor: u64,
+}
+
+struct Held {
+    number: i64,
+    tries: u32,
+    since: Instant,
+    due: Instant,
+}
+
+/// What is read of an event to find its lane.
+#[derive(Deserialize)]
+struct Of<'a> {
+    #[serde(borrow)]
+    visitor: std::borrow::Cow<'a, str>,
+}
+
+impl Lanes {
+    /// `cursor` and `plan` as they were written down; another number of lanes begins at the cursor.
+    pub(crate) fn new(many: usize, cursor: i64, plan: &str) -> Self {
+        let planned: Vec<Planned> = serde_json::from_str(plan).unwrap_or_default();
+        let known = planned.len() == many;
+        let lanes = (0..many).map(|index| {
+            let planned = planned.get(index).copied().filter(|_| known).unwrap_or_default();
+            Lane {
+                done: planned.done.max(cursor),
+                planned: planned.last.filter(|last| *last > cursor),
+                ..Lane::default()
+            }
+        });
+        Self { lanes: lanes.collect(), read: cursor, bytes: 0 }
+    }
+
+    /// Whether more may be read now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes < WAITING && self.read - self.cursor() < WINDOW
+    }
+
+    /// Whether nothing waits and nothing is on its way.
+    pub(crate) fn are_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+    }
+
+    /// Takes an event that the destination wants; false where that is finished.
+    pub(crate) fn take(&mut self, event: StoredEvent) -> bool {
+        // The same in every process and every version: a plan is carried out by whoever comes after a crash.
+        let visitor = serde_json::from_slice::<Of<'_>>(&event.json).map_or(0, |of| {
+            let [a, b, c, d, e, f, g, h, ..] = convizit_keys::sha256(of.visitor.as_bytes());
+            u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        });
+        let many = u64::try_from(self.lanes.len()).unwrap_or(1).max(1);
+        let Some(lane) = usize::try_from(visitor % many).ok().and_then(|index| self.lanes.get_mut(index)) else {
+            return false;
+        };
+        if event.number <= lane.done {
+            return false;
+        }
+        self.bytes += event.json.len();
+        lane.waiting.push_back(Row { event, visitor });
+        true
+    }
+
+    /// A batch of each idle lane that has one, within these bounds; each is planned from now on.
+    pub(crate) fn batches(&mut self, events: usize, bytes: usize, now: Instant) -> Vec<(usize, Vec<StoredEvent>)> {
+        let mut batches = Vec::new();
+        for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.on_the_way) {
+            if lane.planned.is_some_and(|last| last <= lane.done) {
+                lane.planned = None;
+            }
+            let mut batch = lane.batch(events, bytes, now);
+            if batch.is_empty()
+                && lane.planned.is_some()
+                && lane.waiting.iter().any(|row| Some(row.event.number) > lane.planned)
+            {
+                // What was planned is finished but for rows that wait for their time: others need not.
+                lane.planned = None;
+                batch = lane.batch(events, bytes, now);
+            }
+            if let Some(last) = batch.last() {
+                lane.planned = Some(lane.planned.unwrap_or(0).max(last.number));
+                lane.on_the_way = true;
+                batches.push((index, batch));
+            }
+        }
+        batches
+    }
+
+    /// Writes down what became of a batch; returns why rows of it are to be tried again.
+    pub(crate) fn finish(
+        &mut self,
+        index: usize,
+        batch: &[StoredEvent],
+        fates: Vec<Fate>,
+        now: Instant,
+    ) -> Option<String> {
+        let lane = self.lanes.get_mut(index)?;
+        lane.on_the_way = false;
+        let mut why = None;
+        for (event, fate) in batch.iter().zip(fates) {
+            match fate {
+                Fate::Waiting => {}
+                Fate::Again(reason) => {
+                    lane.hold(event.number, now);
+                    why.get_or_insert(reason);
+                }
+                fate => {
+                    lane.ahead.insert(event.number, fate);
+                }
+            }
+        }
+        let Lane { waiting, ahead, held, .. } = lane;
+        let mut freed = 0;
+        waiting.retain(|row| {
+            let finished = ahead.contains_key(&row.event.number);
+            if finished {
+                freed += row.event.json.len();
+            }
+            !finished
+        });
+        held.retain(|_, held| !ahead.contains_key(&held.number));
+        self.bytes = self.bytes.saturating_sub(freed);
+        why
+    }
+
+    /// Up to here everything of every lane is finished.
+    pub(crate) fn cursor(&self) -> i64 {
+        self.lanes.iter().map(|lane| lane.low(self.read)).min().unwrap_or(self.read)
+    }
+
+    /// Moves each lane to its first row that waits: what was finished on the way.
+    pub(crate) fn settle(&mut self) -> Settled {
+        let mut settled = Settled::default();
+        for lane in &mut self.lanes {
+            let low = lane.low(self.read);
+            let behind = lane.ahead.split_off(&(low + 1));
+            for (number, fate) in std::mem::replace(&mut lane.ahead, behind) {
+                match fate {
+                    Fate::Done => settled.sent += 1,
+                    Fate::Skipped => settled.skipped += 1,
+                    Fate::Refused(reason) => settled.dead.push(DeadLetter::new(number, reason)),
+                    Fate::Waiting | Fate::Again(_) => {}
+                }
+            }
+            lane.done = lane.done.max(low);
+        }
+        settled.dead.sort_by_key(|letter| letter.number);
+        settled
+    }
+
+    /// What is written down with the cursor.
+    pub(crate) fn plan(&self) -> String {
+        let of = |lane: &Lane| Planned { done: lane.done, last: lane.planned.filter(|last| *last > lane.done) };
+        let plan: Vec<Planned> = self.lanes.iter().map(of).collect();
+        serde_json::to_string(&plan).unwrap_or_default()
+    }
+
+    /// When the first row that is to be tried again is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.lanes.iter().filter(|lane| !lane.on_the_way).flat_map(|lane| lane.held.values().map(|held| held.due)).min()
+    }
+}
+
+/// What was finished since it was last written down.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub(crate) sent: usize,
+    pub(crate) skipped: usize,
+    pub(crate) dead: Vec<DeadLetter>,
+}
+
+impl Settled {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == 0 && self.skipped == 0 && self.dead.is_empty()
+    }
+
+    /// With the events that were never to be sent.
+    pub(crate) fn delivered(self, filtered: usize) -> Delivered {
+        let many = |events: usize| i64::try_from(events).unwrap_or(i64::MAX);
+        Delivered { sent: many(self.sent), filtered: many(self.skipped + filtered), dead: self.dead }
+    }
+}
+
+impl Lane {
+    fn low(&self, read: i64) -> i64 {
+        self.waiting.front().map_or(read, |row| row.event.number - 1).max(self.done)
+    }
+
+    fn batch(&self, events: usize, bytes: usize, now: Instant) -> Vec<StoredEvent> {
+        let mut batch: Vec<StoredEvent> = Vec::new();
+        let mut size = 0;
+        for row in &self.waiting {
+            if self.planned.is_some_and(|last| row.event.number > last) {
+                break;
+            }
+            if let Some(held) = self.held.get(&row.visitor) {
+                let its_turn = held.due <= now;
+                let is_over = now.duration_since(held.since) >= HOLD && row.event.number > held.number;
+                if !its_turn && !is_over {
+                    continue;
+                }
+            }
+            if !batch.is_empty() && (batch.len() >= events || size + row.event.json.len() > bytes) {
+                break;
+            }
+            size += row.event.json.len();
+            batch.push(row.event.clone());
+        }
+        batch
+    }
+
+    fn hold(&mut self, number: i64, now: Instant) {
+        let Some(visitor) = self.waiting.iter().find(|row| row.event.number == number).map(|row| row.visitor) else {
+            return;
+        };
+        match self.held.entry(visitor) {
+            Entry::Occupied(mut held) => {
+                let held = held.get_mut();
+                // The oldest row decides.
+                if number <= held.number {
+                    held.tries += 1;
+                    held.number = number;
+                    held.due = now + retry::wait(held.tries, None);
+                }
+            }
+            Entry::Vacant(none) => {
+                none.insert(Held { number, tries: 1, since: now, due: now + retry::wait(1, None) });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: i64, visitor: &str) -> StoredEvent {
+        StoredEvent { number, json: format!("{{\"visitor\":\"{visitor}\"}}").into_bytes().into() }
+    }
+
+    fn numbers(batch: &[StoredEvent]) -> Vec<i64> {
+        batch.iter().map(|event| event.number).collect()
+    }
+
+    #[test]
+    fn a_crash_plans_the_same_batches_again_though_more_events_came() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(4, 0, "");
+        let all: Vec<StoredEvent> = (1..=40).map(|number| event(number, &format!("v{}", number % 7))).collect();
+        let feed = |lanes: &mut Lanes, upto: i64| {
+            let read = lanes.read;
+            for one in all.iter().filter(|one| one.number > read && one.number <= upto) {
+                lanes.take(one.clone());
+            }
+            lanes.read = upto;
+        };
+        feed(&mut lanes, 20);
+        let first = lanes.batches(500, 1 << 20, now);
+        assert_eq!(first.iter().map(|(_, batch)| batch.len()).sum::<usize>(), 20);
+        let plan = lanes.plan();
+        // After a crash more events are there.
+        let mut after = Lanes::new(4, lanes.cursor(), &plan);
+        feed(&mut after, 40);
+        let again = after.batches(500, 1 << 20, now);
+        let of = |batches: &[(usize, Vec<StoredEvent>)]| {
+            batches.iter().map(|(lane, batch)| (*lane, numbers(batch))).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&again), of(&first));
+        for (lane, batch) in &again {
+            assert!(after.finish(*lane, batch, vec![Fate::Done; batch.len()], now).is_none());
+        }
+        assert_eq!(after.settle().sent, 20);
+        let rest = after.batches(500, 1 << 20, now);
+        assert_eq!(rest.iter().map(|(_, batch)| batch.len()).sum::<usize>(), 20);
+        // Every visitor's events stand in one lane, rising.
+        for (_, batch) in rest {
+            assert!(batch.is_sorted_by_key(|event| event.number));
+        }
+    }
+
+    #[test]
+    fn a_row_that_waits_holds_back_its_visitor_and_nobody_else_and_not_for_ever() {
+        let mut now = Instant::now();
+        let mut lanes = Lanes::new(1, 0, "");
+        for (number, visitor) in [(1, "a"), (2, "b"), (3, "a"), (4, "b")] {
+            lanes.take(event(number, visitor));
+        }
+        lanes.read = 4;
+        let (_, batch) = lanes.batches(2, 1 << 20, now).remove(0);
+        assert_eq!(numbers(&batch), [1, 2]);
+        assert!(lanes.finish(0, &batch, vec![Fate::Again("busy".to_owned()), Fate::Done], now).is_some());
+        assert_eq!((lanes.cursor(), lanes.settle().sent), (0, 0));
+        let (_, batch) = lanes.batches(2, 1 << 20, now).remove(0);
+        assert_eq!(numbers(&batch), [4], "b goes on");
+        lanes.finish(0, &batch, vec![Fate::Done], now);
+        assert!(lanes.batches(2, 1 << 20, now).is_empty(), "a waits");
+        now += Duration::from_secs(2);
+        let (_, batch) = lanes.batches(1, 1 << 20, now).remove(0);
+        assert_eq!(numbers(&batch), [1], "its turn");
+        lanes.finish(0, &batch, vec![Fate::Again("busy".to_owned())], now);
+        // Tried again and again: after five minutes later rows of the visitor go on.
+        for _ in 0..40 {
+            now += Duration::from_secs(60);
+            let Some((_, batch)) = lanes.batches(1, 1 << 20, now).pop() else { continue };
+            let fates =
+                batch.iter().map(|event| if event.number == 1 { Fate::Again("busy".to_owned()) } else { Fate::Done });
+            lanes.finish(0, &batch, fates.collect(), now);
+        }
+        assert_eq!(lanes.lanes[0].waiting.len(), 1, "row 3 went, row 1 still waits");
+        assert_eq!(lanes.cursor(), 0);
+        now += Duration::from_secs(600);
+        let (_, batch) = lanes.batches(5, 1 << 20, now).remove(0);
+        lanes.finish(0, &batch, vec![Fate::Refused("never".to_owned())], now);
+        let settled = lanes.settle();
+        assert_eq!((settled.sent, settled.dead.len(), lanes.cursor()), (3, 1, 4));
+    }
+
+    #[test]
+    fn another_number_of_lanes_begins_at_the_cursor_and_the_window_is_bounded() {
+        let mut lanes = Lanes::new(2, 10, "[{\"done\":15,\"last\":20},{\"done\":12,\"last\":null}]");
+        assert_eq!(lanes.lanes[0].done, 15);
+        assert!(!Lanes::new(3, 10, &lanes.plan()).lanes.iter().any(|lane| lane.done != 10));
+        for number in 11..100_000 {
+            if !lanes.has_room() {
+                break;
+            }
+            lanes.take(event(number, "a"));
+            lanes.take(event(number, "b"));
+            lanes.read = number;
+        }
+        assert!(lanes.read <= 10 + WINDOW && lanes.bytes <= WAITING + 100, "{} {}", lanes.read, lanes.bytes);
+    }
+}
