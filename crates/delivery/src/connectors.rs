@@ -4,6 +4,8 @@ mod answer;
 mod encode;
 mod http;
 pub mod manifest;
+#[cfg(test)]
+mod page;
 mod sample;
 mod shape;
 #[cfg(test)]

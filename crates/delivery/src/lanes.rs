@@ -382,6 +382,6 @@ mod tests {
             lanes.take(event(number, "b"));
             lanes.read = number;
         }
-        assert!(lanes.read <= 10 + WINDOW && lanes.bytes <= WAITING + 100, "{} {}", lanes.read, lanes.bytes);
+        assert!(lanes.read <= 15 + WINDOW && lanes.bytes <= WAITING + 100, "{} {}", lanes.read, lanes.bytes);
     }
 }

@@ -162,3 +162,23 @@ fn a_manifest_that_cannot_be_right_is_refused_with_its_place() {
         assert!(error.contains(word), "{to}: {error}");
     }
 }
+
+/// `UPDATE_SAMPLES=1` writes them anew.
+#[test]
+fn the_pages_of_documents_are_those_that_the_manifests_make() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/destinations");
+    let mut pages = vec![("README.md".to_owned(), page::table())];
+    pages.extend(built_in().iter().map(|connector| (format!("{}.md", connector.manifest.meta.id), connector.page())));
+    if std::env::var_os("UPDATE_SAMPLES").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, text) in &pages {
+            std::fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &pages {
+        let there = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(there == *text, "docs/destinations/{name} is not what the manifests make: UPDATE_SAMPLES=1");
+    }
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files, pages.len(), "docs/destinations has a page of no connector");
+}

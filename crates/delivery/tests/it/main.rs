@@ -2,6 +2,7 @@
 // The attribute tells clippy that helpers outside `#[test]` functions may unwrap, too.
 #![cfg(test)]
 
+mod connector;
 mod file;
 mod mailbox;
 mod notices;
