@@ -41,13 +41,25 @@ pub(crate) enum Directive {
         of: Box<Directive>,
         item: Box<Directive>,
     },
+    /// `keys` make a list.
     Pick {
         of: Box<Directive>,
-        keys: Vec<String>,
+        keys: Box<Directive>,
     },
     Omit {
         of: Box<Directive>,
-        keys: Vec<String>,
+        keys: Box<Directive>,
+    },
+    /// An object with slugs for keys.
+    Keys {
+        of: Box<Directive>,
+        with: char,
+        most: usize,
+    },
+    /// An object with one key, which is not known before.
+    Keyed {
+        of: Box<Directive>,
+        key: Box<Directive>,
     },
     Merge(Vec<Directive>),
     Flatten {
@@ -83,6 +95,21 @@ pub(crate) enum Directive {
     Id {
         of: Box<Directive>,
         form: IdForm,
+    },
+    /// Texts of a list behind each other.
+    Join {
+        of: Box<Directive>,
+        with: String,
+    },
+    /// A text as the list of its parts, without the spaces around them.
+    Split {
+        of: Box<Directive>,
+        at: String,
+    },
+    /// A text with some of its parts replaced, from left to right, once.
+    Replace {
+        of: Box<Directive>,
+        pairs: Vec<(String, String)>,
     },
     Base64(Box<Directive>),
     /// Fields as a query string: `a=1&b=two%20words`.
@@ -128,6 +155,8 @@ pub(crate) enum Cast {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimeForm {
     Seconds,
+    /// Seconds with three digits behind the point.
+    Fraction,
     Millis,
     Micros,
     Iso,

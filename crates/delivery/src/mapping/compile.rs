@@ -95,15 +95,15 @@ impl Compiler {
             "@if" => &["then", "else"],
             "@switch" => &["of", "else"],
             "@each" => &["do"],
-            "@flatten" => &["with"],
+            "@flatten" | "@join" => &["with"],
             "@hash" => &["of", "digits"],
             "@truncate" => &["of", "unit"],
-            "@slug" => &["of", "max"],
-            "@case" | "@cast" | "@time" | "@pick" | "@omit" | "@id" => &["of"],
+            "@slug" | "@keys" => &["of", "max"],
+            "@case" | "@cast" | "@time" | "@pick" | "@omit" | "@id" | "@split" | "@replace" | "@keyed" => &["of"],
             _ => {
                 return self.fail(
                     "no operation: there are @const @template @if @switch @coalesce @each @pick @omit @merge @flatten @case @cast \
-                     @time @hash @truncate @slug @id @base64 @query",
+                     @time @hash @truncate @slug @keys @keyed @id @join @split @replace @base64 @query",
                 );
             }
         };
@@ -153,8 +153,32 @@ impl Compiler {
                 let with = self.word(object, "with", ".")?;
                 Directive::Flatten { of: Box::new(self.directive(argument)?), with }
             }
+            "@join" => {
+                let with = self.word(object, "with", "")?;
+                Directive::Join { of: Box::new(self.directive(argument)?), with }
+            }
+            "@split" => {
+                let Some(at) = argument.as_str().filter(|at| !at.is_empty() && at.len() <= 8) else {
+                    return self.fail("what stands between the parts, of at most 8 bytes: \",\"");
+                };
+                Directive::Split { of: Box::new(self.needed(object, "of")?), at: at.to_owned() }
+            }
+            "@replace" => {
+                let pairs = argument.as_object().into_iter().flatten();
+                let pairs: Option<Vec<_>> =
+                    pairs.map(|(key, to)| Some((key.clone(), to.as_str()?.to_owned()))).collect();
+                let Some(pairs) =
+                    pairs.filter(|pairs| !pairs.is_empty() && pairs.iter().all(|(key, _)| !key.is_empty()))
+                else {
+                    return self.fail("what is replaced, and by what: {\"&\": \"&amp;\"}");
+                };
+                Directive::Replace { of: Box::new(self.needed(object, "of")?), pairs }
+            }
             "@pick" => Directive::Pick { of: Box::new(self.needed(object, "of")?), keys: self.words(argument)? },
             "@omit" => Directive::Omit { of: Box::new(self.needed(object, "of")?), keys: self.words(argument)? },
+            "@keyed" => {
+                Directive::Keyed { of: Box::new(self.needed(object, "of")?), key: Box::new(self.directive(argument)?) }
+            }
             "@case" => {
                 let upper = match argument.as_str() {
                     Some("upper") => true,
@@ -177,11 +201,12 @@ impl Compiler {
             "@time" => {
                 let form = match argument.as_str() {
                     Some("s") => TimeForm::Seconds,
+                    Some("s_ms") => TimeForm::Fraction,
                     Some("ms") => TimeForm::Millis,
                     Some("us") => TimeForm::Micros,
                     Some("iso") => TimeForm::Iso,
                     Some("iso_s") => TimeForm::IsoSeconds,
-                    _ => return self.fail("\"s\", \"ms\", \"us\", \"iso\" or \"iso_s\""),
+                    _ => return self.fail("\"s\", \"s_ms\", \"ms\", \"us\", \"iso\" or \"iso_s\""),
                 };
                 Directive::Time { of: Box::new(self.needed(object, "of")?), form }
             }
@@ -201,14 +226,19 @@ impl Compiler {
                 };
                 Directive::Truncate { of: Box::new(self.needed(object, "of")?), most, bytes }
             }
-            "@slug" => {
+            "@slug" | "@keys" => {
                 let with = match argument.as_str() {
                     Some("_") => '_',
                     Some("-") => '-',
                     _ => return self.fail("\"_\" or \"-\""),
                 };
                 let most = self.number(object, "max", 100, 8, 255)?;
-                Directive::Slug { of: Box::new(self.needed(object, "of")?), with, most }
+                let of = Box::new(self.needed(object, "of")?);
+                if operation == "@keys" {
+                    Directive::Keys { of, with, most }
+                } else {
+                    Directive::Slug { of, with, most }
+                }
             }
             // The last that is allowed: @id.
             _ => {
@@ -240,10 +270,13 @@ impl Compiler {
             .collect()
     }
 
-    fn words(&self, value: &Value) -> Result<Vec<String>, MappingError> {
-        let words: Option<Vec<String>> =
-            value.as_array().and_then(|list| list.iter().map(|word| word.as_str().map(str::to_owned)).collect());
-        words.map_or_else(|| self.fail("a list of names is wanted: [\"Product price\"]"), Ok)
+    /// Names as they are, or a mapping that makes a list of them.
+    fn words(&mut self, value: &Value) -> Result<Box<Directive>, MappingError> {
+        match value {
+            Value::Array(list) if list.iter().all(Value::is_string) => Ok(Box::new(Directive::Const(value.clone()))),
+            Value::Object(_) => Ok(Box::new(self.directive(value)?)),
+            _ => self.fail("a list of names is wanted: [\"Product price\"]"),
+        }
     }
 
     fn word(&self, object: &Map<String, Value>, key: &str, default: &str) -> Result<String, MappingError> {

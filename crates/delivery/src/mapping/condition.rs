@@ -14,7 +14,7 @@ pub(crate) enum Condition {
     Not(Box<Condition>),
     Exists(Directive),
     Is { of: Directive, any: Vec<Value> },
-    Contains { of: Directive, text: String },
+    Contains { of: Directive, text: Directive },
     Starts { of: Directive, text: String },
     Above { of: Directive, number: f64 },
     Below { of: Directive, number: f64 },
@@ -42,7 +42,10 @@ impl Compiler {
                     }
                     ("is", value) => Condition::Is { of, any: vec![value.clone()] },
                     ("in", Value::Array(any)) => Condition::Is { of, any: any.clone() },
-                    ("contains", Value::String(text)) => Condition::Contains { of, text: text.clone() },
+                    // A mapping of its own: `$settings.names` may hold `$.name`.
+                    ("contains", Value::String(_) | Value::Object(_)) => {
+                        Condition::Contains { of, text: self.inside("contains", |this| this.directive(given))? }
+                    }
                     ("starts", Value::String(text)) => Condition::Starts { of, text: text.clone() },
                     ("above", Value::Number(number)) => {
                         Condition::Above { of, number: number.as_f64().unwrap_or(f64::NAN) }
@@ -74,9 +77,9 @@ impl Condition {
                 let value = run.value(of).unwrap_or(Value::Null);
                 any.iter().any(|one| *one == value || (one.is_number() && one.as_f64() == value.as_f64()))
             }
-            Self::Contains { of, text } => match run.value(of) {
-                Some(Value::String(value)) => value.contains(text),
-                Some(Value::Array(items)) => items.iter().any(|item| item.as_str() == Some(text)),
+            Self::Contains { of, text } => match (run.value(of), run.text(text)) {
+                (Some(Value::String(value)), Some(text)) => value.contains(&text),
+                (Some(Value::Array(items)), Some(text)) => items.iter().any(|item| item.as_str() == Some(&text)),
                 _ => false,
             },
             Self::Starts { of, text } => {

@@ -86,8 +86,16 @@ impl Run<'_> {
                 return any.iter().find_map(|of| self.value(of).filter(|value| !value.is_null()));
             }
             Directive::Each { of, item } => return self.each(of, item),
-            Directive::Pick { of, keys } => self.keep(of, |key| keys.iter().any(|one| one == key))?,
-            Directive::Omit { of, keys } => self.keep(of, |key| !keys.iter().any(|one| one == key))?,
+            Directive::Pick { of, keys } => self.keep(of, keys, true)?,
+            Directive::Omit { of, keys } => self.keep(of, keys, false)?,
+            Directive::Keys { of, with, most } => {
+                let Value::Object(fields) = self.value(of)? else { return None };
+                Value::Object(fields.into_iter().map(|(key, value)| (slug(&key, *with, *most), value)).collect())
+            }
+            // Both were counted.
+            Directive::Keyed { of, key } => {
+                return Some(Value::Object([(self.text(key)?, self.value(of)?)].into_iter().collect()));
+            }
             Directive::Merge(all) => {
                 let mut merged = Map::new();
                 for of in all {
@@ -117,6 +125,15 @@ impl Run<'_> {
                 Value::String(if *bytes { cut_bytes(&text, *most) } else { cut_chars(&text, *most) }.to_owned())
             }
             Directive::Slug { of, with, most } => Value::String(slug(&self.text(of)?, *with, *most)),
+            Directive::Join { of, with } => {
+                let Value::Array(items) = self.value(of)? else { return None };
+                Value::String(items.iter().filter_map(as_text).collect::<Vec<_>>().join(with))
+            }
+            Directive::Split { of, at } => {
+                let text = self.text(of)?;
+                text.split(at).map(str::trim).filter(|part| !part.is_empty()).take(ITEMS).collect()
+            }
+            Directive::Replace { of, pairs } => Value::String(replaced(&self.text(of)?, pairs, self.left)?),
             Directive::Base64(of) => {
                 let value = self.value(of)?;
                 let text = as_text(&value).or_else(|| serde_json::to_string(&value).ok())?;
@@ -139,7 +156,7 @@ impl Run<'_> {
         Some(value)
     }
 
-    fn text(&mut self, of: &Directive) -> Option<String> {
+    pub(super) fn text(&mut self, of: &Directive) -> Option<String> {
         self.value(of).as_ref().and_then(as_text)
     }
 
@@ -174,10 +191,33 @@ impl Run<'_> {
         Some(Value::Array(made))
     }
 
-    fn keep(&mut self, of: &Directive, wanted: impl Fn(&str) -> bool) -> Option<Value> {
-        let Value::Object(fields) = self.value(of)? else { return None };
-        Some(Value::Object(fields.into_iter().filter(|(key, _)| wanted(key)).collect()))
+    fn keep(&mut self, of: &Directive, keys: &Directive, named: bool) -> Option<Value> {
+        let (Value::Object(fields), Value::Array(keys)) = (self.value(of)?, self.value(keys)?) else { return None };
+        let is_named = |key: &str| keys.iter().any(|one| one.as_str() == Some(key));
+        Some(Value::Object(fields.into_iter().filter(|(key, _)| is_named(key) == named).collect()))
     }
+}
+
+/// `None` where it would be longer than `most` bytes.
+fn replaced(text: &str, pairs: &[(String, String)], most: usize) -> Option<String> {
+    let mut made = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        match pairs.iter().find_map(|(from, to)| Some((rest.strip_prefix(from.as_str())?, to))) {
+            Some((after, to)) => {
+                made.push_str(to);
+                rest = after;
+            }
+            None => {
+                made.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+        if made.len() > most {
+            return None;
+        }
+    }
+    Some(made)
 }
 
 /// Bytes that a value holds, without punctuation.
@@ -245,6 +285,10 @@ fn time(value: &Value, form: TimeForm) -> Option<Value> {
     let millis = at.as_millis();
     Some(match form {
         TimeForm::Seconds => Value::from(millis.div_euclid(1_000)),
+        TimeForm::Fraction => {
+            let text = format!("{}.{:03}", millis.div_euclid(1_000), millis.rem_euclid(1_000));
+            text.parse().ok().and_then(Number::from_f64).map(Value::Number)?
+        }
         TimeForm::Millis => Value::from(millis),
         TimeForm::Micros => Value::from(millis.checked_mul(1_000)?),
         TimeForm::Iso => Value::String(at.to_string()),

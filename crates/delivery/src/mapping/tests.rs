@@ -42,6 +42,18 @@ fn each_operation_makes_what_it_says() {
             json!(["Currency=EUR"]),
         ),
         (json!({"@omit": ["Deep", "Quantity", "Currency"], "of": "$.properties"}), json!({"Product price": 89.9})),
+        (
+            json!({"@pick": {"@split": ",", "of": "Currency,Quantity"}, "of": "$.properties"}),
+            json!({"Quantity": "2", "Currency": "EUR"}),
+        ),
+        (
+            json!({"@keys": "_", "of": {"@pick": ["Product price"], "of": "$.properties"}}),
+            json!({"product_price": 89.9}),
+        ),
+        (
+            json!({"@keyed": {"@template": "_{$settings.project}"}, "of": {"a": "$.name"}}),
+            json!({"_77": {"a": "Add to cart"}}),
+        ),
         (json!({"@merge": [{"a": 1, "b": 1}, {"b": 2}]}), json!({"a": 1, "b": 2})),
         (json!({"@flatten": "$.properties.Deep", "with": "_"}), json!({"a_b": 1, "list_0": 1, "list_1": "x"})),
         (json!({"@case": "upper", "of": "$.name"}), json!("ADD TO CART")),
@@ -58,6 +70,13 @@ fn each_operation_makes_what_it_says() {
         (json!({"@truncate": 3, "of": "$.page.title"}), json!("Grö")),
         (json!({"@truncate": 3, "of": "$.page.title", "unit": "bytes"}), json!("Gr")),
         (json!({"@slug": "_", "of": "$.name"}), json!("add_to_cart")),
+        (json!({"@time": "s_ms", "of": "$.time"}), json!(1_795_456_800.123)),
+        (
+            json!({"@join": ["pe", "$settings.project", "$.nothing", "$.items", {"@slug": "_", "of": "$.name"}], "with": "_"}),
+            json!("pe_77_add_to_cart"),
+        ),
+        (json!({"@split": ",", "of": "Add to cart , ,purchase"}), json!(["Add to cart", "purchase"])),
+        (json!({"@replace": {"&": "&amp;", "<": "&lt;", "Gr": ""}, "of": "Größe <&amp;"}), json!("öße &lt;&amp;amp;")),
         (json!({"@base64": {"a": 1}}), json!("eyJhIjoxfQ==")),
         (json!({"@query": {"a b": "c&d", "n": 1}}), json!("a+b=c%26d&n=1")),
         (json!({"@id": "uuid", "of": "$.id"}), json!("0193a1f0-1b2c-7def-8123-456789abcdef")),
@@ -98,6 +117,10 @@ fn conditions_hold_as_they_say() {
         (json!({"of": "$.type", "in": ["submit"]}), false),
         (json!({"of": "$.page.url", "contains": "/p/"}), true),
         (json!({"of": "$.page.url", "starts": "https://shop"}), true),
+        (json!({"of": "$.page.title", "contains": "$.name"}), false),
+        (json!({"of": {"@split": ",", "of": "Add to cart, Buy"}, "contains": "$.name"}), true),
+        (json!({"of": {"@split": ",", "of": "Add to cart again, Buy"}, "contains": "$.name"}), false),
+        (json!({"of": "$.name", "contains": "$.nothing"}), false),
         (json!({"of": "$.properties['Product price']", "above": 89}), true),
         (json!({"of": "$.properties['Product price']", "below": 89}), false),
         (json!({"of": "$.user", "is": null}), true),
@@ -117,6 +140,8 @@ fn what_is_no_mapping_says_where_and_what_to_write() {
         (json!("$item.x"), "", "@each only"),
         (json!({"@slug": "+", "of": "$.name"}), ".@slug", "\"_\" or \"-\""),
         (json!({"@slug": "_"}), ".@slug", "of is missing"),
+        (json!({"@split": "", "of": "$.name"}), ".@split", "between the parts"),
+        (json!({"@replace": {"": "x"}, "of": "$.name"}), ".@replace", "by what"),
         (json!({"@truncate": 0, "of": "$.name"}), ".@truncate", "from 1"),
         (json!({"@case": "upper", "of": "$.name", "else": 1}), ".@case", "does not belong"),
         (json!({"@if": {"of": "$.a", "like": "x"}, "then": 1}), ".@if", "no condition"),
@@ -141,6 +166,8 @@ fn what_comes_out_is_bounded_whatever_the_event_holds() {
         Directive::compile(&json!([["$.name", "$.name"], "$.name", {"@each": "$.list", "do": "$.name"}])).unwrap();
     let made = many.run(input, Limits::default()).unwrap();
     assert!(made.to_string().len() < 300_000, "{}", made.to_string().len());
+    let grown = Directive::compile(&json!({"@replace": {"x": "xxxx"}, "of": "$.name"})).unwrap();
+    assert_eq!(grown.run(input, Limits::default()), None);
     let each = Directive::compile(&json!({"@each": "$.list", "do": "$item"})).unwrap();
     assert_eq!(each.run(input, Limits::default()).unwrap().as_array().unwrap().len(), 1_000);
 }
