@@ -43,6 +43,18 @@ pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &An
         return Verdict::Items(fates);
     }
     let later = || Verdict::Later { reason: format!("{vendor} answered {code}{}", said()), after: answer.retry_after };
+    if let Some(signs) = rules.signs.as_ref().filter(|_| code >= 400) {
+        let sign = at(&body, &signs.at).unwrap_or(&Value::Null);
+        if signs.pause.contains(sign) {
+            return Verdict::Pause(format!(
+                "{vendor} answered {code}: are credential, rights and names right?{}",
+                said()
+            ));
+        }
+        if signs.retry.contains(sign) {
+            return later();
+        }
+    }
     if rules.retry.contains(&code) {
         return later();
     }
@@ -168,7 +180,7 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             }
             let fate = |entry: &Value| match at(entry, field) {
                 None | Some(Value::Null) => Fate::Done,
-                Some(code) if refused.iter().any(|one| code.as_str() == Some(one)) => Fate::Refused(text(code)),
+                Some(code) if refused.contains(&text(code)) => Fate::Refused(text(code)),
                 Some(code) => Fate::Again(text(code)),
             };
             Some(entries.iter().map(fate).collect())
@@ -201,9 +213,9 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             };
             Some(entries.iter().map(fate).collect())
         }
-        Partial::ValueLists { status, lists, field } if status.contains(&code) => {
+        Partial::ValueLists { status, lists } if status.contains(&code) => {
             let mut fates = vec![Fate::Done; items.len()];
-            for list in lists {
+            for (list, field) in lists {
                 for value in at(body, list).and_then(Value::as_array).into_iter().flatten() {
                     for (item, fate) in items.iter().zip(&mut fates) {
                         if at(item, field) == Some(value) {
@@ -294,7 +306,13 @@ mod tests {
             json!({"items": [{"create": {"status": 429}}, {"create": {"status": 201}}, {"create": {"status": 503}}]});
         assert_eq!(marks(&fates(es, 200, &busy)), "ada");
 
-        let lists = json!({"parser": "value_lists", "status": [200], "lists": ["invalidIds"], "field": "id"});
+        // A code may be a number.
+        let numbers =
+            json!({"parser": "parallel", "status": [207], "list": "responses", "code": "status", "refused": ["400"]});
+        let some = json!({"responses": [{"xactionId": "1"}, {"status": 400}, {"status": 503}]});
+        assert_eq!(marks(&fates(numbers, 207, &some)), "dra");
+
+        let lists = json!({"parser": "value_lists", "status": [200], "lists": {"invalidIds": "id"}});
         assert_eq!(marks(&fates(lists, 200, &json!({"invalidIds": ["e2"]}))), "ddr");
     }
 
@@ -325,6 +343,20 @@ mod tests {
             Verdict::Refused("It answered 422 (no such field)".to_owned())
         );
         assert_eq!(of(400, "<html>"), Verdict::Refused("It answered 400".to_owned()));
+    }
+
+    #[test]
+    fn a_failure_is_what_its_body_says() {
+        let rules: Response =
+            serde_json::from_value(json!({"signs": {"at": "error.code", "pause": [190], "retry": [4]}})).unwrap();
+        let of = |status: u16, code: i32| {
+            let body = json!({"error": {"code": code, "message": "why"}}).to_string();
+            judge("It", &rules, &[json!({})], &Answer { status, body: body.as_bytes(), retry_after: None })
+        };
+        assert!(matches!(of(400, 190), Verdict::Pause(why) if why.contains("why")));
+        assert!(matches!(of(400, 4), Verdict::Later { .. }));
+        assert!(matches!(of(400, 100), Verdict::Refused(_)));
+        assert!(matches!(of(200, 190), Verdict::Items(_)));
     }
 
     #[test]

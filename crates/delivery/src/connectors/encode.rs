@@ -158,7 +158,7 @@ impl Connector {
         let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let mut values = settings.clone();
         values.insert("batch".to_owned(), id);
-        let mut target = filled(&send.path, &values, encode_path);
+        let mut target = path_of(&send.path, &values);
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (key, value) in &send.query {
             query.append_pair(key, &filled(value, &values, str::to_owned));
@@ -170,7 +170,10 @@ impl Connector {
         }
         let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
         for (key, value) in &send.headers {
-            headers.push((key.to_ascii_lowercase(), filled(value, &values, str::to_owned)));
+            let value = filled(value, &values, str::to_owned);
+            if !value.is_empty() {
+                headers.push((key.to_ascii_lowercase(), value));
+            }
         }
         Request {
             send: batch.send,
@@ -252,6 +255,13 @@ fn body_of(send: &Send, envelope: Option<Value>, texts: &[String], items: &[Valu
             Value::Object(body).to_string().into_bytes()
         }
     }
+}
+
+/// A path with its `{names}` replaced by one step each, and its `{+names}` by steps.
+pub(super) fn path_of(path: &str, values: &BTreeMap<String, String>) -> String {
+    let steps = |value: &String| value.split('/').map(encode_path).collect::<Vec<_>>().join("/");
+    let several = values.iter().map(|(id, value)| (format!("+{id}"), steps(value))).collect();
+    filled(&filled(path, values, encode_path), &several, str::to_owned)
 }
 
 /// One step of a path: nothing in it ends the step.

@@ -160,6 +160,9 @@ impl Http {
         for (name, value) in &proof.query {
             url.query_pairs_mut().append_pair(name, value);
         }
+        if !proof.path.is_empty() {
+            url.set_path(&format!("{}{}", url.path(), proof.path));
+        }
         let method: Method = method.parse().map_err(|_| SendError::Pause(format!("{method} is no method")))?;
         let mut request = self.client.request(method, url).body(body);
         for (name, value) in headers.iter().chain(&proof.headers) {

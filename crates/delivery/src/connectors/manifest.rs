@@ -124,8 +124,13 @@ pub enum Auth {
     },
     /// Headers of the vendor's own.
     Header {
-        /// Name → value.
+        /// Name → value, both filled; one without a value is not sent.
         headers: BTreeMap<String, String>,
+    },
+    /// The end of the path, never logged nor shown.
+    Path {
+        /// Behind the path of `[[send]]`; `/` parts its steps.
+        path: String,
     },
     /// Parameters of the address, never logged.
     Query {
@@ -148,6 +153,15 @@ pub enum Auth {
         /// For what.
         #[serde(default)]
         scope: String,
+        /// Further fields of the request; one without a value is not sent.
+        #[serde(default)]
+        fields: BTreeMap<String, String>,
+        /// Whether the request is JSON, not a form.
+        #[serde(default)]
+        json: bool,
+        /// Where the token is exchanged for the one that requests get.
+        #[serde(default)]
+        exchange: Option<Exchange>,
     },
     /// A token of Google, for the key of a service account.
     Google {
@@ -179,6 +193,16 @@ pub enum Auth {
         /// Who it is about.
         subject: String,
     },
+}
+
+/// A second step to a token.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// Where it is asked for.
+    pub token_url: String,
+    /// The form; `{token}` is the first token.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// Who an event is of.
@@ -353,12 +377,12 @@ pub struct Send {
     /// `POST` or `PUT`.
     #[serde(default = "post")]
     pub method: String,
-    /// Behind the host; may hold `{settings}`.
+    /// Behind the host; may hold `{settings}`, and `{+settings}` whose `/` part steps.
     pub path: String,
     /// Parameters of the address; may hold `{settings}` and `{batch}`, the batch's id.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
-    /// Headers; may hold `{settings}` and `{batch}`.
+    /// Headers; may hold `{settings}` and `{batch}`. One without a value is not sent.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// Of the body.
@@ -501,6 +525,9 @@ pub struct Limit {
     /// Whether numbers and booleans become texts.
     #[serde(default)]
     pub texts_only: bool,
+    /// Whether booleans become texts.
+    #[serde(default)]
+    pub no_booleans: bool,
 }
 
 /// What becomes of objects and lists.
@@ -538,6 +565,23 @@ pub struct Response {
     /// Where a success says so in its body only: a path and the values that are success.
     #[serde(default)]
     pub confirm: Option<Confirm>,
+    /// Where a failure says what it is in its body only.
+    #[serde(default)]
+    pub signs: Option<Signs>,
+}
+
+/// A failure whose body says more than its status.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signs {
+    /// `error.code`
+    pub at: String,
+    /// Values that wait for a person: a credential, a right, a name.
+    #[serde(default)]
+    pub pause: Vec<Value>,
+    /// Values that are tried again.
+    #[serde(default)]
+    pub retry: Vec<Value>,
 }
 
 /// A success that is one only if its body says so.
@@ -613,10 +657,8 @@ pub enum Partial {
     ValueLists {
         /// Codes of the answers that are looked at.
         status: Vec<u16>,
-        /// Where the lists stand.
-        lists: Vec<String>,
-        /// The item's field.
-        field: String,
+        /// Where each list stands → the item's field that its values are of.
+        lists: BTreeMap<String, String>,
     },
 }
 
@@ -704,8 +746,9 @@ impl Manifest {
             if batch.shape == Shape::Single && batch.max_events != 1 {
                 return Err("a batch of the shape single has one event".to_owned());
             }
-            let texts = send.query.values().chain(send.headers.values()).chain([&send.path]);
-            for id in texts.flat_map(|text| names_in(text)) {
+            let texts = send.query.values().chain(send.headers.values()).flat_map(|text| names_in(text));
+            let steps = names_in(&send.path).into_iter().map(|id| id.strip_prefix('+').unwrap_or(id));
+            for id in texts.chain(steps) {
                 if id == "batch" {
                     continue;
                 }

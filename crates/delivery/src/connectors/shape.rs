@@ -132,7 +132,7 @@ fn bound_value(key: &str, value: Value, limit: &Limit, changes: &mut Changes) ->
     let value = match value {
         Value::Null if limit.no_nulls || limit.texts_only => return None,
         Value::Number(number) if limit.texts_only => Value::String(number.to_string()),
-        Value::Bool(yes) if limit.texts_only => Value::String(yes.to_string()),
+        Value::Bool(yes) if limit.texts_only || limit.no_booleans => Value::String(yes.to_string()),
         value => value,
     };
     let Value::String(text) = value else { return Some(value) };

@@ -10,8 +10,8 @@ use convizit_model::Timestamp;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
-use super::filled;
 use super::manifest::Auth;
+use super::{encode, filled};
 use crate::destinations::SendError;
 
 /// A token is asked for anew so long before it ends.
@@ -31,6 +31,8 @@ pub(crate) struct Credentials {
 pub(crate) struct Proof {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) query: Vec<(String, String)>,
+    /// Behind the path, encoded.
+    pub(crate) path: String,
 }
 
 impl Credentials {
@@ -68,27 +70,39 @@ impl Credentials {
         match self.auth.clone() {
             Auth::None | Auth::Body { .. } => {}
             Auth::Basic { user, password } => {
-                let pair = STANDARD.encode(format!("{}:{}", self.fill(&user), self.fill(&password)));
-                proof.headers.push(("authorization".to_owned(), format!("Basic {pair}")));
+                let (user, password) = (self.fill(&user), self.fill(&password));
+                // An installation of one's own may ask for none.
+                if !user.is_empty() || !password.is_empty() {
+                    let pair = STANDARD.encode(format!("{user}:{password}"));
+                    proof.headers.push(("authorization".to_owned(), format!("Basic {pair}")));
+                }
             }
             Auth::Bearer { token } => proof.headers.push(bearer(&self.fill(&token))),
             Auth::Header { headers } => {
-                proof.headers.extend(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), self.fill(value))));
+                let filled =
+                    headers.iter().map(|(name, value)| (self.fill(name).to_ascii_lowercase(), self.fill(value)));
+                proof.headers.extend(filled.filter(|(_, value)| !value.is_empty()));
             }
+            Auth::Path { path } => proof.path = encode::path_of(&path, &self.settings),
             Auth::Query { query } => {
                 proof.query.extend(query.iter().map(|(name, value)| (name.clone(), self.fill(value))));
             }
-            Auth::Oauth2 { token_url, client_id, client_secret, scope } => {
+            Auth::Oauth2 { token_url, client_id, client_secret, scope, fields, json, exchange } => {
                 let mut form = vec![
                     ("grant_type", "client_credentials".to_owned()),
                     ("client_id", self.fill(&client_id)),
                     ("client_secret", self.fill(&client_secret)),
+                    ("scope", self.fill(&scope)),
                 ];
-                if !scope.is_empty() {
-                    form.push(("scope", self.fill(&scope)));
-                }
-                let address = self.fill(&token_url);
-                proof.headers.push(bearer(&self.kept(client, &address, &form).await?));
+                form.extend(fields.iter().map(|(name, value)| (name.as_str(), self.fill(value))));
+                form.retain(|(_, value)| !value.is_empty());
+                let second = exchange.map(|exchange| {
+                    let fields: Vec<_> =
+                        exchange.fields.into_iter().map(|(name, value)| (name, self.fill(&value))).collect();
+                    (self.fill(&exchange.token_url), fields)
+                });
+                let asked = Asked { address: self.fill(&token_url), form: &form, json, second };
+                proof.headers.push(bearer(&self.kept(client, &asked).await?));
             }
             Auth::Google { key, scope, token_url } => {
                 let file: Value = serde_json::from_str(&self.fill(&key)).unwrap_or_default();
@@ -111,7 +125,8 @@ impl Credentials {
                     ("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer".to_owned()),
                     ("assertion", signed),
                 ];
-                proof.headers.push(bearer(&self.kept(client, &address, &form).await?));
+                let asked = Asked { address, form: &form, json: false, second: None };
+                proof.headers.push(bearer(&self.kept(client, &asked).await?));
             }
             Auth::KeyPair { key, issuer, subject } => {
                 let key = RsaKey::from_pem(&self.fill(&key)).map_err(|error| SendError::Pause(error.to_string()))?;
@@ -161,34 +176,125 @@ impl Credentials {
     }
 
     /// The token at hand, or a new one.
-    async fn kept(&mut self, client: &Client, address: &str, form: &[(&str, String)]) -> Result<String, SendError> {
+    async fn kept(&mut self, client: &Client, asked: &Asked<'_>) -> Result<String, SendError> {
         if let Some((token, until)) = &self.token
             && Instant::now() < *until
         {
             return Ok(token.clone());
         }
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let answer = client
-            .post(address)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(body)
-            .send()
-            .await
-            .map_err(|_| SendError::later("the address that gives tokens cannot be reached"))?;
-        let status = answer.status();
-        let bytes = super::http::bounded(answer).await?;
-        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if status.is_server_error() || status.as_u16() == 429 {
-            return Err(SendError::later(format!("the address that gives tokens answered {}", status.as_u16())));
-        }
-        let Some(token) = body["access_token"].as_str().filter(|_| status.is_success()) else {
-            let why = body["error"].as_str().unwrap_or_default();
-            let text =
-                format!("no token was given ({} {why}): are client id, secret and rights right?", status.as_u16());
-            return Err(SendError::Pause(text));
+        let form = asked.form.iter().map(|(name, value)| (*name, value.as_str()));
+        let (kind, body) = if asked.json {
+            ("application/json", form.map(|(name, value)| (name, Value::from(value))).collect::<Value>().to_string())
+        } else {
+            (FORM, url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish())
         };
-        let life = body["expires_in"].as_u64().map_or(LIFE, Duration::from_secs);
-        self.token = Some((token.to_owned(), Instant::now() + life.saturating_sub(EARLY)));
-        Ok(token.to_owned())
+        let (mut token, mut life) = granted(client, &asked.address, kind, body).await?;
+        if let Some((address, fields)) = &asked.second {
+            let fields = fields.iter().map(|(name, value)| (name, value.replace("{token}", &token)));
+            let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            (token, life) = granted(client, address, FORM, body).await?;
+        }
+        self.token = Some((token.clone(), Instant::now() + life.saturating_sub(EARLY)));
+        Ok(token)
+    }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// How a token is asked for.
+struct Asked<'a> {
+    address: String,
+    form: &'a [(&'a str, String)],
+    /// JSON, not a form.
+    json: bool,
+    /// Where it is exchanged for the one that is kept, and by what form.
+    second: Option<(String, Vec<(String, String)>)>,
+}
+
+/// A token, and what it lives.
+async fn granted(client: &Client, address: &str, kind: &str, body: String) -> Result<(String, Duration), SendError> {
+    let answer = client
+        .post(address)
+        .header("content-type", kind)
+        .body(body)
+        .send()
+        .await
+        .map_err(|_| SendError::later("the address that gives tokens cannot be reached"))?;
+    let status = answer.status();
+    let bytes = super::http::bounded(answer).await?;
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if status.is_server_error() || status.as_u16() == 429 {
+        return Err(SendError::later(format!("the address that gives tokens answered {}", status.as_u16())));
+    }
+    let Some(token) = body["access_token"].as_str().filter(|_| status.is_success()) else {
+        let why = body["error"].as_str().unwrap_or_default();
+        let text = format!("no token was given ({} {why}): are client id, secret and rights right?", status.as_u16());
+        return Err(SendError::Pause(text));
+    };
+    Ok((token.to_owned(), body["expires_in"].as_u64().map_or(LIFE, Duration::from_secs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(auth: Value, settings: &[(&str, &str)]) -> Credentials {
+        let settings = settings.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect();
+        Credentials::new(serde_json::from_value(auth).unwrap(), settings)
+    }
+
+    async fn proof(credentials: &mut Credentials) -> Proof {
+        let url = Url::parse("https://vendor.example/in").unwrap();
+        let now = Timestamp::from_millis(0);
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        credentials.prove(&Client::new(), &url, "POST", &[], b"", now).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn credentials_stand_where_the_manifest_says_and_empty_ones_nowhere() {
+        let path = json!({"kind": "path", "path": "/{webhook}"});
+        let mut slack = credentials(path, &[("webhook", "T0/B0/a b")]);
+        assert_eq!(proof(&mut slack).await.path, "/T0%2FB0%2Fa%20b");
+        let path = json!({"kind": "path", "path": "/{+webhook}"});
+        let mut slack = credentials(path, &[("webhook", "T0/B0/a b")]);
+        assert_eq!(proof(&mut slack).await.path, "/T0/B0/a%20b");
+
+        let header = json!({"kind": "header", "headers": {"{header}": "{value}"}});
+        let mut with = credentials(header.clone(), &[("header", "X-Key"), ("value", "canary")]);
+        assert_eq!(proof(&mut with).await.headers, [("x-key".to_owned(), "canary".to_owned())]);
+        let mut without = credentials(header, &[("header", "X-Key"), ("value", "")]);
+        assert!(proof(&mut without).await.headers.is_empty());
+        let basic = json!({"kind": "basic", "user": "{user}", "password": "{token}"});
+        let mut without = credentials(basic, &[("user", ""), ("token", "")]);
+        assert!(proof(&mut without).await.headers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_as_json_exchanged_where_it_must_be_and_kept() {
+        use axum::routing::post;
+        let first = |axum::Json(asked): axum::Json<Value>| async move {
+            assert_eq!(asked["account_id"], "7");
+            assert!(asked.get("empty").is_none() && asked.get("scope").is_none());
+            axum::Json(json!({"access_token": "first", "expires_in": 1_000}))
+        };
+        let second = |body: String| async move {
+            assert_eq!(body, "subject_token=first");
+            axum::Json(json!({"access_token": "second", "expires_in": 1_000}))
+        };
+        let router = axum::Router::new().route("/first", post(first)).route("/second", post(second));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let mut both = credentials(
+            json!({"kind": "oauth2", "token_url": format!("{base}/first"), "client_id": "me", "client_secret": "{secret}", "json": true,
+                "fields": {"account_id": "{account}", "empty": ""},
+                "exchange": {"token_url": format!("{base}/second"), "fields": {"subject_token": "{token}"}}}),
+            &[("secret", "canary"), ("account", "7")],
+        );
+        assert_eq!(proof(&mut both).await.headers[0].1, "Bearer second");
+        server.abort();
+        // Nobody answers any more.
+        assert_eq!(proof(&mut both).await.headers[0].1, "Bearer second");
     }
 }
