@@ -22,9 +22,11 @@ impl Connector {
     pub fn sample_requests(&self, region: Option<&str>, entered: &BTreeMap<String, String>) -> Result<Value, String> {
         let region = region.or_else(|| self.manifest.hosts.keys().next().map(String::as_str));
         let mut whole = entered.clone();
-        for setting in self.manifest.settings.iter().filter(|setting| setting.secret) {
+        for setting in &self.manifest.settings {
             // Secrets are in no request that is shown.
-            whole.entry(setting.id.clone()).or_insert_with(|| "secret".to_owned());
+            if let Some(value) = setting.default.as_deref().or_else(|| setting.secret.then_some("secret")) {
+                whole.entry(setting.id.clone()).or_insert_with(|| value.to_owned());
+            }
         }
         let settings = match self.settle(region, &whole) {
             Ok(settings) => settings,
