@@ -181,4 +181,19 @@ fn the_pages_of_documents_are_those_that_the_manifests_make() {
     }
     let files = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(files, pages.len(), "docs/destinations has a page of no connector");
+#[test]
+fn what_is_entered_for_a_path_may_have_steps_and_a_header_without_a_value_is_not_sent() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/http.toml")).unwrap();
+    let http = Connector::read(&text.replace("idempotency-key = \"{batch}\"", "x-empty = \"{value}\"")).unwrap_err();
+    assert!(http.contains("secrets stand in [auth] only"), "{http}");
+    let text = text.replace("idempotency-key = \"{batch}\"", "x-path = \"{path}\"");
+    let http = Connector::read(&text).unwrap();
+    let made = |path: &str| {
+        let pairs = [("address", "https://in.example"), ("path", path)];
+        let entered = pairs.into_iter().map(|(id, value)| (id.to_owned(), value.to_owned())).collect();
+        http.sample_requests(None, &entered).unwrap()["requests"][0].clone()
+    };
+    assert_eq!(made("v1/my events")["target"], "/v1/my%20events");
+    assert_eq!(made("v1/in")["headers"]["x-path"], "v1/in");
+    assert!(made("")["headers"].get("x-path").is_none());
 }
