@@ -32,6 +32,7 @@ pub(crate) struct Http {
     base: Url,
     settings: BTreeMap<String, String>,
     credentials: Credentials,
+    guard: Guard,
     client: Client,
     /// `<project>/<destination>`, part of each batch's id.
     name: String,
@@ -58,8 +59,8 @@ impl Http {
         client = client.dns_resolver(guard.clone());
         let client =
             client.build().map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
-        let credentials = Credentials::new(connector.manifest.auth.clone(), settings.clone());
-        Ok(Self { connector, base, settings, credentials, client, name })
+        let credentials = Credentials::new(connector.manifest.auth.clone(), settings.clone(), guard.clone());
+        Ok(Self { connector, base, settings, credentials, guard: guard.clone(), client, name })
     }
 
     fn vendor(&self) -> &str {
@@ -217,7 +218,7 @@ impl Http {
         let left = message.persons.len() - taken.len();
         let body = erase.body.as_ref().map(Directive::compile).transpose();
         let body = body.map_err(|error| SendError::Pause(error.to_string()))?;
-        let own = erase.auth.clone().map(|auth| Credentials::new(auth, self.settings.clone()));
+        let own = erase.auth.clone().map(|auth| Credentials::new(auth, self.settings.clone(), self.guard.clone()));
         let saved_base = erase.host.as_ref().map(|host| {
             let base = self.base.clone();
             (base, filled(host, &self.settings, str::to_owned))

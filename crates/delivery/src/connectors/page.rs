@@ -92,9 +92,14 @@ impl Connector {
                     more.push("secret: sealed, shown to nobody".to_owned());
                 }
                 if let Some(default) = &setting.default {
-                    more.push(if default.is_empty() { "may be empty".to_owned() } else { format!("`{default}` when empty") });
+                    more.push(if default.is_empty() {
+                        "may be empty".to_owned()
+                    } else {
+                        format!("`{default}` when empty")
+                    });
                 }
-                writeln!(text, "| `{}` | {} | {} |", setting.id, setting.label, more.join("; ").replace('|', "\\|")).ok();
+                writeln!(text, "| `{}` | {} | {} |", setting.id, setting.label, more.join("; ").replace('|', "\\|"))
+                    .ok();
             }
             text.push('\n');
         }
@@ -110,7 +115,14 @@ impl Connector {
                 1 => "one a request".to_owned(),
                 many => format!("up to {many} in a request of {} kB", send.batch.max_bytes / 1_000),
             };
-            writeln!(text, "- {types}{when}: `{} {}`, {most}, each of at most {} kB", send.method, send.path, send.batch.max_item_bytes / 1_000).ok();
+            writeln!(
+                text,
+                "- {types}{when}: `{} {}`, {most}, each of at most {} kB",
+                send.method,
+                send.path,
+                send.batch.max_item_bytes / 1_000
+            )
+            .ok();
             if let Some(name) = &send.name {
                 let style = if name.style == Style::Slug { ", written as `product_price`" } else { "" };
                 writeln!(text, "  - names: at most {} characters{style}", name.max).ok();
@@ -144,7 +156,9 @@ impl Connector {
         text.push_str("\n## What to know\n\n");
         let dedup = &manifest.dedup;
         match (dedup.field.as_str(), dedup.window_hours) {
-            ("", _) => text.push_str("- Repeats: the vendor knows none; after a crash or an unclear answer an event may be there twice.\n"),
+            ("", _) => text.push_str(
+                "- Repeats: the vendor knows none; after a crash or an unclear answer an event may be there twice.\n",
+            ),
             (field, 0) => writeln!(text, "- Repeats are known by `{field}`.").unwrap_or(()),
             (field, hours) => writeln!(text, "- Repeats are known by `{field}` for {hours} hours.").unwrap_or(()),
         }
@@ -163,9 +177,16 @@ impl Connector {
         }
         text.push_str(match manifest.consent {
             ConsentRule::Analytics => "- Nothing is sent of visitors who refused analytics.\n",
-            ConsentRule::Ads => "- Only events of visitors who agreed to ads are sent, and none with Global Privacy Control.\n",
+            ConsentRule::Ads => {
+                "- Only events of visitors who agreed to ads are sent, and none with Global Privacy Control.\n"
+            }
         });
-        writeln!(text, "- At most {} requests a second, {} at once.", manifest.rate.per_second, manifest.rate.concurrency).ok();
+        writeln!(
+            text,
+            "- At most {} requests a second, {} at once.",
+            manifest.rate.per_second, manifest.rate.concurrency
+        )
+        .ok();
         if !manifest.replay.allowed {
             text.push_str("- Events cannot be sent a second time.\n");
         }
@@ -175,15 +196,20 @@ impl Connector {
         text.push_str(match manifest.erase.as_ref().map(|erase| erase.of) {
             None => "- Erasure: the vendor has no call that is used; the receipt says what a person has to do there.\n",
             Some(ErasesWhom::All) => "- Erasure: passed on for users and visitors.\n",
-            Some(ErasesWhom::Users) => "- Erasure: passed on for users; the receipt says what is left to do for visitors.\n",
-            Some(ErasesWhom::Visitors) => "- Erasure: passed on for visitors; the receipt says what is left to do for users.\n",
+            Some(ErasesWhom::Users) => {
+                "- Erasure: passed on for users; the receipt says what is left to do for visitors.\n"
+            }
+            Some(ErasesWhom::Visitors) => {
+                "- Erasure: passed on for visitors; the receipt says what is left to do for users.\n"
+            }
         });
         text
     }
 
     fn sample_body(&self) -> String {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/samples");
-        let sample = std::fs::read_to_string(folder.join(format!("{}.json", self.manifest.meta.id))).unwrap_or_default();
+        let sample =
+            std::fs::read_to_string(folder.join(format!("{}.json", self.manifest.meta.id))).unwrap_or_default();
         let sample: serde_json::Value = serde_json::from_str(&sample).unwrap_or_default();
         let body = &sample["makes"]["requests"][0]["body"];
         // The first event of it says enough.

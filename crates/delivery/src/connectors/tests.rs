@@ -181,6 +181,8 @@ fn the_pages_of_documents_are_those_that_the_manifests_make() {
     }
     let files = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(files, pages.len(), "docs/destinations has a page of no connector");
+}
+
 #[test]
 fn what_is_entered_for_a_path_may_have_steps_and_a_header_without_a_value_is_not_sent() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/http.toml")).unwrap();

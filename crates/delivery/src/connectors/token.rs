@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::manifest::Auth;
 use super::{encode, filled};
 use crate::destinations::SendError;
+use crate::guard::Guard;
 
 /// A token is asked for anew so long before it ends.
 const EARLY: Duration = Duration::from_secs(60);
@@ -24,6 +25,8 @@ pub(crate) struct Credentials {
     auth: Auth,
     settings: BTreeMap<String, String>,
     token: Option<(String, Instant)>,
+    /// Looks at the address that gives tokens: a setting may be part of it.
+    guard: Guard,
 }
 
 /// What a request gets.
@@ -36,8 +39,8 @@ pub(crate) struct Proof {
 }
 
 impl Credentials {
-    pub(crate) fn new(auth: Auth, settings: BTreeMap<String, String>) -> Self {
-        Self { auth, settings, token: None }
+    pub(crate) fn new(auth: Auth, settings: BTreeMap<String, String>, guard: Guard) -> Self {
+        Self { auth, settings, token: None, guard }
     }
 
     /// The vendor said that the token is no longer good.
@@ -188,11 +191,11 @@ impl Credentials {
         } else {
             (FORM, url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish())
         };
-        let (mut token, mut life) = granted(client, &asked.address, kind, body).await?;
+        let (mut token, mut life) = granted(client, &self.guard, &asked.address, kind, body).await?;
         if let Some((address, fields)) = &asked.second {
             let fields = fields.iter().map(|(name, value)| (name, value.replace("{token}", &token)));
             let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-            (token, life) = granted(client, address, FORM, body).await?;
+            (token, life) = granted(client, &self.guard, address, FORM, body).await?;
         }
         self.token = Some((token.clone(), Instant::now() + life.saturating_sub(EARLY)));
         Ok(token)
@@ -212,7 +215,14 @@ struct Asked<'a> {
 }
 
 /// A token, and what it lives.
-async fn granted(client: &Client, address: &str, kind: &str, body: String) -> Result<(String, Duration), SendError> {
+async fn granted(
+    client: &Client,
+    guard: &Guard,
+    address: &str,
+    kind: &str,
+    body: String,
+) -> Result<(String, Duration), SendError> {
+    let address = guard.check_url(address).map_err(SendError::Pause)?;
     let answer = client
         .post(address)
         .header("content-type", kind)
@@ -240,7 +250,8 @@ mod tests {
 
     fn credentials(auth: Value, settings: &[(&str, &str)]) -> Credentials {
         let settings = settings.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect();
-        Credentials::new(serde_json::from_value(auth).unwrap(), settings)
+        let guard = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
+        Credentials::new(serde_json::from_value(auth).unwrap(), settings, guard)
     }
 
     async fn proof(credentials: &mut Credentials) -> Proof {
@@ -296,5 +307,11 @@ mod tests {
         server.abort();
         // Nobody answers any more.
         assert_eq!(proof(&mut both).await.headers[0].1, "Bearer second");
+
+        let inside = json!({"kind": "oauth2", "token_url": "https://{host}/token", "client_id": "me", "client_secret": "canary"});
+        let mut inside = credentials(inside, &[("host", "10.0.0.1")]);
+        let url = Url::parse("https://vendor.example/in").unwrap();
+        let made = inside.prove(&Client::new(), &url, "POST", &[], b"", Timestamp::from_millis(0)).await;
+        assert!(matches!(made, Err(SendError::Pause(why)) if why.contains("allow_networks")));
     }
 }

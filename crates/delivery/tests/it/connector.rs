@@ -85,7 +85,8 @@ impl Vendor {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let judge: Judge = Box::new(|_| (200, json!({})));
-        let vendor = Self { requests: Arc::default(), judge: Arc::new(Mutex::new(judge)), first: Arc::default(), address };
+        let vendor =
+            Self { requests: Arc::default(), judge: Arc::new(Mutex::new(judge)), first: Arc::default(), address };
         let app = vendor.clone();
         let router = Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let app = app.clone();
@@ -101,7 +102,10 @@ impl Vendor {
         let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
         let rows = parsed["data"]["rows"].as_array().cloned().unwrap_or_default();
         if !rows.is_empty() {
-            assert_eq!((parsed["source"].as_str(), headers["content-type"].to_str().unwrap()), (Some("Convizit"), "application/json"));
+            assert_eq!(
+                (parsed["source"].as_str(), headers["content-type"].to_str().unwrap()),
+                (Some("Convizit"), "application/json")
+            );
         }
         let labels: Vec<String> = rows.iter().map(|row| row["label"].as_str().unwrap().to_owned()).collect();
         let (status, answered) =
@@ -201,7 +205,9 @@ async fn a_refusal_inside_a_success_is_a_dead_letter_and_the_others_went() {
 #[tokio::test]
 async fn a_batch_that_is_refused_as_a_whole_is_halved_until_the_one_is_found() {
     let (stand, vendor, config) = stand().await;
-    vendor.judge(|labels| if labels.iter().any(|label| label == "e3") { (422, json!({"message": "bad row"})) } else { (200, json!({})) });
+    vendor.judge(|labels| {
+        if labels.iter().any(|label| label == "e3") { (422, json!({"message": "bad row"})) } else { (200, json!({})) }
+    });
     put(&stand, &names(4)).await;
     let running = deliver(&stand, &config);
     stand.at("ours", 4).await;
