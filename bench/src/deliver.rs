@@ -77,6 +77,7 @@ impl Deliver {
                 name: "end".to_owned(),
                 enabled: true,
                 paused: None,
+                shaping: Default::default(),
                 types: Vec::new(),
                 kind,
             };

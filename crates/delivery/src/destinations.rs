@@ -14,6 +14,7 @@ use convizit_store::{EraseMessage, StoredEvent};
 use crate::DeliveryConfig;
 use crate::connectors::{self, Changes, Http};
 use crate::guard::Guard;
+use crate::shaping::Shape;
 
 /// Why a batch was not taken. No text here comes from an event.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +144,8 @@ impl Sink {
             DestinationKind::Connector { connector, region, settings } => {
                 let connector = connectors::find(connector, config.connectors.as_deref()).map_err(SendError::Pause)?;
                 let entered = connectors::with_secrets(settings, secret).map_err(SendError::Pause)?;
-                Self::Connector(Box::new(Http::open(connector, region.as_deref(), &entered, name, guard)?))
+                let shape = Shape::compile(&destination.shaping).map_err(SendError::Pause)?;
+                Self::Connector(Box::new(Http::open(connector, region.as_deref(), &entered, (name, shape.set), guard)?))
             }
             DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
             DestinationKind::Postgres { schema } => {

@@ -10,6 +10,7 @@ mod notices;
 mod resend;
 mod retry;
 mod route;
+mod shaping;
 mod supervise;
 mod trial;
 
@@ -90,6 +91,7 @@ pub async fn try_channel(
 /// One sentence: what is wrong and what to change.
 pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
     let guard = Guard::new(&config.allow_networks)?;
+    shaping::Shape::compile(&destination.shaping)?;
     let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;
     if let DestinationKind::Webhook { url } = &destination.kind {
         guard.reach(url).await?;

@@ -17,6 +17,7 @@ use crate::guard::Guard;
 use crate::lanes::Lanes;
 use crate::resend::Again;
 use crate::retry;
+use crate::shaping::Shape;
 
 /// Events and bytes that are read at once.
 const EVENTS: usize = 500;
@@ -32,6 +33,8 @@ pub(crate) struct Route {
     config: DeliveryConfig,
     guard: Guard,
     stop: CancellationToken,
+    /// Where it cannot be used, why.
+    shape: Result<Shape, String>,
     /// The settings under which sinks were opened: after any change they are opened anew, with the secret of now.
     opened: u64,
     /// The newest erasure that the destination was told of.
@@ -81,7 +84,8 @@ impl Route {
         stop: CancellationToken,
     ) -> Self {
         let again = Again::default();
-        Self { store, destination, config, guard, stop, opened: 0, told: -1, failures: 0, again }
+        let shape = Shape::compile(&destination.shaping);
+        Self { store, destination, config, guard, stop, shape, opened: 0, told: -1, failures: 0, again }
     }
 
     pub(crate) async fn run(mut self) {
@@ -135,6 +139,9 @@ impl Route {
     async fn stream(&mut self) -> Result<(), Stop> {
         let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
         let number = self.store.project(&project).await?.number;
+        if let Err(reason) = &self.shape {
+            return Err(self.failed(SendError::Pause(reason.clone())).await?);
+        }
         let mut first = None;
         self.tell_erasures(number, &mut first).await?;
         let cursor = self.store.cursor(number, &name).await?;
@@ -221,10 +228,11 @@ impl Route {
         };
         stream.lanes.read = events.last().map_or(last, |event| event.number);
         for event in events {
-            if !self.wants(&event) {
-                stream.filtered += 1;
-            } else {
-                stream.lanes.take(event);
+            match self.shaped(event) {
+                Some(event) => {
+                    stream.lanes.take(event);
+                }
+                None => stream.filtered += 1,
             }
         }
         Ok(())
@@ -416,16 +424,26 @@ impl Route {
         }
     }
 
+    /// What this destination gets of an event.
+    pub(crate) fn shaped(&self, event: StoredEvent) -> Option<StoredEvent> {
+        Some(event).filter(|event| self.wants(event)).and_then(|event| self.shape.as_ref().ok()?.apply(event))
+    }
+
     fn wants(&self, event: &StoredEvent) -> bool {
         self.destination.types.is_empty() || event.head().is_some_and(|head| self.destination.wants(head.kind))
     }
 
     /// Sends in order, as dead letters and replays are.
     pub(crate) async fn send(&self, sink: &mut Sink, events: &[StoredEvent], cursor: i64, newest: i64) -> Sent {
-        let taken = send_all(sink, events, &self.stop).await;
+        // What it is not to get is skipped; replays and letters of old rules are no exception.
+        let shaped: Vec<Option<StoredEvent>> = events.iter().map(|event| self.shaped(event.clone())).collect();
+        let wanted: Vec<StoredEvent> = shaped.iter().flatten().cloned().collect();
+        let taken = send_all(sink, &wanted, &self.stop).await;
         self.count_changes(&taken.changes);
+        let mut fates = taken.fates.into_iter();
         let mut sent = Sent { through: cursor, failure: taken.failure, ..Sent::default() };
-        for (event, fate) in events.iter().zip(taken.fates) {
+        for (event, shaped) in events.iter().zip(shaped) {
+            let fate = if shaped.is_some() { fates.next().unwrap_or(Fate::Waiting) } else { Fate::Skipped };
             match fate {
                 Fate::Done => sent.sent.push(event.number),
                 Fate::Skipped => sent.skipped.push(event.number),

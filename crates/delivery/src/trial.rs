@@ -11,6 +11,7 @@ use crate::DeliveryConfig;
 use crate::connectors::{self, Http};
 use crate::destinations::{self, Fate, SendError, Sink};
 use crate::guard::Guard;
+use crate::shaping::Shape;
 
 /// What the test event is called.
 pub const TEST_NAME: &str = "Convizit test event";
@@ -165,7 +166,12 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
         Err(error) => return Some(said(error)),
     };
     let name = format!("{}/{}", destination.project, destination.name);
-    let shown = match Http::preview(&connector, region.as_deref(), settings, &name, std::slice::from_ref(event)) {
+    let shape = match Shape::compile(&destination.shaping) {
+        Ok(shape) => shape,
+        Err(error) => return Some(said(error)),
+    };
+    let with = (name.as_str(), shape.set.as_slice());
+    let shown = match Http::preview(&connector, region.as_deref(), settings, with, std::slice::from_ref(event)) {
         Ok(shown) => shown,
         Err(error) => return Some(said(error)),
     };
@@ -190,6 +196,17 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
 /// How a destination would get this event.
 #[must_use]
 pub fn preview(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Preview {
+    let shaped = Shape::compile(&destination.shaping).map(|shape| shape.apply(event.clone()));
+    let event = match &shaped {
+        Ok(Some(event)) => event,
+        Ok(None) => {
+            return Preview {
+                how: "This event is not sent: it does not meet the conditions.".to_owned(),
+                ..Preview::default()
+            };
+        }
+        Err(error) => return Preview { how: error.clone(), ..Preview::default() },
+    };
     if let Some(preview) = preview_connector(destination, event, config) {
         return preview;
     }

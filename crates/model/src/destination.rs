@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::id::ProjectId;
 use crate::wire::EventType;
@@ -22,6 +23,9 @@ pub struct Destination {
     /// Only these types; empty means all.
     #[serde(default)]
     pub types: Vec<EventType>,
+    /// What it gets of them.
+    #[serde(default, skip_serializing_if = "Shaping::is_none")]
+    pub shaping: Shaping,
     /// What it is, and how to reach it.
     #[serde(flatten)]
     pub kind: DestinationKind,
@@ -32,6 +36,32 @@ impl Destination {
     #[must_use]
     pub fn wants(&self, kind: EventType) -> bool {
         self.types.is_empty() || self.types.contains(&kind)
+    }
+}
+
+/// What a destination gets of the events of its types; by default all of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shaping {
+    /// Fields that are left out: `device.brand`, `location`, `properties.Selected color`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// Only events that meet this condition of the mapping language.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Value>,
+    /// Only events of so many visitors of a hundred, always the same ones: 1 to 99.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// Fields of what a connector sends that are made by a mapping of one's own: `properties.Shop` → `"$.project"`.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub set: Map<String, Value>,
+}
+
+impl Shaping {
+    /// Whether it gets all of every event.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -126,6 +156,7 @@ mod tests {
                 enabled: true,
                 paused: None,
                 types: vec![EventType::Click],
+                shaping: Shaping { without: vec!["device.brand".to_owned()], percent: Some(10), ..Shaping::default() },
                 kind,
             };
             let text = serde_json::to_string(&destination).unwrap();

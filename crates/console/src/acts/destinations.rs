@@ -120,8 +120,15 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
     };
     let project = acting.project.id.clone();
-    let destination =
-        Destination { project, name: name.to_owned(), enabled: true, paused: held, types, kind };
+    let destination = Destination {
+        project,
+        name: name.to_owned(),
+        enabled: true,
+        paused: held,
+        types,
+        shaping: Default::default(),
+        kind,
+    };
     let states = acting.store.destinations(Some(&acting.project.id)).await?;
     if states.iter().any(|state| state.destination.name == name) {
         return Err(Undone::wrong("name", "there is a destination of this name already: choose another"));

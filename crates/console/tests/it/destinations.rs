@@ -95,6 +95,7 @@ async fn hook(site: &Site, url: &str) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: url.to_owned() },
     };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::manifest::{ConsentRule, Needs, Send, Shape};
 use super::shape::{Changes, bound_name, bound_object, put};
 use super::{Compiled, Connector, filled};
-use crate::mapping::{Input, Limits};
+use crate::mapping::{Directive, Input, Limits};
 
 /// A request but for its credentials.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,19 @@ pub(crate) struct Encoded {
     pub(crate) changes: Changes,
 }
 
+/// What requests are made with beside the events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct With<'a> {
+    /// As `settle` gave them.
+    pub(crate) settings: &'a BTreeMap<String, String>,
+    /// Fields of items that a person has made another way.
+    pub(crate) set: &'a [(String, Directive)],
+    /// `<project>/<destination>`.
+    pub(crate) name: &'a str,
+    /// For events that are too old.
+    pub(crate) now: Timestamp,
+}
+
 /// Items that share a request, as they come in.
 struct Open {
     send: usize,
@@ -53,14 +66,9 @@ struct Open {
 }
 
 impl Connector {
-    /// The requests for these events. `settings` as `settle` gave them, `now` for events that are too old.
-    pub(crate) fn encode(
-        &self,
-        events: &[StoredEvent],
-        settings: &BTreeMap<String, String>,
-        name: &str,
-        now: Timestamp,
-    ) -> Encoded {
+    /// The requests for these events.
+    pub(crate) fn encode(&self, events: &[StoredEvent], with: With<'_>) -> Encoded {
+        let With { settings, set, name, now } = with;
         let mut encoded = Encoded::default();
         let plain = self.plain(settings);
         let mut open: Vec<Open> = Vec::new();
@@ -91,6 +99,13 @@ impl Connector {
                 encoded.refused.push((row, "the event is larger than a mapping may make it".to_owned()));
                 continue;
             };
+            if let Value::Object(fields) = &mut item {
+                for (field, mapping) in set {
+                    if let Some(value) = mapping.run(input, Limits::default()) {
+                        put(fields, field, value);
+                    }
+                }
+            }
             if let Some(limit) = &send.name {
                 bound_name(&mut item, limit, &mut encoded.changes);
             }

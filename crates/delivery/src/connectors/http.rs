@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Verdict, judge};
-use super::encode::Request;
+use super::encode::{Request, With};
 use super::manifest::ErasesWhom;
 use super::token::Credentials;
 use super::{Connector, filled};
@@ -34,6 +34,8 @@ pub(crate) struct Http {
     credentials: Credentials,
     guard: Guard,
     client: Client,
+    /// Fields of items that a person has made another way.
+    set: Vec<(String, Directive)>,
     /// `<project>/<destination>`, part of each batch's id.
     name: String,
 }
@@ -44,7 +46,7 @@ impl Http {
         connector: Arc<Connector>,
         region: Option<&str>,
         entered: &BTreeMap<String, String>,
-        name: String,
+        (name, set): (String, Vec<(String, Directive)>),
         guard: &Guard,
     ) -> Result<Self, SendError> {
         let settings = connector.settle(region, entered).map_err(|error| SendError::Pause(error.to_string()))?;
@@ -60,7 +62,11 @@ impl Http {
         let client =
             client.build().map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
         let credentials = Credentials::new(connector.manifest.auth.clone(), settings.clone(), guard.clone());
-        Ok(Self { connector, base, settings, credentials, guard: guard.clone(), client, name })
+        Ok(Self { connector, base, settings, credentials, guard: guard.clone(), client, set, name })
+    }
+
+    fn with(&self) -> With<'_> {
+        With { settings: &self.settings, set: &self.set, name: &self.name, now: now() }
     }
 
     fn vendor(&self) -> &str {
@@ -69,7 +75,7 @@ impl Http {
 
     /// Sends a batch; one fate for each event.
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
-        let encoded = self.connector.encode(events, &self.settings, &self.name, now());
+        let encoded = self.connector.encode(events, self.with());
         let mut taken = Taken::of(events.len());
         taken.changes = encoded.changes;
         for row in encoded.skipped {
@@ -113,7 +119,7 @@ impl Http {
                     let rows: Vec<usize> = request.rows;
                     for half in [&rows[rows.len() / 2..], &rows[..rows.len() / 2]] {
                         let part: Vec<StoredEvent> = half.iter().map(|row| events[*row].clone()).collect();
-                        let mut again = self.connector.encode(&part, &self.settings, &self.name, now()).requests;
+                        let mut again = self.connector.encode(&part, self.with()).requests;
                         for one in &mut again {
                             one.rows = one.rows.iter().map(|row| half[*row]).collect();
                         }
@@ -285,11 +291,11 @@ impl Http {
         connector: &Connector,
         region: Option<&str>,
         settings: &BTreeMap<String, String>,
-        name: &str,
+        (name, set): (&str, &[(String, Directive)]),
         events: &[StoredEvent],
     ) -> Result<Vec<Shown>, String> {
         let base = base_of(connector, region, settings).map_err(|error| error.to_string())?;
-        let encoded = connector.encode(events, settings, name, now());
+        let encoded = connector.encode(events, With { settings, set, name, now: now() });
         let mut shown: Vec<Shown> = encoded
             .requests
             .into_iter()

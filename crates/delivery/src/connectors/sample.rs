@@ -7,6 +7,7 @@ use convizit_store::StoredEvent;
 use serde_json::{Value, json};
 
 use super::Connector;
+use super::encode::With;
 
 /// Events as they are delivered: one of each kind that manifests tell apart.
 const EVENTS: &str = include_str!("../../connectors/samples/events.json");
@@ -43,7 +44,10 @@ impl Connector {
             .zip(&events)
             .map(|(number, event)| StoredEvent { number, json: event.to_string().into_bytes().into() })
             .collect();
-        let encoded = self.encode(&stored, &settings, "shop/sample", Timestamp::from_millis(NOW));
+        let encoded = self.encode(
+            &stored,
+            With { settings: &settings, set: &[], name: "shop/sample", now: Timestamp::from_millis(NOW) },
+        );
         let requests: Vec<Value> = encoded
             .requests
             .iter()

@@ -52,6 +52,8 @@ fn bounds_hold_for_every_connector_whatever_an_event_holds() {
     for connector in built_in() {
         let id = &connector.manifest.meta.id;
         let settings = sample_settings(connector);
+        let with =
+            |now: &str| encode::With { settings: &settings, set: &[], name: "shop/x", now: now.parse().unwrap() };
         let event = |n: usize| {
             serde_json::json!({"id": format!("0193a1f0-1b2c-7def-8123-{n:012x}"), "name": "n".repeat(n * 7 % 400), "type": EventType::ALL[n % EventType::ALL.len()].as_str(),
                 "time": "2026-11-23T18:00:00.123Z", "received": "2026-11-23T18:00:01.020Z", "visitor": format!("visitor-{}", n % 5), "session": {"id": "s-1234567", "start": "2026-11-23T17:52:10.000Z"},
@@ -62,7 +64,7 @@ fn bounds_hold_for_every_connector_whatever_an_event_holds() {
         let events: Vec<convizit_store::StoredEvent> = (1..400)
             .map(|n| convizit_store::StoredEvent { number: 1, json: event(n).to_string().into_bytes().into() })
             .collect();
-        let encoded = connector.encode(&events, &settings, "shop/x", "2026-11-23T18:01:00.000Z".parse().unwrap());
+        let encoded = connector.encode(&events, with("2026-11-23T18:01:00.000Z"));
         let mut seen = vec![0; events.len()];
         for request in &encoded.requests {
             let (send, batch) = (&connector.manifest.send[request.send], &connector.manifest.send[request.send].batch);
@@ -100,7 +102,7 @@ fn bounds_hold_for_every_connector_whatever_an_event_holds() {
             seen[*row] += 1;
         }
         assert!(seen.iter().all(|times| *times == 1), "{id}: an event is sent twice or lost");
-        let again = connector.encode(&events, &settings, "shop/x", "2026-11-23T18:02:00.000Z".parse().unwrap());
+        let again = connector.encode(&events, with("2026-11-23T18:02:00.000Z"));
         assert!(again == encoded, "{id}: another try makes other requests");
     }
 }

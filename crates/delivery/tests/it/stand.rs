@@ -55,7 +55,15 @@ impl Stand {
 
     pub(crate) fn destination(&self, name: &str, kind: DestinationKind) -> Destination {
         let project = self.project.clone();
-        Destination { project, name: name.to_owned(), enabled: true, paused: None, types: Vec::new(), kind }
+        Destination {
+            project,
+            name: name.to_owned(),
+            enabled: true,
+            paused: None,
+            types: Vec::new(),
+            shaping: Default::default(),
+            kind,
+        }
     }
 
     pub(crate) async fn add(&self, name: &str, kind: DestinationKind, secret: Option<&str>) {

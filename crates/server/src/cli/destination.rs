@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
 use convizit_delivery::connectors::{self, Connector};
-use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId};
+use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId, Shaping};
 use convizit_store::{DestinationState, Erasure, Store};
 
 use crate::cli::ask::Hold;
@@ -87,12 +87,40 @@ pub(crate) struct Common {
     /// Only these types of events; all when none is given.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
+    /// A field that is left out: device.brand, location, properties.Note.
+    #[arg(long, value_name = "FIELD")]
+    without: Vec<String>,
+    /// Only events that meet a condition: '{"of": "$.page.path", "starts": "/shop"}'.
+    #[arg(long, value_name = "JSON")]
+    when: Option<String>,
+    /// Only events of so many visitors of a hundred.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=99))]
+    percent: Option<u8>,
+    /// A field of what a connector sends, by a mapping: 'properties.Shop="$.project"'.
+    #[arg(long, value_name = "FIELD=JSON")]
+    field: Vec<String>,
     /// Begin with the oldest event that is kept, not with the next one.
     #[arg(long)]
     from_start: bool,
     /// For programs: name, and the signing secret of a webhook.
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    fn shaping(&self) -> Result<Shaping> {
+        let when =
+            self.when.as_ref().map(|text| serde_json::from_str(text).context("--when is no JSON")).transpose()?;
+        let mut set = serde_json::Map::new();
+        for text in &self.field {
+            let (field, json) =
+                text.split_once('=').with_context(|| format!("--field {text}: FIELD=JSON is wanted"))?;
+            let value =
+                serde_json::from_str(json).with_context(|| format!("--field {field}: what follows = is no JSON"))?;
+            set.insert(field.to_owned(), value);
+        }
+        Ok(Shaping { without: self.without.clone(), when, percent: self.percent, set })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,7 +271,8 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let destination = Configured { project, name, enabled: true, paused: None, types, kind };
+    let shaping = common.shaping()?;
+    let destination = Configured { project, name, enabled: true, paused: None, types, shaping, kind };
     convizit_delivery::check(&destination, secret.as_deref(), config).await.map_err(|error| anyhow!(error))?;
     store.add_destination(&destination, secret.as_deref(), common.from_start).await?;
     if common.json {

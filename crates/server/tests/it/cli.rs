@@ -442,7 +442,7 @@ fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
     let folder = with_a_damaged_frame();
     let at = folder.path();
     let erase = ["erase", "--project", "shop", "--visitor", "v1"];
-    let with = |rest: &[&'static str]| [&erase, rest].concat();
+    let with = |rest: &[&'static str]| [&erase[..], rest].concat();
     let would = ok(at, &with(&["--dry-run"]));
     assert!(would.contains("1 person and 1 stored event (and perhaps more in 1 frame that does not open)"), "{would}");
     let plan: serde_json::Value = serde_json::from_str(&ok(at, &with(&["--dry-run", "--json"]))).unwrap();

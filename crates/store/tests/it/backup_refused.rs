@@ -258,7 +258,7 @@ pub(crate) async fn damage_key(control: &mut sqlx::AnyConnection, kind: &str, pr
     let rows = sqlx::query(find).bind(kind.to_owned()).bind(project).fetch_all(&mut *control).await.unwrap();
     assert!(!rows.is_empty(), "{kind} of {project}");
     for row in rows {
-        let (number, mut wrapped): (i64, Vec<u8>) = (row.get(0), row.get(1));
+        let (number, mut wrapped): (i64, Vec<u8>) = (row.try_get(0).unwrap(), row.try_get(1).unwrap());
         *wrapped.last_mut().unwrap() ^= 1;
         sqlx::query("UPDATE keys SET wrapped = $1 WHERE kind = $2 AND project = $3 AND number = $4")
             .bind(wrapped)

@@ -22,6 +22,7 @@ pub(crate) fn hook(project: &Project, name: &str) -> Destination {
         name: name.to_owned(),
         enabled: true,
         paused: None,
+        shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
     }

@@ -304,6 +304,7 @@ fn hook(shop: &Project) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
     }

@@ -258,6 +258,7 @@ fn hook(project: &Project) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
     }

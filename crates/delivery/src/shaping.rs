@@ -1,0 +1,152 @@
+//! What a destination gets of an event: which events, without which fields, and which fields of a connector are made another way.
+
+use convizit_model::Shaping;
+use convizit_store::StoredEvent;
+use serde_json::Value;
+
+use crate::mapping::{Condition, Directive, Input, MappingError};
+
+/// What every destination gets: without these nothing can be told apart, ordered or erased.
+const KEPT: [&str; 8] = ["id", "project", "name", "type", "time", "received", "visitor", "schema"];
+/// Fields that may be left out, and such of a connector's own.
+const MANY: usize = 100;
+
+/// A shaping that was checked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shape {
+    when: Option<Condition>,
+    percent: Option<u8>,
+    without: Vec<Vec<String>>,
+    /// Fields of a connector's item.
+    pub(crate) set: Vec<(String, Directive)>,
+}
+
+impl Shape {
+    /// # Errors
+    /// What is wrong and what to write.
+    pub(crate) fn compile(shaping: &Shaping) -> Result<Self, String> {
+        let of = |what: &str| move |error: MappingError| format!("{what}: {error}");
+        let mut without = Vec::new();
+        for field in &shaping.without {
+            let steps: Vec<String> = field.split('.').map(str::to_owned).collect();
+            if KEPT.contains(&field.as_str()) {
+                return Err(format!("{field} cannot be left out: events are told apart, ordered and erased by it"));
+            }
+            if steps.iter().any(String::is_empty) || steps.len() > 8 {
+                return Err(format!("{field} is no field: write device.brand or properties.Note"));
+            }
+            without.push(steps);
+        }
+        let mut set = Vec::new();
+        for (field, mapping) in &shaping.set {
+            if field.split('.').any(str::is_empty) {
+                return Err(format!("{field} is no field: write properties.Shop"));
+            }
+            set.push((field.clone(), Directive::compile(mapping).map_err(of(field))?));
+        }
+        if without.len() > MANY || set.len() > MANY {
+            return Err(format!("more than {MANY} fields"));
+        }
+        if shaping.percent.is_some_and(|percent| !(1..=99).contains(&percent)) {
+            return Err("percent is a number from 1 to 99".to_owned());
+        }
+        let when = shaping.when.as_ref().map(Condition::compile).transpose().map_err(of("when"))?;
+        Ok(Self { when, percent: shaping.percent, without, set })
+    }
+
+    /// What the destination gets of an event; `None` where it gets nothing.
+    pub(crate) fn apply(&self, event: StoredEvent) -> Option<StoredEvent> {
+        if self.when.is_none() && self.percent.is_none() && self.without.is_empty() {
+            return Some(event);
+        }
+        // One that is not of this version's form is refused where it is sent.
+        let Ok(mut value) = serde_json::from_slice::<Value>(&event.json) else { return Some(event) };
+        if self.when.as_ref().is_some_and(|when| !when.meets(Input { event: &value, settings: &Value::Null })) {
+            return None;
+        }
+        if let Some(percent) = self.percent {
+            let [a, b, ..] = convizit_keys::sha256(value["visitor"].as_str().unwrap_or_default().as_bytes());
+            if u16::from_be_bytes([a, b]) % 100 >= u16::from(percent) {
+                return None;
+            }
+        }
+        if self.without.is_empty() {
+            return Some(event);
+        }
+        for steps in &self.without {
+            remove(&mut value, steps);
+        }
+        Some(StoredEvent { number: event.number, json: value.to_string().into_bytes().into() })
+    }
+}
+
+/// Takes a field out, or what stands there becomes null where every event has it.
+fn remove(value: &mut Value, steps: &[String]) {
+    let Some((last, path)) = steps.split_last() else { return };
+    let Some(inner) = path.iter().try_fold(value, |value, step| value.get_mut(step)) else { return };
+    if let Value::Object(fields) = inner {
+        match fields.get_mut(last) {
+            // `device` and `location` are objects of every event.
+            Some(Value::Object(of)) if path.is_empty() => of.clear(),
+            Some(there) if path.is_empty() && !there.is_array() => *there = Value::Null,
+            _ => {
+                fields.shift_remove(last);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stored(value: &Value) -> StoredEvent {
+        StoredEvent { number: 7, json: value.to_string().into_bytes().into() }
+    }
+
+    fn shape(value: Value) -> Result<Shape, String> {
+        Shape::compile(&serde_json::from_value(value).unwrap())
+    }
+
+    #[test]
+    fn fields_are_left_out_wherever_they_stand() {
+        let event = json!({"id": "1", "user": "u", "device": {"platform": "web", "brand": "Pixel"}, "location": {"country": "DE"},
+            "properties": {"Note": "x", "Price": 1}, "withheld": [{"field": "a"}]});
+        let of = shape(
+            json!({"without": ["device.brand", "location", "properties.Note", "user", "withheld", "nothing.at.all"]}),
+        )
+        .unwrap();
+        let made: Value = serde_json::from_slice(&of.apply(stored(&event)).unwrap().json).unwrap();
+        assert_eq!(
+            made,
+            json!({"id": "1", "user": null, "device": {"platform": "web"}, "location": {}, "properties": {"Price": 1}})
+        );
+    }
+
+    #[test]
+    fn a_condition_and_a_share_of_visitors_choose_and_always_the_same() {
+        let of = shape(json!({"when": {"of": "$.page.path", "starts": "/shop"}, "percent": 30})).unwrap();
+        let event =
+            |visitor: usize, path: &str| stored(&json!({"visitor": format!("v{visitor}"), "page": {"path": path}}));
+        let taken: Vec<usize> = (0..2_000).filter(|visitor| of.apply(event(*visitor, "/shop/a")).is_some()).collect();
+        assert!((500..700).contains(&taken.len()), "{}", taken.len());
+        assert!(taken.iter().all(|visitor| of.apply(event(*visitor, "/shop/b")).is_some()));
+        assert!((0..100).all(|visitor| of.apply(event(visitor, "/blog")).is_none()));
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        for (value, word) in [
+            (json!({"without": ["id"]}), "cannot be left out"),
+            (json!({"without": ["device..brand"]}), "no field"),
+            (json!({"when": {"like": 1}}), "no condition"),
+            (json!({"percent": 100}), "1 to 99"),
+            (json!({"set": {"a": "$b"}}), "no path"),
+        ] {
+            let error = shape(value.clone()).unwrap_err();
+            assert!(error.contains(word), "{value}: {error}");
+        }
+    }
+}
