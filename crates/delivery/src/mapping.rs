@@ -111,6 +111,11 @@ pub(crate) enum Directive {
         of: Box<Directive>,
         pairs: Vec<(String, String)>,
     },
+    /// The text's hash as a UUID that begins with a time.
+    TimedId {
+        of: Box<Directive>,
+        at: Box<Directive>,
+    },
     Base64(Box<Directive>),
     /// Fields as a query string: `a=1&b=two%20words`.
     Query(Box<Directive>),
@@ -164,14 +169,19 @@ pub(crate) enum TimeForm {
     IsoSeconds,
 }
 
-/// How an event's id is written; each form holds the same 128 bits, but for the last.
+/// How an id is written: `Uuid`, `Ulid` and `Hex` hold the 128 bits of an event's id, the others are made of the SHA-256 of the text,
+/// whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IdForm {
     Uuid,
     Ulid,
     Hex,
-    /// 16 hexadecimal digits of the SHA-256 of the text, whatever it is.
+    /// 16 hexadecimal digits.
     Hex16,
+    /// A whole number below 2^53, as text.
+    Number,
+    /// A UUID of the form of random ones (version 4), for vendors that take no other text.
+    HashUuid,
 }
 
 /// Why a mapping cannot be saved: where in it, what is wrong, and what to write.

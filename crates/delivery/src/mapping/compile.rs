@@ -91,7 +91,7 @@ impl Compiler {
     fn operation(&mut self, operation: &str, object: &Map<String, Value>) -> Result<Directive, MappingError> {
         let argument = &object[operation];
         let allowed: &[&str] = match operation {
-            "@const" | "@template" | "@coalesce" | "@merge" | "@base64" | "@query" => &[],
+            "@const" | "@null" | "@template" | "@coalesce" | "@merge" | "@base64" | "@query" => &[],
             "@if" => &["then", "else"],
             "@switch" => &["of", "else"],
             "@each" => &["do"],
@@ -99,10 +99,11 @@ impl Compiler {
             "@hash" => &["of", "digits"],
             "@truncate" => &["of", "unit"],
             "@slug" | "@keys" => &["of", "max"],
-            "@case" | "@cast" | "@time" | "@pick" | "@omit" | "@id" | "@split" | "@replace" | "@keyed" => &["of"],
+            "@id" => &["of", "at"],
+            "@case" | "@cast" | "@time" | "@pick" | "@omit" | "@split" | "@replace" | "@keyed" => &["of"],
             _ => {
                 return self.fail(
-                    "no operation: there are @const @template @if @switch @coalesce @each @pick @omit @merge @flatten @case @cast \
+                    "no operation: there are @const @null @template @if @switch @coalesce @each @pick @omit @merge @flatten @case @cast \
                      @time @hash @truncate @slug @keys @keyed @id @join @split @replace @base64 @query",
                 );
             }
@@ -113,6 +114,9 @@ impl Compiler {
         }
         Ok(match operation {
             "@const" => Directive::Const(argument.clone()),
+            // TOML has no word for it.
+            "@null" if *argument == Value::Bool(true) => Directive::Const(Value::Null),
+            "@null" => return self.fail("write {\"@null\": true}"),
             "@template" => Directive::Template(self.template(argument)?),
             "@coalesce" => Directive::Coalesce(self.list(argument)?),
             "@merge" => Directive::Merge(self.list(argument)?),
@@ -247,8 +251,21 @@ impl Compiler {
                     Some("ulid") => IdForm::Ulid,
                     Some("hex") => IdForm::Hex,
                     Some("hex16") => IdForm::Hex16,
-                    _ => return self.fail("\"uuid\", \"ulid\", \"hex\" or \"hex16\""),
+                    Some("number") => IdForm::Number,
+                    Some("hash_uuid") => IdForm::HashUuid,
+                    Some("timed_uuid") => {
+                        let of = Box::new(self.needed(object, "of")?);
+                        return Ok(Directive::TimedId { of, at: Box::new(self.needed(object, "at")?) });
+                    }
+                    _ => {
+                        return self.fail(
+                            "\"uuid\", \"ulid\", \"hex\", \"hex16\", \"number\", \"hash_uuid\" or \"timed_uuid\"",
+                        );
+                    }
                 };
+                if object.contains_key("at") {
+                    return self.fail("at belongs to \"timed_uuid\"");
+                }
                 Directive::Id { of: Box::new(self.needed(object, "of")?), form }
             }
         })

@@ -150,6 +150,10 @@ impl Run<'_> {
                 Value::String(query.finish())
             }
             Directive::Id { of, form } => Value::String(id(&self.text(of)?, *form)?),
+            Directive::TimedId { of, at } => {
+                let at: Timestamp = self.text(at)?.parse().ok()?;
+                Value::String(hash_uuid(&self.text(of)?, Some(at)))
+            }
         };
         let size = size(&value);
         self.left = self.left.checked_sub(size)?;
@@ -308,8 +312,16 @@ fn hex(bytes: &[u8], digits: usize) -> String {
 /// `None` where a text is no event id.
 fn id(text: &str, form: IdForm) -> Option<String> {
     const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    if form == IdForm::Hex16 {
-        return Some(hex(&convizit_keys::sha256(text.as_bytes()), 16));
+    match form {
+        IdForm::Hex16 => return Some(hex(&convizit_keys::sha256(text.as_bytes()), 16)),
+        IdForm::HashUuid => return Some(hash_uuid(text, None)),
+        IdForm::Number => {
+            let digest = convizit_keys::sha256(text.as_bytes());
+            // Seven bytes hold 56 bits; readers of JSON keep 53 exactly.
+            let number = digest[..7].iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte)) >> 3;
+            return Some(number.to_string());
+        }
+        IdForm::Uuid | IdForm::Ulid | IdForm::Hex => {}
     }
     let id: EventId = text.parse().ok()?;
     Some(match form {
@@ -321,6 +333,18 @@ fn id(text: &str, form: IdForm) -> Option<String> {
                 .collect()
         }
         IdForm::Hex => hex(id.as_bytes(), 32),
-        IdForm::Uuid | IdForm::Hex16 => id.to_string(),
+        _ => id.to_string(),
     })
+}
+
+/// A UUID of a text's hash: version 7 where a time stands before it, else version 4.
+fn hash_uuid(text: &str, at: Option<Timestamp>) -> String {
+    let mut bytes = convizit_keys::sha256(text.as_bytes());
+    if let Some(at) = at {
+        bytes[..6].copy_from_slice(&at.as_millis().max(0).to_be_bytes()[2..]);
+    }
+    bytes[6] = (bytes[6] & 0x0f) | if at.is_some() { 0x70 } else { 0x40 };
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let digits = hex(&bytes, 32);
+    [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
 }

@@ -29,6 +29,7 @@ fn each_operation_makes_what_it_says() {
         (json!("$settings.project"), json!("77")),
         (json!("plain"), json!("plain")),
         (json!({"@const": "$.page.url"}), json!("$.page.url")),
+        (json!({"a": {"@null": true}}), json!({"a": null})),
         (json!({"a": "$.name", "gone": "$.nothing", "null": "$.user"}), json!({"a": "Add to cart", "null": null})),
         (json!(["$.name", "$.nothing", 1]), json!(["Add to cart", 1])),
         (json!({"@template": "{$.name} at {$.nothing}{$.properties.Quantity}"}), json!("Add to cart at 2")),
@@ -82,6 +83,15 @@ fn each_operation_makes_what_it_says() {
         (json!({"@id": "uuid", "of": "$.id"}), json!("0193a1f0-1b2c-7def-8123-456789abcdef")),
         (json!({"@id": "hex", "of": "$.id"}), json!("0193a1f01b2c7def8123456789abcdef")),
         (json!({"@id": "ulid", "of": "$.id"}), json!("01JEGZ06SCFQQR28T5CY4TQKFF")),
+        (json!({"@id": "hex16", "of": "a"}), json!("ca978112ca1bbdca")),
+        (json!({"@id": "number", "of": "a"}), json!("7128065739670391")),
+        (json!({"@id": "hash_uuid", "of": "a"}), json!("ca978112-ca1b-4dca-bac2-31b39a23dc4d")),
+        (
+            json!({"@id": "timed_uuid", "of": "a", "at": "2025-01-01T00:00:00.000Z"}),
+            json!("01941f29-7c00-7dca-bac2-31b39a23dc4d"),
+        ),
+        (json!({"@join": ["?", {"@query": {"a": 1}}, "$.nothing", 2]}), json!("?a=12")),
+        (json!({"@join": ["$.visitor", "$.user", "$.name"], "with": "/"}), json!("v1/Add to cart")),
     ] {
         assert_eq!(run(&mapping), Some(wanted), "{mapping}");
     }
