@@ -42,6 +42,10 @@ pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &An
     if let Some(fates) = rules.partial.as_ref().and_then(|parser| partial(parser, code, &body, items)) {
         return Verdict::Items(fates);
     }
+    // Only the words that were looked for: such an answer may quote the credential.
+    if let Some(about) = rules.pause.iter().find(|about| code >= 400 && said().contains(about.as_str())) {
+        return Verdict::Pause(format!("{vendor} answered {code} ({about}): are credential and settings right?"));
+    }
     let later = || Verdict::Later { reason: format!("{vendor} answered {code}{}", said()), after: answer.retry_after };
     if let Some(signs) = rules.signs.as_ref().filter(|_| code >= 400) {
         let sign = at(&body, &signs.at).unwrap_or(&Value::Null);
@@ -357,6 +361,17 @@ mod tests {
         assert!(matches!(of(400, 4), Verdict::Later { .. }));
         assert!(matches!(of(400, 100), Verdict::Refused(_)));
         assert!(matches!(of(200, 190), Verdict::Items(_)));
+    }
+
+    #[test]
+    fn a_refusal_that_speaks_of_the_credential_waits_for_a_person() {
+        let rules: Response = serde_json::from_value(json!({"pause": ["Invalid API key"]})).unwrap();
+        let of = |body: &str| {
+            judge("It", &rules, &[json!({})], &Answer { status: 400, body: body.as_bytes(), retry_after: None })
+        };
+        let quoted = of(r#"{"code": 400, "error": "Invalid API key: canary"}"#);
+        assert!(matches!(quoted, Verdict::Pause(why) if why.contains("Invalid API key") && !why.contains("canary")));
+        assert!(matches!(of(r#"{"code": 400, "error": "Invalid time"}"#), Verdict::Refused(_)));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Verdict, judge};
 use super::encode::{Request, With};
-use super::manifest::ErasesWhom;
 use super::token::Credentials;
 use super::{Connector, filled};
 use crate::destinations::{Fate, SendError, Taken};
@@ -29,6 +28,7 @@ const ANSWER: usize = 256 << 10;
 
 pub(crate) struct Http {
     connector: Arc<Connector>,
+    region: Option<String>,
     base: Url,
     settings: BTreeMap<String, String>,
     credentials: Credentials,
@@ -62,7 +62,8 @@ impl Http {
         let client =
             client.build().map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
         let credentials = Credentials::new(connector.manifest.auth.clone(), settings.clone(), guard.clone());
-        Ok(Self { connector, base, settings, credentials, guard: guard.clone(), client, set, name })
+        let region = region.map(str::to_owned);
+        Ok(Self { connector, region, base, settings, credentials, guard: guard.clone(), client, set, name })
     }
 
     fn with(&self) -> With<'_> {
@@ -212,20 +213,17 @@ impl Http {
         if message.persons.is_empty() {
             return by_hand(&format!("it has no call that erases all of {project}"));
         }
-        let taken: Vec<&Person> = message
-            .persons
-            .iter()
-            .filter(|person| match erase.of {
-                ErasesWhom::All => true,
-                ErasesWhom::Users => person.kind() == "user",
-                ErasesWhom::Visitors => person.kind() == "visitor",
-            })
-            .collect();
+        if let Some(setting) = erase.lacks(&connector.manifest, &self.settings) {
+            return by_hand(&format!("its setting {} is empty, which its call that erases needs", setting.label));
+        }
+        let taken: Vec<&Person> =
+            message.persons.iter().filter(|person| erase.takes(person.kind(), &self.settings)).collect();
         let left = message.persons.len() - taken.len();
         let body = erase.body.as_ref().map(Directive::compile).transpose();
         let body = body.map_err(|error| SendError::Pause(error.to_string()))?;
         let own = erase.auth.clone().map(|auth| Credentials::new(auth, self.settings.clone(), self.guard.clone()));
-        let saved_base = erase.host.as_ref().map(|host| {
+        let of_region = self.region.as_ref().and_then(|region| erase.hosts.get(region)).or(erase.hosts.values().next());
+        let saved_base = of_region.or(erase.host.as_ref()).map(|host| {
             let base = self.base.clone();
             (base, filled(host, &self.settings, str::to_owned))
         });
@@ -259,8 +257,9 @@ impl Http {
                 .map(|body| with_fields(body.to_string().as_bytes(), &self.credentials.fields()))
                 .unwrap_or_default();
             done = match self.call(&erase.method, &target, &headers, bytes).await {
-                // Somebody that the vendor does not know is erased there.
-                Ok((200..=299 | 404, ..)) => Ok(()),
+                Ok((200..=299, ..)) => Ok(()),
+                // Somebody that the vendor does not know is erased there; an address that names nobody may be wrong.
+                Ok((404, ..)) if erase.path.contains("{id}") => Ok(()),
                 Ok((code, after, _)) if code == 429 || code >= 500 => {
                     Err(SendError::Later { reason: format!("{vendor} answered {code} to an erasure"), after })
                 }

@@ -323,9 +323,15 @@ impl Default for Replay {
 pub struct Erase {
     /// `visitors`, `users` or `all`: whom it can erase.
     pub of: ErasesWhom,
+    /// Whom else, where a setting says under which id persons are sent.
+    #[serde(default)]
+    pub where_setting: Option<WhereSetting>,
     /// Other than the host of events.
     #[serde(default)]
     pub host: Option<String>,
+    /// The same by region, with the regions of `hosts`.
+    #[serde(default)]
+    pub hosts: BTreeMap<String, String>,
     /// `POST`, `DELETE` or `PUT`.
     #[serde(default = "post")]
     pub method: String,
@@ -350,6 +356,63 @@ pub struct Erase {
 
 const fn one_id() -> usize {
     1
+}
+
+impl Auth {
+    /// The texts that settings are put into.
+    fn texts(&self) -> Vec<&str> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Basic { user, password } => vec![user, password],
+            Self::Bearer { token } => vec![token],
+            Self::Header { headers: fields } | Self::Query { query: fields } | Self::Body { fields } => {
+                fields.values().map(String::as_str).collect()
+            }
+            Self::Oauth2 { token_url, client_id, client_secret, scope } => {
+                vec![token_url, client_id, client_secret, scope]
+            }
+            Self::Google { key, .. } => vec![key],
+            Self::Sigv4 { service, region, key_id, secret } => vec![service, region, key_id, secret],
+            Self::KeyPair { key, issuer, subject } => vec![key, issuer, subject],
+        }
+    }
+}
+
+impl Erase {
+    /// Whether the call erases persons of a kind (`visitor`, `user`).
+    #[must_use]
+    pub fn takes(&self, kind: &str, settings: &BTreeMap<String, String>) -> bool {
+        let other = self.where_setting.as_ref().filter(|rule| settings.get(&rule.id) == Some(&rule.is));
+        match other.map_or(self.of, |rule| rule.of) {
+            ErasesWhom::All => true,
+            ErasesWhom::Users => kind == "user",
+            ErasesWhom::Visitors => kind == "visitor",
+        }
+    }
+
+    /// The first setting that the call needs and that is empty.
+    #[must_use]
+    pub fn lacks<'m>(&self, manifest: &'m Manifest, settings: &BTreeMap<String, String>) -> Option<&'m Setting> {
+        let mut texts = self.auth.as_ref().unwrap_or(&manifest.auth).texts();
+        texts.push(&self.path);
+        texts.extend(self.host.iter().chain(self.query.values()).chain(self.headers.values()).map(String::as_str));
+        let named: Vec<&str> = texts.into_iter().flat_map(names_in).collect();
+        manifest.settings.iter().find(|setting| {
+            named.contains(&setting.id.as_str()) && settings.get(&setting.id).is_none_or(String::is_empty)
+        })
+    }
+}
+
+/// Whom a call can erase if a setting has a value.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhereSetting {
+    /// The setting.
+    pub id: String,
+    /// Its value.
+    pub is: String,
+    /// Whom then.
+    pub of: ErasesWhom,
 }
 
 /// Whom a call can erase.
@@ -525,9 +588,12 @@ pub struct Limit {
     /// Whether numbers and booleans become texts.
     #[serde(default)]
     pub texts_only: bool,
-    /// Whether booleans become texts.
+    /// Whether booleans become texts, while numbers stay.
     #[serde(default)]
     pub no_booleans: bool,
+    /// `value`: each field becomes an object with this one key, `{"value": field}`.
+    #[serde(default)]
+    pub wrap: Option<String>,
 }
 
 /// What becomes of objects and lists.
@@ -559,6 +625,9 @@ pub struct Response {
     /// Further codes that mean that this event is refused.
     #[serde(default)]
     pub refuse: Vec<u16>,
+    /// Words of a refusal that speak of the credential or a setting, not of an event: it waits for a person, and no event is refused.
+    #[serde(default)]
+    pub pause: Vec<String>,
     /// Where the answer says which items failed.
     #[serde(default)]
     pub partial: Option<Partial>,
@@ -724,6 +793,15 @@ impl Manifest {
         for setting in &self.settings {
             if !plain(&setting.id) {
                 return Err(format!("settings.{}: an id has a-z, 0-9 and _ only", setting.id));
+            }
+        }
+        if let Some(erase) = &self.erase {
+            if !erase.hosts.is_empty() && !erase.hosts.keys().eq(self.hosts.keys()) {
+                return Err("erase.hosts has not the regions of hosts".to_owned());
+            }
+            let unknown = |rule: &&WhereSetting| !self.settings.iter().any(|setting| setting.id == rule.id);
+            if let Some(rule) = erase.where_setting.as_ref().filter(unknown) {
+                return Err(format!("erase.where_setting names {}, which is no setting", rule.id));
             }
         }
         if self.send.is_empty() {

@@ -29,6 +29,11 @@ impl Connector {
                 whole.entry(setting.id.clone()).or_insert_with(|| value.to_owned());
             }
         }
+        for setting in &self.manifest.settings {
+            if let Some(default) = &setting.default {
+                whole.entry(setting.id.clone()).or_insert_with(|| default.clone());
+            }
+        }
         let settings = match self.settle(region, &whole) {
             Ok(settings) => settings,
             // A secret of a certain form is not looked at here.

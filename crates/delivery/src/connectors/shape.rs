@@ -44,7 +44,7 @@ pub(crate) fn bound_name(item: &mut Value, limit: &NameLimit, changes: &mut Chan
     }
     if made.chars().count() > limit.max {
         // Two long names that begin alike stay two.
-        made = with_suffix(&made, name, limit.max, false);
+        made = with_suffix(&made, name, limit.max, limit.style == Style::Slug);
         changes.cut += 1;
     } else if made != *name {
         changes.renamed += 1;
@@ -87,6 +87,10 @@ pub(crate) fn bound_object(item: &mut Value, limit: &Limit, changes: &mut Change
             taken.insert(made.clone());
         }
         changes.renamed += usize::from(made != key);
+        let value = match &limit.wrap {
+            Some(inner) => Value::Object(Map::from_iter([(inner.clone(), value)])),
+            None => value,
+        };
         object.insert(made, value);
     }
 }
@@ -183,5 +187,25 @@ pub(crate) fn put(into: &mut Map<String, Value>, path: &str, value: Value) {
                 put(inner, rest, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_wrapped_after_their_bounds_and_booleans_become_texts() {
+        let limit: Limit = serde_json::from_value(
+            json!({"at": "user", "keys": "slug", "key": 24, "value": 3, "wrap": "value", "no_booleans": true, "no_nulls": true}),
+        )
+        .unwrap();
+        let mut item = json!({"user": {"Plan": "professional", "Seats": 5, "Trial": true, "Gone": null}});
+        let mut changes = Changes::default();
+        bound_object(&mut item, &limit, &mut changes);
+        assert_eq!(item, json!({"user": {"plan": {"value": "pro"}, "seats": {"value": 5}, "trial": {"value": "tru"}}}));
+        assert_eq!((changes.cut, changes.left_out, changes.renamed), (2, 1, 3));
     }
 }
