@@ -145,6 +145,22 @@ fn what_a_person_enters_is_checked_and_secrets_are_parted() {
 }
 
 #[test]
+fn an_erasure_takes_the_kind_of_person_that_was_sent_and_says_what_it_lacks() {
+    let amplitude = find("amplitude", None).unwrap();
+    let erase = amplitude.manifest.erase.as_ref().unwrap();
+    let of = |pairs: [(&str, &str); 2]| {
+        pairs.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let by_device = of([("visitor_as", "device_id"), ("api_key", "k")]);
+    let by_user = of([("visitor_as", "user_id"), ("api_key", "k")]);
+    assert!(erase.takes("user", &by_device) && !erase.takes("visitor", &by_device));
+    assert!(erase.takes("visitor", &by_user) && !erase.takes("user", &by_user));
+    assert_eq!(erase.lacks(&amplitude.manifest, &by_user).map(|setting| setting.id.as_str()), Some("secret_key"));
+    assert!(erase.lacks(&amplitude.manifest, &of([("secret_key", "s"), ("api_key", "k")])).is_none());
+    assert!(erase.hosts.keys().eq(amplitude.manifest.hosts.keys()));
+}
+
+#[test]
 fn a_manifest_that_cannot_be_right_is_refused_with_its_place() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/mixpanel.toml")).unwrap();
     for (from, to, word) in [
