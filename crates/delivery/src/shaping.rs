@@ -25,7 +25,7 @@ impl Shape {
     /// # Errors
     /// What is wrong and what to write.
     pub(crate) fn compile(shaping: &Shaping) -> Result<Self, String> {
-        let of = |what: &str| move |error: MappingError| format!("{what}: {error}");
+        let of = |what: &str, error: MappingError| format!("{what}: {error}");
         let mut without = Vec::new();
         for field in &shaping.without {
             let steps: Vec<String> = field.split('.').map(str::to_owned).collect();
@@ -42,7 +42,7 @@ impl Shape {
             if field.split('.').any(str::is_empty) {
                 return Err(format!("{field} is no field: write properties.Shop"));
             }
-            set.push((field.clone(), Directive::compile(mapping).map_err(of(field))?));
+            set.push((field.clone(), Directive::compile(mapping).map_err(|error| of(field, error))?));
         }
         if without.len() > MANY || set.len() > MANY {
             return Err(format!("more than {MANY} fields"));
@@ -50,7 +50,7 @@ impl Shape {
         if shaping.percent.is_some_and(|percent| !(1..=99).contains(&percent)) {
             return Err("percent is a number from 1 to 99".to_owned());
         }
-        let when = shaping.when.as_ref().map(Condition::compile).transpose().map_err(of("when"))?;
+        let when = shaping.when.as_ref().map(Condition::compile).transpose().map_err(|error| of("when", error))?;
         Ok(Self { when, percent: shaping.percent, without, set })
     }
 

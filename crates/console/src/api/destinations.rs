@@ -414,10 +414,14 @@ struct PreviewField {
     value: String,
 }
 
-async fn preview(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<Json<PreviewView>, Problem> {
+async fn preview(
+    State(console): State<Console>,
+    caller: Caller,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Json<PreviewView>, Problem> {
     let (destination, _) = caller.store.destination(&caller.project.id, &name).await?;
     let samples = caller.samples();
-    let (shown, real) = destinations::preview(&caller.acting(), samples.as_ref(), &destination).await?;
+    let (shown, real) = destinations::preview(&console, &caller.acting(), samples.as_ref(), &destination).await?;
     let fields = shown.fields.into_iter().map(|(name, value)| PreviewField { name, value }).collect();
     Ok(Json(PreviewView { real, how: shown.how, fields, body: shown.body }))
 }

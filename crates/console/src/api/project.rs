@@ -251,6 +251,6 @@ async fn set_notice(
         GivenState::Seen => NoticeState::Seen,
         GivenState::Resolved => NoticeState::Resolved,
     };
-    caller.store.set_notice_of(&caller.project.id, notice, state).await?;
+    caller.store.set_notice_of(&caller.project.id, notice, state, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

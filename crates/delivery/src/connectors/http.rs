@@ -23,6 +23,8 @@ use crate::retry::retry_after;
 
 /// A vendor that takes longer is asked again later.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A secret that is shorter is a word like any other.
+const SECRET: usize = 6;
 /// Bytes of an answer that are read.
 const ANSWER: usize = 256 << 10;
 
@@ -150,9 +152,20 @@ impl Http {
                 fresh = true;
                 continue;
             }
-            let answer = Answer { status, body: &bytes, retry_after: after };
+            let bytes = self.without_secrets(&bytes);
+            let answer = Answer { status, body: bytes.as_bytes(), retry_after: after };
             return Ok(judge(self.vendor(), &rules, &request.items, &answer));
         }
+    }
+
+    /// An answer without the credentials that vendors like to quote ("Invalid API key: …"): its words are kept for people.
+    fn without_secrets(&self, answer: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(answer).into_owned();
+        for setting in self.connector.manifest.settings.iter().filter(|setting| setting.secret) {
+            let Some(secret) = self.settings.get(&setting.id).filter(|secret| secret.len() >= SECRET) else { continue };
+            text = text.replace(secret.as_str(), "…");
+        }
+        text
     }
 
     async fn call(

@@ -368,8 +368,10 @@ impl Auth {
             Self::Header { headers: fields } | Self::Query { query: fields } | Self::Body { fields } => {
                 fields.values().map(String::as_str).collect()
             }
-            Self::Oauth2 { token_url, client_id, client_secret, scope } => {
-                vec![token_url, client_id, client_secret, scope]
+            Self::Path { path } => vec![path],
+            Self::Oauth2 { token_url, client_id, client_secret, scope, fields, .. } => {
+                let fixed = [token_url, client_id, client_secret, scope];
+                fixed.into_iter().chain(fields.values()).map(String::as_str).collect()
             }
             Self::Google { key, .. } => vec![key],
             Self::Sigv4 { service, region, key_id, secret } => vec![service, region, key_id, secret],

@@ -239,7 +239,8 @@ async fn a_try_after_a_crash_sends_the_same_request_though_more_events_came() {
 #[tokio::test]
 async fn a_wrong_credential_pauses_and_nothing_that_is_kept_or_said_holds_it() {
     let (stand, vendor, config) = stand().await;
-    vendor.judge(|_| (401, json!({"message": "invalid api key"})));
+    // Vendors quote what they were given.
+    vendor.judge(|_| (401, json!({"message": format!("invalid api key {CANARY}")})));
     put(&stand, &names(1)).await;
     let running = deliver(&stand, &config);
     let reason = stand.paused("ours").await;

@@ -478,7 +478,15 @@ fn a_doctor_finds_nothing_wrong_with_the_destinations_of_the_demo() {
             ("webhook", DestinationKind::Webhook { url: "http://127.0.0.1:9/".to_owned() }),
         ] {
             let (project, name) = ("shop".parse().unwrap(), name.to_owned());
-            let demo = Destination { project, name, enabled: true, paused: None, types: Vec::new(), kind };
+            let demo = Destination {
+                project,
+                name,
+                enabled: true,
+                paused: None,
+                types: Vec::new(),
+                shaping: Default::default(),
+                kind,
+            };
             store.save_destination(&demo, Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), false).await.unwrap();
         }
         store.close().await;
