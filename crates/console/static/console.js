@@ -1,8 +1,8 @@
 // What a page does beyond its forms: parts that refresh themselves, and buttons that copy. Every page works without it.
 (() => {
   "use strict";
-  // On a narrow screen the current page's tab may be out of sight.
-  document.querySelector(".tabs [aria-current=page]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // On a narrow screen the current page's link may be out of sight.
+  for (const link of document.querySelectorAll(".top [aria-current=page], .tabs [aria-current=page]")) link.scrollIntoView({ block: "nearest", inline: "center" });
   for (const part of document.querySelectorAll("[data-refresh]")) {
     let said = part.innerHTML;
     const from = new URL(part.dataset.refresh, location);

@@ -311,10 +311,10 @@ pub(super) fn meaning(outcome: &str) -> &'static str {
         }
         "withheld" => "excluded whole by a privacy rule or an exclusion",
         "dropped" => "the browser's queue was full",
-        "filtered.bot" => "a known bot or a browser driven by a program; filter_bots decides",
-        "filtered.type" => "a type of event that is off",
+        "filtered.bot" => "a known bot, or a browser that a program drives: “Filter known bots” in the settings decides",
+        "filtered.type" => "a type of event that is off in the settings",
         "filtered.consent" => "the visitor did not agree",
-        "filtered.excluded" => "a page that is excluded",
+        "filtered.excluded" => "on a page, or of a control or group, that is excluded",
         "refused.malformed" => "not of the protocol's form",
         "refused.too_large" => "over a limit of size, count or depth",
         "refused.version" => "of another protocol version",

@@ -26,6 +26,7 @@ struct SamplesPage {
 #[derive(Template)]
 #[template(path = "samples_partial.html")]
 struct SamplesPartial {
+    project: String,
     lines: Vec<Line>,
 }
 
@@ -89,5 +90,5 @@ pub(super) async fn pulse(member: Member) -> Result<Response, Refusal> {
         right(&member)?
     };
     let lines = lines(&right, &member.asking.store, &member.project).await?;
-    Ok(marked(html(&SamplesPartial { lines }), newest))
+    Ok(marked(html(&SamplesPartial { project: member.project.id.to_string(), lines }), newest))
 }
