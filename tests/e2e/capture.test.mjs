@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { looker } from "./look.mjs";
-import { firstLink, totp } from "./person.mjs";
+import { administratorIn } from "./person.mjs";
 import { startBrowser, until } from "./product.mjs";
 import { Site } from "./site.mjs";
 
@@ -65,20 +65,8 @@ async function visit() {
   await until("the visit is stored", async () => (await stored())("Ask a person") > before);
 }
 
-async function signIn() {
-  await page.goto(await firstLink(running));
-  await page.fill("#email", "ada@shop.example");
-  await page.fill("#name", "Ada Lovelace");
-  await page.fill("#password", "copper lantern walks uphill");
-  await page.click("text=Make the account");
-  await page.waitForURL("**/account/second-factor");
-  await page.fill("#code", totp(await page.inputValue("input[name=secret]")));
-  await page.click("text=Set it up");
-  await page.locator(".codes li").nth(9).waitFor();
-}
-
 test("a selector and a group are taken out by clicks, and nothing of them is stored any more", { timeout: 240_000 }, async () => {
-  await signIn();
+  await administratorIn(page, running);
   await open("/p/shop/exclusions");
   await look("01-nothing-excluded", { dark: true });
   await visit();

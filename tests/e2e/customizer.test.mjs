@@ -1,30 +1,24 @@
-// From the console to the live shop and back: see what a click is called, rename it, take a whole group out, publish, and see new
-// events carry it; and what a site's Content-Security-Policy makes of it. Pictures are left in test-output/customizer.
+// From the console to the live shop and back: see what a click is called, rename it, take one control out, publish, and see new
+// events carry it; and what a site's Content-Security-Policy makes of it. journey.test.mjs takes a whole group out. Pictures are left in
+// test-output/customizer.
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import path from "node:path";
 import { after, before, test } from "node:test";
+import { looker, openOverlay } from "./look.mjs";
 import { startBrowser, startDemo, until } from "./product.mjs";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const pictures = path.resolve(import.meta.dirname, "../../test-output/customizer");
-let [demo, browser, console_, shop] = [];
+let [demo, browser, console_, shop, look, problems] = [];
 
 before(async () => {
-  rmSync(pictures, { recursive: true, force: true });
-  mkdirSync(pictures, { recursive: true });
   demo = await startDemo("--json");
   // A document that the test answers has no address, and Chromium lets such a one ask nothing of loopback.
   browser = await startBrowser("--disable-features=LocalNetworkAccessChecks");
-  // The overlay's root is closed to the page; a test has to look in.
-  await browser.context.addInitScript(() => {
-    const attach = Element.prototype.attachShadow;
-    Element.prototype.attachShadow = function (given) { return attach.call(this, { ...given, mode: "open" }); };
-  });
+  await openOverlay(browser.context);
+  console_ = await browser.context.newPage();
+  ({ look, problems } = looker(console_, "customizer"));
 });
 
 after(async () => {
+  if (problems?.length) console.log(problems.join("\n"));
   await browser?.stop();
   if (demo) {
     assert.equal(await demo.stop(), 0, demo.printed());
@@ -35,21 +29,6 @@ after(async () => {
 const named = (name) => demo.events().filter((event) => event.name === name);
 const at = (where) => new URL(where, demo.console).href;
 
-async function look(page, name, { sizes = [["wide", 1440, "light"], ["narrow", 360, "light"], ["dark", 1440, "dark"]], read = true } = {}) {
-  for (const [word, width, colorScheme] of sizes) {
-    await page.setViewportSize({ width, height: 900 });
-    await page.emulateMedia({ colorScheme });
-    await page.screenshot({ path: path.join(pictures, `${name}-${word}.png`), fullPage: read });
-    if (!read) continue;
-    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `${name} is too wide at ${width} px`);
-    await page.evaluate(axe);
-    const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-    assert.deepEqual(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`), [], `${name} at ${width} px, ${colorScheme}`);
-  }
-  await page.setViewportSize({ width: 1100, height: 900 });
-  await page.emulateMedia({ colorScheme: "light" });
-}
-
 /** The shop in a tab of its own, as the console's link opens it. */
 async function openSite() {
   await console_.goto(at("/p/shop/customizer"));
@@ -59,7 +38,7 @@ async function openSite() {
   return page;
 }
 
-test("a name and a group are changed on the site, published in the console, and new events carry it", { timeout: 120_000 }, async () => {
+test("a name and a control are changed on the site, published in the console, and new events carry it", { timeout: 120_000 }, async () => {
   const visitor = await browser.context.newPage();
   await visitor.goto(demo.shop);
   await visitor.locator(".add-to-cart").first().click();
@@ -67,45 +46,41 @@ test("a name and a group are changed on the site, published in the console, and 
   const first = await until("the first events", () => named("Add to cart")[0]);
   const menu = await until("the menu's event", () => demo.events().find((event) => event.type === "click" && event.properties["Item name"] === "Help"));
 
-  console_ = await browser.context.newPage();
   await console_.goto(/signed in\s+(http:\S+)/.exec(demo.printed())[1]);
   await console_.goto(at("/p/shop/customizer"));
-  await look(console_, "01-console");
+  await look("01-console", { dark: true });
   shop = await openSite();
   const overlay = shop.locator("convizit-customizer");
   await overlay.locator(".legend").waitFor();
   assert.equal(new URL(shop.url()).hash, "", "the token has left the address");
   await console_.locator("text=The overlay is on the site").waitFor({ timeout: 10_000 });
-  await look(console_, "02-opened");
+  await look("02-opened", { dark: true });
 
   await shop.bringToFront();
   await until("the controls are named", async () => (await overlay.locator(".box.wait").count()) === 0);
   const button = await shop.locator(".add-to-cart").nth(1).boundingBox();
   await shop.mouse.move(button.x + 8, button.y + 8);
   await until("the tip", async () => /^Add to cart/.test(await overlay.locator(".tip").textContent()));
-  await look(shop, "03-pointing", { sizes: [["wide", 1100, "light"]], read: false });
+  await look("03-pointing", { on: shop, narrow: false, read: false });
   await shop.mouse.click(button.x + 8, button.y + 8);
   assert.match(await overlay.locator("table").textContent(), /Product name/);
   await overlay.locator("#name").fill("Put into basket");
   await overlay.locator("#name").press("Enter");
   await overlay.locator(".said", { hasText: "Saved as a draft" }).waitFor();
-  await shop.screenshot({ path: path.join(pictures, "04-renamed.png") });
+  await look("04-renamed", { on: shop, read: false });
 
   const link = await shop.locator("nav[aria-label=Main] a:has-text('Search')").boundingBox();
   await shop.mouse.click(link.x + 4, link.y + 4);
   await until("the menu item is chosen", async () => (await overlay.locator("h2").textContent()) === menu.name);
-  await overlay.locator("[aria-label='Its whole group'] button", { hasText: "Not captured" }).click();
-  await until("the whole menu is marked", async () => (await overlay.locator(".box.off").count()) >= 5);
-  await shop.screenshot({ path: path.join(pictures, "05-group-out.png") });
+  await overlay.locator("[aria-label='This control'] button", { hasText: "Not captured" }).click();
+  await overlay.locator(".box.off").first().waitFor();
+  await look("05-control-out", { on: shop, read: false });
   assert.equal(new URL(shop.url()).pathname, "/", "the page's own click was kept from it");
-  await shop.setViewportSize({ width: 360, height: 740 });
-  await shop.screenshot({ path: path.join(pictures, "06-narrow.png") });
-  await shop.setViewportSize({ width: 1100, height: 900 });
 
   await console_.bringToFront();
   await console_.goto(at("/p/shop/customizer"));
   await console_.locator("ins:has-text('Put into basket')").waitFor();
-  await look(console_, "07-drafts");
+  await look("06-drafts", { dark: true });
   assert.equal(named("Put into basket").length, 0, "a draft changes nothing");
   await console_.click("button:has-text('Publish all 2')");
   await console_.locator(".said.good").waitFor();
@@ -126,7 +101,7 @@ test("a name and a group are changed on the site, published in the console, and 
   await visitor.goto(demo.shop);
   await visitor.locator(".add-to-cart").first().click();
   await until("the next event", () => named("Put into basket").length > count);
-  assert.equal(demo.events().filter((event) => event.name === menu.name).length, before, "the group is out");
+  assert.equal(demo.events().filter((event) => event.name === menu.name).length, before, "the control is out");
 
   // The token is dead with the sign-in.
   await console_.bringToFront();
@@ -141,7 +116,6 @@ test("a name and a group are changed on the site, published in the console, and 
 });
 
 test("a policy with the collector works, and of one without it the console says what to add", { timeout: 90_000 }, async () => {
-  console_ = await browser.context.newPage();
   await console_.goto(/signed in\s+(http:\S+)/.exec(demo.printed())[1]);
   const collector = new URL(demo.collector).origin;
   let policy = `default-src 'none'; script-src 'self' ${collector}; connect-src 'self' ${collector}; style-src 'self'; img-src 'self' data:`;
@@ -156,7 +130,7 @@ test("a policy with the collector works, and of one without it the console says 
   await page.locator("convizit-customizer .legend").waitFor();
   assert.equal(await page.locator("convizit-customizer .panel").evaluate((el) => getComputedStyle(el).position), "fixed");
   await until("the controls are named", async () => (await page.locator("convizit-customizer .box").count()) > 5 && (await page.locator("convizit-customizer .box.wait").count()) === 0);
-  await page.screenshot({ path: path.join(pictures, "08-strict-policy.png") });
+  await look("07-strict-policy", { on: page, narrow: false, read: false });
   await page.close();
 
   policy = "script-src 'self'";
@@ -165,6 +139,7 @@ test("a policy with the collector works, and of one without it the console says 
   await console_.bringToFront();
   await console_.locator("text=The site has not answered yet").waitFor({ timeout: 25_000 });
   assert.match(await console_.locator("[data-refresh]").textContent(), new RegExp(`${collector}.*script-src`, "s"));
-  await look(console_, "09-not-answered");
+  await look("08-not-answered", { dark: true });
+  assert.deepEqual(problems, [], "every page fits and axe finds nothing");
   assert.equal(await blocked.locator("convizit-customizer").count(), 0);
 });

@@ -44,15 +44,18 @@ export async function administrator(running) {
   return { ask };
 }
 
-/** The same in a browser: whoever sees `page` is the first Master Admin after it. */
-export async function administratorIn(page, running) {
+/** The same in a browser: whoever sees `page` is the first Master Admin after it. `look` is called with each page on the way. */
+export async function administratorIn(page, running, look = async () => {}) {
   await page.goto(await firstLink(running));
+  await look("welcome");
   await page.fill("#email", "admin@shop.example");
   await page.fill("#name", "Ada");
   await page.fill("#password", "copper lantern walks uphill");
   await page.click("text=Make the account");
   await page.waitForURL("**/account/second-factor");
+  await look("second-factor");
   await page.fill("#code", totp(await page.inputValue("input[name=secret]")));
   await page.click("text=Set it up");
   await page.locator(".codes li").nth(9).waitFor();
+  await look("recovery-codes");
 }
