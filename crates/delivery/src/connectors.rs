@@ -52,6 +52,7 @@ pub(crate) struct Compiled {
     pub(crate) envelope: Option<Directive>,
     pub(crate) before: Option<Directive>,
     pub(crate) group_by: Option<Directive>,
+    pub(crate) path_values: Vec<(String, Directive)>,
 }
 
 /// The connectors of this build, in the order of their ids.
@@ -106,6 +107,11 @@ impl Connector {
                 envelope: directive(&send.batch.envelope)?,
                 before: directive(&send.batch.before)?,
                 group_by: directive(&send.batch.group_by)?,
+                path_values: send
+                    .path_values
+                    .iter()
+                    .map(|(id, value)| Ok((id.clone(), Directive::compile(value).map_err(of)?)))
+                    .collect::<Result<_, String>>()?,
             });
         }
         if let Some(body) = manifest.erase.as_ref().and_then(|erase| erase.body.as_ref()) {

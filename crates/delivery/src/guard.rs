@@ -12,7 +12,11 @@ use url::{Host, Url};
 
 /// Which addresses may be dialled.
 #[derive(Debug, Clone)]
-pub(crate) struct Guard(Arc<Vec<IpNet>>);
+pub(crate) struct Guard {
+    networks: Arc<Vec<IpNet>>,
+    /// The public internet, too.
+    public: bool,
+}
 
 impl Guard {
     /// # Errors
@@ -26,12 +30,17 @@ impl Guard {
                     .map_err(|_| format!("delivery.allow_networks: {text} is no network such as 10.0.0.0/8"))
             })
             .collect::<Result<_, String>>()?;
-        Ok(Self(Arc::new(networks)))
+        Ok(Self { networks: Arc::new(networks), public: true })
+    }
+
+    /// The same for the operator's networks only.
+    pub(crate) fn own(&self) -> Self {
+        Self { public: false, ..self.clone() }
     }
 
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
         let address = canonical(address);
-        is_public(address) || self.0.iter().any(|network| network.contains(&address))
+        (self.public && is_public(address)) || self.networks.iter().any(|network| network.contains(&address))
     }
 
     /// The addresses of a host that may be dialled.
@@ -63,6 +72,11 @@ impl Guard {
             None => return Err(format!("{text} has no host")),
         };
         if literal.is_some_and(|address| !self.allows(address)) {
+            if !self.public {
+                return Err(format!(
+                    "{text}: write https; without it only networks are sent to that the operator allows with delivery.allow_networks"
+                ));
+            }
             return Err(format!(
                 "{text} is a private or reserved address; the operator allows networks with delivery.allow_networks"
             ));
@@ -231,6 +245,14 @@ mod tests {
             assert!(closed.check_url(url).is_err(), "{url}");
         }
         assert!(closed.check_url("https://hooks.example/x").is_ok());
+    }
+
+    #[test]
+    fn what_goes_without_tls_goes_to_the_operators_networks_only() {
+        let own = Guard::new(&["10.0.0.0/8".to_owned()]).unwrap().own();
+        assert!(own.check_url("http://10.1.2.3:9000/bucket").is_ok());
+        assert!(own.check_url("http://8.8.8.8/").unwrap_err().contains("https"));
+        assert!(!own.allows("8.8.8.8".parse().unwrap()));
     }
 
     #[tokio::test]

@@ -167,6 +167,10 @@ pub(crate) enum TimeForm {
     Iso,
     /// Without fractions of a second.
     IsoSeconds,
+    /// The day of UTC: `2026-11-23`.
+    Day,
+    /// The hour of UTC: `18`.
+    Hour,
 }
 
 /// How an id is written: `Uuid`, `Ulid` and `Hex` hold the 128 bits of an event's id, the others are made of the SHA-256 of the text,

@@ -37,7 +37,7 @@ pub(crate) struct Answer<'a> {
 /// Reads an answer to a request of these items. `vendor` is its name, for people.
 pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &Answer<'_>) -> Verdict {
     let code = answer.status;
-    let body: Value = serde_json::from_slice(answer.body).unwrap_or(Value::Null);
+    let body: Value = serde_json::from_slice(answer.body).unwrap_or_else(|_| plain(answer.body));
     let said = || words(&body);
     if let Some(fates) = rules.partial.as_ref().and_then(|parser| partial(parser, code, &body, items)) {
         return Verdict::Items(fates);
@@ -48,14 +48,20 @@ pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &An
     }
     let later = || Verdict::Later { reason: format!("{vendor} answered {code}{}", said()), after: answer.retry_after };
     if let Some(signs) = rules.signs.as_ref().filter(|_| code >= 400) {
-        let sign = at(&body, &signs.at).unwrap_or(&Value::Null);
-        if signs.pause.contains(sign) {
+        let sign = match at(&body, &signs.at) {
+            Some(Value::String(text)) => Value::from(text.rsplit('#').next().unwrap_or(text)),
+            other => other.cloned().unwrap_or_default(),
+        };
+        if signs.done.contains(&sign) {
+            return Verdict::Items(vec![Fate::Done; items.len()]);
+        }
+        if signs.pause.contains(&sign) {
             return Verdict::Pause(format!(
                 "{vendor} answered {code}: are credential, rights and names right?{}",
                 said()
             ));
         }
-        if signs.retry.contains(sign) {
+        if signs.retry.contains(&sign) {
             return later();
         }
     }
@@ -64,6 +70,9 @@ pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &An
     }
     if rules.refuse.contains(&code) {
         return Verdict::Refused(format!("{vendor} answered {code}{}", said()));
+    }
+    if rules.wait.contains(&code) {
+        return Verdict::Pause(format!("{vendor} answered {code}: are settings, names and rights right?{}", said()));
     }
     match code {
         _ if rules.success.contains(&code) => Verdict::Items(vec![Fate::Done; items.len()]),
@@ -88,7 +97,9 @@ pub(crate) fn judge(vendor: &str, rules: &Response, items: &[Value], answer: &An
 
 fn confirmed(vendor: &str, rules: &Response, items: &[Value], body: &Value) -> Verdict {
     let Some(confirm) = &rules.confirm else { return Verdict::Items(vec![Fate::Done; items.len()]) };
-    let state = at(body, &confirm.at).unwrap_or(&Value::Null);
+    let Some(state) = at(body, &confirm.at) else {
+        return Verdict::Pause(format!("{vendor} did not answer as it should: is the address right?"));
+    };
     if confirm.is.contains(state) {
         return Verdict::Items(vec![Fate::Done; items.len()]);
     }
@@ -96,7 +107,24 @@ fn confirmed(vendor: &str, rules: &Response, items: &[Value], body: &Value) -> V
     if confirm.retry.contains(state) {
         return Verdict::Later { reason, after: None };
     }
+    if confirm.pause.contains(state) {
+        return Verdict::Pause(reason);
+    }
     Verdict::Refused(reason)
+}
+
+/// An answer that is no JSON: the code and message of one in XML, else its first line, where it is a text.
+fn plain(body: &[u8]) -> Value {
+    let text = String::from_utf8_lossy(body);
+    let text = text.trim_start_matches('\u{feff}').trim();
+    if !text.starts_with('<') {
+        return text.lines().next().map_or(Value::Null, |line| serde_json::json!({ "message": line }));
+    }
+    let inside = |tag: &str| {
+        let (_, after) = text.split_once(&format!("<{tag}>"))?;
+        after.split_once(&format!("</{tag}>")).map(|(inside, _)| (tag.to_owned(), Value::from(inside)))
+    };
+    ["Code", "Message"].into_iter().filter_map(inside).collect()
 }
 
 /// The first words of an answer that a person would read, in brackets. What an answer quotes of an event was sent by us, and is scrubbed.
@@ -193,7 +221,8 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             let mut fates = vec![Fate::Done; items.len()];
             for failure in at(body, list).and_then(Value::as_array).into_iter().flatten() {
                 // One that cannot be placed: nothing is known of any.
-                let place = place(at(failure, id))?;
+                let named = at(failure, id)?;
+                let place = items.iter().position(|item| at(item, id) == Some(named)).or_else(|| place(Some(named)))?;
                 let why = text(at(failure, reason).unwrap_or(&Value::Null));
                 let theirs = at(failure, fault) != Some(&Value::Bool(true));
                 fates[place] = if theirs { Fate::Again(why) } else { Fate::Refused(why) };
@@ -302,6 +331,11 @@ mod tests {
             )),
             "rda"
         );
+        let named = json!({"parser": "id_list", "status": [200], "list": "Failed", "id": "id", "reason": "Code", "fault": "SenderFault"});
+        assert_eq!(
+            marks(&fates(named, 200, &json!({"Failed": [{"id": "e1", "Code": "X", "SenderFault": true}]}))),
+            "drd"
+        );
 
         let es = json!({"parser": "es_items"});
         let items = json!({"items": [{"create": {"status": 201}}, {"create": {"status": 409}}, {"create": {"status": 400, "error": {"reason": "mapping"}}}]});
@@ -375,9 +409,35 @@ mod tests {
     }
 
     #[test]
+    fn answers_that_are_no_json_are_read_and_a_failure_may_mean_that_it_is_there() {
+        let rules: Response = serde_json::from_value(json!({"wait": [400],
+            "signs": {"at": "Code", "done": ["BlobAlreadyExists"], "pause": ["NoSuchContainer"]}}))
+        .unwrap();
+        let of = |rules: &Response, status: u16, body: &str| {
+            judge("It", rules, &[json!({})], &Answer { status, body: body.as_bytes(), retry_after: None })
+        };
+        let xml = |code: &str| {
+            format!("\u{feff}<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>Why.</Message></Error>")
+        };
+        assert_eq!(of(&rules, 409, &xml("BlobAlreadyExists")), Verdict::Items(vec![Fate::Done]));
+        assert!(matches!(of(&rules, 409, &xml("NoSuchContainer")), Verdict::Pause(why) if why.contains("(Why.)")));
+        assert_eq!(of(&rules, 409, &xml("Other")), Verdict::Refused("It answered 409 (Why.)".to_owned()));
+        let line = "Code: 60. Table shop.events does not exist\nstack";
+        assert!(
+            matches!(of(&rules, 400, line), Verdict::Pause(why) if why.contains("does not exist") && !why.contains("stack"))
+        );
+        let aws: Response =
+            serde_json::from_value(json!({"signs": {"at": "__type", "pause": ["NotFound"], "retry": ["Slow"]}}))
+                .unwrap();
+        assert!(matches!(of(&aws, 400, r#"{"__type": "com.vendor.stream#NotFound"}"#), Verdict::Pause(_)));
+        assert!(matches!(of(&aws, 400, r#"{"__type": "Slow"}"#), Verdict::Later { .. }));
+        assert!(matches!(of(&aws, 400, r#"{"__type": "Bad"}"#), Verdict::Refused(_)));
+    }
+
+    #[test]
     fn a_success_that_its_body_denies_is_none() {
         let rules: Response = serde_json::from_value(
-            json!({"confirm": {"at": "status.state", "is": ["SUCCEEDED"], "retry": ["PENDING"]}}),
+            json!({"confirm": {"at": "status.state", "is": ["SUCCEEDED"], "retry": ["PENDING"], "pause": ["NOT_FOUND"]}}),
         )
         .unwrap();
         let of = |body: &str| {
@@ -385,9 +445,10 @@ mod tests {
         };
         assert_eq!(of(r#"{"status": {"state": "SUCCEEDED"}}"#), Verdict::Items(vec![Fate::Done]));
         assert!(matches!(of(r#"{"status": {"state": "PENDING"}}"#), Verdict::Later { .. }));
+        assert!(matches!(of(r#"{"status": {"state": "NOT_FOUND"}}"#), Verdict::Pause(_)));
         assert!(
             matches!(of(r#"{"status": {"state": "FAILED", "error": {"message": "no table"}}}"#), Verdict::Refused(reason) if reason.contains("no table"))
         );
-        assert!(matches!(of("nonsense"), Verdict::Refused(_)));
+        assert!(matches!(of("nonsense"), Verdict::Pause(_)));
     }
 }

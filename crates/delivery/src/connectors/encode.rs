@@ -173,6 +173,15 @@ impl Connector {
         let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let mut values = settings.clone();
         values.insert("batch".to_owned(), id);
+        let input = Input { event: &batch.first, settings: plain };
+        for (id, of) in &compiled.path_values {
+            let text = match of.run(input, Limits::default()) {
+                Some(Value::String(text)) => text,
+                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+                _ => String::new(),
+            };
+            values.insert(id.clone(), text);
+        }
         let mut target = path_of(&send.path, &values);
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (key, value) in &send.query {
@@ -196,7 +205,7 @@ impl Connector {
             target,
             headers,
             body,
-            gzip: send.batch.gzip,
+            gzip: send.batch.gzip || send.batch.gzip_file,
             rows: batch.rows,
             items: batch.items,
         }

@@ -53,7 +53,10 @@ impl Http {
     ) -> Result<Self, SendError> {
         let settings = connector.settle(region, entered).map_err(|error| SendError::Pause(error.to_string()))?;
         let base = base_of(&connector, region, &settings)?;
-        let base = guard.check_url(&base).map_err(SendError::Pause)?;
+        // Without TLS only to the operator's own networks.
+        let (typed, own) = (base, guard.own());
+        let guard = if Url::parse(&typed).is_ok_and(|url| url.scheme() == "http") { &own } else { guard };
+        let base = guard.check_url(&typed).map_err(SendError::Pause)?;
         let mut client = Client::builder()
             // A redirect would carry events and credentials to an address that nobody typed.
             .redirect(Policy::none())
@@ -141,7 +144,9 @@ impl Http {
         let (mut body, mut headers) = (body, request.headers.clone());
         if request.gzip {
             body = gzip(&body).map_err(|error| SendError::later(format!("the body cannot be compressed: {error}")))?;
-            headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
+            if !self.connector.manifest.send[request.send].batch.gzip_file {
+                headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
+            }
         }
         let rules = self.connector.manifest.send[request.send].response.clone();
         let mut fresh = false;
@@ -351,6 +356,10 @@ fn base_of(
     if let Some(id) = &manifest.host_setting {
         let typed = settings.get(id).map(String::as_str).unwrap_or_default();
         return Ok(typed.trim_end_matches('/').to_owned());
+    }
+    let endpoint = manifest.endpoint_setting.as_ref().and_then(|id| settings.get(id)).map(|text| text.trim());
+    if let Some(endpoint) = endpoint.filter(|endpoint| !endpoint.is_empty()) {
+        return Ok(endpoint.trim_end_matches('/').to_owned());
     }
     let host = match region {
         Some(region) => manifest.hosts.get(region),

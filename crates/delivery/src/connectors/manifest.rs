@@ -17,6 +17,9 @@ pub struct Manifest {
     /// The setting that holds the address: it goes through the address guard.
     #[serde(default)]
     pub host_setting: Option<String>,
+    /// A setting that may hold an address in place of those of `hosts`: a private endpoint of the vendor, or another that speaks the same.
+    #[serde(default)]
+    pub endpoint_setting: Option<String>,
     /// What a person has to enter, in this order.
     #[serde(default)]
     pub settings: Vec<Setting>,
@@ -69,6 +72,9 @@ pub struct Meta {
     pub about: String,
     /// How to get the credential.
     pub credential: String,
+    /// What is made there before the first event comes, as it is typed: SQL, a template of an index. Empty for nothing.
+    #[serde(default)]
+    pub prepare: String,
     /// The vendor's own page.
     pub docs: String,
     /// Off until somebody says that he wants it: advertising.
@@ -136,6 +142,11 @@ pub enum Auth {
     Query {
         /// Name → value.
         query: BTreeMap<String, String>,
+    },
+    /// Parameters of the address as the vendor gave them, in one text, never logged: a shared access signature of Azure.
+    QueryText {
+        /// `sv=…&sig=…`
+        query: String,
     },
     /// Fields of the body.
     Body {
@@ -442,9 +453,12 @@ pub struct Send {
     /// `POST` or `PUT`.
     #[serde(default = "post")]
     pub method: String,
-    /// Behind the host; may hold `{settings}`, and `{+settings}` whose `/` part steps.
+    /// Behind the host; may hold `{settings}`, `{+settings}` whose `/` part steps, `{batch}`, the batch's id, and `{path_values}`.
     pub path: String,
-    /// Parameters of the address; may hold `{settings}` and `{batch}`, the batch's id.
+    /// Further names for path and query: mappings of the first event. With `group_by` they are the same for all of a request.
+    #[serde(default)]
+    pub path_values: BTreeMap<String, Value>,
+    /// Parameters of the address; may hold `{settings}`, `{batch}` and `{path_values}`.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
     /// Headers; may hold `{settings}` and `{batch}`. One without a value is not sent.
@@ -503,6 +517,9 @@ pub struct Batch {
     /// Whether bodies are compressed.
     #[serde(default)]
     pub gzip: bool,
+    /// Whether the compressed body is a file of its own, `.gz`: no header speaks of it.
+    #[serde(default)]
+    pub gzip_file: bool,
 }
 
 /// How items become a body.
@@ -630,6 +647,9 @@ pub struct Response {
     /// Words of a refusal that speak of the credential or a setting, not of an event: it waits for a person, and no event is refused.
     #[serde(default)]
     pub pause: Vec<String>,
+    /// Further codes that wait for a person.
+    #[serde(default)]
+    pub wait: Vec<u16>,
     /// Where the answer says which items failed.
     #[serde(default)]
     pub partial: Option<Partial>,
@@ -645,8 +665,11 @@ pub struct Response {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signs {
-    /// `error.code`
+    /// `error.code`. Of an answer in XML `Code` and `Message` are known. Of `vendor#Value` what stands behind `#` is compared.
     pub at: String,
+    /// Values that mean: it is there.
+    #[serde(default)]
+    pub done: Vec<Value>,
     /// Values that wait for a person: a credential, a right, a name.
     #[serde(default)]
     pub pause: Vec<Value>,
@@ -663,9 +686,12 @@ pub struct Confirm {
     pub at: String,
     /// Values that are success.
     pub is: Vec<Value>,
-    /// Values that are tried again; all others wait for a person.
+    /// Values that are tried again; all others are refusals.
     #[serde(default)]
     pub retry: Vec<Value>,
+    /// Values that wait for a person.
+    #[serde(default)]
+    pub pause: Vec<Value>,
 }
 
 /// Which items of a batch failed, by the answer: a closed set, each with its own code.
@@ -709,13 +735,13 @@ pub enum Partial {
         #[serde(default)]
         refused: Vec<String>,
     },
-    /// A list of failures that name their item by the id that the request gave it, its place: SQS.
+    /// A list of failures that name their item by the id that the request gave it: SQS.
     IdList {
         /// Codes of the answers that are looked at.
         status: Vec<u16>,
         /// Where the list stands.
         list: String,
-        /// The id, in each failure.
+        /// The id, in each failure, and in each item.
         id: String,
         /// The reason, in each failure.
         reason: String,
@@ -778,6 +804,12 @@ impl Manifest {
             None if self.hosts.is_empty() => return Err("neither hosts nor host_setting".to_owned()),
             _ => {}
         }
+        if let Some(id) = &self.endpoint_setting {
+            match self.settings.iter().find(|setting| setting.id == *id) {
+                Some(setting) if !setting.secret && setting.default.as_deref() == Some("") => {}
+                _ => return Err(format!("endpoint_setting names {id}, which is no setting with the default \"\"")),
+            }
+        }
         for (region, host) in &self.hosts {
             if !host.starts_with("https://") || host[8..].contains(['/', '?', '#', '@']) {
                 return Err(format!("hosts.{region}: https://name, nothing behind it"));
@@ -826,10 +858,15 @@ impl Manifest {
             if batch.shape == Shape::Single && batch.max_events != 1 {
                 return Err("a batch of the shape single has one event".to_owned());
             }
+            if let Some(id) = send.path_values.keys().find(|id| {
+                id.as_str() == "batch" || !plain(id) || self.settings.iter().any(|setting| setting.id == **id)
+            }) {
+                return Err(format!("send.path_values.{id} is no name of its own"));
+            }
             let texts = send.query.values().chain(send.headers.values()).flat_map(|text| names_in(text));
             let steps = names_in(&send.path).into_iter().map(|id| id.strip_prefix('+').unwrap_or(id));
             for id in texts.chain(steps) {
-                if id == "batch" {
+                if id == "batch" || send.path_values.contains_key(id) {
                     continue;
                 }
                 match self.settings.iter().find(|setting| setting.id == id) {

@@ -172,14 +172,21 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     })
 }
 
-/// Puts a value at `data.attributes`, making the objects on the way.
+/// Puts a value at `data.attributes`, making the objects on the way; a list on the way keeps its items.
 pub(crate) fn put(into: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
             into.insert(path.to_owned(), value);
         }
         Some((step, rest)) => {
-            let inner = into.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            let mut inner = into.entry(step).or_insert_with(|| Value::Object(Map::new()));
+            let mut rest = rest;
+            if let (Value::Array(_), Some((step, after))) = (&*inner, rest.split_once('.'))
+                && let Ok(index) = step.parse::<usize>()
+                && inner.get(index).is_some()
+            {
+                (inner, rest) = (&mut inner[index], after);
+            }
             if !inner.is_object() {
                 *inner = Value::Object(Map::new());
             }
@@ -207,5 +214,15 @@ mod tests {
         bound_object(&mut item, &limit, &mut changes);
         assert_eq!(item, json!({"user": {"plan": {"value": "pro"}, "seats": {"value": 5}, "trial": {"value": "tru"}}}));
         assert_eq!((changes.cut, changes.left_out, changes.renamed), (2, 1, 3));
+    }
+
+    #[test]
+    fn what_is_put_makes_objects_on_its_way_and_keeps_the_items_of_a_list() {
+        let mut body = Map::new();
+        put(&mut body, "a.b", json!(1));
+        assert_eq!(json!(body), json!({"a": {"b": 1}}));
+        let mut body = json!({"parameters": [{"name": "events"}, 7]});
+        put(body.as_object_mut().unwrap(), "parameters.0.value", json!("[]"));
+        assert_eq!(body, json!({"parameters": [{"name": "events", "value": "[]"}, 7]}));
     }
 }

@@ -90,6 +90,11 @@ impl Credentials {
             Auth::Query { query } => {
                 proof.query.extend(query.iter().map(|(name, value)| (name.clone(), self.fill(value))));
             }
+            Auth::QueryText { query } => {
+                let text = self.fill(&query);
+                let pairs = url::form_urlencoded::parse(text.trim_start_matches('?').as_bytes());
+                proof.query.extend(pairs.into_owned());
+            }
             Auth::Oauth2 { token_url, client_id, client_secret, scope, fields, json, exchange } => {
                 let mut form = vec![
                     ("grant_type", "client_credentials".to_owned()),

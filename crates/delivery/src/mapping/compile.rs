@@ -210,7 +210,11 @@ impl Compiler {
                     Some("us") => TimeForm::Micros,
                     Some("iso") => TimeForm::Iso,
                     Some("iso_s") => TimeForm::IsoSeconds,
-                    _ => return self.fail("\"s\", \"s_ms\", \"ms\", \"us\", \"iso\" or \"iso_s\""),
+                    Some("day") => TimeForm::Day,
+                    Some("hour") => TimeForm::Hour,
+                    _ => {
+                        return self.fail("\"s\", \"s_ms\", \"ms\", \"us\", \"iso\", \"iso_s\", \"day\" or \"hour\"");
+                    }
                 };
                 Directive::Time { of: Box::new(self.needed(object, "of")?), form }
             }

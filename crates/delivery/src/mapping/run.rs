@@ -296,6 +296,8 @@ fn time(value: &Value, form: TimeForm) -> Option<Value> {
         TimeForm::Millis => Value::from(millis),
         TimeForm::Micros => Value::from(millis.checked_mul(1_000)?),
         TimeForm::Iso => Value::String(at.to_string()),
+        TimeForm::Day => Value::String(at.to_string().get(..10)?.to_owned()),
+        TimeForm::Hour => Value::String(at.to_string().get(11..13)?.to_owned()),
         TimeForm::IsoSeconds => {
             let text = at.to_string();
             Value::String(text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z")))

@@ -72,6 +72,8 @@ fn each_operation_makes_what_it_says() {
         (json!({"@truncate": 3, "of": "$.page.title", "unit": "bytes"}), json!("Gr")),
         (json!({"@slug": "_", "of": "$.name"}), json!("add_to_cart")),
         (json!({"@time": "s_ms", "of": "$.time"}), json!(1_795_456_800.123)),
+        (json!({"@time": "day", "of": "$.time"}), json!("2026-11-23")),
+        (json!({"@time": "hour", "of": "$.time"}), json!("18")),
         (
             json!({"@join": ["pe", "$settings.project", "$.nothing", "$.items", {"@slug": "_", "of": "$.name"}], "with": "_"}),
             json!("pe_77_add_to_cart"),
