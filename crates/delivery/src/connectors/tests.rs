@@ -217,3 +217,18 @@ fn what_is_entered_for_a_path_may_have_steps_and_a_header_without_a_value_is_not
     assert_eq!(made("v1/in")["headers"]["x-path"], "v1/in");
     assert!(made("")["headers"].get("x-path").is_none());
 }
+
+#[test]
+fn a_path_may_hold_what_a_mapping_makes_of_the_first_event_and_an_endpoint_stands_for_the_hosts() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/s3.toml")).unwrap();
+    for (from, to, word) in [
+        ("[send.path_values]", "[send.path_values]\nbatch = \"$.id\"", "path_values.batch"),
+        ("[send.path_values]", "[send.path_values]\nbucket = \"$.id\"", "path_values.bucket"),
+        ("{day}", "{week}", "{week} is no setting"),
+        ("endpoint_setting = \"endpoint\"", "endpoint_setting = \"bucket\"", "endpoint_setting"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(word), "{to}: {error}");
+    }
+}
