@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod connector;
+mod emulators;
 mod file;
 mod mailbox;
 mod notices;
