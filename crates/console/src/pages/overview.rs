@@ -311,7 +311,9 @@ pub(super) fn meaning(outcome: &str) -> &'static str {
         }
         "withheld" => "excluded whole by a privacy rule or an exclusion",
         "dropped" => "the browser's queue was full",
-        "filtered.bot" => "a known bot, or a browser that a program drives: “Filter known bots” in the settings decides",
+        "filtered.bot" => {
+            "a known bot, or a browser that a program drives: “Filter known bots” in the settings decides"
+        }
         "filtered.type" => "a type of event that is off in the settings",
         "filtered.consent" => "the visitor did not agree",
         "filtered.excluded" => "on a page, or of a control or group, that is excluded",

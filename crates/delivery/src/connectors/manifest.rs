@@ -380,6 +380,7 @@ impl Auth {
                 fields.values().map(String::as_str).collect()
             }
             Self::Path { path } => vec![path],
+            Self::QueryText { query } => vec![query],
             Self::Oauth2 { token_url, client_id, client_secret, scope, fields, .. } => {
                 let fixed = [token_url, client_id, client_secret, scope];
                 fixed.into_iter().chain(fields.values()).map(String::as_str).collect()
