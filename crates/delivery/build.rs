@@ -4,13 +4,14 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
 
-#[allow(dead_code, unreachable_pub, reason = "the library uses the rest")]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "the library uses the rest")]
 #[path = "src/connectors/manifest.rs"]
 mod manifest;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=connectors");
     println!("cargo::rerun-if-changed=src/connectors/manifest.rs");
+    println!("cargo::rerun-if-changed=src/connectors/manifest");
     let mut files = Vec::new();
     for entry in std::fs::read_dir("connectors")? {
         files.push(entry?.path());
