@@ -64,6 +64,9 @@ impl Connector {
         let note = if meta.proof_note.is_empty() { String::new() } else { format!(" {}.", meta.proof_note) };
         writeln!(text, "Proof: **{}** – {means}.{note}\n", meta.proof).ok();
         writeln!(text, "## Credential\n\n{} See [{}]({}).\n", meta.credential, meta.name, meta.docs).ok();
+        if !meta.prepare.is_empty() {
+            writeln!(text, "## Make this there first\n\n```\n{}\n```\n", meta.prepare.trim()).ok();
+        }
         text.push_str("## Add it\n\n```sh\nconvizit destination add shop ");
         write!(text, "{} connector {}", meta.id.replace('_', "-"), meta.id).ok();
         if manifest.hosts.len() > 1 {
