@@ -62,6 +62,8 @@ type Back = (usize, u64, Sink, Vec<StoredEvent>, Taken);
 /// What a destination's stream is at, while nothing is removed from under it.
 struct Stream {
     number: i64,
+    /// Of the settings, when the cursor was last compared with what stands in the store.
+    version: u64,
     cursor: i64,
     plan: String,
     lanes: Lanes,
@@ -138,6 +140,7 @@ impl Route {
     /// Sends until it is stopped, an erasure is to be told, or something fails: then what is on its way is awaited, and it begins anew.
     async fn stream(&mut self) -> Result<(), Stop> {
         let (project, name) = (self.destination.project.clone(), self.destination.name.clone());
+        let version = self.store.control_version();
         let number = self.store.project(&project).await?.number;
         if let Err(reason) = &self.shape {
             return Err(self.failed(SendError::Pause(reason.clone())).await?);
@@ -150,10 +153,28 @@ impl Route {
         let lanes = Lanes::new(many, cursor, &plan);
         let sinks = first.into_iter().collect();
         let on_the_way = FuturesUnordered::new();
-        let mut stream =
-            Stream { number, cursor, plan, lanes, sinks, on_the_way, filtered: 0, not_before: None, ending: None };
+        let mut stream = Stream {
+            number,
+            version,
+            cursor,
+            plan,
+            lanes,
+            sinks,
+            on_the_way,
+            filtered: 0,
+            not_before: None,
+            ending: None,
+        };
         loop {
             let erasing = self.told != self.store.newest_erasure();
+            // One that was removed and added again is the same to whoever looks at destinations, and begins elsewhere.
+            let version = self.store.control_version();
+            if version != stream.version && stream.on_the_way.is_empty() {
+                stream.version = version;
+                if self.store.cursor(number, &name).await? != stream.cursor {
+                    return Ok(());
+                }
+            }
             let over = self.stop.is_cancelled() || erasing || stream.ending.is_some();
             if over && stream.on_the_way.is_empty() {
                 self.write_down(&mut stream).await?;

@@ -150,6 +150,12 @@ fn words(body: &Value) -> String {
     })
 }
 
+/// Of a success that does not say what became of each item: nothing of it is taken for done.
+fn unclear(code: u16, items: &[Value]) -> Option<Vec<Fate>> {
+    let again = || Fate::Again(format!("the answer {code} does not say what became of each event"));
+    (code < 300).then(|| items.iter().map(|_| again()).collect())
+}
+
 /// `None` where the parser has nothing to say of such an answer.
 fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option<Vec<Fate>> {
     let rest = |rest: &Rest| match rest {
@@ -206,10 +212,10 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             (named > 0).then_some(fates)
         }
         Partial::Parallel { status, list, code: field, refused } if status.contains(&code) => {
-            let entries = at(body, list)?.as_array()?;
-            if entries.len() != items.len() {
-                return None;
-            }
+            // One that does not speak of every item is not believed.
+            let Some(entries) = at(body, list).and_then(Value::as_array).filter(|all| all.len() == items.len()) else {
+                return unclear(code, items);
+            };
             let fate = |entry: &Value| match at(entry, field) {
                 None | Some(Value::Null) => Fate::Done,
                 Some(code) if refused.contains(&text(code)) => Fate::Refused(text(code)),
@@ -320,7 +326,7 @@ mod tests {
         let some = json!({"FailedRecordCount": 2, "Records": [{"SequenceNumber": "1"}, {"ErrorCode": "ProvisionedThroughputExceededException"}, {"ErrorCode": "ValidationException"}]});
         assert_eq!(marks(&fates(kinesis.clone(), 200, &some)), "dar");
         // Fewer entries than records: the answer is not believed, nor taken for an event's fault.
-        assert_eq!(marks(&fates(kinesis, 200, &json!({"Records": [{}]}))), "ddd");
+        assert_eq!(marks(&fates(kinesis, 200, &json!({"Records": [{}]}))), "aaa");
 
         let sqs = json!({"parser": "id_list", "status": [200], "list": "Failed", "id": "Id", "reason": "Code", "fault": "SenderFault"});
         assert_eq!(

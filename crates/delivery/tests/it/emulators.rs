@@ -105,8 +105,6 @@ async fn put_all(stand: &Stand) {
 async fn again(stand: &Stand, name: &str, secret: &str) {
     let destination = stand.state(name).await.destination;
     stand.store.remove_destination(&stand.project, name).await.unwrap();
-    // The task of the one that was removed ends within half a second.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
     stand.store.save_destination(&destination, Some(secret), true).await.unwrap();
     stand.at(name, EVENTS).await;
 }

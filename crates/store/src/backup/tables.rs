@@ -112,7 +112,7 @@ pub(super) const DATA: &[Table] = &[
     },
     Table {
         name: "cursors",
-        columns: &[("project", Int), ("destination", Text), ("number", Int)],
+        columns: &[("project", Int), ("destination", Text), ("number", Int), ("plan", Text)],
         order: "project, destination",
     },
     Table {
