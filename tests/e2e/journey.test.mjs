@@ -1,6 +1,9 @@
 // A newcomer's journey in at most three minutes, as one would go it: from the link that `convizit serve` prints to the demo shop's events
 // under names of one's own at a webhook, and a colleague who looks on. Each step leaves its pictures in test-output/journey.
+//   PICTURES=1 puts those that the documents show into docs/pictures.
 import assert from "node:assert/strict";
+import { copyFileSync } from "node:fs";
+import path from "node:path";
 import { after, before, test } from "node:test";
 import { looker, openOverlay } from "./look.mjs";
 import { administratorIn } from "./person.mjs";
@@ -10,7 +13,8 @@ import { startShop } from "./shop.mjs";
 import { CHROME, Site, pause } from "./site.mjs";
 
 const SECONDS = 180;
-let [site, running, shop, receiver, desk, street, page, visitor, look, problems] = [];
+const SHOWN = { "07-first-event": "console-first-event", "08-overview": "console-overview", "10-event": "console-event", "17-menu-out": "customizer-group" };
+let [site, running, shop, receiver, desk, street, page, visitor, look, problems, pictures] = [];
 const requests = [];
 const complaints = [];
 
@@ -24,7 +28,7 @@ before(async () => {
   await desk.context.grantPermissions(["clipboard-read", "clipboard-write"]);
   [page, visitor] = [await desk.context.newPage(), await street.context.newPage()];
   for (const one of [page, visitor]) await one.setViewportSize({ width: 1440, height: 900 });
-  ({ look, problems } = looker(page, "journey"));
+  ({ look, problems, pictures } = looker(page, "journey"));
   page.on("request", (request) => requests.push(request.url()));
   page.on("console", (message) => { if (message.type() === "error") complaints.push(message.text()); });
   page.on("pageerror", (error) => complaints.push(String(error)));
@@ -67,8 +71,8 @@ test("from the printed link to named events at a webhook, and a colleague who lo
     last = now;
   };
 
-  const pictures = { welcome: "01-welcome", "second-factor": "02-second-factor", "recovery-codes": "03-recovery-codes" };
-  await administratorIn(page, running, (name) => look(pictures[name], { dark: true }));
+  const names = { welcome: "01-welcome", "second-factor": "02-second-factor", "recovery-codes": "03-recovery-codes" };
+  await administratorIn(page, running, (name) => look(names[name], { dark: true }));
   step("first administrator");
 
   await page.click("text=I have them");
@@ -224,8 +228,8 @@ test("from the printed link to named events at a webhook, and a colleague who lo
   assert.equal(await vera.locator("button:has-text('Rename')").count(), 0);
   await look("31-event-of-viewer", { on: vera });
   const tabs = await vera.locator(".tabs a").evaluateAll((links) => links.map((one) => [one.textContent.trim(), one.href]));
-  const names = tabs.map(([name]) => name);
-  assert.ok(names.includes("Groups") && !["Samples", "On the site", "Audit log"].some((name) => names.includes(name)), names.join(", "));
+  const shown = tabs.map(([name]) => name);
+  assert.ok(shown.includes("Groups") && !["Samples", "On the site", "Audit log"].some((name) => shown.includes(name)), shown.join(", "));
   for (const [name, where] of [...tabs, ["the event", vera.url()], ["the webhook", `${site.console}/p/shop/destinations/hook`]]) {
     await vera.goto(where);
     const text = await vera.locator("main").textContent();
@@ -241,4 +245,7 @@ test("from the printed link to named events at a webhook, and a colleague who lo
   assert.deepEqual(complaints, [], "no script failed and the policy refused nothing");
   assert.deepEqual(problems, [], "every page fits and axe finds nothing");
   assert.ok(seconds <= SECONDS, `the journey took ${seconds.toFixed(0)} s`);
+  if (process.env.PICTURES) {
+    for (const [from, to] of Object.entries(SHOWN)) copyFileSync(path.join(pictures, `${from}-wide.png`), path.resolve(import.meta.dirname, `../../docs/pictures/${to}.png`));
+  }
 });
