@@ -214,6 +214,7 @@ async fn commit(store: &Store, shop: &Project, offset: u64, events: Vec<NewEvent
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     store.commit_work(Work { from: offset, to: offset + 1, projects: vec![share] }).await?;
     Ok(())

@@ -114,6 +114,7 @@ async fn commit(store: &Store, project: &Project, events: Vec<NewEvent>, rows: V
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     Ok(store.commit_work(Work { from, to: from + 1, projects: vec![share] }).await?)
 }

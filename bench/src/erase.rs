@@ -85,6 +85,7 @@ async fn put(store: &Store, project: &Project, numbers: std::ops::Range<u64>, vi
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     // A stretch that met an erasure is made anew, as the worker does.
     let mut work = Work { from, to: from + 1, projects: vec![share] };

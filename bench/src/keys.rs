@@ -70,6 +70,7 @@ impl Keys {
                         withheld: Vec::new(),
                         rulings: Vec::new(),
                         quarantined: Vec::new(),
+                        dropped: Vec::new(),
                     };
                     let done = store.commit_work(Work { from, to: from + 1, projects: vec![share] }).await;
                     let read = store.load_state(project.number).await;

@@ -37,6 +37,8 @@ pub struct ProjectWork {
     pub rulings: Vec<(u64, Ruling)>,
     /// Items that could not be processed.
     pub quarantined: Vec<Quarantined>,
+    /// Ids of items that were processed and are not stored, each with the day of its receipt: sent again they are repeats, and counted so.
+    pub dropped: Vec<(EventId, i64)>,
 }
 
 /// An event ready to be stored.

@@ -326,6 +326,9 @@ fn prepare_project(
         into.seen.entry(day).or_default().push(seen::key(project, &event.id));
         counts.entry((event.name.cast_signed(), event.hour)).or_default().push(number);
     }
+    for (id, day) in &work.dropped {
+        into.seen.entry(seen::table_of(id, *day)).or_default().push(seen::key(project, id));
+    }
     counts::sum(&mut into.totals, project, &counts);
     into.counts.extend(counts.into_iter().map(|((name, hour), numbers)| Count {
         project,

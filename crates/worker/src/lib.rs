@@ -238,6 +238,7 @@ impl Worker {
             withheld: Vec::new(),
             rulings: Vec::new(),
             quarantined: Vec::new(),
+            dropped: Vec::new(),
         };
         self.store.commit_work(Work { from: after, to: after, projects: vec![share] }).await?;
         Ok(())

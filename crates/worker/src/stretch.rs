@@ -227,11 +227,13 @@ struct Gathered {
     withheld: HashMap<Withheld, u64>,
     /// Ids of this stretch and of the store.
     seen: HashSet<EventId>,
+    dropped: Vec<(EventId, i64)>,
 }
 
 impl Gathered {
     fn new(seen: HashSet<EventId>) -> Self {
-        Self { events: Vec::new(), outcomes: HashMap::new(), quarantined: Vec::new(), withheld: HashMap::new(), seen }
+        let (events, quarantined, dropped) = (Vec::new(), Vec::new(), Vec::new());
+        Self { events, outcomes: HashMap::new(), quarantined, withheld: HashMap::new(), seen, dropped }
     }
 
     fn count(&mut self, outcome: Outcome, items: u64) {
@@ -248,8 +250,11 @@ impl Gathered {
         self.count(Outcome::Repeated, (before - received.batch.events.len()) as u64);
     }
 
-    fn take(&mut self, received: Timestamp, named: Vec<convizit_pipeline::Named>) {
+    /// Takes what became of the items of these ids; those that became no event are known from now on, too.
+    fn take(&mut self, received: Timestamp, ids: Vec<EventId>, named: Vec<convizit_pipeline::Named>) {
         let before = self.events.len();
+        let kept: HashSet<EventId> = named.iter().map(|named| named.event.id).collect();
+        self.dropped.extend(ids.into_iter().filter(|id| !kept.contains(id)).map(|id| (id, received.day())));
         for named in named {
             for receipt in &named.event.withheld {
                 *self.withheld.entry(Withheld::of(receipt, received.day())).or_default() += 1;
@@ -289,8 +294,13 @@ impl Gathered {
             withheld,
             rulings: registry.take_rulings(),
             quarantined: self.quarantined,
+            dropped: self.dropped,
         }
     }
+}
+
+fn ids_of(received: &Received) -> Vec<EventId> {
+    received.batch.events.iter().map(|event| event.id).collect()
 }
 
 fn name_share(share: Share, naming: Naming) -> (ProjectWork, Registry) {
@@ -299,8 +309,8 @@ fn name_share(share: Share, naming: Naming) -> (ProjectWork, Registry) {
     let mut registry = share.registry;
     for mut received in share.records.into_iter().filter_map(|record| record.received) {
         gathered.drop_repeats(&mut received);
-        let time = received.received;
-        gathered.take(time, naming(received, &mut registry));
+        let (time, ids) = (received.received, ids_of(&received));
+        gathered.take(time, ids, naming(received, &mut registry));
     }
     (gathered.finish(share.number, share.project, &mut registry), registry)
 }
@@ -321,7 +331,7 @@ fn name_alone(share: Share, naming: Naming) -> (ProjectWork, Registry) {
         gathered.drop_repeats(&mut received);
         let time = received.received;
         if let Some(named) = attempt(received.clone(), &mut registry) {
-            gathered.take(time, named);
+            gathered.take(time, ids_of(&received), named);
             continue;
         }
         for event in std::mem::take(&mut received.batch.events) {
@@ -329,7 +339,7 @@ fn name_alone(share: Share, naming: Naming) -> (ProjectWork, Registry) {
             let id = event.id;
             one.batch.events.push(event);
             match attempt(one.clone(), &mut registry) {
-                Some(named) => gathered.take(time, named),
+                Some(named) => gathered.take(time, vec![id], named),
                 None => {
                     tracing::error!(project = %share.project, event = %id, "an event cannot be processed; it is in quarantine");
                     gathered.count(Outcome::Refused(Refusal::Internal), 1);
@@ -372,6 +382,7 @@ fn unreadable_work(records: Vec<Record>) -> ProjectWork {
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined,
+        dropped: Vec::new(),
     }
 }
 

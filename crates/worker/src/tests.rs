@@ -304,6 +304,11 @@ async fn what_people_decide_holds_from_the_next_stretch_on() {
     assert_eq!((after.name.as_str(), after.element.unwrap().id), ("Keep it", save.element.unwrap().id));
     assert_eq!(store.last_event(shop.number).await.unwrap(), 3, "what is not captured is not stored");
     assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Excluded)).await, 2);
+    // Sent again, as by a page that goes: each has had its outcome.
+    store.journal_append(clicks(NOON, 20, &["Save", "Cancel", "Cancel"])).await.unwrap();
+    worker.round(2, 0).await.unwrap();
+    assert_eq!(outcome(&store, shop.number, Outcome::Filtered(Filter::Excluded)).await, 2);
+    assert_eq!(outcome(&store, shop.number, Outcome::Repeated).await, 3);
     // A worker that starts anew has the decisions from the store, with the offset from which on they hold.
     let mut registry = Registry::default();
     registry.load(&store.load_state(shop.number).await.unwrap()).unwrap();

@@ -29,6 +29,7 @@ impl Site {
             withheld: Vec::new(),
             rulings: Vec::new(),
             quarantined: Vec::new(),
+            dropped: Vec::new(),
         };
         let to = batches.last().unwrap().offset;
         self.store.commit_work(Work { from, to, projects: vec![share] }).await.unwrap();

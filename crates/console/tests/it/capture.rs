@@ -89,6 +89,7 @@ impl Shop {
             withheld: Vec::new(),
             rulings: Vec::new(),
             quarantined: Vec::new(),
+            dropped: Vec::new(),
         };
         let from = self.batches;
         self.batches += 1;

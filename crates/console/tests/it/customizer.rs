@@ -35,6 +35,7 @@ pub(crate) async fn names(site: &Site) -> Vec<(NameId, String, Change)> {
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     site.store.commit_work(Work { from: 0, to: 1, projects: vec![share] }).await.unwrap();
     names

@@ -84,6 +84,7 @@ pub(crate) async fn put(site: &Site, names: &[&str]) {
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     site.store.commit_work(Work { from: 0, to: 1, projects: vec![share] }).await.unwrap();
 }

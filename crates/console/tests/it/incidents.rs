@@ -222,6 +222,7 @@ async fn a_notice_of_an_incident_is_for_those_who_see_to_incidents() {
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     site.store.commit_work(Work { from: 0, to: 1, projects: vec![shop] }).await.unwrap();
     let text = "account:7 exported 300 persons";

@@ -125,6 +125,7 @@ async fn fill(site: &Site, canaries: &mut BTreeMap<String, String>) -> String {
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     site.store.commit_work(Work { from: 0, to: 1, projects: vec![share] }).await.unwrap();
     convizit_model::NameId(named.name).to_string()

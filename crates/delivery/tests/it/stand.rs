@@ -101,6 +101,7 @@ impl Stand {
             withheld: Vec::new(),
             rulings: Vec::new(),
             quarantined: Vec::new(),
+            dropped: Vec::new(),
         };
         self.store.commit_work(Work { from, to: from + 1, projects: vec![project] }).await.unwrap();
     }

@@ -423,6 +423,7 @@ fn with_a_damaged_frame() -> tempfile::TempDir {
                 withheld: Vec::new(),
                 rulings: Vec::new(),
                 quarantined: Vec::new(),
+                dropped: Vec::new(),
             };
             store.journal_append("a record".into()).await.unwrap();
             store.commit_work(Work { from: n, to: n + 1, projects: vec![share] }).await.unwrap();

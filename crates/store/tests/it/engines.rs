@@ -202,6 +202,7 @@ pub(crate) fn work(from: u64, project: &Project, events: Vec<NewEvent>) -> Work 
         withheld: Vec::new(),
         rulings: Vec::new(),
         quarantined: Vec::new(),
+        dropped: Vec::new(),
     };
     Work { from, to: from + 1, projects: vec![share] }
 }
