@@ -61,6 +61,36 @@ pub fn built_in() -> &'static [Arc<Connector>] {
     &BUILT_IN
 }
 
+/// The connectors of this build and those of the operator's folder, by their ids, and what is wrong with files of the folder.
+#[must_use]
+pub fn all(folder: Option<&Path>) -> (Vec<Arc<Connector>>, Vec<String>) {
+    let (mut found, mut problems) = (built_in().to_vec(), Vec::new());
+    let Some(folder) = folder else { return (found, problems) };
+    let files = match std::fs::read_dir(folder) {
+        Ok(files) => files,
+        Err(error) => {
+            problems.push(format!("delivery.connectors: {}: {error}", folder.display()));
+            return (found, problems);
+        }
+    };
+    let mut paths: Vec<_> = files.flatten().map(|file| file.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    for path in paths {
+        let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        if built_in().iter().any(|connector| connector.manifest.meta.id == id) {
+            problems.push(format!("{}: {id} is a connector of the product: give yours another id", path.display()));
+            continue;
+        }
+        match find(&id, Some(folder)) {
+            Ok(connector) => found.push(connector),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    found.sort_by(|one, other| one.manifest.meta.id.cmp(&other.manifest.meta.id));
+    (found, problems)
+}
+
 /// The connector of an id: one of this build, or one whose manifest stands in the operator's folder as `<id>.toml`.
 ///
 /// # Errors
@@ -171,6 +201,31 @@ impl Connector {
             whole.insert(setting.id.clone(), text.to_owned());
         }
         Ok(whole)
+    }
+
+    /// Where requests go, and the credentials with them: whoever changes it has to enter the secrets anew, or could have them sent to himself.
+    #[must_use]
+    pub fn goes_to(&self, region: Option<&str>, settings: &BTreeMap<String, String>) -> String {
+        let fill = |text: &String| filled(text, settings, str::to_owned);
+        let mut places = vec![http::base_of(self, region, settings).unwrap_or_default()];
+        match &self.manifest.auth {
+            manifest::Auth::Oauth2 { token_url, .. } => places.push(fill(token_url)),
+            manifest::Auth::Google { token_url: Some(token_url), .. } => places.push(fill(token_url)),
+            _ => {}
+        }
+        if let Some(erase) = &self.manifest.erase {
+            places.extend(erase.host.iter().chain(erase.hosts.values()).map(fill));
+        }
+        places.join(" ")
+    }
+
+    /// The address that a person typed; `None` where the manifest has it.
+    pub(crate) fn typed_address(&self, region: Option<&str>, settings: &BTreeMap<String, String>) -> Option<String> {
+        let typed = |id: &Option<String>| {
+            id.as_ref().and_then(|id| settings.get(id)).is_some_and(|text| !text.trim().is_empty())
+        };
+        let is_typed = typed(&self.manifest.host_setting) || typed(&self.manifest.endpoint_setting);
+        is_typed.then(|| http::base_of(self, region, settings).ok()).flatten()
     }
 
     /// What a person entered, checked: settings as they are stored in the open, and the secrets as one JSON object, to be sealed.

@@ -92,9 +92,23 @@ pub async fn try_channel(
 pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
     let guard = Guard::new(&config.allow_networks)?;
     shaping::Shape::compile(&destination.shaping)?;
+    if !destination.shaping.set.is_empty() && !matches!(destination.kind, DestinationKind::Connector { .. }) {
+        return Err(
+            "fields are made another way for connectors only: a webhook, a file and PostgreSQL get events as they are"
+                .to_owned(),
+        );
+    }
     let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;
-    if let DestinationKind::Webhook { url } = &destination.kind {
-        guard.reach(url).await?;
+    match &destination.kind {
+        DestinationKind::Webhook { url } => guard.reach(url).await?,
+        // An address that a person typed; those of manifests are right.
+        DestinationKind::Connector { connector, region, settings } => {
+            let connector = connectors::find(connector, config.connectors.as_deref())?;
+            if let Some(address) = connector.typed_address(region.as_deref(), settings) {
+                guard.reach(&address).await?;
+            }
+        }
+        DestinationKind::Postgres { .. } | DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {}
     }
     sink.ready().await.map_err(|error| error.to_string())
 }

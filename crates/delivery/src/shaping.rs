@@ -8,6 +8,50 @@ use crate::mapping::{Condition, Directive, Input, MappingError};
 
 /// What every destination gets: without these nothing can be told apart, ordered or erased.
 const KEPT: [&str; 8] = ["id", "project", "name", "type", "time", "received", "visitor", "schema"];
+/// Fields that an event has beside them; a step behind one of the second list is a name of the site's own.
+const FIELDS: [&str; 40] = [
+    "source",
+    "name_state",
+    "client_time",
+    "user",
+    "withheld",
+    "session",
+    "session.id",
+    "session.start",
+    "consent",
+    "consent.analytics",
+    "consent.ads",
+    "consent.gpc",
+    "page",
+    "page.url",
+    "page.path",
+    "page.title",
+    "page.type",
+    "page.language",
+    "page.referrer",
+    "element",
+    "element.id",
+    "element.role",
+    "element.label",
+    "element.section",
+    "group",
+    "group.id",
+    "group.name",
+    "group.position",
+    "group.length",
+    "properties",
+    "campaign",
+    "device",
+    "device.platform",
+    "device.os_name",
+    "device.os_version",
+    "device.browser",
+    "device.brand",
+    "location",
+    "location.country",
+    "location.region",
+];
+const OWN: [&str; 2] = ["properties.", "campaign."];
 /// Fields that may be left out, and such of a connector's own.
 const MANY: usize = 100;
 
@@ -32,8 +76,11 @@ impl Shape {
             if KEPT.contains(&field.as_str()) {
                 return Err(format!("{field} cannot be left out: events are told apart, ordered and erased by it"));
             }
-            if steps.iter().any(String::is_empty) || steps.len() > 8 {
-                return Err(format!("{field} is no field: write device.brand or properties.Note"));
+            let is_known = FIELDS.contains(&field.as_str()) || OWN.iter().any(|own| field.starts_with(own));
+            if !is_known || steps.iter().any(String::is_empty) || steps.len() > 8 {
+                return Err(format!(
+                    "{field} is no field of an event: write device.brand, page.title or properties.Note"
+                ));
             }
             without.push(steps);
         }
@@ -52,6 +99,12 @@ impl Shape {
         }
         let when = shaping.when.as_ref().map(Condition::compile).transpose().map_err(|error| of("when", error))?;
         Ok(Self { when, percent: shaping.percent, without, set })
+    }
+
+    /// An event without the fields that are left out, whatever else is chosen by.
+    pub(crate) fn bared(&self, event: StoredEvent) -> StoredEvent {
+        let only = Self { without: self.without.clone(), ..Self::default() };
+        only.apply(event.clone()).unwrap_or(event)
     }
 
     /// What the destination gets of an event; `None` where it gets nothing.
@@ -115,7 +168,7 @@ mod tests {
         let event = json!({"id": "1", "user": "u", "device": {"platform": "web", "brand": "Pixel"}, "location": {"country": "DE"},
             "properties": {"Note": "x", "Price": 1}, "withheld": [{"field": "a"}]});
         let of = shape(
-            json!({"without": ["device.brand", "location", "properties.Note", "user", "withheld", "nothing.at.all"]}),
+            json!({"without": ["device.brand", "location", "properties.Note", "user", "withheld", "properties.nothing"]}),
         )
         .unwrap();
         let made: Value = serde_json::from_slice(&of.apply(stored(&event)).unwrap().json).unwrap();
@@ -141,6 +194,7 @@ mod tests {
         for (value, word) in [
             (json!({"without": ["id"]}), "cannot be left out"),
             (json!({"without": ["device..brand"]}), "no field"),
+            (json!({"without": ["device.brnd"]}), "no field"),
             (json!({"when": {"like": 1}}), "no condition"),
             (json!({"percent": 100}), "1 to 99"),
             (json!({"set": {"a": "$b"}}), "no path"),

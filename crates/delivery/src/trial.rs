@@ -85,7 +85,7 @@ pub async fn test(
     let guard = Guard::new(&config.allow_networks)?;
     let event = test_event(&destination.project, now)?;
     let json = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
-    let event = StoredEvent { number: 0, json: json.into() };
+    let event = Shape::compile(&destination.shaping)?.bared(StoredEvent { number: 0, json: json.into() });
     let sent = match &destination.kind {
         // Delivery may be writing to it: the line goes behind whatever is there.
         DestinationKind::File { path } => destinations::file_test(path, &config.allow_folders, &event).await,
@@ -184,10 +184,8 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
         .and_then(|value| serde_json::to_string_pretty(&value))
         .unwrap_or(first.body);
     Some(Preview {
-        how: format!(
-            "A {} request to {}, with credentials; up to {most} events stand in one.",
-            first.method, first.url
-        ),
+        // Without the address: whoever sees this may not see where it is.
+        how: format!("A {} request, with credentials; up to {most} events stand in one.", first.method),
         fields: first.headers,
         body,
     })

@@ -52,6 +52,7 @@ fn made_of(
     console: &Console,
     said: &Said<'_>,
     stored: Option<&str>,
+    seen: Option<&DestinationKind>,
 ) -> Result<(DestinationKind, Option<String>), Problem> {
     let Ok(connector) = connectors::find(said.kind, console.config().delivery.connectors.as_deref()) else {
         return kind_of(said).map(|kind| (kind, None));
@@ -64,6 +65,18 @@ fn made_of(
         let field = if error.setting == "region" { "region".to_owned() } else { format!("set-{}", error.setting) };
         Problem::new(field, error.what)
     })?;
+    if let Some(DestinationKind::Connector { region: before, settings: of, .. }) = seen
+        && connector.goes_to(before.as_deref(), of) != connector.goes_to(region, &settings)
+    {
+        // A secret goes with what is sent: it is not for whoever changes the address.
+        let secrets = connector.manifest.settings.iter().filter(|setting| setting.secret);
+        let kept =
+            |id: &String| !said.settings.contains_key(id) && entered.get(id).is_some_and(|text| !text.is_empty());
+        if let Some(secret) = secrets.into_iter().find(|setting| kept(&setting.id)) {
+            let text = format!("events would go to another address: enter the {} again", secret.label.to_lowercase());
+            return Err(Problem::new(format!("set-{}", secret.id), text));
+        }
+    }
     let (connector, region) = (connector.manifest.meta.id.clone(), region.map(str::to_owned));
     Ok((DestinationKind::Connector { connector, region, settings }, secrets))
 }
@@ -109,7 +122,7 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
     if name.parse::<ProjectId>().is_err() {
         return Err(Undone::wrong("name", "1 to 64 of a-z, 0-9 and -, a letter or digit first"));
     }
-    let (kind, secrets) = made_of(console, &said, None).map_err(Undone::Wrong)?;
+    let (kind, secrets) = made_of(console, &said, None, None).map_err(Undone::Wrong)?;
     let secret = match &kind {
         DestinationKind::Connector { .. } => secrets,
         DestinationKind::Webhook { .. } => Some(new_webhook_secret()?),
@@ -157,7 +170,7 @@ pub(crate) async fn change(
         return Err(Refusal::Invalid(text).into());
     }
     let stored = acting.store.destination_secret(&acting.project.id, &seen.name).await?;
-    let (kind, secrets) = made_of(console, &said, stored.as_deref()).map_err(Undone::Wrong)?;
+    let (kind, secrets) = made_of(console, &said, stored.as_deref(), Some(&seen.kind)).map_err(Undone::Wrong)?;
     let secret = match &kind {
         DestinationKind::Connector { .. } => secrets.filter(|secrets| Some(secrets) != stored.as_ref()),
         DestinationKind::Webhook { .. } if renew => Some(new_webhook_secret()?),

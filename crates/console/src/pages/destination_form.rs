@@ -32,6 +32,9 @@ struct FormPage {
     kind: String,
     kinds: Vec<(&'static str, &'static str, bool)>,
     means: String,
+    /// The connector's name and level of proof; empty for other kinds.
+    vendor: String,
+    proof: String,
     /// Connectors by what they are for.
     groups: Vec<Group>,
     /// What a connector needs.
@@ -83,10 +86,11 @@ const GROUPS: [(&str, &str); 9] = [
     ("alerts", "Alerts"),
 ];
 
-/// The connectors of a build, by what they are for.
-fn groups(chosen: &str) -> Vec<Group> {
+/// The connectors, by what they are for.
+fn groups(console: &Console, chosen: &str) -> Vec<Group> {
+    let (all, _) = connectors::all(console.config().delivery.connectors.as_deref());
     let of = |group: &str| -> Vec<(String, String, bool)> {
-        let metas = connectors::built_in().iter().map(|connector| &connector.manifest.meta);
+        let metas = all.iter().map(|connector| &connector.manifest.meta);
         metas
             .filter(|meta| meta.group == group)
             .map(|meta| (meta.id.clone(), meta.name.clone(), meta.id == chosen))
@@ -126,7 +130,9 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         kind: known.to_owned(),
         kinds: KINDS.map(|(word, name, _)| (word, name, word == known)).into(),
         means,
-        groups: groups(kind),
+        vendor: manifest.map(|manifest| manifest.meta.name.clone()).unwrap_or_default(),
+        proof: manifest.map(|manifest| manifest.meta.proof.clone()).unwrap_or_default(),
+        groups: groups(console, kind),
         entries: entries.collect(),
         regions: regions.map(|region| (region.clone(), region == fields.get("region"))).collect(),
         credential: manifest.map(|manifest| manifest.meta.credential.clone()).unwrap_or_default(),

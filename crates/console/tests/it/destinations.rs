@@ -326,3 +326,43 @@ async fn the_audit_log_is_filtered_exported_and_verified() {
     let verified = site.post("/p/shop/audit/verify", &cookie, &[]).await;
     assert!(verified.text.contains("is whole"), "{}", verified.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stored_secret_does_not_follow_another_address() {
+    let (site, receiver, other) = (Site::make().await, Receiver::start().await, Receiver::start().await);
+    let address = |receiver: &Receiver| receiver.url.split("/hook").next().unwrap().to_owned();
+    let http = convizit_delivery::connectors::find("http", None).unwrap();
+    let entered = [("address", address(&receiver)), ("value", "canary-secret".to_owned())];
+    let entered = entered.into_iter().map(|(id, value)| (id.to_owned(), value)).collect();
+    let (settings, secret) = http.part(None, &entered).unwrap();
+    let destination = Destination {
+        project: site.shop.id.clone(),
+        name: "web".to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        shaping: Default::default(),
+        kind: DestinationKind::Connector { connector: "http".to_owned(), region: None, settings },
+    };
+    site.store.save_destination(&destination, secret.as_deref(), false).await.unwrap();
+    let (admin, viewer) = (site.session(ADMIN).await, site.session(Who::In(Role::Viewer)).await);
+    // Nor does anybody see where it goes who may not change it.
+    let page = site.get("/p/shop/destinations/web", &viewer).await;
+    assert!(page.text.contains("A POST request") && !page.text.contains(&address(&receiver)), "{}", page.text);
+    let path = "/p/shop/destinations/web/change";
+    let form = site.get(path, &admin).await;
+    assert!(!form.text.contains("canary-secret"));
+    let from = form.text.find("name=\"seen\" value=\"").unwrap() + 19;
+    let seen = &form.text[from..from + form.text[from..].find('"').unwrap()];
+    let seen = seen.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&");
+    let elsewhere = address(&other);
+    let mut fields = vec![("seen", seen.as_str()), ("set-address", elsewhere.as_str())];
+    let refused = site.post(path, &admin, &fields).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
+    assert!(refused.text.contains("another address: enter the"), "{}", refused.text);
+    assert_eq!(site.store.destination_secret(&site.shop.id, "web").await.unwrap(), secret);
+    fields.push(("set-value", "another"));
+    let saved = site.post(path, &admin, &fields).await;
+    assert_eq!(saved.location(), "/p/shop/destinations/web?done=destination-changed", "{}", saved.text);
+    assert!(site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap().contains("another"));
+}

@@ -347,7 +347,7 @@ pub(crate) struct Shown {
     pub(crate) note: String,
 }
 
-fn base_of(
+pub(super) fn base_of(
     connector: &Connector,
     region: Option<&str>,
     settings: &BTreeMap<String, String>,

@@ -51,7 +51,8 @@ impl Connectors {
             .iter()
             .map(|(id, name, group, proof)| [id, name, group, proof].map(|text| (*text).to_owned()))
             .collect();
-        for connector in connectors::built_in() {
+        let (all, problems) = connectors::all(config.connectors.as_deref());
+        for connector in &all {
             let meta = &connector.manifest.meta;
             rows.push([&meta.id, &meta.name, &meta.group, &meta.proof].map(Clone::clone));
         }
@@ -65,6 +66,9 @@ impl Connectors {
         }
         let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
         table(&["id", "name", "group", "proof"], &rows)?;
+        for problem in problems {
+            crate::cli::say_error(&format!("left out: {problem}"));
+        }
         say("What one needs: convizit destinations ID. How far each proof goes: docs/destinations/README.md.")
     }
 }

@@ -58,6 +58,10 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     // Each process of this installation shows its health there.
     let any = [Role::Collect, Role::Work, Role::Deliver];
     findings.add("console port", port(config, config.console.listen, "console.listen", &any));
+    if let Some(folder) = config.delivery().connectors {
+        let (_, problems) = convizit_delivery::connectors::all(Some(&folder));
+        findings.add("connectors", if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
+    }
     if let Some(mail) = config.mail() {
         findings.add("mail server", mail.answers().await);
     }
