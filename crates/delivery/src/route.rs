@@ -202,6 +202,10 @@ impl Route {
                 }
             }
             self.write_down(&mut stream).await?;
+            if stream.ending.is_some() && !over {
+                // Nothing was sent that could come back and bring the loop here.
+                continue;
+            }
             let may_read = !over && stream.lanes.has_room();
             let (read, told) = (stream.lanes.read, self.told);
             let due = [stream.not_before, stream.lanes.due()].into_iter().flatten().min();

@@ -87,7 +87,7 @@ test("/metrics has outcomes, lag of worker and destinations, commit and answer t
   const labels = '{project="shop",destination="lines"}';
   const metrics = await until("counted and delivered", async () => {
     const found = await running.metrics();
-    return found.get('convizit_items_total{project="shop",outcome="repeated"}') === 3 && found.get(`convizit_delivery_lag_events${labels}`) === 0 && found;
+    return found.get('convizit_items_total{project="shop",outcome="repeated"}') === 3 && found.get(`convizit_delivery_lag_events${labels}`) === 0 && found.get("convizit_worker_lag_batches") === 0 && found;
   });
   for (const [name, value] of [
     ['convizit_items_total{project="shop",outcome="accepted"}', 3],

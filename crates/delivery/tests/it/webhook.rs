@@ -60,6 +60,16 @@ async fn a_401_pauses_with_a_notice_and_resuming_sends_what_waited() {
 }
 
 #[tokio::test]
+async fn a_permission_that_the_operator_took_back_pauses_before_anything_is_dialled() {
+    let (stand, receiver) = hooked().await;
+    stand.put(&["a"]).await;
+    let running = stand.deliver_with(&[]);
+    assert!(stand.paused("hook").await.contains("allow_networks"));
+    assert!(receiver.requests().is_empty());
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_lost_cursor_pauses_and_is_no_removal() {
     let (stand, receiver) = hooked().await;
     stand.put(&["a"]).await;
