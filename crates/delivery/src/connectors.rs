@@ -167,6 +167,9 @@ impl Connector {
     ) -> Result<BTreeMap<String, String>, SettingError> {
         let hosts = &self.manifest.hosts;
         let wrong = |id: &str, what: String| Err(SettingError { setting: id.to_owned(), what });
+        if let Some(region) = region.filter(|_| hosts.is_empty()) {
+            return wrong("region", format!("{} has no regions: leave {region} out", self.manifest.meta.name));
+        }
         if let Some(region) = region.filter(|region| !hosts.contains_key(*region)) {
             let known: Vec<&str> = hosts.keys().map(String::as_str).collect();
             return wrong("region", format!("there is no region {region}: choose of {}", known.join(", ")));

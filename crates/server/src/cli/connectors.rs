@@ -43,6 +43,14 @@ impl Connectors {
             let connector = Connector::read(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
             return check(&connector, self.region.as_deref(), &self.set, self.json);
         }
+        if let Some((id, name, ..)) = self.id.as_ref().and_then(|id| OWN.iter().find(|(own, ..)| own == id)) {
+            if *id == "stdout" {
+                return say("Standard output is what convizit demo prints to; it is not added.");
+            }
+            return say(format!(
+                "{name}: convizit destination add PROJECT NAME {id} --help; docs/destinations.md says what it gets."
+            ));
+        }
         if let Some(id) = &self.id {
             let connector = connectors::find(id, config.connectors.as_deref()).map_err(|error| anyhow!(error))?;
             return show(&connector, self.json);
