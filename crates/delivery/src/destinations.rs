@@ -123,6 +123,16 @@ fn file_erasure(path: &str, message: &EraseMessage) -> String {
     )
 }
 
+/// How a destination's stream is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// How many batches may be on their way at once. Those of one connection, and those that keep all events in order, have one.
+    pub(crate) lanes: usize,
+    /// Events and bytes of a batch at most.
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
 /// An open destination.
 pub(crate) enum Sink {
     Connector(Box<Http>),
@@ -158,22 +168,17 @@ impl Sink {
         })
     }
 
-    /// Lanes: how many batches may be on their way at once. Those of one connection, and those that keep all events in order, have one.
-    pub(crate) fn lanes(destination: &Destination, config: &DeliveryConfig) -> usize {
-        let DestinationKind::Connector { connector, .. } = &destination.kind else { return 1 };
-        connectors::find(connector, config.connectors.as_deref())
-            .map_or(1, |connector| usize::try_from(connector.manifest.rate.concurrency).unwrap_or(1).clamp(1, 32))
-    }
-
-    /// Events and bytes of a batch at most.
-    pub(crate) fn batch(destination: &Destination, config: &DeliveryConfig) -> (usize, usize) {
-        let DestinationKind::Connector { connector, .. } = &destination.kind else { return (500, 1 << 20) };
-        let connector = connectors::find(connector, config.connectors.as_deref());
-        let most = connector.ok().and_then(|connector| {
-            connector.manifest.send.iter().map(|send| (send.batch.max_events, send.batch.max_bytes)).max()
-        });
+    /// How a destination's stream is sent; a manifest is looked up for it, so it is asked once a stream.
+    pub(crate) fn bounds(destination: &Destination, config: &DeliveryConfig) -> Bounds {
+        let own = Bounds { lanes: 1, events: 500, bytes: 1 << 20 };
+        let DestinationKind::Connector { connector, .. } = &destination.kind else { return own };
+        let Ok(connector) = connectors::find(connector, config.connectors.as_deref()) else { return own };
+        let manifest = &connector.manifest;
+        let most = manifest.send.iter().map(|send| (send.batch.max_events, send.batch.max_bytes)).max();
         // One request at a time where a request has one event: more of them are sent one after the other.
-        most.map_or((500, 1 << 20), |(events, bytes)| (events.clamp(100, 2_000), bytes.min(4 << 20)))
+        let (events, bytes) =
+            most.map_or((own.events, own.bytes), |(events, bytes)| (events.clamp(100, 2_000), bytes.min(4 << 20)));
+        Bounds { lanes: usize::try_from(manifest.rate.concurrency).unwrap_or(1).clamp(1, 32), events, bytes }
     }
 
     /// Makes ready what `send` needs: a schema.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::DeliveryConfig;
 use crate::connectors::Changes;
-use crate::destinations::{Fate, SendError, Sink, Taken};
+use crate::destinations::{Bounds, Fate, SendError, Sink, Taken};
 use crate::guard::Guard;
 use crate::lanes::Lanes;
 use crate::resend::Again;
@@ -66,6 +66,7 @@ struct Stream {
     version: u64,
     cursor: i64,
     plan: String,
+    bounds: Bounds,
     lanes: Lanes,
     sinks: Vec<Sink>,
     on_the_way: FuturesUnordered<BoxFuture<'static, Back>>,
@@ -149,8 +150,8 @@ impl Route {
         self.tell_erasures(number, &mut first).await?;
         let cursor = self.store.cursor(number, &name).await?;
         let plan = self.store.planned(number, &name).await?;
-        let many = self.lanes();
-        let lanes = Lanes::new(many, cursor, &plan);
+        let bounds = Sink::bounds(&self.destination, &self.config);
+        let lanes = Lanes::new(bounds.lanes, cursor, &plan);
         let sinks = first.into_iter().collect();
         let on_the_way = FuturesUnordered::new();
         let mut stream = Stream {
@@ -158,6 +159,7 @@ impl Route {
             version,
             cursor,
             plan,
+            bounds,
             lanes,
             sinks,
             on_the_way,
@@ -221,11 +223,6 @@ impl Route {
         }
     }
 
-    /// Requests at once: of different visitors, where the destination takes that.
-    fn lanes(&self) -> usize {
-        Sink::lanes(&self.destination, &self.config)
-    }
-
     /// Reads what there is room for.
     async fn fill(&mut self, stream: &mut Stream) -> Result<(), Stop> {
         if !stream.lanes.has_room() {
@@ -266,8 +263,7 @@ impl Route {
     /// Plans a batch for each idle lane, writes the plans down, and sends them.
     async fn launch(&mut self, stream: &mut Stream) -> Result<(), Stop> {
         stream.not_before = None;
-        let (events, bytes) = Sink::batch(&self.destination, &self.config);
-        let batches = stream.lanes.batches(events, bytes, Instant::now());
+        let batches = stream.lanes.batches(stream.bounds.events, stream.bounds.bytes, Instant::now());
         if batches.is_empty() {
             return Ok(());
         }
