@@ -4,6 +4,7 @@
 //! day is over. A merge replaces frames by one of the same range in one transaction, and a reader reads its frames in one
 //! statement, so a reader sees the old frames or the new one, never both or neither.
 
+mod opened;
 mod repack;
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,8 @@ use convizit_keys::{DataKey, KeyError, Place};
 use convizit_model::NewEvent;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
+pub(crate) use self::opened::Opened;
+use self::opened::Sealed;
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::{ProjectLedger, Whose};
@@ -272,12 +275,16 @@ impl Store {
                     key => key,
                 };
                 let opened = match key {
-                    Ok(key) => open(&key, project, first, row.read(4)?),
+                    Ok(key) => {
+                        let body: &[u8] = row.read(4)?;
+                        let sealed = Sealed::of(project, first, body);
+                        self.opened_frames().lines(sealed, || open(&key, project, first, body)).await
+                    }
                     Err(error @ StoreError::Keys(KeyError::Open { .. })) => Err(error),
                     Err(error) => return Err(error),
                 };
                 let lines = match opened {
-                    Ok(lines) => bytes::Bytes::from(lines),
+                    Ok(lines) => lines,
                     // What stands before it first.
                     Err(_) if !events.is_empty() => return Ok(events),
                     Err(error) => {

@@ -280,6 +280,8 @@ struct Inner {
     counters: Mutex<BTreeMap<(i64, Outcome), u64>>,
     rulings: Rulings,
     ledger: SharedLedger,
+    /// What several readers of the same events share.
+    opened: frames::Opened,
     /// Number of the newest erasure, for whoever waits for one.
     erased: watch::Sender<i64>,
     /// Number of the newest event of each project: what this process stored at once, of others within a second.
@@ -384,6 +386,7 @@ impl Store {
             counters: Mutex::default(),
             rulings: Rulings::default(),
             ledger: SharedLedger::default(),
+            opened: frames::Opened::default(),
             erased: watch::Sender::default(),
             newest: watch::Sender::default(),
             stop: CancellationToken::new(),
@@ -441,6 +444,10 @@ impl Store {
 
     pub(crate) fn ledger(&self) -> &SharedLedger {
         &self.0.ledger
+    }
+
+    pub(crate) fn opened_frames(&self) -> &frames::Opened {
+        &self.0.opened
     }
 
     pub(crate) fn erased(&self, number: i64) {
