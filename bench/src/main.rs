@@ -10,6 +10,7 @@ mod console;
 mod corpus;
 mod deliver;
 mod erase;
+mod isolation;
 mod keys;
 mod lexicon;
 mod load;
@@ -37,6 +38,8 @@ enum Measurement {
     Pipeline(pipeline::Pipeline),
     /// From the journal to a webhook and to PostgreSQL.
     Deliver(deliver::Deliver),
+    /// What healthy destinations get while others of the same process hang and fail.
+    Isolation(isolation::Isolation),
     /// Memory and lag over what waits in the journal.
     Backlog(backlog::Backlog),
     /// Seconds of a backup and of a restore, and events a second beside a backup.
@@ -79,6 +82,7 @@ fn main() -> Result<()> {
             Measurement::Collect(collect) => collect.run().await,
             Measurement::Pipeline(pipeline) => pipeline.run().await,
             Measurement::Deliver(deliver) => deliver.run().await,
+            Measurement::Isolation(isolation) => isolation.run().await,
             Measurement::Lexicon(_) => lexicon::Lexicon::run(),
             Measurement::Backlog(backlog) => backlog.run().await,
             Measurement::Backup(backup) => backup.run().await,

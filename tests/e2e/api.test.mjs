@@ -1,18 +1,16 @@
 // The interface for programs over the running binary: names, samples and decisions with real events, then schemathesis against
 // its own document: no server error, and no answer that the document does not have.
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { until } from "./product.mjs";
+import { installed, output } from "./python.mjs";
 import { Site } from "./site.mjs";
-import { promisify } from "node:util";
 
-const SCHEMATHESIS = "4.32.5";
 /** Seconds of the run; `SECONDS=600` is the full size. */
 const seconds = Number(process.env.SECONDS ?? 45);
-const output = path.resolve(import.meta.dirname, "../../test-output");
 let [site, running, everything, reads] = [];
 
 before(async () => {
@@ -92,23 +90,8 @@ test("destinations are paused and resumed, persons exported and erased, and all 
   for (const act of ["decision.make", "destination.pause", "destination.resume", "export.persons", "erase.persons"]) assert.ok(acts.includes(act), act);
 });
 
-// Not in one go with nothing else: connections that the server ends meanwhile would be taken for open ones.
-const run = promisify(execFile);
-
-/** schemathesis in an environment of its own, which is made when it is not there. */
-async function schemathesis() {
-  const folder = path.join(output, `schemathesis-${SCHEMATHESIS}`);
-  const program = path.join(folder, "bin/schemathesis");
-  if (!existsSync(program)) {
-    mkdirSync(output, { recursive: true });
-    await run("python3", ["-m", "venv", "--clear", folder]);
-    await run(path.join(folder, "bin/pip"), ["install", "--quiet", `schemathesis==${SCHEMATHESIS}`]);
-  }
-  return program;
-}
-
 test("schemathesis finds no server error and no answer that the document does not have", { timeout: (seconds + 240) * 1000 }, async () => {
-  const program = await schemathesis();
+  const program = await installed("schemathesis==4.32.5", "schemathesis");
   assert.equal((await site.post(site.batch({ events: 20 }))).status, 204);
   const name = await until("a name", async () => (await call("/events")).json.items[0]);
   const report = path.join(output, "api");

@@ -5,6 +5,7 @@ import { startPostgres } from "../e2e/product.mjs";
 import { pause } from "../e2e/site.mjs";
 import { count, random, seed, summary } from "./plan.mjs";
 import { Stand } from "./stand.mjs";
+import { bucket, webhook } from "./receivers.mjs";
 import { BATCHES, TARGETS, noStrace, occurrences, serveWith, steps } from "./strace.mjs";
 
 const KILLS = count("cycles", 25, 500);
@@ -14,10 +15,13 @@ const CONNECTIONS = 6;
 const LIFE = [20, 900];
 
 const next = random();
-let postgres;
+let [postgres, hook, lake] = [];
 
-before(async () => { postgres = await startPostgres(); });
-after(() => postgres?.stop());
+before(async () => { [postgres, hook, lake] = await Promise.all([startPostgres(), webhook(), bucket("lake")]); });
+after(async () => {
+  hook?.stop();
+  await Promise.all([postgres?.stop(), lake?.stop()]);
+});
 
 /** Starts again after a kill; gives the milliseconds until a batch is taken. */
 async function again(stand, when) {
@@ -32,8 +36,12 @@ async function again(stand, when) {
 }
 
 test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, async () => {
-  const stand = await Stand.make({ env: { EVENTS_URL: postgres.url }, events: 4 });
-  stand.site.ok("destination", "add", "shop", "db", "postgres", "--url-env", "EVENTS_URL");
+  const stand = await Stand.make({ env: { EVENTS_URL: postgres.url, LAKE_SECRET: "a-secret-of-s3" }, events: 4 });
+  const destination = (...args) => stand.site.answered("destination", "add", "shop", ...args);
+  await destination("db", "postgres", "--url-env", "EVENTS_URL");
+  await destination("hook", "webhook", "--url", hook.url);
+  const settings = ["aws_region=eu-central-1", "bucket=lake", "key_id=AKIAEXAMPLE000000000", `endpoint=${lake.url}`];
+  await destination("lake", "connector", "s3", ...settings.flatMap((setting) => ["--set", setting]), "--secret-env", "secret=LAKE_SECRET");
   const ready = [];
   await stand.serve();
   stand.load(CONNECTIONS);
@@ -47,7 +55,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   const took = (performance.now() - began) / 1000;
   assert.ok(stand.ledger.length > 2000 && stand.retries >= KILLS, `there was load at the kills: ${stand.ledger.length} events, ${stand.retries} retries`);
 
-  const metrics = await stand.delivered("db", "lines");
+  const metrics = await stand.delivered("db", "lines", "hook", "lake");
   const { answered, stored, again: repeated } = await stand.check();
   const inPostgres = new Set(postgres.query("select id from convizit.events").split("\n"));
   assert.equal(stand.ledger.filter((id) => !inPostgres.has(id)).length, 0, "answered events are missing from PostgreSQL");
@@ -55,6 +63,11 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   assert.equal(Number(postgres.query("select count(distinct number) from convizit.events")), stored, "a number is given twice");
   assert.equal(Number(postgres.query("select max(number) from convizit.events")), stored, "numbers are consecutive");
   assert.equal(repeated, 0, "the file has a line twice");
+  const { ids: inObjects, objects } = await lake.ids();
+  for (const [where, ids] of [["the webhook", hook.ids()], ["the bucket", inObjects]]) {
+    assert.equal(stand.ledger.filter((id) => !ids.has(id)).length, 0, `answered events are missing from ${where}`);
+    assert.equal(ids.size, stored, `${where} has what the store has`);
+  }
   const { accepted, repeated: recognised = 0 } = JSON.parse(stand.site.ok("project", "show", "shop", "--json")).outcomes;
   assert.equal(accepted, stored, "the count of accepted events is the number of stored events");
   assert.equal(metrics.get("convizit_healthy"), 1);
@@ -63,7 +76,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   assert.ok(slowest <= READY_MILLIS, `ready only after ${slowest.toFixed(0)} ms`);
   summary(
     `kill at random: ${KILLS} kills in ${took.toFixed(0)} s, ${answered} events answered on ${CONNECTIONS} connections, ${stand.retries} retries; ` +
-    `0 lost, 0 repeated (${recognised} repeats recognised); ready again after ${slowest.toFixed(0)} ms at most`,
+    `0 lost, 0 repeated (${recognised} repeats recognised) in the store, PostgreSQL, a file, ${objects} objects and a webhook (${hook.again} deliveries again, the same); ready again after ${slowest.toFixed(0)} ms at most`,
   );
 
   // After the kills SIGTERM still ends it in order.
