@@ -21,6 +21,37 @@ impl Connector {
     /// # Errors
     /// A setting that has not its form.
     pub fn sample_requests(&self, region: Option<&str>, entered: &BTreeMap<String, String>) -> Result<Value, String> {
+        let events: Vec<Value> = serde_json::from_str(EVENTS).map_err(|error| error.to_string())?;
+        self.requests_of(&events, NOW, region, entered)
+    }
+
+    /// The same of events of one's own, in the form in which they are delivered, as they would be sent a minute after the newest was received.
+    ///
+    /// # Errors
+    /// A setting that has not its form; an event without `received`.
+    pub fn own_requests(
+        &self,
+        events: &[Value],
+        region: Option<&str>,
+        entered: &BTreeMap<String, String>,
+    ) -> Result<Value, String> {
+        let mut newest = 0;
+        for (event, number) in events.iter().zip(1..) {
+            let received = event.get("received").cloned().unwrap_or_default();
+            let received: Timestamp =
+                serde_json::from_value(received).map_err(|_| format!("event {number} has no time in \"received\""))?;
+            newest = newest.max(received.as_millis());
+        }
+        self.requests_of(events, newest + 60_000, region, entered)
+    }
+
+    fn requests_of(
+        &self,
+        events: &[Value],
+        now: i64,
+        region: Option<&str>,
+        entered: &BTreeMap<String, String>,
+    ) -> Result<Value, String> {
         let region = region.or_else(|| self.manifest.hosts.keys().next().map(String::as_str));
         let mut whole = entered.clone();
         for setting in &self.manifest.settings {
@@ -44,14 +75,13 @@ impl Connector {
             }
             Err(error) => return Err(format!("{}: {error} (--set {}=…)", error.setting, error.setting)),
         };
-        let events: Vec<Value> = serde_json::from_str(EVENTS).map_err(|error| error.to_string())?;
         let stored: Vec<StoredEvent> = (1..)
-            .zip(&events)
+            .zip(events)
             .map(|(number, event)| StoredEvent { number, json: event.to_string().into_bytes().into() })
             .collect();
         let encoded = self.encode(
             &stored,
-            With { settings: &settings, set: &[], name: "shop/sample", now: Timestamp::from_millis(NOW) },
+            With { settings: &settings, set: &[], name: "shop/sample", now: Timestamp::from_millis(now) },
         );
         let requests: Vec<Value> = encoded
             .requests

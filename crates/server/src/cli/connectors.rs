@@ -23,6 +23,9 @@ pub(crate) struct Connectors {
     /// Where the account is, for those requests.
     #[arg(long, requires = "check")]
     region: Option<String>,
+    /// Events of your own for those requests, as a JSON list in the form in which they are delivered.
+    #[arg(long, value_name = "FILE", requires = "check")]
+    events: Option<PathBuf>,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -41,7 +44,7 @@ impl Connectors {
         if let Some(path) = &self.check {
             let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
             let connector = Connector::read(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-            return check(&connector, self.region.as_deref(), &self.set, self.json);
+            return self.check(&connector);
         }
         if let Some((id, name, ..)) = self.id.as_ref().and_then(|id| OWN.iter().find(|(own, ..)| own == id)) {
             if *id == "stdout" {
@@ -79,6 +82,30 @@ impl Connectors {
         }
         say("What one needs: convizit destinations ID. How far each proof goes: docs/destinations/README.md.")
     }
+
+    fn check(&self, connector: &Connector) -> Result<()> {
+        let mut entered = BTreeMap::new();
+        for text in &self.set {
+            let (id, value) = text.split_once('=').context("--set wants SETTING=VALUE")?;
+            entered.insert(id.to_owned(), value.to_owned());
+        }
+        let region = self.region.as_deref();
+        let requests = match &self.events {
+            None => connector.sample_requests(region, &entered),
+            Some(path) => {
+                let text = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+                let events: Vec<serde_json::Value> = serde_json::from_slice(&text)
+                    .with_context(|| format!("{} holds no JSON list of events", path.display()))?;
+                connector.own_requests(&events, region, &entered)
+            }
+        };
+        let requests = requests.map_err(|error| anyhow!(error))?;
+        if !self.json {
+            let whose = if self.events.is_some() { "your" } else { "the sample" };
+            say(format!("{} is a manifest; of {whose} events it makes:\n", connector.manifest.meta.id))?;
+        }
+        say(serde_json::to_string_pretty(&requests)?)
+    }
 }
 
 fn show(connector: &Connector, json: bool) -> Result<()> {
@@ -110,18 +137,4 @@ fn show(connector: &Connector, json: bool) -> Result<()> {
         say(format!("{flag} {}=…  {}{hint}{default}", setting.id, setting.label))?;
     }
     say(format!("\n{}\n{}", meta.credential, meta.docs))
-}
-
-fn check(connector: &Connector, region: Option<&str>, set: &[String], json: bool) -> Result<()> {
-    let mut entered = BTreeMap::new();
-    for text in set {
-        let (id, value) = text.split_once('=').context("--set wants SETTING=VALUE")?;
-        entered.insert(id.to_owned(), value.to_owned());
-    }
-    let requests = connector.sample_requests(region, &entered).map_err(|error| anyhow!(error))?;
-    if json {
-        return say(serde_json::to_string_pretty(&requests)?);
-    }
-    say(format!("{} is a manifest; of the sample events it makes:\n", connector.manifest.meta.id))?;
-    say(serde_json::to_string_pretty(&requests)?)
 }
