@@ -10,7 +10,8 @@ use convizit_delivery::{DeliveryConfig, MailConfig, MailTls};
 use convizit_keys::ProviderConfig;
 use convizit_store::StoreConfig;
 use convizit_store::backup::{BackupConfig, Keep};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// The file that is read when none is named.
 const DEFAULT: &str = "convizit.toml";
@@ -22,6 +23,7 @@ pub(crate) struct Config {
     /// Data folder.
     pub(crate) data: PathBuf,
     /// Where the key-encryption key lives; a file beside the data when missing.
+    #[serde(deserialize_with = "provider")]
     pub(crate) keys: Option<ProviderConfig>,
     /// File that holds the URL of the PostgreSQL database for control data and events.
     pub(crate) database_url_file: Option<PathBuf>,
@@ -398,6 +400,16 @@ impl Config {
     }
 }
 
+/// A path below `[keys]` without a provider is that of the file, which is the default.
+fn provider<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProviderConfig>, D::Error> {
+    let mut table = toml::Table::deserialize(deserializer)?;
+    if table.keys().all(|key| key == "path") {
+        table.insert("provider".to_owned(), "file".into());
+    }
+    let provider = ProviderConfig::deserialize(toml::Value::Table(table));
+    provider.map(Some).map_err(|error| D::Error::custom(error.message()))
+}
+
 /// One sentence with the line.
 fn parse(text: &str) -> Result<Config, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
@@ -482,6 +494,20 @@ mod tests {
         assert!(check("user = \"me\"", None).unwrap_err().contains("belong together"));
         assert!(check("tls = \"none\"", None).unwrap_err().contains("mail.tls"));
         assert!(parse("[mail]\nhost = \"mail.shop.example\"\n").unwrap_err().contains("from"));
+    }
+
+    #[test]
+    fn a_path_of_keys_needs_no_provider() {
+        let keys = |text: &str| parse(text).map(|config| config.keys());
+        let file = |path: &str| Ok(ProviderConfig::File { path: path.into() });
+        assert_eq!(keys("[keys]\npath = \"/etc/convizit/keys\"\n"), file("/etc/convizit/keys"));
+        assert_eq!(keys("[keys]\n"), file("convizit-data/keys"));
+        assert_eq!(keys("data = \"d\"\n[keys]\nprovider = \"file\"\n"), file("d/keys"));
+        // Which provider is meant by other settings is not guessed.
+        let error = keys("data = \"d\"\n[keys]\nmodule = \"/m.so\"\n").unwrap_err();
+        assert!(error.starts_with("line 2: ") && error.contains("`provider`"), "{error}");
+        let error = keys("[keys]\nprovider = \"file\"\npth = \"/k\"\n").unwrap_err();
+        assert!(error.contains("`pth`"), "{error}");
     }
 
     /// A copy of keys that is no longer written would bring back whoever was erased, and what was destroyed.
