@@ -117,6 +117,27 @@ async fn an_answer_of_204_means_that_the_scrubbed_batch_is_in_the_journal() {
     assert_eq!(received.device.browser.as_deref(), Some("Chrome"));
 }
 
+/// What the document tells programs to send is taken as it stands there.
+#[tokio::test]
+async fn the_documents_example_of_an_event_is_taken() {
+    let site = Site::new().await;
+    let document = include_str!("../../../docs/api.md");
+    let (_, rest) = document.split_once("--data-binary @- <<END\n").unwrap();
+    let (body, _) = rest.split_once("    END\n").unwrap();
+    let now = site.store.clock().now().to_string();
+    let body = body.replace("$KEY", &site.key).replace("$NOW", &now);
+    let body = body.replace("$ID", "0193a1f0-0000-7000-8000-000000000001");
+    assert!(!body.contains('$'), "{body}");
+    let response = site.send(body, Some(ORIGIN)).await;
+    let status = response.status();
+    assert_eq!((status, text(response).await), (StatusCode::NO_CONTENT, String::new()));
+    let batches = site.store.journal_read(0, 1 << 20).await.unwrap();
+    let received: Received = serde_json::from_slice(&batches[0].records[0]).unwrap();
+    let event = &received.batch.events[0];
+    assert_eq!((event.name.as_deref(), &event.properties["plan"]), (Some("Trial started"), &json!("team")));
+    assert_eq!((received.visitor.as_str(), received.batch.user.as_deref()), ("b1946ac92492d234", Some("user-17")));
+}
+
 #[tokio::test]
 async fn bad_input_gets_the_designs_answers_and_names_the_field() {
     let site = Site::new().await;
