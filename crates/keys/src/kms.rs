@@ -22,6 +22,8 @@ mod private_file;
 #[cfg(feature = "vault-transit")]
 mod vault_transit;
 
+pub use private_file::read_secret_file;
+
 /// Days for which a version of a key-encryption key wraps.
 pub const KEK_DAYS: i64 = 365;
 

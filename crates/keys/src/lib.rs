@@ -23,7 +23,7 @@ mod wycheproof;
 
 pub use envelope::{DataKey, Place, SEAL_OVERHEAD, TAG_BYTES, tag_of};
 pub use factor::{RECOVERY_CODES, TotpSecret, normal_recovery_code, recovery_codes};
-pub use kms::{Binding, KEK_DAYS, Kek, KeyProvider, Later, ProviderConfig, Wrapped, open_provider};
+pub use kms::{Binding, KEK_DAYS, Kek, KeyProvider, Later, ProviderConfig, Wrapped, open_provider, read_secret_file};
 pub use passkey::{CHALLENGE_BYTES, Ceremony, Passkey, PasskeyProblem};
 pub use password::{
     PASSWORD_LEAST, PASSWORD_MOST, PasswordProblem, check_password, hash_password, verify_nothing, verify_password,

@@ -111,7 +111,7 @@ enum Command {
     /// Tokens of the site's own systems.
     #[command(
         subcommand,
-        after_help = "Example: convizit token add privacy-desk --project shop --scope erase > desk.token"
+        after_help = "Example: convizit token add privacy-desk --project shop --scope erase --out desk.token"
     )]
     Token(token::Token),
     /// People's accounts.

@@ -291,6 +291,12 @@ impl Config {
         Ok(())
     }
 
+    /// Files with secrets of others that it names, which are read at each start.
+    pub(crate) fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let mail = self.mail.as_ref().and_then(|mail| mail.password_file.as_deref());
+        [self.database_url_file.as_deref(), mail].into_iter().flatten()
+    }
+
     pub(crate) fn keys(&self) -> ProviderConfig {
         match &self.keys {
             Some(ProviderConfig::File { path }) if !path.as_os_str().is_empty() => {

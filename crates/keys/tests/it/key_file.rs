@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 
-use convizit_keys::{KeyProvider, ProviderConfig, Wrapped};
+use convizit_keys::{KeyProvider, ProviderConfig, Wrapped, read_secret_file};
 
 use crate::contract::{self, BINDING, now, problem, wait};
 
@@ -146,4 +146,34 @@ fn a_key_that_is_not_in_the_file_is_named_and_the_file_too() {
     let wrapped = Wrapped { kek: "file:0123456789ab".to_owned(), bytes: vec![0; 60] };
     let text = problem(wait(provider.unwrap(&BINDING, &wrapped)));
     assert!(text.contains("file:0123456789ab") && text.contains(path.to_str().unwrap()), "{text}");
+}
+
+#[test]
+fn another_secret_is_read_from_a_file_of_its_owner_alone_and_from_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("desk.token");
+    let refused = || read_secret_file(&path).unwrap_err().to_string();
+    assert!(refused().contains("cannot be read"), "{}", refused());
+    fs::write(&path, "cz_erase_abc\n").unwrap();
+    for mode in [0o644, 0o640, 0o602] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let text = refused();
+        assert!(text.contains("desk.token") && text.contains("chmod 600") && !text.contains("cz_erase"), "{text}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(read_secret_file(&path).unwrap().as_str(), "cz_erase_abc");
+    fs::write(&path, "x".repeat(70_000)).unwrap();
+    assert!(refused().contains("65536 bytes"), "{}", refused());
+    fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(refused().contains("no text"), "{}", refused());
+    assert!(read_secret_file(folder.path()).is_err(), "a folder");
+    // As a shell's <(…) gives one.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
+    let read = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_secret_file(&pipe).map(|text| text.to_string()));
+        fs::write(&pipe, "through a pipe\n").unwrap();
+        reading.join().unwrap()
+    });
+    assert_eq!(read.unwrap(), "through a pipe");
 }

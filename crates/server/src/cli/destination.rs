@@ -1,12 +1,13 @@
 //! `convizit destination`: where a project's events go.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
 use convizit_delivery::connectors::{self, Connector};
+use convizit_keys::read_secret_file;
 use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId, Shaping};
 use convizit_store::{DestinationState, Erasure, Store};
 
@@ -144,7 +145,7 @@ pub(crate) enum Kind {
         /// Name of the environment variable that holds the URL.
         #[arg(long, value_name = "NAME", conflicts_with = "url_file", required_unless_present = "url_file")]
         url_env: Option<String>,
-        /// File that holds the URL.
+        /// File that holds the URL, which only you may read.
         #[arg(long, value_name = "FILE")]
         url_file: Option<PathBuf>,
         /// The schema that is made and migrated there.
@@ -178,7 +179,7 @@ pub(crate) enum Kind {
         /// A secret, by the environment variable that holds it: `secret=MIXPANEL_SECRET`.
         #[arg(long, value_name = "SETTING=NAME")]
         secret_env: Vec<String>,
-        /// A secret, by the file that holds it: `key=/etc/convizit/service-account.json`.
+        /// A secret, by the file that holds it, which only you may read: `key=/etc/convizit/service-account.json`.
         #[arg(long, value_name = "SETTING=FILE")]
         secret_file: Vec<String>,
         #[command(flatten)]
@@ -242,9 +243,7 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         Kind::Postgres { url_env, url_file, schema, common } => {
             let url = match (url_env, url_file) {
                 (Some(name), _) => std::env::var(&name).with_context(|| format!("the environment has no {name}"))?,
-                (None, Some(file)) => {
-                    std::fs::read_to_string(&file).with_context(|| format!("{} cannot be read", file.display()))?
-                }
+                (None, Some(file)) => read_secret_file(&file)?.to_string(),
                 (None, None) => bail!("give --url-env or --url-file"),
             };
             (DestinationKind::Postgres { schema }, Some(url.trim().to_owned()), common)
@@ -313,8 +312,7 @@ fn entered(
     }
     for text in secret_file {
         let (id, file) = pair(text)?;
-        let value = std::fs::read_to_string(&file).with_context(|| format!("{file} cannot be read"))?;
-        entered.insert(id, value.trim().to_owned());
+        entered.insert(id, read_secret_file(Path::new(&file))?.to_string());
     }
     Ok(entered)
 }

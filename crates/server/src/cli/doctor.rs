@@ -65,6 +65,8 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     if let Some(mail) = config.mail() {
         findings.add("mail server", mail.answers().await);
     }
+    let secrets = config.secret_files().find_map(|path| convizit_keys::read_secret_file(path).err());
+    findings.warn("files with secrets", secrets.map(|error| error.to_string()));
     match open_store(&config.store(), &config.keys()).await {
         Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {

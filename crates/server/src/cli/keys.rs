@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Subcommand;
-use convizit_keys::ProviderConfig;
+use convizit_keys::{ProviderConfig, read_secret_file};
 use convizit_model::ProjectId;
 use convizit_store::backup::Progress;
 use convizit_store::{KeyNeed, KeyRequest, Scope, Store};
@@ -41,7 +41,7 @@ pub(crate) enum Keys {
     Destroy {
         /// `project/ID/VERSION` or `day/ID/YYYY-MM-DD`, as `keys list --project ID` shows them.
         key: String,
-        /// The token of whoever says so.
+        /// The token of whoever says so, in a file that only they may read.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
         #[command(flatten)]
@@ -131,13 +131,12 @@ impl Keys {
                 ))
             }
             Self::Destroy { key, token_file, hold } => {
-                let secret = std::fs::read_to_string(&token_file)
-                    .with_context(|| format!("{} cannot be read", token_file.display()))?;
-                let token = store.token(secret.trim()).await?.filter(|token| token.allows(Scope::Keys));
+                let secret = read_secret_file(&token_file)?;
+                let token = store.token(&secret).await?.filter(|token| token.allows(Scope::Keys));
                 let Some(token) = token else {
                     store.key_refused("destroy").await?;
                     bail!(
-                        "{} holds no living token of scope keys: convizit token add NAME --scope keys",
+                        "{} holds no living token of scope keys: convizit token add NAME --scope keys --out FILE",
                         token_file.display()
                     );
                 };

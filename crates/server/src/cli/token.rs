@@ -1,12 +1,15 @@
 //! `convizit token`: for the site's own systems, and for whoever destroys a key.
 
-use anyhow::{Result, bail};
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 use convizit_model::ProjectId;
 use convizit_store::{Scope, Store};
 
 use crate::cli::ask::Hold;
-use crate::cli::{say, say_error, table};
+use crate::cli::{new_file, say, say_error, table};
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -55,8 +58,10 @@ impl From<Allowed> for Scope {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Token {
-    /// Makes a token and prints its secret, once.
-    #[command(after_help = "Example: convizit token add dashboard --project shop --scope read,audit > dashboard.token")]
+    /// Makes a token and shows its secret, once.
+    #[command(
+        after_help = "Example: convizit token add dashboard --project shop --scope read,audit --out dashboard.token"
+    )]
     Add {
         /// Its name: a-z, 0-9 and -.
         name: String,
@@ -69,6 +74,9 @@ pub(crate) enum Token {
         /// How many days it lives, at most 366.
         #[arg(long, default_value_t = 90)]
         days: i64,
+        /// Writes the secret into this new file, which only you may read, in place of printing it.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Lists tokens, without their secrets.
     #[command(after_help = "Example: convizit token list")]
@@ -90,15 +98,33 @@ pub(crate) enum Token {
 impl Token {
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         match self {
-            Self::Add { name, project, scope, days } => {
+            Self::Add { name, project, scope, days, out } => {
                 let project = match &project {
                     Some(id) => Some(store.project(id).await?),
                     None => None,
                 };
                 let scopes: Vec<Scope> = scope.into_iter().map(Scope::from).collect();
-                let secret = store.make_token(project.as_ref(), &scopes, &name, days).await?;
-                say_error(&format!("token {name}, for {days} days; its secret is shown this once:"));
-                say(secret)
+                // The file first: a secret that cannot be written would be lost.
+                let file = out.as_deref().map(new_file).transpose()?;
+                let made = store.make_token(project.as_ref(), &scopes, &name, days).await;
+                let Some((mut file, path)) = file.zip(out) else {
+                    let secret = made?;
+                    say_error(&format!("token {name}, for {days} days; its secret is shown this once:"));
+                    return say(secret);
+                };
+                let secret = made.inspect_err(|_| {
+                    // Empty, and made for nothing.
+                    std::fs::remove_file(&path).ok();
+                })?;
+                let written = file.write_all(format!("{secret}\n").as_bytes()).and_then(|()| file.sync_all());
+                written.with_context(|| {
+                    let path = path.display();
+                    format!("{path} cannot be written, and token {name} is of no use: convizit token remove {name}")
+                })?;
+                say(format!(
+                    "token {name}, for {days} days; its secret is in {}, which only you may read",
+                    path.display()
+                ))
             }
             Self::List { json } => {
                 let tokens = store.tokens().await?;

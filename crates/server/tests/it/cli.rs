@@ -1,6 +1,7 @@
 //! The command line as a person and a script meet it.
 
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -310,9 +311,20 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     assert!(ok(at, &["keys", "list", "--project", "shop"]).contains("project/shop/1"));
     assert!(fails(at, &["keys", "list", "--project", "shoop"]).contains("shoop"));
     for name in ["anna", "ben"] {
-        std::fs::write(at.join(name), ok(at, &["token", "add", name, "--scope", "keys"])).unwrap();
+        let made = ok(at, &["token", "add", name, "--scope", "keys", "--out", name]);
+        assert!(made.contains(&format!("its secret is in {name}")) && !made.contains("cz_keys"), "{made}");
+        assert_eq!(std::fs::metadata(at.join(name)).unwrap().permissions().mode() & 0o777, 0o600);
     }
-    let destroy = |who: &str, how: &str| ok(at, &["keys", "destroy", "project/shop/1", "--token-file", who, how]);
+    let error = fails(at, &["token", "add", "cleo", "--scope", "keys", "--out", "ben"]);
+    assert!(error.contains("ben is there already"), "{error}");
+    assert!(fails(at, &["token", "add", "Cleo", "--scope", "keys", "--out", "cleo"]).contains("a-z"));
+    assert!(!at.join("cleo").exists(), "no empty file stays");
+    let of = |who: &'static str, how: &'static str| ["keys", "destroy", "project/shop/1", "--token-file", who, how];
+    let destroy = |who, how| ok(at, &of(who, how));
+    std::fs::set_permissions(at.join("anna"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let error = fails(at, &of("anna", "--dry-run"));
+    assert!(error.contains("anna: others may read or write it (mode 0644): run chmod 600 on it"), "{error}");
+    std::fs::set_permissions(at.join("anna"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let would = destroy("anna", "--dry-run");
     assert!(would.contains("0 events in 0 frames") && would.contains("nobody has asked"), "{would}");
     assert!(ok(at, &["keys", "requests"]).starts_with("Nobody has asked"));
