@@ -31,7 +31,8 @@ use clap::{Parser, Subcommand};
 use convizit_store::Store;
 
 use crate::config::Config;
-use crate::run::{Role, make_store, open_store};
+use crate::os_user::person;
+use crate::run::{Role, make_installation, open_store};
 
 /// Captures every visitor action of a website with no tagging, names it, delivers it.
 #[derive(Debug, Parser)]
@@ -228,18 +229,6 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
     };
     say(line(head.to_vec()))?;
     rows.iter().try_for_each(|row| say(line(row.iter().map(String::as_str).collect())))
-}
-
-/// Whoever runs the command, for the audit log.
-fn person() -> String {
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    format!("os:{}", name.unwrap_or(uid))
 }
 
 /// Opens the store that there is, does the work, closes it.

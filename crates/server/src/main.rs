@@ -5,6 +5,7 @@ mod config;
 mod daily;
 mod demo;
 mod observe;
+mod os_user;
 mod run;
 
 use std::io::Write;

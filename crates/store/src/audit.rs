@@ -39,7 +39,7 @@ pub struct AuditEntry {
     pub number: i64,
     /// When.
     pub time: Timestamp,
-    /// Who: `os:root`, `token:privacy-desk`, `system`.
+    /// Who: `os:anna(1001)`, `os:anna(1001) as root(0)`, `token:privacy-desk`, `system`.
     pub actor: String,
     /// What: `project.create`, `key.unwrap`.
     pub act: String,
@@ -58,7 +58,7 @@ pub struct AuditFilter<'a> {
     pub project: Option<&'a str>,
     /// Of this act: `project.create`.
     pub act: Option<&'a str>,
-    /// By this actor: `os:root`.
+    /// By this actor; `os:anna` is also whoever has that name with whatever number.
     pub actor: Option<&'a str>,
     /// Not before this time.
     pub since: Option<Timestamp>,
@@ -359,12 +359,15 @@ impl Store {
             .during(NAME)?,
             None => 0,
         };
+        // No actor is the other one.
+        let with_number = filter.actor.filter(|actor| actor.starts_with("os:") && !actor.contains('('));
+        let with_number = with_number.map_or_else(|| "-".to_owned(), |actor| format!("{actor}(%"));
         // Uses of a project's keys name it by its number.
         let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
         let rows = query(
             "SELECT number, time, actor, act, project, subject, detail FROM audit \
              WHERE ($1 IS NULL OR (project = $1 AND number >= $10) OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
-             AND ($4 IS NULL OR actor = $4) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
+             AND ($4 IS NULL OR actor = $4 OR actor LIKE $11) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
              AND time < $7 AND number < $8 ORDER BY number DESC LIMIT $9",
         )
         .bind(filter.project)
@@ -377,6 +380,7 @@ impl Store {
         .bind(filter.below.unwrap_or(i64::MAX))
         .bind(limit)
         .bind(begun)
+        .bind(with_number)
         .fetch_all(self.control().readers())
         .await
         .during(NAME)?;

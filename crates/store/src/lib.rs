@@ -408,7 +408,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, with the name of whoever acts: `os:root`, `token:privacy-desk`.
+    /// The same store, with the name of whoever acts: `os:anna(1001)`, `os:anna(1001) as root(0)`, `token:privacy-desk`.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
         Self(self.0.clone(), actor.into())

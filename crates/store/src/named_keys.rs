@@ -133,14 +133,16 @@ impl Store {
         Ok(keys)
     }
 
-    /// Destroys a living key when two different people ask for it within a day; false when this is the first.
+    /// Destroys a living key when two different people ask for it within a day; false when this is the first. Two tokens in the hands
+    /// of one user of the operating system are one person.
     ///
     /// # Errors
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
     pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
         let done = self.destroy_when_agreed(key, by).await;
         if matches!(done, Err(StoreError::Invalid(_) | StoreError::NotFound { .. })) {
-            self.acting_as(&format!("token:{by}")).key_refused("destroy").await?;
+            let entry = self.entry_of_token(by, "key.refuse", "", "destroy");
+            audit::write(self.control(), self.ring(), vec![entry]).await?;
         }
         done
     }
@@ -153,30 +155,45 @@ impl Store {
         self.audit("key.refuse", "", what, "").await
     }
 
+    /// An entry of a token, which says from which user of the operating system it came.
+    fn entry_of_token(&self, token: &str, act: &'static str, project: &str, subject: &str) -> audit::Entry {
+        let from = if self.os_user().is_empty() { String::new() } else { format!("from {}", self.actor()) };
+        let mut entry = self.entry(act, project, subject, from);
+        entry.actor = format!("token:{token}");
+        entry
+    }
+
     async fn destroy_when_agreed(&self, key: &str, by: &str) -> Result<bool, StoreError> {
         const NAME: &str = "destroy a living key";
         let (project, kind, number, key_made) = self.find_key(key).await?;
         let now = self.clock().now();
         let living = self.key_request(key, key_made).await?;
-        let mut entry = self.entry("key.destroy.ask", key.split('/').nth(1).unwrap_or_default(), key, "");
-        entry.actor = format!("token:{by}");
+        let mut entry = self.entry_of_token(by, "key.destroy.ask", key.split('/').nth(1).unwrap_or_default(), key);
         match living {
             Some(request) if request.asked_by == by => Err(StoreError::Invalid(format!(
                 "{by} has asked for it already: a second person must say so with a token of their own; convizit keys withdraw {key} takes it back"
             ))),
+            Some(request) if self.is_asked_by_same_user(&request) => Err(StoreError::Invalid(format!(
+                "{} asked for it from the same user of this machine, {}, and two tokens of one person are one word: a second person must say so \
+                 from a login of their own; convizit keys withdraw {key} takes it back",
+                request.asked_by, request.asked_from
+            ))),
             None => {
-                let (key, by, ring) = (key.to_owned(), by.to_owned(), self.ring().clone());
+                let (key, by, from, ring) =
+                    (key.to_owned(), by.to_owned(), self.os_user().to_owned(), self.ring().clone());
                 self.control()
                     .run_tx(NAME, move |connection| {
-                        let (key, by, entry, ring) = (key.clone(), by.clone(), entry.clone(), ring.clone());
+                        let (key, by, from) = (key.clone(), by.clone(), from.clone());
+                        let (entry, ring) = (entry.clone(), ring.clone());
                         Box::pin(async move {
                             query(
-                                "INSERT INTO key_requests (key, asked_by, made) VALUES ($1, $2, $3) \
-                                 ON CONFLICT (key) DO UPDATE SET asked_by = excluded.asked_by, made = excluded.made",
+                                "INSERT INTO key_requests (key, asked_by, made, asked_from) VALUES ($1, $2, $3, $4) \
+                                 ON CONFLICT (key) DO UPDATE SET asked_by = excluded.asked_by, made = excluded.made, asked_from = excluded.asked_from",
                             )
                             .bind(key)
                             .bind(by)
                             .bind(now.as_millis())
+                            .bind(from)
                             .execute(&mut *connection)
                             .await
                             .during(NAME)?;

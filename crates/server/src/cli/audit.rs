@@ -26,7 +26,7 @@ pub(crate) enum Audit {
         /// Only this act, such as project.create or key.unwrap.
         #[arg(long)]
         act: Option<String>,
-        /// Only by this actor, such as os:root, token:privacy-desk or system.
+        /// Only by this actor, such as os:anna (a user of this machine), token:privacy-desk, account:7 or system.
         #[arg(long)]
         actor: Option<String>,
         /// Not before this time.

@@ -12,8 +12,9 @@ use convizit_store::backup::{BackupInfo, Progress, Restore as Plan, RestoreRepor
 use convizit_store::{Store, SystemClock};
 
 use crate::cli::ask::Hold;
-use crate::cli::{counted, person, say, say_error, table};
+use crate::cli::{counted, say, say_error, table};
 use crate::config::Config;
+use crate::os_user::{person, refuse_root_within_another};
 use crate::run::name_missing_keys;
 
 /// From so long on, whoever waits sees how far it is.

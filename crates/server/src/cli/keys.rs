@@ -34,7 +34,7 @@ pub(crate) enum Keys {
         hold: Hold,
     },
     /// Destroys a key that is still needed: everything under it is unreadable for ever. Two people must say so, each with a token of
-    /// scope keys.
+    /// scope keys and from a login of their own.
     #[command(
         after_help = "Example: convizit keys destroy day/shop/2026-11-29 --token-file anna.token\n         convizit keys destroy day/shop/2026-11-29 --token-file ben.token"
     )]
@@ -76,6 +76,9 @@ fn destroying(key: &str, need: &KeyNeed, by: &str) -> String {
             "nobody has asked for it within a day, so this asks, as {by}, and a second person must say the same"
         ),
         Some(first) if first == by => format!("{by} has asked for it already, and a second person must say so"),
+        Some(first) if need.same_user => format!(
+            "{first} has asked for it from the same user of this machine, so this is refused: a second person must say so from a login of their own"
+        ),
         Some(first) => format!("{first} has asked for it, so this is the second word, and it is done"),
     };
     format!("destroy key {key} of project {}, and with it, for ever, {}; {who}", need.project, goes.join(", "))
@@ -163,9 +166,13 @@ impl Keys {
                     return say("Nobody has asked within a day that a key be destroyed.");
                 }
                 let row = |request: KeyRequest| {
-                    vec![request.key, request.asked_by, request.made.to_string(), request.until.to_string()]
+                    let (made, until) = (request.made.to_string(), request.until.to_string());
+                    vec![request.key, request.asked_by, request.asked_from, made, until]
                 };
-                table(&["key", "asked by", "at", "holds until"], &requests.into_iter().map(row).collect::<Vec<_>>())
+                table(
+                    &["key", "asked by", "from", "at", "holds until"],
+                    &requests.into_iter().map(row).collect::<Vec<_>>(),
+                )
             }
             Self::Withdraw { key } => {
                 store.withdraw_key_request(&key).await?;

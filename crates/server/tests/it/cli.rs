@@ -11,28 +11,33 @@ use convizit_model::destination::StdoutFormat;
 use convizit_model::{Destination, DestinationKind, NewEvent, ProjectWork, Work};
 use convizit_store::{Store, StoreConfig, SystemClock};
 
-fn convizit(folder: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_convizit"))
+pub(crate) fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_convizit"));
+    command
         .args(arguments)
         .current_dir(folder)
         .env_remove("CONVIZIT_DATA")
         .env_remove("CONVIZIT_DATABASE_URL")
+        .env_remove("SUDO_UID")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    command
+}
+
+pub(crate) fn convizit(folder: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(folder, arguments).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
 
-fn ok(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn ok(folder: &Path, arguments: &[&str]) -> String {
     let output = convizit(folder, arguments, "");
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn fails(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn fails(folder: &Path, arguments: &[&str]) -> String {
     let output = convizit(folder, arguments, "");
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
     let text = String::from_utf8(output.stderr).unwrap();
@@ -290,6 +295,14 @@ fn the_audit_log_is_listed_filtered_exported_and_verified() {
     assert!(ok(at, &["audit", "list", "--all"]).contains("root/installation/1"));
     assert!(ok(at, &["audit", "list", "--act", "key.wrap"]).contains("key.wrap"));
     assert!(!ok(at, &["audit", "list", "--since", "2100-01-01T00:00:00Z"]).contains("settings.save"));
+    let log: serde_json::Value =
+        serde_json::from_str(&ok(at, &["audit", "list", "--act", "settings.save", "--json"])).unwrap();
+    let who = log[0]["actor"].as_str().unwrap();
+    let uid = std::fs::metadata(at.join("convizit-data")).unwrap().uid();
+    assert!(who.starts_with("os:") && who.ends_with(&format!("({uid})")), "{who}");
+    let name = who.split('(').next().unwrap();
+    assert!(ok(at, &["audit", "list", "--actor", name]).contains("settings.save"));
+    assert!(ok(at, &["audit", "list", "--actor", who]).contains("settings.save"));
     assert!(fails(at, &["audit", "list", "--project", "shoop"]).contains("there is no project shoop"));
     assert!(ok(at, &["audit", "export", "--out", "audit.jsonl"]).contains("entries in audit.jsonl"));
     let lines = std::fs::read_to_string(at.join("audit.jsonl")).unwrap();
@@ -336,10 +349,23 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     assert_eq!(ok(at, &["keys", "requests", "--json"]).trim(), "[]");
     assert!(destroy("ben", "--dry-run").contains("nobody has asked"), "it was withdrawn");
     destroy("anna", "--yes");
-    assert!(destroy("ben", "--dry-run").contains("anna has asked for it, so this is the second word"));
-    assert!(destroy("ben", "--yes").contains("is destroyed"));
-    let listed = ok(at, &["audit", "list", "--project", "shop", "--act", "key.destroy"]);
-    assert!(listed.contains("project/shop/1"), "{listed}");
+    // Two tokens of one user of the machine are one word.
+    assert!(destroy("ben", "--dry-run").contains("so this is refused"));
+    let error = fails(at, &of("ben", "--yes"));
+    assert!(error.contains("asked for it from the same user of this machine, os:"), "{error}");
+    let sudo = |how: &'static str| {
+        let done = command(at, &of("ben", how)).env("SUDO_UID", "71234").output().unwrap();
+        String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
+    };
+    let login = std::fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
+    if login.trim().is_empty() || login.trim() == "4294967295" {
+        assert!(sudo("--dry-run").contains("anna has asked for it, so this is the second word"));
+        assert!(sudo("--yes").contains("is destroyed"));
+        let listed = ok(at, &["audit", "list", "--project", "shop", "--act", "key.destroy"]);
+        assert!(listed.contains("project/shop/1") && listed.contains("from os:71234(71234) as "), "{listed}");
+    } else {
+        assert!(sudo("--yes").contains("the same user of this machine"), "the kernel knows who has logged in");
+    }
     std::fs::rename(at.join("convizit-data/keys"), at.join("elsewhere")).unwrap();
     let error = fails(at, &["keys", "list"]);
     assert!(error.contains("the key file convizit-data/keys is missing"), "{error}");

@@ -20,6 +20,8 @@ pub struct KeyNeed {
     pub rows: i64,
     /// The token of whoever asked for its end within the last day.
     pub asked_by: Option<String>,
+    /// Whether that was the same user of the operating system: theirs is no second word.
+    pub same_user: bool,
 }
 
 impl Store {
@@ -30,9 +32,11 @@ impl Store {
     pub async fn key_need(&self, key: &str, progress: &Progress) -> Result<KeyNeed, StoreError> {
         const NAME: &str = "find what needs a key";
         let (project, kind, number, made) = self.find_key(key).await?;
+        let asked = self.key_request(key, made).await?;
         let mut need = KeyNeed {
             project: key.split('/').nth(1).unwrap_or_default().to_owned(),
-            asked_by: self.key_request(key, made).await?.map(|request| request.asked_by),
+            same_user: asked.as_ref().is_some_and(|request| self.is_asked_by_same_user(request)),
+            asked_by: asked.map(|request| request.asked_by),
             ..KeyNeed::default()
         };
         let days: Vec<i64> = if kind == "day" {

@@ -16,6 +16,8 @@ pub struct KeyRequest {
     pub key: String,
     /// The token of whoever asked.
     pub asked_by: String,
+    /// The user of the operating system who asked, `os:anna(1001)`; empty where none is known.
+    pub asked_from: String,
     /// When.
     pub made: Timestamp,
     /// Until when it holds.
@@ -77,10 +79,22 @@ impl Store {
             .await
     }
 
+    /// The user of the operating system behind the actor, without whose rights are used: `os:anna(1001)` of
+    /// `os:anna(1001) as convizit(998)`. Empty where the actor is no such user.
+    pub(super) fn os_user(&self) -> &str {
+        let person = self.actor().split(" as ").next().unwrap_or_default();
+        if person.starts_with("os:") { person } else { "" }
+    }
+
+    /// Whether who asks now is the user of the operating system who asked before, with whatever token.
+    pub(super) fn is_asked_by_same_user(&self, request: &KeyRequest) -> bool {
+        !self.os_user().is_empty() && request.asked_from == self.os_user()
+    }
+
     /// The request to destroy a key that was made at this time, where one holds: one for a key of the same name that is gone is about
     /// nothing.
     pub(super) async fn key_request(&self, key: &str, key_made: i64) -> Result<Option<KeyRequest>, StoreError> {
-        let row = query("SELECT asked_by, made FROM key_requests WHERE key = $1 AND made >= $2")
+        let row = query("SELECT asked_by, made, asked_from FROM key_requests WHERE key = $1 AND made >= $2")
             .bind(key)
             .bind(key_made)
             .fetch_optional(self.control().readers())
@@ -89,7 +103,7 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let made = Timestamp::from_millis(row.read(1)?);
         let holds = self.clock().now().since(made) < DAY_MILLIS;
-        let (key, asked_by, until) = (key.to_owned(), row.read(0)?, made.plus_millis(DAY_MILLIS));
-        Ok(holds.then_some(KeyRequest { key, asked_by, made, until }))
+        let (key, asked_by, asked_from) = (key.to_owned(), row.read(0)?, row.read(2)?);
+        Ok(holds.then_some(KeyRequest { key, asked_by, asked_from, made, until: made.plus_millis(DAY_MILLIS) }))
     }
 }

@@ -198,6 +198,11 @@ async fn a_person_reads_what_was_done_and_not_each_use_of_a_key(place: Place) {
     assert!(of_shop.iter().any(|entry| entry.act == "project.create"));
     assert!(of_shop.iter().all(|entry| entry.project == "shop"), "{of_shop:?}");
     assert_eq!(log(AuditFilter { actor: Some("os:anna"), ..AuditFilter::default() }).await.len(), 1);
+    store.acting_as("os:anna(1001) as root(0)").save_settings(&shop.id, ProjectSettings::default()).await.unwrap();
+    store.acting_as("os:annabel(1002)").save_settings(&shop.id, ProjectSettings::default()).await.unwrap();
+    let by = async |actor| log(AuditFilter { actor: Some(actor), ..AuditFilter::default() }).await.len();
+    assert_eq!((by("os:anna").await, by("os:annabel").await, by("os:ann").await), (2, 1, 0));
+    assert_eq!(by("os:anna(1001) as root(0)").await, 1);
     let wraps = log(AuditFilter { act: Some("key.wrap"), ..AuditFilter::default() }).await;
     assert!(wraps.iter().any(|entry| entry.subject == "root/installation/1"), "{wraps:?}");
     let later = store.clock().now().plus_millis(1);

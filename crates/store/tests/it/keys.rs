@@ -16,6 +16,7 @@ on_both_engines!(
     too_old_a_key_seals_nothing_and_goes_on_opening,
     tomorrows_keys_are_made_an_hour_ahead,
     a_living_key_is_destroyed_by_two_people_only,
+    two_tokens_of_one_user_of_the_machine_are_one_word,
     a_request_to_destroy_a_key_is_listed_and_withdrawn,
     what_another_process_destroys_is_forgotten,
     an_end_of_a_key_that_was_cut_is_carried_out,
@@ -197,6 +198,31 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     let key = "day/shop/2020-01-01";
     let error = store.destroy_key(key, "anna").await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "key", .. }), "{error}");
+}
+
+async fn two_tokens_of_one_user_of_the_machine_are_one_word(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let day = "day/shop/2026-11-23";
+    let (root, mia) = (store.acting_as("os:mia(1001) as root(0)"), store.acting_as("os:mia(1001)"));
+    let need = async |store: &Store| store.key_need(day, &convizit_store::backup::Progress::default()).await.unwrap();
+    assert!(!root.destroy_key(day, "anna").await.unwrap());
+    assert_eq!(store.key_requests().await.unwrap()[0].asked_from, "os:mia(1001)");
+    for same in [&root, &mia] {
+        assert!(need(same).await.same_user);
+        let error = same.destroy_key(day, "ben").await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(_)) && error.to_string().contains("os:mia(1001)"), "{error}");
+    }
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+    let noa = store.acting_as("os:noa(1002) as root(0)");
+    assert!(!need(&noa).await.same_user);
+    assert!(noa.destroy_key(day, "ben").await.unwrap());
+    let log = store.audit_entries(None, 50).await.unwrap();
+    let from = |act: &str| -> Vec<(&str, &str)> {
+        log.iter().filter(|entry| entry.act == act).map(|entry| (entry.actor.as_str(), entry.detail.as_str())).collect()
+    };
+    assert_eq!(from("key.destroy.ask"), [("token:anna", "from os:mia(1001) as root(0)")]);
+    assert_eq!(from("key.destroy"), [("token:ben", "from os:noa(1002) as root(0)")]);
+    assert_eq!(from("key.refuse").len(), 2);
 }
 
 async fn a_request_to_destroy_a_key_is_listed_and_withdrawn(place: Place) {
