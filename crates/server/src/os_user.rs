@@ -1,9 +1,18 @@
-//! Users of the operating system: who is behind a command.
+//! Users of the operating system: who is behind a command, and whose the data folder is, so that root leaves nothing in it that its
+//! service cannot read.
 
-use rustix::process::getuid;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use rustix::process::{geteuid, getuid};
 
 /// What Linux says of a process that nobody has logged in for, such as in a container.
 const NO_LOGIN: u32 = u32::MAX;
+/// Files that show whose an installation is where its folder does not.
+const DATABASES: [&str; 3] = ["journal.db", "control.db", "data.db"];
+/// What commands read of their environment, which sudo would keep from them.
+const ENVIRONMENT: [&str; 2] = ["CONVIZIT_", "AWS_"];
 
 /// Whoever runs the command, for the audit log: `os:anna(1001)`, or `os:anna(1001) as root(0)` where it runs with the rights of another.
 pub(crate) fn person() -> String {
@@ -37,6 +46,92 @@ fn name_of(users: &str, uid: u32) -> Option<String> {
     })
 }
 
+/// Refuses what root would write into another user's installation: databases, marks, keys and copies would be root's, and the service,
+/// which runs as that user, could not read them. Not mended by giving them away: SQLite makes files at moments of its own.
+pub(crate) fn refuse_root_of_another(data: &Path) -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let mut looked: Vec<PathBuf> = vec![data.to_owned()];
+    looked.extend(DATABASES.map(|file| data.join(file)));
+    match looked.iter().find_map(|path| other_owner(path)) {
+        Some(uid) => bail!(
+            "the data folder {} is of the user {}, whose service could not read what root writes there: {}; where the service itself runs \
+             as root, chown -R root {0} first",
+            data.display(),
+            shown(uid),
+            as_user(uid)
+        ),
+        None => Ok(()),
+    }
+}
+
+/// As above, before an installation is made: also where its folder is missing and would be root's within a folder of another user.
+pub(crate) fn refuse_root_within_another(data: &Path) -> Result<()> {
+    refuse_root_of_another(data)?;
+    if !geteuid().is_root() || data.exists() {
+        return Ok(());
+    }
+    let whole = std::path::absolute(data)?;
+    let above = whole.ancestors().find(|folder| folder.exists());
+    match above.and_then(|above| other_owner(above).map(|uid| (above, uid))) {
+        Some((above, uid)) => bail!(
+            "the data folder {} would be made within {}, which is of the user {}, whose service could not read what root writes there: {}; \
+             where the service itself runs as root, make the folder first",
+            data.display(),
+            above.display(),
+            shown(uid),
+            as_user(uid)
+        ),
+        None => Ok(()),
+    }
+}
+
+/// The first file of another owner than its folder has, with what to do; `None` where all are of one user. What an operating system
+/// puts at the root of a disk is no matter.
+pub(crate) fn file_of_another(folders: &[PathBuf]) -> Option<String> {
+    let owner = |path: &Path| std::fs::symlink_metadata(path).map(|about| about.uid()).ok();
+    folders.iter().find_map(|folder| {
+        let own = owner(folder)?;
+        let entries = std::fs::read_dir(folder).ok()?;
+        let other = entries.flatten().find_map(|entry| {
+            let uid = owner(&entry.path()).filter(|uid| *uid != own)?;
+            (entry.file_name() != "lost+found").then(|| (entry.path(), uid))
+        });
+        other.map(|(path, uid)| {
+            format!(
+                "{} is of the user {}, and its folder of {}, whose service may not be able to read it: chown -R {} {} as root, and run commands as that \
+                 user",
+                path.display(),
+                shown(uid),
+                shown(own),
+                shown(own),
+                folder.display()
+            )
+        })
+    })
+}
+
+/// The owner of a path, where that is not root.
+fn other_owner(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).map(|about| about.uid()).ok().filter(|uid| *uid != 0)
+}
+
+fn shown(uid: u32) -> String {
+    name_of(&users(), uid).unwrap_or_else(|| uid.to_string())
+}
+
+/// The line that runs a command as this user, with what it reads of its environment.
+fn as_user(uid: u32) -> String {
+    let user = name_of(&users(), uid).unwrap_or_else(|| format!("'#{uid}'"));
+    let kept: Vec<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| ENVIRONMENT.iter().any(|head| name.starts_with(head)))
+        .collect();
+    let keep = if kept.is_empty() { String::new() } else { format!("--preserve-env={} ", kept.join(",")) };
+    format!("run it as that user: sudo {keep}-u {user} convizit …")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +143,20 @@ mod tests {
         assert_eq!(said(0, 0), "os:root(0)");
         assert_eq!(said(1001, 0), "os:anna(1001) as root(0)");
         assert_eq!(said(1001, 998), "os:anna(1001) as 998(998)");
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_owned(), folder.path().join("missing")];
+        std::fs::write(folder.path().join("audit.mark"), "a mark").unwrap();
+        assert_eq!(file_of_another(&folders), None);
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root may give a file to another user");
+            return;
+        }
+        std::os::unix::fs::chown(folder.path().join("audit.mark"), Some(65_534), None).unwrap();
+        let told = file_of_another(&folders).unwrap();
+        assert!(told.contains("audit.mark is of the user ") && told.contains("chown -R root "), "{told}");
     }
 }

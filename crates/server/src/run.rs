@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::{cli, daily, observe};
+use crate::{cli, daily, observe, os_user};
 
 /// How long a role may take to end.
 const ROLE_END: Duration = Duration::from_secs(15);
@@ -65,11 +65,13 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> R
             config.folder.display()
         );
     }
+    os_user::refuse_root_of_another(&config.folder)?;
     open(config, keys).await
 }
 
 /// Opens the store of a configuration, or makes it.
 pub(crate) async fn make_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
+    os_user::refuse_root_within_another(&config.folder)?;
     let of_keys = match keys {
         ProviderConfig::File { path } => path.parent(),
         _ => None,

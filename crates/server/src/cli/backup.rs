@@ -214,6 +214,7 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(crate) async fn run(self, config: &Config) -> Result<()> {
+        refuse_root_within_another(&config.data)?;
         let keys = config.keys();
         // A token's module may take its time.
         let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;

@@ -12,6 +12,7 @@ use crate::cli::say;
 use crate::config::Config;
 use crate::demo;
 use crate::observe::failing;
+use crate::os_user::file_of_another;
 use crate::run::{Role, bind, open_store, runs, tables};
 use convizit_console::unreachable_snippet;
 
@@ -67,6 +68,8 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     }
     let secrets = config.secret_files().find_map(|path| convizit_keys::read_secret_file(path).err());
     findings.warn("files with secrets", secrets.map(|error| error.to_string()));
+    let folders = ["", "backups", "backup-keys"].map(|name| config.data.join(name));
+    findings.add("owner of files", file_of_another(&folders).map_or(Ok(()), Err));
     match open_store(&config.store(), &config.keys()).await {
         Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {
