@@ -238,7 +238,8 @@ async fn with_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result
 
 /// As `with_store`, and makes an installation where there is none.
 async fn with_new_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
-    within(make_store(&config.store(), &config.keys()).await?, work).await
+    let tell = |text: &str| say_error(&format!("note: {text}"));
+    within(make_installation(&config.store(), &config.keys(), tell).await?, work).await
 }
 
 async fn within<T>(store: Store, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {

@@ -69,9 +69,31 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> R
     open(config, keys).await
 }
 
+/// Opens the store of an installation that is to last, or makes it; whoever makes it is told of its key file, once.
+pub(crate) async fn make_installation(
+    config: &StoreConfig,
+    keys: &ProviderConfig,
+    tell: impl FnOnce(&str),
+) -> Result<Store> {
+    os_user::refuse_root_within_another(&config.folder)?;
+    let file = match keys {
+        ProviderConfig::File { path } if !path.exists() => Some(path),
+        _ => None,
+    };
+    let store = make_store(config, keys).await?;
+    if let Some(path) = file.filter(|path| path.exists()) {
+        tell(&format!(
+            "the key file {} was made: without it nothing that is stored can be opened, and no backup either, which does not hold it; keep a \
+             copy of it apart from the data and from the backups",
+            path.display()
+        ));
+    }
+    Ok(store)
+}
+
 /// Opens the store of a configuration, or makes it.
 pub(crate) async fn make_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
-    os_user::refuse_root_within_another(&config.folder)?;
+    os_user::refuse_root_of_another(&config.folder)?;
     let of_keys = match keys {
         ProviderConfig::File { path } => path.parent(),
         _ => None,
@@ -139,7 +161,7 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         (StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() }, config.keys());
     // What only reads has nothing to read in a new installation, but may have been started together with what makes one.
     let store = if is(Role::Collect) || is(Role::Work) {
-        make_store(&settings, &keys).await?
+        make_installation(&settings, &keys, |text| tracing::warn!("{text}")).await?
     } else {
         let begun = std::time::Instant::now();
         while !settings.is_there() && begun.elapsed() < TOGETHER {

@@ -84,3 +84,23 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+#[test]
+fn whoever_makes_an_installation_is_told_of_its_key_file_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let told = |arguments: &[&str]| String::from_utf8(convizit(at, arguments, "").stderr).unwrap();
+    let first = told(&["project", "add", "shop", "--origin", "https://shop.example"]);
+    assert!(first.contains("the key file convizit-data/keys was made") && first.contains("keep a copy"), "{first}");
+    assert!(!told(&["project", "add", "blog", "--origin", "https://blog.example"]).contains("key file"));
+    // `serve` says it, too, in its log, and then that its port is busy.
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = busy.local_addr().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let text = format!("data = \"data\"\n[keys]\npath = \"key/key\"\n[collector]\nlisten = \"{listen}\"\n");
+    std::fs::write(other.path().join("convizit.toml"), text).unwrap();
+    let said = || String::from_utf8(convizit(other.path(), &["serve"], "").stderr).unwrap();
+    let first = said();
+    assert!(first.contains("the key file key/key was made") && first.contains("is busy"), "{first}");
+    assert!(!said().contains("was made"));
+}
