@@ -5,6 +5,7 @@
 mod accounts;
 mod audit;
 mod backup;
+mod backup_damaged;
 mod backup_erased;
 mod backup_refused;
 mod backup_s3;
