@@ -5,15 +5,14 @@
 //! live there and the journal stays a local file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convizit_keys::{KeyProvider, KeyRing};
-use convizit_model::{Clock, Destination, NoticeKind, Outcome, Timestamp};
+use convizit_model::{Clock, Destination, Outcome, Timestamp};
 use sqlx::migrate::Migrator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ mod audit;
 pub mod backup;
 mod channels;
 mod clock;
+mod config;
 mod counts;
 mod crowd;
 mod customizer;
@@ -72,6 +72,7 @@ pub use accounts::Account;
 pub use audit::{AuditEntry, AuditFilter, AuditReport, Checkpoint};
 pub use channels::{NoticeSend, SavedChannels, SendEnd, webhook_secret};
 pub use clock::SystemClock;
+pub use config::StoreConfig;
 /// A second factor's secret: console may not see the room of keys.
 pub use convizit_keys::TotpSecret;
 pub use crowd::ProjectRulings;
@@ -99,12 +100,10 @@ pub use work::PreparedWork;
 use backup::BackupConfig;
 use backup::ledger_copy::Copied;
 use database::Database;
-use error::InFile;
-use journal::{Bounds, Journal, SqliteJournal, Start};
+use journal::Journal;
 use keyring::Keyring;
 use ledger::SharedLedger;
 use projects::KeyCache;
-use start::{check_audit, claim, make_folder, processed_offset, skip_gap};
 
 static CONTROL: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/control")));
 static DATA: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/data")));
@@ -124,71 +123,6 @@ const LOOK_FOR_EVENTS: Duration = Duration::from_millis(300);
 const ERASE_AGAIN: Duration = Duration::from_secs(120);
 /// Time between two rounds of upkeep.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// Where the data is, and its bounds.
-#[derive(Clone)]
-pub struct StoreConfig {
-    /// Data folder; made with mode 0700 when missing. Holds journal.db, data.db, control.db and the journal's mark.
-    pub folder: PathBuf,
-    /// `postgres://…` puts control data and frames into PostgreSQL; the journal stays in SQLite.
-    pub database: Option<String>,
-    /// The journal grows to this many bytes, then `append` says full. Default 4 GiB.
-    pub journal_bytes: u64,
-    /// Bytes waiting for the journal's writer, default 16 MiB.
-    pub queue_bytes: usize,
-    /// Free disk space that the collector never uses, default 64 MiB.
-    pub reserve_bytes: u64,
-    /// Whether a person accepts that acknowledged batches or audit entries are missing: the start then goes on without them.
-    pub accept_gap: bool,
-    /// Where backups go; `None` makes none, and keeps no copy of keys and erasures.
-    pub backup: Option<BackupConfig>,
-    /// Whether this process does the installation's upkeep: the one that knows of its backups, since keys are destroyed by it.
-    pub upkeep: bool,
-}
-
-/// Without the database's address, which holds a password.
-impl fmt::Debug for StoreConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, backup, upkeep } = self;
-        f.debug_struct("StoreConfig")
-            .field("folder", folder)
-            .field("database", &database.as_ref().map(|_| "…"))
-            .field("journal_bytes", journal_bytes)
-            .field("queue_bytes", queue_bytes)
-            .field("reserve_bytes", reserve_bytes)
-            .field("accept_gap", accept_gap)
-            .field("backup", backup)
-            .field("upkeep", upkeep)
-            .finish()
-    }
-}
-
-impl StoreConfig {
-    /// The embedded default in this folder.
-    #[must_use]
-    pub fn in_folder(folder: &Path) -> Self {
-        let bounds = Bounds::default();
-        Self {
-            folder: folder.to_owned(),
-            database: None,
-            journal_bytes: bounds.journal_bytes,
-            queue_bytes: bounds.queue_bytes,
-            reserve_bytes: bounds.reserve_bytes,
-            accept_gap: false,
-            backup: None,
-            upkeep: true,
-        }
-    }
-
-    /// Whether an installation is there: asked before opening by whoever must not make one.
-    #[must_use]
-    pub fn is_there(&self) -> bool {
-        let files: &[&str] =
-            if self.database.is_some() { &["journal.id", "journal.db"] } else { &["control.db", "data.db"] };
-        // One that may not be looked at is there: opening it says why not.
-        files.iter().any(|file| self.folder.join(file).try_exists().unwrap_or(true))
-    }
-}
 
 /// What the journal holds at one offset.
 #[derive(Debug, Clone)]
@@ -320,94 +254,6 @@ impl Store {
         Ok(store)
     }
 
-    /// A store that does nothing by itself.
-    async fn assemble(
-        config: StoreConfig,
-        provider: Arc<dyn KeyProvider>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StoreError> {
-        make_folder(&config.folder)?;
-        let names = match &config.database {
-            None => ("control.db", "data.db"),
-            Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
-        };
-        let (control, data) = Database::both(&config.folder, config.database.as_deref()).await?;
-        if config.database.is_some() {
-            claim(&data, &config.folder).await?;
-        }
-        let bounds = Bounds {
-            journal_bytes: config.journal_bytes,
-            queue_bytes: config.queue_bytes,
-            reserve_bytes: config.reserve_bytes,
-            ..Bounds::default()
-        };
-        let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
-        let mut accepted = check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
-        let mut processed = processed_offset(&data).await.in_file(names.1)?;
-        let journal = loop {
-            let start = Start { processed, accept_gap: config.accept_gap };
-            match SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await {
-                Ok(journal) => break journal,
-                Err(error) => {
-                    // Another process may have processed, and let go of, what this one was about to look for.
-                    let now = processed_offset(&data).await.in_file(names.1)?;
-                    if now <= processed {
-                        return Err(error);
-                    }
-                    processed = now;
-                }
-            }
-        };
-        if config.accept_gap {
-            let begins = skip_gap(&data, processed, journal.begins_after()).await?;
-            if let Some(accepted) = &mut accepted {
-                accepted.push_str(&match begins - processed {
-                    0 => "; no batch of the journal was passed over".to_owned(),
-                    _ => format!("; batches {} to {begins} of the journal were passed over", processed + 1),
-                });
-            }
-            processed = begins;
-        }
-        let hour = clock.now().hour();
-        let inner = Inner {
-            folder: config.folder,
-            keys,
-            clock,
-            control,
-            data,
-            journal: Arc::new(journal),
-            projects: RwLock::default(),
-            control_version: AtomicU64::new(0),
-            worker_offset: AtomicU64::new(processed),
-            audit_marked: AtomicU64::new(0),
-            erasures_again: Mutex::default(),
-            clock_ahead: Mutex::default(),
-            checkpoint_hour: AtomicI64::new(hour),
-            counters: Mutex::default(),
-            rulings: Rulings::default(),
-            ledger: SharedLedger::default(),
-            opened: frames::Opened::default(),
-            erased: watch::Sender::default(),
-            newest: watch::Sender::default(),
-            stop: CancellationToken::new(),
-            backup: config.backup,
-            copied: tokio::sync::Mutex::default(),
-        };
-        let store = Self(Arc::new(inner), keyring::SYSTEM.into());
-        store.refresh().await.in_file(names.0)?;
-        store.look_for_rulings().await.in_file(names.1)?;
-        // Before anything can be read.
-        store.look_for_erasures().await.in_file(names.1)?;
-        store.first_sight_of_the_clock().await.in_file(names.1)?;
-        if let Some(accepted) = accepted {
-            // Whoever reads the log later is to know why it looks whole.
-            store.audit("start.accept_gap", "", "", accepted.as_str()).await?;
-            let text = format!("a start with --accept-gap went on with what there is: {accepted}");
-            store.raise(NoticeKind::Audit, None, "--accept-gap", &text).await?;
-        }
-        Ok(store)
-    }
-
     /// The same store, with the name of whoever acts: `os:anna(1001)`, `os:anna(1001) as root(0)`, `token:privacy-desk`.
     #[must_use]
     pub fn acting_as(&self, actor: &str) -> Self {
@@ -524,53 +370,6 @@ impl Store {
     pub(crate) fn stored(&self, offset: u64, newest: impl Iterator<Item = (i64, i64)>) {
         self.0.worker_offset.store(offset, Ordering::Release);
         self.0.newest.send_modify(|known| known.extend(newest));
-    }
-
-    /// Writes the audit log's mark when the log has grown.
-    async fn mark_audit(&self) -> Result<(), StoreError> {
-        self.keyring().write_uses().await;
-        let (number, chain) = audit::end(self.control()).await?;
-        let number = number.cast_unsigned();
-        if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
-            return Ok(());
-        }
-        if !self.is_end_genuine(number.cast_signed(), &chain).await? {
-            tracing::error!(entry = number, "the audit log's last entry was not written by this installation");
-            return Ok(());
-        }
-        // The log may have lost its end and grown again since.
-        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
-        let known = tokio::task::spawn_blocking(move || mark::known(&folder, mark::AUDIT, &ring)).await;
-        if let Ok(Some(known)) = known
-            && known.offset <= number
-            && !audit::has_link(self.control(), known).await?
-        {
-            let text = format!(
-                "entry {} of the audit log is not the one that {} speaks of: somebody has removed or changed entries; compare the log with a \
-                 checkpoint or a backup, and start once with --accept-gap to mark it anew",
-                known.offset,
-                mark::AUDIT
-            );
-            tracing::error!("{text}");
-            return self.raise(NoticeKind::Audit, None, "audit log", &text).await;
-        }
-        // Once an hour it leaves the machine with the log, wherever that goes.
-        let hour = self.clock().now().hour();
-        if self.0.checkpoint_hour.swap(hour, Ordering::Relaxed) != hour {
-            let checkpoint = serde_json::to_string(&self.audit_checkpoint().await?).unwrap_or_default();
-            tracing::info!(checkpoint, "the audit log's end, signed");
-        }
-        let link = journal::Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
-        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
-        let written = tokio::task::spawn_blocking(move || mark::advance(&folder, mark::AUDIT, &ring, link));
-        match written.await {
-            Ok(Ok(())) => Ok(()),
-            failed => {
-                self.0.audit_marked.store(0, Ordering::Release);
-                let problem = failed.err().map_or_else(|| "it cannot be written".to_owned(), |error| error.to_string());
-                Err(StoreError::Database { action: "mark the audit log's end", problem })
-            }
-        }
     }
 
     /// Takes over what other processes stored, where somebody waits for events.

@@ -6,11 +6,13 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use convizit_keys::KeyRing;
+use convizit_model::NoticeKind;
 
-use crate::StoreError;
 use crate::journal::Link;
+use crate::{Store, StoreError, audit};
 
 /// The journal's file in the data folder.
 pub(crate) const JOURNAL: &str = "journal.mark";
@@ -74,6 +76,54 @@ pub(crate) fn advance(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> 
         // Another process was quicker; a log that has lost its end is found by the next start, and by whoever verifies it.
         Ok(Mark::At(known)) if known.offset > link.offset => Ok(()),
         _ => write(folder, name, keys, link),
+    }
+}
+
+impl Store {
+    /// Writes the audit log's mark when the log has grown.
+    pub(crate) async fn mark_audit(&self) -> Result<(), StoreError> {
+        self.keyring().write_uses().await;
+        let (number, chain) = audit::end(self.control()).await?;
+        let number = number.cast_unsigned();
+        if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
+            return Ok(());
+        }
+        if !self.is_end_genuine(number.cast_signed(), &chain).await? {
+            tracing::error!(entry = number, "the audit log's last entry was not written by this installation");
+            return Ok(());
+        }
+        // The log may have lost its end and grown again since.
+        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
+        let known = tokio::task::spawn_blocking(move || known(&folder, AUDIT, &ring)).await;
+        if let Ok(Some(known)) = known
+            && known.offset <= number
+            && !audit::has_link(self.control(), known).await?
+        {
+            let text = format!(
+                "entry {} of the audit log is not the one that {} speaks of: somebody has removed or changed entries; compare the log with a \
+                 checkpoint or a backup, and start once with --accept-gap to mark it anew",
+                known.offset, AUDIT
+            );
+            tracing::error!("{text}");
+            return self.raise(NoticeKind::Audit, None, "audit log", &text).await;
+        }
+        // Once an hour it leaves the machine with the log, wherever that goes.
+        let hour = self.clock().now().hour();
+        if self.0.checkpoint_hour.swap(hour, Ordering::Relaxed) != hour {
+            let checkpoint = serde_json::to_string(&self.audit_checkpoint().await?).unwrap_or_default();
+            tracing::info!(checkpoint, "the audit log's end, signed");
+        }
+        let link = Link { offset: number, tag: chain.first_chunk().copied().unwrap_or_default() };
+        let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
+        let written = tokio::task::spawn_blocking(move || advance(&folder, AUDIT, &ring, link));
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            failed => {
+                self.0.audit_marked.store(0, Ordering::Release);
+                let problem = failed.err().map_or_else(|| "it cannot be written".to_owned(), |error| error.to_string());
+                Err(StoreError::Database { action: "mark the audit log's end", problem })
+            }
+        }
     }
 }
 

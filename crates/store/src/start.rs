@@ -1,21 +1,117 @@
-//! What is looked at once, before a store opens: its folder, whose journal it is, and that nothing is missing from its ends.
+//! How a store is opened, and what is looked at once before: its folder, whose journal it is, and that nothing is missing from its ends.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, RwLock};
 
-use convizit_keys::KeyRing;
+use convizit_keys::{KeyProvider, KeyRing};
+use convizit_model::{Clock, NoticeKind};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::backup::rows::RESTORING;
+use crate::crowd::Rulings;
 use crate::database::Database;
-use crate::error::{During, StoreError};
+use crate::error::{During, InFile, StoreError};
+use crate::frames::Opened;
+use crate::journal::{Bounds, SqliteJournal, Start};
+use crate::keyring::{self, Keyring};
+use crate::ledger::SharedLedger;
 use crate::mark::{self, Mark};
-use crate::{StoreConfig, audit};
+use crate::{Inner, Store, StoreConfig, audit};
+
+impl Store {
+    /// A store that does nothing by itself.
+    pub(crate) async fn assemble(
+        config: StoreConfig,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        make_folder(&config.folder)?;
+        let names = match &config.database {
+            None => ("control.db", "data.db"),
+            Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
+        };
+        let (control, data) = Database::both(&config.folder, config.database.as_deref()).await?;
+        if config.database.is_some() {
+            claim(&data, &config.folder).await?;
+        }
+        let bounds = Bounds {
+            journal_bytes: config.journal_bytes,
+            queue_bytes: config.queue_bytes,
+            reserve_bytes: config.reserve_bytes,
+            ..Bounds::default()
+        };
+        let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
+        let mut accepted = check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
+        let mut processed = processed_offset(&data).await.in_file(names.1)?;
+        let journal = loop {
+            let start = Start { processed, accept_gap: config.accept_gap };
+            match SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await {
+                Ok(journal) => break journal,
+                Err(error) => {
+                    // Another process may have processed, and let go of, what this one was about to look for.
+                    let now = processed_offset(&data).await.in_file(names.1)?;
+                    if now <= processed {
+                        return Err(error);
+                    }
+                    processed = now;
+                }
+            }
+        };
+        if config.accept_gap {
+            let begins = skip_gap(&data, processed, journal.begins_after()).await?;
+            if let Some(accepted) = &mut accepted {
+                accepted.push_str(&match begins - processed {
+                    0 => "; no batch of the journal was passed over".to_owned(),
+                    _ => format!("; batches {} to {begins} of the journal were passed over", processed + 1),
+                });
+            }
+            processed = begins;
+        }
+        let hour = clock.now().hour();
+        let inner = Inner {
+            folder: config.folder,
+            keys,
+            clock,
+            control,
+            data,
+            journal: Arc::new(journal),
+            projects: RwLock::default(),
+            control_version: AtomicU64::new(0),
+            worker_offset: AtomicU64::new(processed),
+            audit_marked: AtomicU64::new(0),
+            erasures_again: Mutex::default(),
+            clock_ahead: Mutex::default(),
+            checkpoint_hour: AtomicI64::new(hour),
+            counters: Mutex::default(),
+            rulings: Rulings::default(),
+            ledger: SharedLedger::default(),
+            opened: Opened::default(),
+            erased: watch::Sender::default(),
+            newest: watch::Sender::default(),
+            stop: CancellationToken::new(),
+            backup: config.backup,
+            copied: tokio::sync::Mutex::default(),
+        };
+        let store = Self(Arc::new(inner), keyring::SYSTEM.into());
+        store.refresh().await.in_file(names.0)?;
+        store.look_for_rulings().await.in_file(names.1)?;
+        // Before anything can be read.
+        store.look_for_erasures().await.in_file(names.1)?;
+        store.first_sight_of_the_clock().await.in_file(names.1)?;
+        if let Some(accepted) = accepted {
+            // Whoever reads the log later is to know why it looks whole.
+            store.audit("start.accept_gap", "", "", accepted.as_str()).await?;
+            let text = format!("a start with --accept-gap went on with what there is: {accepted}");
+            store.raise(NoticeKind::Audit, None, "--accept-gap", &text).await?;
+        }
+        Ok(store)
+    }
+}
 
 /// Compares the audit log with its mark: entries that are missing from its end stop the start. Returns what a person has accepted.
-pub(crate) async fn check_audit(
-    control: &Database,
-    config: &StoreConfig,
-    ring: &KeyRing,
-) -> Result<Option<String>, StoreError> {
+async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -> Result<Option<String>, StoreError> {
     if config.accept_gap {
         let (end, _) = audit::end(control).await?;
         let said = match mark::known(&config.folder, mark::AUDIT, ring) {
@@ -52,7 +148,7 @@ pub(crate) async fn check_audit(
     }
 }
 
-pub(crate) async fn processed_offset(data: &Database) -> Result<u64, StoreError> {
+async fn processed_offset(data: &Database) -> Result<u64, StoreError> {
     let processed: i64 = sqlx::query_scalar("SELECT journal_offset FROM worker WHERE id = 0")
         .fetch_one(data.readers())
         .await
@@ -61,7 +157,7 @@ pub(crate) async fn processed_offset(data: &Database) -> Result<u64, StoreError>
 }
 
 /// Where a person accepted that batches are missing, the worker goes on behind them.
-pub(crate) async fn skip_gap(data: &Database, processed: u64, begins_after: u64) -> Result<u64, StoreError> {
+async fn skip_gap(data: &Database, processed: u64, begins_after: u64) -> Result<u64, StoreError> {
     const NAME: &str = "go on behind a gap";
     if begins_after <= processed {
         return Ok(processed);
@@ -83,7 +179,7 @@ pub(crate) async fn skip_gap(data: &Database, processed: u64, begins_after: u64)
 
 /// Ties a PostgreSQL database to the journal of one data folder: with two, each would take the other's offset for its own and
 /// drop batches that it has answered.
-pub(crate) async fn claim(data: &Database, folder: &Path) -> Result<(), StoreError> {
+async fn claim(data: &Database, folder: &Path) -> Result<(), StoreError> {
     const NAME: &str = "tie the database to its journal";
     let path = folder.join("journal.id");
     let cannot = |error: std::io::Error| StoreError::Unusable(format!("{}: {error}", path.display()));
