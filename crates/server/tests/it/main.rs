@@ -2,5 +2,6 @@
 //! The program from outside: command line, and the lines between rooms.
 
 mod cli;
+mod damaged;
 mod owner;
 mod rooms;
