@@ -16,6 +16,10 @@ use crate::journal::Link;
 use crate::mark::{self, Mark};
 use crate::signals;
 
+mod list;
+
+pub use list::{ACTS, AuditFilter};
+
 const PURPOSE: &str = "audit";
 const HEAD: &[u8] = b"convizit audit checkpoint 1";
 /// Entries that are read at once.
@@ -49,25 +53,6 @@ pub struct AuditEntry {
     pub subject: String,
     /// More about it; never captured text.
     pub detail: String,
-}
-
-/// Which entries are listed; all of them by default.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct AuditFilter<'a> {
-    /// About this project.
-    pub project: Option<&'a str>,
-    /// Of this act: `project.create`.
-    pub act: Option<&'a str>,
-    /// By this actor; `os:anna` is also whoever has that name with whatever number.
-    pub actor: Option<&'a str>,
-    /// Not before this time.
-    pub since: Option<Timestamp>,
-    /// Before this time.
-    pub until: Option<Timestamp>,
-    /// With a number below this: to go on behind a page.
-    pub below: Option<i64>,
-    /// Without the uses of the key provider, `key.wrap` and `key.unwrap`, which are most of all.
-    pub acts_only: bool,
 }
 
 /// The end of the chain at a time, signed by the installation, to be kept elsewhere.
@@ -327,75 +312,6 @@ impl Store {
         .await
         .during("read audit log")?;
         read_entries(&rows)
-    }
-
-    /// Entries for a person to read, newest first, at most so many: with a project's id in place of its number. Where the id was used
-    /// by a project before, which was removed, those of the project that has it now.
-    ///
-    /// # Errors
-    /// `NotFound` for a project that there is not and never was; `Database`.
-    pub async fn audit_log(&self, filter: AuditFilter<'_>, limit: i64) -> Result<Vec<AuditEntry>, StoreError> {
-        const NAME: &str = "read audit log";
-        let projects = self.projects().await?;
-        let number = filter
-            .project
-            .and_then(|id| projects.iter().find(|project| project.id.as_str() == id))
-            .map(|project| project.number);
-        if let Some(id) = filter.project.filter(|_| number.is_none()) {
-            let removed: Option<i64> = sqlx::query_scalar("SELECT number FROM audit WHERE project = $1 LIMIT 1")
-                .bind(id)
-                .fetch_optional(self.control().readers())
-                .await
-                .during(NAME)?;
-            removed.ok_or_else(|| StoreError::not_found("project", id))?;
-        }
-        let begun: i64 = match filter.project.filter(|_| number.is_some()) {
-            Some(id) => sqlx::query_scalar(
-                "SELECT COALESCE(MAX(number), 0) FROM audit WHERE project = $1 AND act = 'project.create'",
-            )
-            .bind(id)
-            .fetch_one(self.control().readers())
-            .await
-            .during(NAME)?,
-            None => 0,
-        };
-        // No actor is the other one.
-        let with_number = filter.actor.filter(|actor| actor.starts_with("os:") && !actor.contains('('));
-        let with_number = with_number.map_or_else(|| "-".to_owned(), |actor| format!("{actor}(%"));
-        // Uses of a project's keys name it by its number.
-        let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
-        let rows = query(
-            "SELECT number, time, actor, act, project, subject, detail FROM audit \
-             WHERE ($1 IS NULL OR (project = $1 AND number >= $10) OR (project = '' AND subject LIKE $2)) AND ($3 IS NULL OR act = $3) \
-             AND ($4 IS NULL OR actor = $4 OR actor LIKE $11) AND time >= $5 AND ($6 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) \
-             AND time < $7 AND number < $8 ORDER BY number DESC LIMIT $9",
-        )
-        .bind(filter.project)
-        .bind(of_number)
-        .bind(filter.act)
-        .bind(filter.actor)
-        .bind(filter.since.map_or(i64::MIN, Timestamp::as_millis))
-        .bind(i64::from(filter.acts_only))
-        .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
-        .bind(filter.below.unwrap_or(i64::MAX))
-        .bind(limit)
-        .bind(begun)
-        .bind(with_number)
-        .fetch_all(self.control().readers())
-        .await
-        .during(NAME)?;
-        let mut entries = read_entries(&rows)?;
-        for entry in entries.iter_mut().filter(|entry| entry.project.is_empty()) {
-            let parts: Vec<&str> = entry.subject.split('/').collect();
-            let [kind @ ("project" | "root"), number, rest @ ..] = parts.as_slice() else { continue };
-            let Ok(number) = number.parse::<i64>() else { continue };
-            let id = projects.iter().find(|project| project.number == number).map(|project| project.id.to_string());
-            let name = if number == 0 { Some("installation") } else { id.as_deref() };
-            let Some(name) = name else { continue };
-            entry.subject = [&[*kind, name], rest].concat().join("/");
-            entry.project = id.unwrap_or_default();
-        }
-        Ok(entries)
     }
 
     /// Entries behind a number, oldest first, at most so many, as they were written.

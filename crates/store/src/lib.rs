@@ -69,7 +69,7 @@ mod withheld;
 mod work;
 
 pub use accounts::Account;
-pub use audit::{AuditEntry, AuditFilter, AuditReport, Checkpoint};
+pub use audit::{ACTS, AuditEntry, AuditFilter, AuditReport, Checkpoint};
 pub use channels::{NoticeSend, SavedChannels, SendEnd, webhook_secret};
 pub use clock::SystemClock;
 pub use config::StoreConfig;

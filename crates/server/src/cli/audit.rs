@@ -1,23 +1,26 @@
 //! `convizit audit`: who did what, and whether anybody changed the log.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use convizit_model::Timestamp;
-use convizit_store::{AuditFilter, Checkpoint, Store};
+use convizit_store::{AuditEntry, AuditFilter, Checkpoint, Store};
 
-use crate::cli::{counted, new_file, say, table};
+use crate::cli::{counted, new_file, say, say_error, table};
 
 /// Entries that are read at once.
 const PAGE: i64 = 5_000;
+/// Entries that are shown where nobody says how many.
+const SHOWN: i64 = 50;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// Lists entries, newest first, without the uses of the key provider.
     #[command(
-        after_help = "Examples:\n  convizit audit list --limit 50\n  convizit audit list --project shop --since 2026-11-28T00:00:00Z\n  convizit audit list --act key.unwrap"
+        after_help = "Examples:\n  convizit audit list --limit 200\n  convizit audit list --before 1201\n  convizit audit list --project shop --since 2026-11-28T00:00:00Z\n  convizit audit list --act key.unwrap"
     )]
     List {
         /// Only about this project.
@@ -32,12 +35,15 @@ pub(crate) enum Audit {
         /// Not before this time.
         #[arg(long, value_name = "TIME")]
         since: Option<Timestamp>,
-        /// Also key.wrap and key.unwrap, the uses of the key provider, which are most of all.
+        /// Every entry, also key.wrap and key.unwrap, the uses of the key provider, which are most of all.
         #[arg(long)]
         all: bool,
-        /// How many.
-        #[arg(long, default_value_t = 50)]
-        limit: i64,
+        /// How many: 50, or with --all every one.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: Option<i64>,
+        /// Only entries with a lower number: to go on behind a list.
+        #[arg(long, value_name = "ENTRY")]
+        before: Option<i64>,
         /// For programs.
         #[arg(long)]
         json: bool,
@@ -64,38 +70,90 @@ pub(crate) enum Audit {
     Checkpoint,
 }
 
+/// Acts that are near a mistyped one: of the same thing, or the same done to another; else the things that there are.
+fn near(act: &str, known: &BTreeSet<String>) -> String {
+    let (thing, done) = act.split_once('.').unwrap_or((act, act));
+    let of = |which: &dyn Fn(&str, &str) -> bool| -> Vec<&str> {
+        known.iter().map(String::as_str).filter(|one| one.split_once('.').is_some_and(|(a, b)| which(a, b))).collect()
+    };
+    let same_thing = of(&|known, _| known == thing || known.starts_with(thing) || thing.starts_with(known));
+    let same_act = of(&|_, known| known.split('.').any(|part| part == done));
+    match (same_thing.as_slice(), same_act.as_slice()) {
+        ([], []) => {
+            let mut things: Vec<&str> = known.iter().filter_map(|one| one.split('.').next()).collect();
+            things.dedup();
+            format!("acts are of {}, such as project.create", things.join(", "))
+        }
+        ([], acts) | (acts, _) => format!("near it are {}", acts.join(", ")),
+    }
+}
+
+/// Lists entries page by page, and says how many there are where it shows fewer.
+async fn list(store: &Store, mut filter: AuditFilter<'_>, limit: i64, json: bool) -> Result<()> {
+    let all = store.audit_count(filter).await?;
+    let (mut shown, mut last) = (0, 0);
+    if json {
+        write!(std::io::stdout(), "[")?;
+    }
+    loop {
+        let entries = store.audit_log(filter, PAGE.min(limit - shown)).await?;
+        let Some(end) = entries.last().map(|entry| entry.number) else { break };
+        if json {
+            let texts = entries.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
+            write!(std::io::stdout(), "{}{}", if shown == 0 { "" } else { "," }, texts.join(","))?;
+        } else {
+            as_table(&entries)?;
+        }
+        shown += i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        (last, filter.below) = (end, Some(end));
+        if shown >= limit {
+            break;
+        }
+    }
+    match (json, shown) {
+        (true, _) => say("]")?,
+        // Its head says that there is none.
+        (false, 0) => as_table(&[])?,
+        _ => {}
+    }
+    if shown < all {
+        say_error(&format!(
+            "{shown} of {}: --before {last} lists what is older, --limit N more at once, --all everything",
+            counted(all, "entry")
+        ));
+    }
+    Ok(())
+}
+
+fn as_table(entries: &[AuditEntry]) -> Result<()> {
+    let row = |entry: &AuditEntry| {
+        let AuditEntry { number, time, actor, act, project, subject, detail } = entry.clone();
+        vec![number.to_string(), time.to_string(), actor, act, project, subject, detail]
+    };
+    let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
+    table(&["entry", "time", "who", "what", "project", "subject", "detail"], &rows)
+}
+
 impl Audit {
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         match self {
-            Self::List { project, act, actor, since, all, limit, json } => {
+            Self::List { project, act, actor, since, all, limit, before, json } => {
+                if let Some(act) = &act {
+                    let known = store.audit_acts().await?;
+                    if !known.contains(act) {
+                        bail!("there is no act {act}: {}", near(act, &known));
+                    }
+                }
                 let filter = AuditFilter {
                     project: project.as_deref(),
                     act: act.as_deref(),
                     actor: actor.as_deref(),
                     since,
+                    below: before,
                     acts_only: !all && act.is_none(),
                     ..AuditFilter::default()
                 };
-                let entries = store.audit_log(filter, limit).await?;
-                if json {
-                    return say(serde_json::to_string(&entries)?);
-                }
-                let rows: Vec<Vec<String>> = entries
-                    .into_iter()
-                    .map(|entry| {
-                        let number = entry.number.to_string();
-                        vec![
-                            number,
-                            entry.time.to_string(),
-                            entry.actor,
-                            entry.act,
-                            entry.project,
-                            entry.subject,
-                            entry.detail,
-                        ]
-                    })
-                    .collect();
-                table(&["entry", "time", "who", "what", "project", "subject", "detail"], &rows)
+                list(store, filter, limit.unwrap_or(if all { i64::MAX } else { SHOWN }), json).await
             }
             Self::Export { out } => {
                 let mut file = BufWriter::new(new_file(&out)?);

@@ -339,6 +339,27 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     assert!(error.contains("anna: others may read or write it (mode 0644): run chmod 600 on it"), "{error}");
     std::fs::set_permissions(at.join("anna"), std::fs::Permissions::from_mode(0o600)).unwrap();
     let would = destroy("anna", "--dry-run");
+    let error = fails(at, &["audit", "list", "--act", "key.destory"]);
+    assert!(error.contains("there is no act key.destory: near it are key.destroy, "), "{error}");
+    assert!(fails(at, &["audit", "list", "--act", "projekt.create"]).contains("near it are project.create"));
+    assert!(fails(at, &["audit", "list", "--act", "sesame"]).contains("acts are of access, account, audit, backup"));
+    let numbers = |arguments: &[&str]| -> Vec<i64> {
+        let listed: serde_json::Value = serde_json::from_str(&ok(at, arguments)).unwrap();
+        listed.as_array().unwrap().iter().map(|entry| entry["number"].as_i64().unwrap()).collect()
+    };
+    let all = numbers(&["audit", "list", "--all", "--json"]);
+    assert!(all.len() > 4 && all.windows(2).all(|pair| pair[0] == pair[1] + 1) && all.last() == Some(&1), "{all:?}");
+    let first = numbers(&["audit", "list", "--limit", "2", "--all", "--json"]);
+    assert_eq!(first.len(), 2);
+    let before = first[1].to_string();
+    let next = numbers(&["audit", "list", "--limit", "1", "--all", "--before", &before, "--json"]);
+    assert_eq!(next, [first[1] - 1]);
+    let some = convizit(at, &["audit", "list", "--limit", "1"], "");
+    let said = String::from_utf8_lossy(&some.stderr);
+    assert!(said.starts_with("1 of ") && said.contains("entries: --before "), "{said}");
+    let whole = convizit(at, &["audit", "list", "--all"], "");
+    assert!(whole.stderr.is_empty(), "{}", String::from_utf8_lossy(&whole.stderr));
+    assert_eq!(numbers(&["audit", "list", "--act", "backup.drop", "--json"]), [0_i64; 0]);
     assert!(would.contains("0 events in 0 frames") && would.contains("nobody has asked"), "{would}");
     assert!(ok(at, &["keys", "requests"]).starts_with("Nobody has asked"));
     assert!(fails(at, &["keys", "withdraw", "project/shop/1"]).contains("there is no request"));
