@@ -199,7 +199,8 @@ impl Keyring {
                 // Once a minute: whoever needs the key asks again and again.
                 let minute = self.clock.now().as_millis() / 60_000;
                 if self.refused.swap(minute, Ordering::Relaxed) != minute {
-                    self.note(vec![self.used("key.refuse", "project", number, 0)]).await;
+                    let detail = format!("{}: {kek} does not unwrap it: {problem}", self.provider.name());
+                    self.note(vec![Entry { detail, ..self.used("key.refuse", "project", number, 0) }]).await;
                 }
                 let problem = format!("{problem} (it wraps the key of project number {number})");
                 return Err(KeyError::Unwrap { kek, problem }.into());

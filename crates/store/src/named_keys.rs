@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::query;
 
 mod need;
+mod notes;
 mod requests;
 
 pub use need::KeyNeed;
@@ -18,6 +19,9 @@ use crate::audit;
 use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::KeyEnd;
 
+/// Characters that are kept of a key's name as somebody typed it.
+const TYPED: usize = 100;
+
 /// A key as it is listed: never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyInfo {
@@ -25,8 +29,10 @@ pub struct KeyInfo {
     pub id: String,
     /// When it was made, where that is known.
     pub made: Option<Timestamp>,
-    /// `wraps`, `seals`, `opens`, `destroyed`, or `derives` of the root secret, which keyed hashes are made with.
+    /// `wraps`, `seals`, `waits` until it seals, `opens`, `destroyed`, or `derives` of the root secret, which keyed hashes are made with.
     pub state: &'static str,
+    /// What it is for: in use and until when, from when on, or what still needs it.
+    pub note: String,
     /// What wrapped it; empty for a key-encryption key, which its provider keeps.
     pub wrapped_by: String,
     /// How many keys it wraps.
@@ -69,6 +75,7 @@ impl Store {
                 id: format!("day/{id}/{}", date(day)),
                 made: Some(Timestamp::from_millis(row.read(2)?)),
                 state: if day < today { "opens" } else { "seals" },
+                note: notes::of_day(day, today, project.settings.retention_days.into()),
                 wrapped_by: by.replace("project:", &format!("project/{id}/")),
                 wraps: 0,
             });
@@ -92,15 +99,19 @@ impl Store {
         }
         let mut keys = Vec::new();
         let versions = if only.is_none() { self.keyring().provider().versions().await? } else { Vec::new() };
+        let destroys = self.keyring().provider().destroys();
         for (index, kek) in versions.into_iter().enumerate() {
-            let count = of_provider.get(&kek.id).copied().unwrap_or(0);
-            let state = if index == 0 { "wraps" } else { "opens" };
-            keys.push(KeyInfo { id: kek.id, made: kek.made, state, wrapped_by: String::new(), wraps: count });
+            let wraps = of_provider.get(&kek.id).copied().unwrap_or(0);
+            let (state, note) = match index {
+                0 => ("wraps", notes::of_wrapping(kek.made)),
+                _ => ("opens", notes::of_old_wrapping(wraps, destroys)),
+            };
+            keys.push(KeyInfo { id: kek.id, made: kek.made, state, note, wrapped_by: String::new(), wraps });
         }
         let names: BTreeMap<i64, String> =
             self.projects().await?.into_iter().map(|project| (project.number, project.id.to_string())).collect();
         let rows = query(
-            "SELECT project, number, wrapped_by, made, kind FROM keys \
+            "SELECT project, number, wrapped_by, made, kind, seals_from FROM keys \
              WHERE kind IN ('project', 'root') AND ($1 IS NULL OR project = $1) ORDER BY project, kind DESC, number DESC",
         )
         .bind(only)
@@ -117,18 +128,21 @@ impl Store {
             if row.read::<&str>(4)? == "root" {
                 let made = Some(Timestamp::from_millis(row.read(3)?));
                 let id = format!("root/{name}/{number}");
-                keys.push(KeyInfo { id, made, state: "derives", wrapped_by: by, wraps: 0 });
+                let note = "keyed hashes, for as long as the installation lives".to_owned();
+                keys.push(KeyInfo { id, made, state: "derives", note, wrapped_by: by, wraps: 0 });
                 continue;
             }
             let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
-            let state = match by.as_str() {
-                "destroyed" => "destroyed",
-                _ if number == sealing => "seals",
-                _ => "opens",
-            };
+            let (made, from) = (Timestamp::from_millis(row.read(3)?), Timestamp::from_millis(row.read(5)?));
             let count = wraps.get(&(format!("project:{number}"), project)).copied().unwrap_or(0);
-            let made = Some(Timestamp::from_millis(row.read(3)?));
-            keys.push(KeyInfo { id: format!("project/{name}/{number}"), made, state, wrapped_by: by, wraps: count });
+            let (state, note) = match by.as_str() {
+                "destroyed" => ("destroyed", "opens nothing any more".to_owned()),
+                _ if number == sealing => ("seals", notes::of_sealing(made)),
+                _ if number > sealing => ("waits", format!("seals from {from} on, when every process knows it")),
+                _ => ("opens", self.note_of_old((project, number), count, now).await?),
+            };
+            let (id, made) = (format!("project/{name}/{number}"), Some(made));
+            keys.push(KeyInfo { id, made, state, note, wrapped_by: by, wraps: count });
         }
         Ok(keys)
     }
@@ -140,19 +154,38 @@ impl Store {
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
     pub async fn destroy_key(&self, key: &str, by: &str) -> Result<bool, StoreError> {
         let done = self.destroy_when_agreed(key, by).await;
-        if matches!(done, Err(StoreError::Invalid(_) | StoreError::NotFound { .. })) {
-            let entry = self.entry_of_token(by, "key.refuse", "", "destroy");
+        if let Err(error @ (StoreError::Invalid(_) | StoreError::NotFound { .. })) = &done {
+            let mut entry = self.refusal("destroy", key, &error.to_string()).await;
+            entry.actor = format!("token:{by}");
+            if !self.os_user().is_empty() {
+                entry.detail = format!("{}; from {}", entry.detail, self.actor());
+            }
             audit::write(self.control(), self.ring(), vec![entry]).await?;
         }
         done
     }
 
-    /// Takes down that somebody asked for an act on keys that they may not do.
+    /// Takes down that somebody asked for an act on a key that they may not do, and why not.
     ///
     /// # Errors
     /// `Database`.
-    pub async fn key_refused(&self, what: &str) -> Result<(), StoreError> {
-        self.audit("key.refuse", "", what, "").await
+    pub async fn key_refused(&self, what: &str, key: &str, why: &str) -> Result<(), StoreError> {
+        let entry = self.refusal(what, key, why).await;
+        audit::write(self.control(), self.ring(), vec![entry]).await
+    }
+
+    async fn refusal(&self, what: &str, key: &str, why: &str) -> audit::Entry {
+        // As it was typed, which may be anything.
+        let (mut key, mut project): (String, _) = (key.chars().take(TYPED).collect(), String::new());
+        if let Some(Ok(id)) = key.split('/').nth(1).map(str::parse::<ProjectId>)
+            && self.project(&id).await.is_ok()
+        {
+            project = id.to_string();
+        } else {
+            // Not to be taken for a key of the project that has this number.
+            key = format!("key {key}");
+        }
+        self.entry("key.refuse", &project, &key, format!("{what}: {why}"))
     }
 
     /// An entry of a token, which says from which user of the operating system it came.

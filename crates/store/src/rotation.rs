@@ -16,7 +16,7 @@ use crate::projects::touch;
 use crate::work::{body_of_state, state_row};
 
 /// Days before its end at which a key is rotated.
-const AHEAD_DAYS: i64 = 7;
+pub(crate) const AHEAD_DAYS: i64 = 7;
 /// Keys that are wrapped anew in one round of upkeep.
 const REWRAPS: i64 = 200;
 /// Rows that are sealed anew in one step.
@@ -272,7 +272,17 @@ impl Store {
     /// Whether backups may be kept that hold rows which a version has sealed: those of the time before the next one sealed, and some
     /// hours, in which upkeep seals rows anew. The schedule alone does not say: none is dropped where backups are off, or frames damaged.
     async fn may_be_in_backups(&self, project: i64, version: u32, now: Timestamp) -> Result<bool, StoreError> {
-        let Some(config) = self.backup_config() else { return Ok(false) };
+        Ok(self.backups_need_until(project, version, now).await?.is_some())
+    }
+
+    /// Until when backups that the schedule keeps may need a version: a time that is over where older ones lie there; `None` where none do.
+    pub(crate) async fn backups_need_until(
+        &self,
+        project: i64,
+        version: u32,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(config) = self.backup_config() else { return Ok(None) };
         let superseded: Option<i64> = sqlx::query_scalar(
             "SELECT MIN(seals_from) FROM keys WHERE project = $1 AND kind = 'project' AND number > $2",
         )
@@ -281,12 +291,15 @@ impl Store {
         .fetch_one(self.control().readers())
         .await
         .during("find what a key has sealed")?;
-        let Some(since) = superseded.map(Timestamp::from_millis) else { return Ok(true) };
-        if now.since(since) <= config.keep.days() * DAY_MILLIS {
-            return Ok(true);
+        // Nothing has taken its place.
+        let since = superseded.map_or(now, Timestamp::from_millis);
+        let until = since.plus_millis(config.keep.days() * DAY_MILLIS);
+        // Where none are made, those count that lie there.
+        if config.makes && until >= now {
+            return Ok(Some(until));
         }
-        let oldest = self.oldest_backup().await?;
-        Ok(oldest.is_some_and(|made| made <= since.plus_millis(SEALED_ANEW)))
+        let oldest = self.lying_backups().await?.into_iter().next();
+        Ok(oldest.filter(|made| *made <= since.plus_millis(SEALED_ANEW)).map(|_| until))
     }
 
     /// What is still sealed by a version: quarantined items and ids of the ledger, which go by themselves.

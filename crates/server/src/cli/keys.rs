@@ -14,7 +14,7 @@ use crate::cli::{counted, say, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Lists keys: what wraps what, and how old each is. Never a key itself.
+    /// Lists keys: what wraps what, how old each is, until when it is in use, and what still needs it. Never a key itself.
     #[command(after_help = "Examples:\n  convizit keys list\n  convizit keys list --project shop")]
     List {
         /// The keys of this project, and of its days.
@@ -99,10 +99,10 @@ impl Keys {
                     .into_iter()
                     .map(|key| {
                         let made = key.made.map(|made| made.to_string()).unwrap_or_default();
-                        vec![key.id, key.state.to_owned(), made, key.wrapped_by, key.wraps.to_string()]
+                        vec![key.id, key.state.to_owned(), made, key.wrapped_by, key.wraps.to_string(), key.note]
                     })
                     .collect();
-                table(&["key", "state", "made", "wrapped by", "wraps"], &rows)
+                table(&["key", "state", "made", "wrapped by", "wraps", "what it is for"], &rows)
             }
             Self::Rotate { project: None, hold } => {
                 let keys = store.list_keys().await?;
@@ -112,7 +112,7 @@ impl Keys {
                 }
                 let (id, count) = store.rotate_kek().await?;
                 say(format!(
-                    "{id} wraps from now on; {} wrapped anew. The old one is destroyed once nothing needs it.",
+                    "{id} wraps from now on; {} wrapped anew. The old one is destroyed once nothing needs it: convizit keys list says what does.",
                     if count == 1 { "1 key was".to_owned() } else { format!("{count} keys were") }
                 ))?;
                 if let ProviderConfig::File { path } = provider {
@@ -130,14 +130,15 @@ impl Keys {
                 }
                 let version = store.rotate_project_key(number).await?;
                 say(format!(
-                    "version {version} of the key of {id} seals from a minute on; what older ones sealed is sealed anew by upkeep."
+                    "version {version} of the key of {id} seals from a minute on; what older ones sealed is sealed anew by upkeep, and convizit \
+                     keys list says what still needs them."
                 ))
             }
             Self::Destroy { key, token_file, hold } => {
                 let secret = read_secret_file(&token_file)?;
                 let token = store.token(&secret).await?.filter(|token| token.allows(Scope::Keys));
                 let Some(token) = token else {
-                    store.key_refused("destroy").await?;
+                    store.key_refused("destroy", &key, "no living token of scope keys").await?;
                     bail!(
                         "{} holds no living token of scope keys: convizit token add NAME --scope keys --out FILE",
                         token_file.display()

@@ -321,7 +321,11 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     let rotated = ok(at, &["keys", "rotate", "--yes"]);
     assert!(rotated.contains("Copy convizit-data/keys again"), "{rotated}");
     ok(at, &["keys", "rotate", "--project", "shop", "--yes"]);
-    assert!(ok(at, &["keys", "list", "--project", "shop"]).contains("project/shop/1"));
+    let listed = ok(at, &["keys", "list", "--project", "shop"]);
+    assert!(
+        listed.contains("project/shop/1") && listed.contains("waits") && listed.contains("seals from 2"),
+        "{listed}"
+    );
     assert!(fails(at, &["keys", "list", "--project", "shoop"]).contains("shoop"));
     for name in ["anna", "ben"] {
         let made = ok(at, &["token", "add", name, "--scope", "keys", "--out", name]);
@@ -389,6 +393,9 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     }
     std::fs::rename(at.join("convizit-data/keys"), at.join("elsewhere")).unwrap();
     let error = fails(at, &["keys", "list"]);
+    let listed = ok(at, &["keys", "list"]);
+    assert!(listed.contains("in use; a new one takes its place on "), "{listed}");
+    assert!(listed.contains("nothing needs it: upkeep destroys it within an hour"), "{listed}");
     assert!(error.contains("the key file convizit-data/keys is missing"), "{error}");
 }
 

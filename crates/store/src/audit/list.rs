@@ -93,7 +93,7 @@ pub struct AuditFilter<'a> {
     pub project: Option<&'a str>,
     /// Of this act: `project.create`.
     pub act: Option<&'a str>,
-    /// By this actor: `os:root`.
+    /// By this actor; `os:anna` is also whoever has that name with whatever number.
     pub actor: Option<&'a str>,
     /// Not before this time.
     pub since: Option<Timestamp>,
@@ -107,7 +107,7 @@ pub struct AuditFilter<'a> {
 
 /// Which entries a filter means: the bound values are those of `Chosen::bind`.
 const CHOSEN: &str = "($1 IS NULL OR (project = $1 AND number >= $2) OR (project = '' AND subject LIKE $3)) AND ($4 IS NULL OR act = $4) \
-     AND ($5 IS NULL OR actor = $5) AND time >= $6 AND ($7 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) AND time < $8 AND number < $9";
+     AND ($5 IS NULL OR actor = $5 OR actor LIKE $10) AND time >= $6 AND ($7 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) AND time < $8 AND number < $9";
 
 /// A filter, and what it says of a project that there is or was.
 struct Chosen<'a> {
@@ -116,6 +116,8 @@ struct Chosen<'a> {
     begun: i64,
     /// Uses of a project's keys name it by its number.
     of_number: String,
+    /// The actor with whatever number; no actor is `-`.
+    with_number: String,
 }
 
 type Select<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
@@ -133,6 +135,7 @@ impl Chosen<'_> {
             .bind(i64::from(filter.acts_only))
             .bind(filter.until.map_or(i64::MAX, Timestamp::as_millis))
             .bind(filter.below.unwrap_or(i64::MAX))
+            .bind(self.with_number.as_str())
     }
 }
 
@@ -161,7 +164,9 @@ impl Store {
             None => 0,
         };
         let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
-        Ok(Chosen { filter, begun, of_number })
+        let with_number = filter.actor.filter(|actor| actor.starts_with("os:") && !actor.contains('('));
+        let with_number = with_number.map_or_else(|| "-".to_owned(), |actor| format!("{actor}(%"));
+        Ok(Chosen { filter, begun, of_number, with_number })
     }
 
     /// Entries for a person to read, newest first, at most so many: with a project's id in place of its number. Where the id was used
@@ -173,7 +178,7 @@ impl Store {
         let projects = self.projects().await?;
         let chosen = self.chosen(filter, &projects).await?;
         let sql = format!(
-            "SELECT number, time, actor, act, project, subject, detail FROM audit WHERE {CHOSEN} ORDER BY number DESC LIMIT $10"
+            "SELECT number, time, actor, act, project, subject, detail FROM audit WHERE {CHOSEN} ORDER BY number DESC LIMIT $11"
         );
         // Constants only.
         let rows = chosen

@@ -303,14 +303,18 @@ impl Store {
         Ok(all.iter().filter(|backup| going.contains(backup.name.as_str())).map(check::info_of).collect())
     }
 
-    /// When the oldest backup that lies there was begun, by its name; `None` where there is none, or no folder for them.
-    pub(crate) async fn oldest_backup(&self) -> Result<Option<Timestamp>, StoreError> {
-        let Some(config) = self.backup_config() else { return Ok(None) };
+    /// When the backups that lie there were begun, by their names, oldest first: whoever has made them, and whether they can be read or
+    /// not. None where there is no folder for them.
+    ///
+    /// # Errors
+    /// `Database` when the place does not answer.
+    pub async fn lying_backups(&self) -> Result<Vec<Timestamp>, StoreError> {
+        let Some(config) = self.backup_config() else { return Ok(Vec::new()) };
         if !config.to.starts_with("s3://") && !Path::new(&config.to).is_dir() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let all = manifests(&Target::open(&config.to, false)?).await?;
-        Ok(all.first().map(|(made, _)| *made))
+        Ok(all.into_iter().map(|(made, _)| made).collect())
     }
 
     /// What is known of the last backup and the last drill.

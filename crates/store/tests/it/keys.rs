@@ -22,6 +22,7 @@ on_both_engines!(
     an_end_of_a_key_that_was_cut_is_carried_out,
     two_installations_do_not_share_a_key_file,
     what_needs_a_key_is_said_before,
+    a_list_of_keys_says_what_still_needs_an_old_one,
     retention_destroys_the_keys_of_its_days,
     what_is_moved_to_another_project_does_not_open,
     a_jump_of_the_clock_pauses_retention,
@@ -110,10 +111,17 @@ async fn a_projects_key_is_rotated_in_time_and_the_old_one_destroyed(place: Plac
         let keys = store.list_keys().await.unwrap();
         keys.into_iter().filter(|key| key.id.starts_with("project/shop/")).map(|key| key.state).collect::<Vec<_>>()
     };
+    let note = async |state: &str| {
+        let keys = store.list_keys().await.unwrap();
+        let mut found = keys.into_iter().filter(|key| key.id.starts_with("project/shop/") && key.state == state);
+        found.next().map(|key| key.note).unwrap_or_default()
+    };
     assert_eq!(states(&store).await, ["seals"]);
+    assert_eq!(note("seals").await, "in use; a new one takes its place on 2027-02-14");
     place.pass_to(NOON + 84 * DAY).await;
     store.upkeep().await.unwrap();
-    assert_eq!(states(&store).await, ["opens", "seals"], "the new one is known everywhere before it seals");
+    assert!(note("waits").await.starts_with("seals from 2027-02-15T12:01:"), "{}", note("waits").await);
+    assert_eq!(states(&store).await, ["waits", "seals"], "the new one is known everywhere before it seals");
     let log = store.audit_entries(Some("shop"), 50).await.unwrap();
     let rotated = log.iter().find(|entry| entry.act == "key.rotate").expect("every rotation is in the audit log");
     assert_eq!((rotated.actor.as_str(), rotated.subject.as_str()), ("system", "shop"));
@@ -182,6 +190,10 @@ async fn a_living_key_is_destroyed_by_two_people_only(place: Place) {
     assert!(!store.destroy_key(&key, "anna").await.unwrap());
     let error = store.destroy_key(&key, "anna").await.unwrap_err().to_string();
     assert!(error.contains("a second person"), "{error}");
+    let log = store.audit_entries(Some("shop"), 50).await.unwrap();
+    let refused = log.iter().find(|entry| entry.act == "key.refuse").expect("it is written down");
+    assert_eq!((refused.actor.as_str(), &refused.subject), ("token:anna", &key));
+    assert_eq!(refused.detail, format!("destroy: {error}"), "why");
     assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
     place.clock.set(NOON + 2 * DAY);
     assert!(!store.destroy_key(&key, "ben").await.unwrap(), "anna's word is two days old");
@@ -223,6 +235,35 @@ async fn two_tokens_of_one_user_of_the_machine_are_one_word(place: Place) {
     assert_eq!(from("key.destroy.ask"), [("token:anna", "from os:mia(1001) as root(0)")]);
     assert_eq!(from("key.destroy"), [("token:ben", "from os:noa(1002) as root(0)")]);
     assert_eq!(from("key.refuse").len(), 2);
+}
+
+async fn a_list_of_keys_says_what_still_needs_an_old_one(place: Place) {
+    // Without upkeep, which would end what needs it.
+    let config = convizit_store::StoreConfig { upkeep: false, ..place.config() };
+    let store = Store::open(config, place.provider(), place.clock.clone()).await.unwrap();
+    let shop = store.create_project(&"shop".parse().unwrap(), Default::default()).await.unwrap();
+    let mut first = work(0, &shop, events(0..5));
+    first.projects[0].rows = vec![element(1), element(2)];
+    store.commit_work(first).await.unwrap();
+    let note = async |id: &str| {
+        let keys = store.list_keys().await.unwrap();
+        keys.into_iter().find(|key| key.id == id).map(|key| key.note).unwrap_or_default()
+    };
+    let kek = store.list_keys().await.unwrap()[0].id.clone();
+    assert!(note(&kek).await.starts_with("in use; a new one takes its place on 2027-"), "{}", note(&kek).await);
+    store.rotate_kek().await.unwrap();
+    assert_eq!(note(&kek).await, "nothing needs it: upkeep destroys it within an hour");
+    store.rotate_project_key(shop.number).await.unwrap();
+    assert!(note("project/shop/1").await.starts_with("in use"), "{}", note("project/shop/1").await);
+    assert!(
+        note("project/shop/2").await.starts_with("seals from 2026-11-23T12:01"),
+        "{}",
+        note("project/shop/2").await
+    );
+    place.clock.set(NOON + 120_000);
+    let needed = "only opens; needed by 1 key of days and 2 sealed rows, which upkeep seals anew";
+    assert_eq!(note("project/shop/1").await, needed);
+    assert!(note("project/shop/2").await.starts_with("in use"), "{}", note("project/shop/2").await);
 }
 
 async fn a_request_to_destroy_a_key_is_listed_and_withdrawn(place: Place) {
