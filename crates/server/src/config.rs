@@ -284,9 +284,7 @@ impl Config {
         if !(16..=1 << 20).contains(&self.journal.megabytes) {
             bail!("journal.megabytes: 16 to 1048576");
         }
-        if let Some(backup) = self.backup() {
-            backup.check().map_err(|error| anyhow!(error))?;
-        }
+        self.backup().check().map_err(|error| anyhow!(error))?;
         convizit_delivery::check_config(&self.delivery()).map_err(|error| anyhow!(error))?;
         Ok(())
     }
@@ -311,28 +309,25 @@ impl Config {
         StoreConfig {
             database: self.database_url.clone(),
             journal_bytes: self.journal.megabytes << 20,
-            backup: self.backup(),
+            backup: Some(self.backup()),
             upkeep: false,
             ..StoreConfig::in_folder(&self.data)
         }
     }
 
-    /// Where backups go; `None` when they are off and none were made before. Whether any lie in a bucket is not known without asking it,
-    /// so whoever names one for the copy of keys is taken at their word.
-    pub(crate) fn backup(&self) -> Option<BackupConfig> {
+    /// Where backups lie. Also where they are off: what lies there is read all the same.
+    pub(crate) fn backup(&self) -> BackupConfig {
         let Backup { to, keys_to, hour, daily, weekly, monthly, off } = &self.backup;
         let place = |place: &Option<String>, name: &str| {
             place.clone().unwrap_or_else(|| self.data.join(name).to_string_lossy().into_owned())
         };
-        let keys_to = place(keys_to, "backup-keys");
-        let may_be_there = keys_to.starts_with("s3://") || Path::new(&keys_to).join("ledger-a").exists();
-        (!off || may_be_there).then(|| BackupConfig {
+        BackupConfig {
             to: place(to, "backups"),
-            keys_to,
+            keys_to: place(keys_to, "backup-keys"),
             makes: !off,
             keep: Keep { daily: *daily, weekly: *weekly, monthly: *monthly },
             hour: *hour,
-        })
+        }
     }
 
     pub(crate) fn collector(&self) -> CollectorConfig {
@@ -516,23 +511,17 @@ mod tests {
         assert!(error.contains("`pth`"), "{error}");
     }
 
-    /// A copy of keys that is no longer written would bring back whoever was erased, and what was destroyed.
     #[test]
-    fn where_backups_are_off_the_copy_of_keys_is_kept_for_those_that_there_are() {
-        let folder = tempfile::tempdir().unwrap();
-        let off = |keys_to: &str| {
-            let text = format!("[backup]\noff = true\nto = \"s3://backups/shop\"\nkeys_to = \"{keys_to}\"\n");
-            parse(&text).unwrap().backup()
+    fn where_backups_are_off_their_place_is_known_all_the_same() {
+        let of = |text: &str| {
+            let backup = parse(text).unwrap().backup();
+            (backup.to, backup.keys_to, backup.makes)
         };
-        let at = folder.path().display().to_string();
-        assert_eq!(off(&at), None, "none was made");
-        std::fs::write(folder.path().join("ledger-a"), "a copy").unwrap();
-        for keys_to in [at.as_str(), "s3://backup-keys/shop"] {
-            let backup = off(keys_to).unwrap();
-            assert_eq!((backup.keys_to.as_str(), backup.makes), (keys_to, false));
-        }
-        let config = parse("data = \"nowhere\"\n[backup]\noff = true\n").unwrap();
-        assert_eq!(config.backup(), None, "off, and nothing is named");
+        let named = of("[backup]\noff = true\nto = \"s3://backups/shop\"\nkeys_to = \"s3://backup-keys/shop\"\n");
+        assert_eq!(named, ("s3://backups/shop".to_owned(), "s3://backup-keys/shop".to_owned(), false));
+        let by_default = of("data = \"nowhere\"\n[backup]\noff = true\n");
+        assert_eq!(by_default, ("nowhere/backups".to_owned(), "nowhere/backup-keys".to_owned(), false));
+        assert!(of("").2);
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     let geo = config.geo.clone();
     let reading = is(Role::Collect).then(|| tokio::spawn(async move { tables(geo.as_deref()).await }));
     // One process of an installation makes the backups, and copies what the others do to keys and erasures.
-    let backup = config.backup().filter(|_| is(Role::Work));
+    let backup = is(Role::Work).then(|| config.backup());
     let backs_up = backup.as_ref().is_some_and(|backup| backup.makes);
     let (settings, keys) =
         (StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() }, config.keys());

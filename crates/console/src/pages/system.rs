@@ -19,6 +19,8 @@ struct SystemPage<'a> {
     waiting: u64,
     journal: String,
     backup: Option<String>,
+    /// No backups are made, by the installation's settings.
+    off: bool,
     drilled: Option<String>,
     drill_problem: Option<String>,
     notices: Vec<(String, String, i64, String)>,
@@ -77,6 +79,7 @@ async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Resu
         waiting: health.journal_offset.saturating_sub(store.worker_offset().await?),
         journal: format!("{} MiB", count(i64::try_from(megabytes).unwrap_or(i64::MAX))),
         backup: backup.made.map(minute),
+        off: store.are_backups_off(),
         drilled: backup.drilled.map(minute),
         drill_problem: backup.drill_problem,
         notices: notices.collect(),

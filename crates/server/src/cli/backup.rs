@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
-use convizit_store::backup::{BackupInfo, Progress, Restore as Plan, RestoreReport};
+use convizit_store::backup::{BackupConfig, BackupInfo, Progress, Restore as Plan, RestoreReport};
 use convizit_store::{Store, SystemClock};
 
 use crate::cli::ask::Hold;
@@ -32,6 +32,9 @@ pub(crate) struct Backup {
     /// Says what it would do, and does nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Makes this restored installation the one that writes in the place of backups, and makes one: end the original for good before.
+    #[arg(long, conflicts_with = "dry_run")]
+    take_over: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,7 +104,7 @@ fn bytes(bytes: u64) -> String {
 impl Backup {
     pub(crate) async fn run(self, store: &Store, config: &Config) -> Result<()> {
         match self.what {
-            Some(What::List { json }) => list(&store.backups().await?, json),
+            Some(What::List { json }) => list(&store.backups().await?, json, config.backup().makes),
             Some(What::Drill { json }) => {
                 let progress = Progress::default();
                 let report = watched("drill", &progress, store.drill(&progress)).await?;
@@ -119,9 +122,14 @@ impl Backup {
             }
             None if self.dry_run => {
                 let dropped = store.backups_to_drop().await?;
-                let to = config.backup().map(|backup| backup.to).unwrap_or_default();
+                let BackupConfig { to, makes, .. } = config.backup();
                 if self.json {
-                    return say(serde_json::json!({"to": to, "drops": dropped}).to_string());
+                    return say(serde_json::json!({"to": to, "off": !makes, "drops": dropped}).to_string());
+                }
+                if !makes {
+                    return say(
+                        "would make none: this installation makes no backups, by its setting backup.off = true; nothing was done (--dry-run)",
+                    );
                 }
                 let times: Vec<String> = dropped.iter().map(|backup| backup.made.to_string()).collect();
                 let then = match times.as_slice() {
@@ -135,6 +143,9 @@ impl Backup {
                 say(format!("would write a backup to {to}; {then}; nothing was done (--dry-run)"))
             }
             None => {
+                if self.take_over {
+                    store.take_over_backups().await?;
+                }
                 let progress = Progress::default();
                 let report = watched("backup", &progress, store.back_up(&progress)).await?;
                 if self.json {
@@ -169,12 +180,14 @@ impl Backup {
     }
 }
 
-fn list(backups: &[BackupInfo], json: bool) -> Result<()> {
+fn list(backups: &[BackupInfo], json: bool, makes: bool) -> Result<()> {
     if json {
         return say(serde_json::to_string(backups)?);
     }
-    if backups.is_empty() {
-        return say("There is no backup yet: convizit backup");
+    match (backups, makes) {
+        ([], true) => return say("There is no backup yet: convizit backup"),
+        ([], false) => return say("There is no backup, and this installation makes none (backup.off = true)."),
+        _ => {}
     }
     let rows: Vec<Vec<String>> = backups
         .iter()
@@ -220,7 +233,8 @@ impl Restore {
         let provider = tokio::task::spawn_blocking(move || open_provider(&keys)).await??;
         if self.list {
             let found = Plan::available(&config.store(), &*provider).await;
-            return list(&found.map_err(|error| name_missing_keys(&config.keys(), error))?, self.json);
+            let found = found.map_err(|error| name_missing_keys(&config.keys(), error))?;
+            return list(&found, self.json, config.backup().makes);
         }
         let progress = Progress::default();
         let planning = Plan::plan(config.store(), provider, Arc::new(SystemClock), self.at, &progress);
@@ -254,15 +268,16 @@ impl Restore {
             return say(serde_json::to_string(&report)?);
         }
         tell(&report)?;
-        match config.backup().filter(|backup| !backup.makes) {
-            // What the original writes there is not to be overwritten by what only looks.
-            Some(backup) => say(format!(
-                "Backups are off here, so the copy of keys and erasures in {} is left to the original. Where this one takes its place, \
-                 set backup.off = false.",
-                backup.keys_to
-            )),
-            None => Ok(()),
+        let BackupConfig { to, keys_to, makes, .. } = config.backup();
+        if makes {
+            return Ok(());
         }
+        // What the original writes there is not to be overwritten by what only looks.
+        say(format!(
+            "Backups are off here (backup.off = true), so {to} and the copy of keys and erasures in {keys_to} are left to the original. Where \
+             this one is to make backups beside it, name places of its own with backup.to and backup.keys_to before it is switched on; where \
+             it takes the original's place, end that for good, switch backups on, and say convizit backup --take-over."
+        ))
     }
 }
 

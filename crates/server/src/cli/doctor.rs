@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use convizit_delivery::DeliveryConfig;
 use convizit_model::{Destination, DestinationKind, Project, ProjectId};
 use convizit_store::backup::{BackupConfig, BackupState};
-use convizit_store::{DestinationState, Store};
+use convizit_store::{AuditFilter, DestinationState, Store, StoreError};
 
-use crate::cli::say;
+use crate::cli::{counted, say};
 use crate::config::Config;
 use crate::demo;
 use crate::observe::failing;
@@ -145,10 +145,15 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
         let result = if rests { Ok(()) } else { reachable(&delivery, store, &state).await? };
         findings.add_of(&state.destination.project, "destination", result);
     }
-    if let Some(backup) = config.backup().filter(|backup| backup.makes) {
-        match backed_up(&store.backup_state(), store) {
-            Ok(()) => findings.warn("backups", beside(config, &backup, store)),
-            failed => findings.add("backups", failed),
+    let backup = config.backup();
+    if backup.makes {
+        match (backed_up(&store.backup_state(), store), store.backup_state().made) {
+            (Ok(()), Some(_)) => findings.warn("backups", beside(config, &backup)),
+            (Ok(()), None) => match none_made(&backup, store).await {
+                Ok(why) => findings.warn("backups", Some(why)),
+                Err(error) => findings.add("backups", Err(error.to_string())),
+            },
+            (failed, _) => findings.add("backups", failed),
         }
     }
     let audit = store.verify_audit(&[]).await?;
@@ -171,12 +176,33 @@ fn backed_up(state: &BackupState, store: &Store) -> Result<(), String> {
     }
 }
 
+/// What to say where this data folder has made no backup: others may lie in its place, as after a restore.
+async fn none_made(backup: &BackupConfig, store: &Store) -> Result<String, StoreError> {
+    let filter = AuditFilter { act: Some("backup.restore"), ..AuditFilter::default() };
+    let restored = store.audit_log(filter, 1).await?.pop();
+    let lying = store.lying_backups().await?;
+    let there = lying.last().map(|newest| {
+        format!("; in {} lie those of before: {}, the newest of {newest}", backup.to, counted(lying.len(), "backup"))
+    });
+    let none = match (restored, &there) {
+        (None, None) => {
+            return Ok("there is none yet: convizit backup makes one now, convizit serve one each day".to_owned());
+        }
+        (Some(entry), _) => {
+            format!("restored on {} ({}), this installation has made none since", entry.time, entry.detail)
+        }
+        (None, Some(_)) => "none was made from this data folder".to_owned(),
+    };
+    Ok(format!(
+        "{none}{}. convizit backup makes one now, convizit serve the next within a minute of its start and then each day at {}:00 UTC",
+        there.unwrap_or_default(),
+        backup.hour
+    ))
+}
+
 /// Whether the backups help when the disk is gone.
-fn beside(config: &Config, backup: &BackupConfig, store: &Store) -> Option<String> {
+fn beside(config: &Config, backup: &BackupConfig) -> Option<String> {
     use std::os::unix::fs::MetadataExt as _;
-    if store.backup_state().made.is_none() {
-        return Some("there is none yet: convizit backup makes one now, convizit serve one each day".to_owned());
-    }
     let disk = |path: &std::path::Path| std::fs::metadata(path).map(|at| at.dev()).ok();
     let beside = |place: &str| !place.starts_with("s3://") && disk(place.as_ref()) == disk(&config.data);
     (beside(&backup.to) || beside(&backup.keys_to)).then(|| {

@@ -274,9 +274,29 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
 
     std::fs::write(at.join("convizit.toml"), "[backup]\nto = \"b\"\nkeys_to = \"b/keys\"\n").unwrap();
     assert!(fails(at, &["backup"]).contains("backup.keys_to = b/keys lies with the backups"));
-    let off = "data = \"data\"\n[keys]\nprovider = \"file\"\npath = \"key/key\"\n[backup]\noff = true\n";
-    std::fs::write(at.join("convizit.toml"), off).unwrap();
-    assert!(fails(at, &["backup"]).contains("backups are off"));
+    // As whoever looks into the backups of an original: everything that reads reads, and nothing is written there.
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    let backups = told.lines().find(|line| line.starts_with("warning  backups: restored on ")).expect(&told);
+    assert!(
+        backups.contains("has made none since; in kept/backups lie those of before: 1 backup, the newest of "),
+        "{told}"
+    );
+    assert!(backups.contains("each day at 3:00 UTC"), "{told}");
+    std::fs::write(
+        at.join("convizit.toml"),
+        "data = \"data\"\n[keys]\nprovider = \"file\"\npath = \"key/key\"\n[backup]\noff = true\nto = \"kept/backups\"\nkeys_to = \"kept/keys\"\n",
+    )
+    .unwrap();
+    assert!(ok(at, &["backup", "list"]).contains("events"));
+    assert!(ok(at, &["verify", "--backup"]).contains("is whole"));
+    assert!(ok(at, &["backup", "drill"]).contains("can be restored"));
+    assert!(ok(at, &["backup", "--dry-run"]).contains("this installation makes no backups"));
+    for arguments in [&["backup"][..], &["backup", "--take-over"]] {
+        let error = fails(at, arguments);
+        assert!(error.contains("backups are off") && error.contains("gets places of its own"), "{error}");
+    }
+    assert!(ok(at, &["notices", "list"]).contains("Nothing needs you"));
+    assert!(!String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap().contains("backups"));
 }
 
 pub(crate) fn with_shop() -> tempfile::TempDir {

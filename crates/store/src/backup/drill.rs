@@ -73,7 +73,8 @@ impl Drop for Scratch {
 
 impl Store {
     /// Restores the backup before the newest, or the only one there is, into a scratch folder, opens every frame, and compares what
-    /// stands there with what its manifest counts. What fails raises a notice, and the next backup takes no pack over unread.
+    /// stands there with what its manifest counts. Either end stands in the audit log. What fails raises a notice where backups are made,
+    /// and the next one takes no pack over unread.
     ///
     /// # Errors
     /// `Unusable` that says what is wrong; `Invalid` when there is no backup, or another process works on backups.
@@ -82,6 +83,18 @@ impl Store {
         let drilled = self.drill_now(progress).await;
         let problem = drilled.as_ref().err().map(ToString::to_string);
         let now = self.clock().now();
+        let (name, said) = match (&drilled, &problem) {
+            (Ok(report), _) => (
+                report.name.as_str(),
+                format!("restored: {} events and {} rows as counted", report.events, report.rows),
+            ),
+            (_, problem) => ("", format!("failed: {}", problem.as_deref().unwrap_or_default())),
+        };
+        self.audit("backup.drill", "", name, said).await?;
+        if !self.makes_backups() {
+            // Of an installation that makes none, what lies there is another's: whoever asked has the answer.
+            return drilled;
+        }
         self.set_backup_state(|state| (state.drilled, state.drill_problem) = (Some(now), problem.clone()))?;
         match problem {
             None => self.resolve_notice(NoticeKind::Backup, None, DRILL).await?,

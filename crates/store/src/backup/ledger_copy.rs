@@ -4,8 +4,9 @@
 //! It is not sealed, since the keys that could open it are in it, wrapped; a keyed hash under the root secret says that nobody
 //! changed it. Two files are written one after the other: a write that is cut leaves the other one.
 //!
-//! Only one database writes there. What was restored to look into a backup (with backups off) leaves the copy to the original, and a
-//! copy that is newer than the database itself is not written over: it knows of erasures that this one does not. A wrapped key that was
+//! Only one database writes there, one process of it at a time, on whichever machine it runs. What was restored to look into a backup (with
+//! backups off) leaves the copy to the original, and a copy that is newer than the database itself is not written over: it knows of erasures
+//! that this one does not. A wrapped key that was
 //! damaged in the database stays in the copy as it was.
 
 use std::collections::HashMap;
@@ -14,11 +15,13 @@ use std::time::{Duration, Instant};
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
 use convizit_model::{NoticeKind, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, query};
+use sqlx::{AssertSqlSafe, Connection as _, query};
 
+use super::owner::take_copies;
 use super::pack::{self, Cell, Pack, What, behead, damaged};
 use super::tables::{ERASURES, KEYS, TOKENS, Table};
 use super::target::Target;
+use super::{BackupConfig, SUBJECT as BACKUP};
 use crate::Store;
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
@@ -34,8 +37,6 @@ const SUBJECT: &str = "copy of keys and erasures";
 const DAMAGED: &str = "wrapped keys";
 /// Damaged keys that are named.
 const SAID: usize = 20;
-/// The row of `control_version` that says that this database was restored, and has written no copy since.
-pub(super) const RESTORED: i64 = 5;
 /// After a write that took long, the next waits so many times longer.
 const REST: u32 = 20;
 
@@ -223,6 +224,10 @@ impl Store {
                 return Ok(());
             }
         }
+        if !self.makes_backups() {
+            // Where none are made, none is missing.
+            self.resolve_notice(NoticeKind::Backup, None, BACKUP).await?;
+        }
         let started = Instant::now();
         let copying = self.copy_ledger().await;
         let mut copied = self.copied().lock().await;
@@ -243,7 +248,7 @@ impl Store {
     /// `Database`, `Invalid` for a place that cannot be, `Unusable` for one where another database writes; then a notice is raised, too.
     pub(crate) async fn copy_ledger(&self) -> Result<u64, StoreError> {
         let Some(config) = self.backup_config() else { return Ok(0) };
-        if !config.makes && self.leaves_the_copy().await? {
+        if !config.makes && !self.keeps_a_copy(config).await? {
             return Ok(0);
         }
         match self.copy_ledger_to(&config.keys_to).await {
@@ -279,14 +284,19 @@ impl Store {
         }
     }
 
-    /// Whether this was restored, and has not been the installation since: `RESTORED` goes with the first copy that it writes.
-    async fn leaves_the_copy(&self) -> Result<bool, StoreError> {
-        let restored: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = $1")
-            .bind(RESTORED)
-            .fetch_optional(self.control().readers())
-            .await
-            .during("look whether this was restored")?;
-        Ok(restored.is_some())
+    /// Whether a copy is kept true though no backups are made: where one lies, which those of before need.
+    async fn keeps_a_copy(&self, config: &BackupConfig) -> Result<bool, StoreError> {
+        if self.leaves_the_copy().await? {
+            return Ok(false);
+        }
+        // Before the first there is no folder.
+        let Ok(target) = place(&config.keys_to) else { return Ok(false) };
+        for name in NAMES {
+            if target.get(name).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The newest copy that lies in a place, where one is whole and of this installation.
@@ -345,12 +355,21 @@ impl Store {
         Ok(self.keyring().provider().unwrap(&binding, &wrapped).await.is_ok())
     }
 
-    /// Copies to a place. Returns the copy's number, and which keys are damaged in the database.
-    async fn copy_ledger_to(&self, place: &str) -> Result<(u64, Vec<String>), StoreError> {
-        let target = Target::open(place, true)?;
-        // One process of this folder after the other; the first number that is taken is written first.
-        let lock = self.hold("backup-keys.lock", true).await?;
-        let lying = self.lying(&target).await?;
+    /// Refuses a place of which the copy is not to be written over, before anything is written anywhere.
+    pub(super) async fn refuse_anothers_copy(&self, at: &str) -> Result<(), StoreError> {
+        match place(at) {
+            Ok(target) => self.lying_if_older(&target).await.map(|_| ()),
+            // The first copy makes it.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The copy that lies in a place, where this database may write over it: it has given that number, or a higher one.
+    async fn lying_if_older(&self, target: &Target) -> Result<Option<LedgerCopy>, StoreError> {
+        let (place, lying) = (&target.shown, self.lying(target).await?);
+        if lying.is_some() {
+            self.refuse_to_look_and_write(place).await?;
+        }
         // Asked after the copy was read: what another process of this database wrote there has a number that is in it by now.
         let given: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 2")
             .fetch_optional(self.control().readers())
@@ -365,16 +384,22 @@ impl Store {
                 newer.sequence, NAMES[0], NAMES[1]
             )));
         }
+        Ok(lying)
+    }
+
+    /// Copies to a place. Returns the copy's number, and which keys are damaged in the database.
+    async fn copy_ledger_to(&self, place: &str) -> Result<(u64, Vec<String>), StoreError> {
+        let target = Target::open(place, true)?;
+        // One process of this folder after the other; the first number that is taken is written first.
+        let lock = self.hold("backup-keys.lock", true).await?;
+        let turn = self.turn_to_copy().await?;
+        let lying = self.lying_if_older(&target).await?;
         // Before anything is read, so that what a later number speaks of was there.
         let sequence: i64 = self
             .control()
             .run_tx("number the copy of keys", |connection| {
                 Box::pin(async move {
-                    query("DELETE FROM control_version WHERE id = $1")
-                        .bind(RESTORED)
-                        .execute(&mut *connection)
-                        .await
-                        .during("number the copy of keys")?;
+                    take_copies(connection).await?;
                     sqlx::query_scalar(
                         "INSERT INTO control_version (id, version) VALUES (2, 1) \
                          ON CONFLICT (id) DO UPDATE SET version = control_version.version + 1 RETURNING version",
@@ -410,6 +435,10 @@ impl Store {
                 action: "copy keys and erasures",
                 problem: "what was written reads differently".to_owned(),
             });
+        }
+        // Also where closing fails: the lock ends with the connection.
+        if let Some(turn) = turn {
+            turn.close().await.ok();
         }
         drop(lock);
         Ok((sequence, damaged))

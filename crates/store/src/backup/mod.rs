@@ -21,6 +21,7 @@ mod events;
 mod keep;
 pub(crate) mod ledger_copy;
 mod opening;
+mod owner;
 mod pack;
 mod restore;
 pub(crate) mod rows;
@@ -58,7 +59,8 @@ pub struct BackupConfig {
     pub keep: Keep,
     /// The hour of the day, in UTC, at which the daily one is made.
     pub hour: u8,
-    /// Whether backups are made; where they are off, older ones may lie there, and the copy of keys and erasures is kept true for them.
+    /// Whether backups are made. Where they are off, what lies there is read all the same, and a copy of keys and erasures that lies in
+    /// its place is kept true for the backups that need it.
     pub makes: bool,
 }
 
@@ -259,16 +261,42 @@ impl Store {
         self.0.backup.as_ref()
     }
 
-    /// Where backups of this installation go.
+    /// Where backups of this installation lie, whether it makes any itself or not: for whoever reads there.
+    ///
+    /// # Errors
+    /// `Invalid` when no place is known.
+    fn backups_at(&self) -> Result<&BackupConfig, StoreError> {
+        self.backup_config().ok_or_else(|| {
+            StoreError::Invalid(
+                "no place of backups is known here: name it with backup.to and backup.keys_to".to_owned(),
+            )
+        })
+    }
+
+    /// As `backups_at`, for whoever writes there.
     ///
     /// # Errors
     /// `Invalid` when none are made.
-    fn backups_at(&self) -> Result<&BackupConfig, StoreError> {
-        self.backup_config().filter(|config| config.makes).ok_or_else(|| {
-            StoreError::Invalid(
-                "backups are off: set backup.off = false, or leave it out, in the configuration".to_owned(),
-            )
-        })
+    fn makes_backups_at(&self) -> Result<&BackupConfig, StoreError> {
+        let config = self.backups_at()?;
+        if config.makes {
+            return Ok(config);
+        }
+        Err(StoreError::Invalid(
+            "backups are off: this installation makes none, by its setting backup.off = true. A copy that was restored beside the original \
+             gets places of its own, backup.to and backup.keys_to, before it is switched on: at the original's it would take its place"
+                .to_owned(),
+        ))
+    }
+
+    pub(crate) fn makes_backups(&self) -> bool {
+        self.backup_config().is_some_and(|config| config.makes)
+    }
+
+    /// Whether this process knows that the installation makes no backups, by its settings.
+    #[must_use]
+    pub fn are_backups_off(&self) -> bool {
+        self.backup_config().is_some_and(|config| !config.makes)
     }
 
     pub(crate) fn copied(&self) -> &tokio::sync::Mutex<ledger_copy::Copied> {
@@ -293,9 +321,12 @@ impl Store {
     /// The backups that would be dropped when one was made now, oldest first.
     ///
     /// # Errors
-    /// `Invalid` when backups are off, `Database` when their place does not answer.
+    /// `Database` when their place does not answer.
     pub async fn backups_to_drop(&self) -> Result<Vec<BackupInfo>, StoreError> {
         let config = self.backups_at()?;
+        if !config.makes {
+            return Ok(Vec::new());
+        }
         // Before the first there is no place.
         let Ok(target) = Target::open(&config.to, false) else { return Ok(Vec::new()) };
         let all = listed(&target, self.ring()).await?;
@@ -335,11 +366,15 @@ impl Store {
             .map_err(|error| failed(error.to_string()))
     }
 
-    /// Makes a backup now. One that fails leaves no manifest, and a notice.
+    /// Makes a backup now. One that fails leaves no manifest, a notice and an entry of the audit log; one that is made stands there, too,
+    /// as does each that it drops.
     ///
     /// # Errors
-    /// `Invalid` when backups are off or another one runs, `Database` when something cannot be read or written.
+    /// `Invalid` when backups are off or another one runs, `Unusable` for a place that is another's, `Database` when something cannot be
+    /// read or written.
     pub async fn back_up(&self, progress: &Progress) -> Result<BackupReport, StoreError> {
+        // A setting, and nothing that has failed.
+        let config = self.makes_backups_at()?;
         let _alone = self.hold("backup.lock", false).await?;
         match write::run(self, progress).await {
             Ok(report) => {
@@ -358,6 +393,9 @@ impl Store {
                 Ok(report)
             }
             Err(error) => {
+                if let Err(error) = self.audit("backup.fail", "", &config.to, error.to_string()).await {
+                    tracing::warn!(%error, "that a backup failed is not in the audit log");
+                }
                 let text = format!("a backup failed: {error}; mend it, then convizit backup");
                 self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
                 Err(error)
@@ -368,7 +406,7 @@ impl Store {
     /// Whether the daily backup is due: its hour has come since the last one, or that is older than 25 hours or of the future.
     #[must_use]
     pub fn backup_is_due(&self) -> bool {
-        let Some(config) = self.backup_config() else { return false };
+        let Some(config) = self.backup_config().filter(|config| config.makes) else { return false };
         let now = self.clock().now();
         let Some(made) = self.backup_state().made else { return true };
         let hours = i64::from(config.hour);

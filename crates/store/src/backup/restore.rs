@@ -12,7 +12,8 @@ use serde::Serialize;
 use sqlx::{AssertSqlSafe, query};
 
 use super::check::{Chosen, check, info, info_of, newest, packs};
-use super::ledger_copy::{self, LedgerCopy, RESTORED};
+use super::ledger_copy::{self, LedgerCopy};
+use super::owner::{LOOKS, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
@@ -168,6 +169,8 @@ impl Restore {
     /// Keys and the ledger, and that the databases may be opened.
     async fn end_filling(&self, (control, data): (&Database, &Database), sieve: &Sieve) -> Result<u64, StoreError> {
         let sequence = self.ledger.sequence.cast_signed();
+        // With backups off, it is restored to look into a backup.
+        let looks = if self.config.backup.as_ref().is_some_and(|backup| !backup.makes) { LOOKS } else { 1 };
         let mut reopened = 0;
         for pack in self.ledger.tables() {
             let of_control = [KEYS.name, TOKENS.name].contains(&pack.table.as_str());
@@ -186,8 +189,9 @@ impl Restore {
                         .await
                         .during("end restoring")?;
                     // The backup may hold such a row itself.
-                    query("INSERT INTO control_version (id, version) VALUES ($1, 1) ON CONFLICT (id) DO UPDATE SET version = 1")
+                    query("INSERT INTO control_version (id, version) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET version = $2")
                         .bind(RESTORED)
+                        .bind(looks)
                         .execute(connection)
                         .await
                         .during("end restoring")

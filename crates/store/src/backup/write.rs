@@ -10,6 +10,7 @@ use convizit_keys::KeyRing;
 use convizit_model::Timestamp;
 use futures_util::TryStreamExt as _;
 
+use super::check::info;
 use super::opening::{Damaged, Opened, Opener, open_frames};
 use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
 use super::snapshot::Snapshot;
@@ -36,7 +37,7 @@ const TRIES: usize = 20;
 pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupReport, StoreError> {
     let started = Instant::now();
     let made = store.clock().now();
-    let config = store.backups_at()?;
+    let config = store.makes_backups_at()?;
     let target = Target::open(&config.to, true)?;
     let before = manifests(&target).await?;
     for (_, name) in &before {
@@ -44,6 +45,8 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
             pack::refuse_foreign(store.ring(), What::Manifest, (name, &target.shown), &bytes)?;
         }
     }
+    store.refuse_anothers_place(&target, &before).await?;
+    store.refuse_anothers_copy(&config.keys_to).await?;
     // Of one that cannot be read nothing is taken over; what is whole of it is found again by its content.
     let last = listed(&target, store.ring()).await?.into_iter().rev().find_map(|backup| backup.manifest.ok());
     let mut writer = Writer {
@@ -96,18 +99,29 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
     let name = manifest_name(made, &convizit_keys::random_text(6)?.to_lowercase());
     let plain = pack::encode(&manifest)?;
     let sealed = Bytes::from(pack::seal(store.ring(), made, (What::Manifest, name.as_bytes()), &plain)?);
+    let info = info(&name, &manifest);
+    let (written, bytes, damaged) = (writer.written, writer.bytes, writer.damaged);
+    let detail = format!(
+        "{} events and {} rows in {} bytes, {bytes} of them written anew, to {}{}",
+        info.events,
+        info.rows,
+        info.bytes,
+        target.shown,
+        if damaged.is_none() { String::new() } else { format!("; {} frames do not open", damaged.count) }
+    );
+    // Before: whose a manifest is, is known by its entry.
+    store.audit("backup.make", "", &name, detail).await?;
     target.put(&name, sealed).await?;
     if read_manifest(&target, store.ring(), &name).await? != manifest {
         target.delete(&name).await?;
         return Err(differs(&name));
     }
-    let (written, bytes, damaged) = (writer.written, writer.bytes, writer.damaged);
+    store.take_backups().await?;
     // Older backups have it whole, perhaps.
     let dropped = if damaged.is_none() { prune(store, &target, made).await? } else { 0 };
-    let counts = manifest.parts.iter().flat_map(|part| &part.counts);
     Ok(BackupReport {
         made,
-        events: counts.map(|(_, _, events)| events).sum(),
+        events: info.events,
         packs: manifest.packs().count() as u64,
         written,
         bytes,
@@ -399,6 +413,12 @@ async fn prune(store: &Store, target: &Target, made: Timestamp) -> Result<u64, S
     // One of a clock that ran ahead is no reason to drop the newest.
     going.retain(|name| all.iter().any(|backup| backup.name == *name && backup.made < made));
     for name in &going {
+        let Keep { daily, weekly, monthly } = config.keep;
+        let why = format!(
+            "there is a later one of its day, week and month, or it is older than the {daily} days, {weekly} weeks and {monthly} months of \
+             which the last is kept"
+        );
+        store.audit("backup.drop", "", name, why).await?;
         target.delete(name).await?;
     }
     let (mut needed, mut unreadable) = (BTreeSet::new(), false);

@@ -24,6 +24,7 @@ on_both_engines!(
     everything_that_is_stored_is_looked_at,
     a_key_lives_as_long_as_a_backup_that_needs_it,
     a_backup_fails_with_a_notice_and_without_a_manifest,
+    backups_and_what_they_drop_stand_in_the_audit_log,
     a_clock_that_ran_ahead_keeps_no_backup_from_being_made,
 );
 
@@ -447,6 +448,9 @@ async fn a_backup_fails_with_a_notice_and_without_a_manifest(place: Place) {
     std::fs::write(kept.to().join("packs"), "in the way").unwrap();
     assert!(store.back_up(&Progress::default()).await.is_err());
     assert!(store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "backup"));
+    let entries = store.audit_entries(None, 20).await.unwrap();
+    let failed = entries.iter().find(|entry| entry.act == "backup.fail").expect("it is in the audit log");
+    assert_eq!(failed.subject, kept.to().display().to_string());
     assert!(!kept.to().join("manifests").exists());
     assert_eq!(store.backup_state().made, None);
     std::fs::remove_file(kept.to().join("packs")).unwrap();
@@ -459,6 +463,29 @@ async fn a_backup_fails_with_a_notice_and_without_a_manifest(place: Place) {
     assert!(!store.backup_is_due());
     kept.place.clock.set(NOON + 15 * 3_600_000);
     assert!(store.backup_is_due());
+}
+
+async fn backups_and_what_they_drop_stand_in_the_audit_log(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    let first = back_up(&store.acting_as("os:anna")).await;
+    kept.place.clock.set(NOON + 60_000);
+    let second = back_up(&store).await;
+    assert_eq!(second.dropped, 1);
+    store.drill(&Progress::default()).await.unwrap();
+    let entries = store.audit_entries(None, 50).await.unwrap();
+    let of = |act: &str| entries.iter().rev().filter(|entry| entry.act == act).collect::<Vec<_>>();
+    let made = of("backup.make");
+    let told: Vec<_> = made.iter().map(|entry| (entry.actor.as_str(), entry.subject.as_str())).collect();
+    assert_eq!(told, [("os:anna", first.name.as_str()), ("system", second.name.as_str())]);
+    assert!(made[0].detail.starts_with("90 events and ") && made[0].detail.contains(" bytes"), "{}", made[0].detail);
+    let dropped = of("backup.drop");
+    assert_eq!((dropped.len(), &dropped[0].subject), (1, &first.name));
+    assert!(dropped[0].detail.contains("7 days, 4 weeks and 2 months"), "{}", dropped[0].detail);
+    let drilled = of("backup.drill");
+    assert_eq!((drilled.len(), &drilled[0].subject), (1, &second.name));
+    assert!(drilled[0].detail.starts_with("restored: 90 events"), "{}", drilled[0].detail);
 }
 
 async fn a_clock_that_ran_ahead_keeps_no_backup_from_being_made(place: Place) {

@@ -38,14 +38,14 @@ fn of(visitor: &str, n: u32, millis: i64) -> NewEvent {
     event
 }
 
-async fn three_visitors(store: &Store, shop: &Project) {
+pub(crate) async fn three_visitors(store: &Store, shop: &Project) {
     for n in 0..10_u32 {
         let events = ["a", "b", "c"].iter().zip(n * 3..).map(|(who, n)| of(who, n, NOON - 1000)).collect();
         commit(store, shop, u64::from(n), events).await;
     }
 }
 
-fn visitor(id: &str) -> Person {
+pub(crate) fn visitor(id: &str) -> Person {
     Person::Visitor(id.to_owned())
 }
 
@@ -236,7 +236,7 @@ async fn a_copy_follows_every_erasure_and_every_key(place: Place) {
 }
 
 /// Both copies, once a write that was under way has ended.
-async fn copies(kept: &Kept) -> [Vec<u8>; 2] {
+pub(crate) async fn copies(kept: &Kept) -> [Vec<u8>; 2] {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     ["ledger-a", "ledger-b"].map(|name| std::fs::read(kept.keys_to().join(name)).unwrap())
 }
