@@ -40,7 +40,7 @@ pub enum StoreError {
     },
     /// A frame that does not open: damaged, or of a damaged key.
     #[error(
-        "events {first} to {last} of project number {project} cannot be read ({problem}): restore them from a backup"
+        "events {first} to {last} of project number {project} cannot be read ({problem}): convizit verify says how they are brought back from a backup"
     )]
     Damaged {
         /// The project's number.

@@ -5,6 +5,7 @@
 //! statement, so a reader sees the old frames or the new one, never both or neither.
 
 mod opened;
+mod put_back;
 mod repack;
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,8 @@ use crate::ledger::{ProjectLedger, Whose};
 use crate::people::{self, PersonHash, PersonHasher};
 use crate::statement::{insert_rows, marks, pieces};
 use crate::{Store, StoredEvent};
+
+pub(crate) use put_back::{PutBack, Sound, Torn};
 
 /// Events of a frame that is merged no more.
 const FULL: i64 = 1_000;

@@ -8,11 +8,13 @@ use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
-use convizit_store::backup::{BackupConfig, BackupInfo, Progress, Restore as Plan, RestoreReport};
+use convizit_store::backup::{
+    BackupConfig, BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
+};
 use convizit_store::{Store, SystemClock};
 
 use crate::cli::ask::Hold;
-use crate::cli::{counted, say, say_error, table};
+use crate::cli::{counted, say, say_error, table, with_store};
 use crate::config::Config;
 use crate::os_user::{person, refuse_root_within_another};
 use crate::run::name_missing_keys;
@@ -20,6 +22,8 @@ use crate::run::name_missing_keys;
 /// From so long on, whoever waits sees how far it is.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
 const SHOWN_EACH: Duration = Duration::from_millis(500);
+/// Frames that are brought back at once: their content waits in memory for the answer.
+const FRAMES: usize = 100;
 
 /// Backups. Of each day the last one is kept, so that one by hand takes the place of another one of the same day (`docs/data-lifecycle.md`).
 #[derive(Debug, Args)]
@@ -165,7 +169,7 @@ impl Backup {
                 if report.damaged > 0 {
                     bail!(
                         "{} what is stored does not open, here and in this backup: {}; no older backup is dropped while it is so, \
-                         and one that was made before has it whole: convizit verify --backup TIME says which",
+                         and one that was made before has it whole: convizit verify says how each is brought back",
                         if report.damaged == 1 {
                             "a frame of".to_owned()
                         } else {
@@ -218,6 +222,10 @@ pub(crate) struct Restore {
     /// Lists the backups that can be restored, also where the installation is lost.
     #[arg(long, conflicts_with_all = ["at", "yes", "dry_run"])]
     list: bool,
+    /// In place of all: brings damaged frames back into the installation that there is, beside everything that runs, each from the newest
+    /// backup that has it whole. As convizit verify names them.
+    #[arg(long, value_name = "PROJECT/NUMBER", conflicts_with_all = ["at", "list"])]
+    frame: Vec<FrameId>,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -227,6 +235,9 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(crate) async fn run(self, config: &Config) -> Result<()> {
+        if !self.frame.is_empty() {
+            return with_store(config, async |store| self.bring_back(store).await).await;
+        }
         refuse_root_within_another(&config.data)?;
         let keys = config.keys();
         // A token's module may take its time.
@@ -279,6 +290,55 @@ impl Restore {
              it takes the original's place, end that for good, switch backups on, and say convizit backup --take-over."
         ))
     }
+
+    /// Damaged frames, one by one.
+    async fn bring_back(self, store: &Store) -> Result<()> {
+        let progress = Progress::default();
+        let (mut plans, mut frames) = (Vec::new(), self.frame);
+        frames.sort();
+        frames.dedup();
+        if frames.len() > FRAMES {
+            bail!("at most {FRAMES} frames are brought back at once: name fewer, and then the others");
+        }
+        for frame in frames {
+            plans.push(watched("looking into backups", &progress, store.plan_frame(frame, &progress)).await?);
+        }
+        let planned: Vec<MendedFrame> = plans.iter().map(FramePlan::frame).collect();
+        if self.json && self.hold.is_dry() {
+            return say(serde_json::json!({"dry_run": true, "frames": planned}).to_string());
+        }
+        let said: Vec<String> = planned.iter().map(brought_back).collect();
+        if !self.hold.goes_on(&format!("bring back {}", said.join("; ")))? {
+            return Ok(());
+        }
+        let mut mended = Vec::new();
+        for plan in plans {
+            mended.push(store.bring_frame_back(plan).await?);
+        }
+        if self.json {
+            return say(serde_json::to_string(&mended)?);
+        }
+        for frame in &mended {
+            say(format!("Brought back: {}.", brought_back(frame)))?;
+        }
+        say(
+            "A destination that was paused by one goes on with convizit destination resume PROJECT NAME; convizit verify looks at everything again.",
+        )
+    }
+}
+
+/// A frame that is, or is to be, brought back, in words.
+fn brought_back(frame: &MendedFrame) -> String {
+    let MendedFrame { project, first, last, backup, events, erased } = frame;
+    let from = match backup {
+        Some(made) => format!("from the backup of {made}"),
+        None => "out of its own content, which is whole".to_owned(),
+    };
+    let without = match erased {
+        0 => String::new(),
+        _ => format!(", without {} erased since", counted(*erased, "event")),
+    };
+    format!("frame {project}/{first} ({} in the numbers {first} to {last}) {from}{without}", counted(*events, "event"))
 }
 
 fn tell(report: &RestoreReport) -> Result<()> {
@@ -359,18 +419,11 @@ impl Verify {
             for problem in &report.problems {
                 say(format!("problem  {problem}"))?;
             }
-            say(format!(
-                "Opened: {} with {}, {}, {} and {} of the audit log.",
-                counted(report.frames, "frame"),
-                counted(report.events, "event"),
-                counted(report.rows, "sealed row"),
-                counted(report.batches, "journal batch"),
-                counted(report.audit_entries, "entry")
-            ))?;
+            tell_checked(&report)?;
         }
         if report.problem_count > 0 {
             bail!(
-                "{} found: restore a backup, or ask whoever knows this installation",
+                "{} found",
                 if report.problem_count == 1 {
                     "1 problem was".to_owned()
                 } else {
@@ -380,4 +433,35 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// What was looked at, how it stands, and what to do next.
+fn tell_checked(report: &VerifyReport) -> Result<()> {
+    say(format!(
+        "Checked: {} with {}, {}, the journal's chain with {} that the worker has not processed, and the chain of the audit log with {}.",
+        counted(report.frames, "frame"),
+        counted(report.events, "event"),
+        counted(report.rows, "sealed row"),
+        counted(report.batches, "batch"),
+        counted(report.audit_entries, "entry")
+    ))?;
+    if report.problem_count == 0 {
+        return say("Everything opens, and both chains are whole.");
+    }
+    say(format!("Damaged: {} as named above; all else opens.", counted(report.problem_count, "thing")))?;
+    let frames = &report.damaged_frames;
+    if !frames.is_empty() {
+        let all: Vec<String> = frames.iter().map(|frame| format!(" --frame {frame}")).collect();
+        say(format!(
+            "Next: convizit restore{} brings these frames back, each from the newest backup that has it whole.",
+            all.concat()
+        ))?;
+    }
+    if report.problem_count > frames.len() as u64 {
+        say(
+            "What is no frame, or has a key that does not open, comes back with a whole backup: make one now if you can, stop convizit serve, and convizit restore into an \
+             empty place; docs/data-lifecycle.md says what each kind means.",
+        )?;
+    }
+    Ok(())
 }

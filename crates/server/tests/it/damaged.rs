@@ -1,5 +1,6 @@
 //! A frame that does not open, at the command line: it keeps nobody from being exported and erased.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use convizit_store::{Store, StoreConfig, SystemClock};
 
 use crate::cli::{convizit, fails, ok, with_shop};
 
-/// Two events of the visitor v1, each in a frame of its own, of which the second does not open.
-fn with_a_damaged_frame() -> tempfile::TempDir {
+/// Two events of the visitor v1, each in a frame of its own.
+fn with_two_frames() -> tempfile::TempDir {
     let folder = with_shop();
     let data = folder.path().join("convizit-data");
     let fill = async {
@@ -54,11 +55,51 @@ fn with_a_damaged_frame() -> tempfile::TempDir {
         store.close().await;
     };
     tokio::runtime::Runtime::new().unwrap().block_on(fill);
+    folder
+}
+
+/// As `with_two_frames`, of which the second does not open.
+fn with_a_damaged_frame() -> tempfile::TempDir {
+    let folder = with_two_frames();
+    spoil_the_second_frame(&folder.path().join("convizit-data"));
+    folder
+}
+
+fn spoil_the_second_frame(data: &Path) {
     // By a program of its own: only the store names a driver.
     let spoil = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 30); \
                  c.execute('UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 2'); c.commit()";
     assert!(Command::new("python3").args(["-c", spoil]).arg(data.join("data.db")).status().unwrap().success());
-    folder
+}
+
+#[test]
+fn a_damaged_frame_is_named_with_what_brings_it_back() {
+    let folder = with_two_frames();
+    let at = folder.path();
+    ok(at, &["backup"]);
+    spoil_the_second_frame(&at.join("convizit-data"));
+    let verified = convizit(at, &["verify"], "");
+    let (said, error) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
+    assert_eq!(verified.status.code(), Some(1), "{said}");
+    assert!(error.contains("1 problem was found"), "{error}");
+    assert!(
+        said.contains("Damaged: 1 thing as named above") && said.contains("convizit restore --frame shop/2 brings"),
+        "{said}"
+    );
+    assert!(!said.contains("whole backup:"), "{said}");
+    let restore = ["restore", "--frame", "shop/2"];
+    let with = |rest: &[&'static str]| [&restore[..], rest].concat();
+    assert!(fails(at, &restore).contains("say --yes"));
+    let plan: serde_json::Value = serde_json::from_str(&ok(at, &with(&["--dry-run", "--json"]))).unwrap();
+    assert_eq!((&plan["frames"][0]["events"], &plan["frames"][0]["erased"]), (&1.into(), &0.into()), "{plan}");
+    assert!(fails(at, &["verify"]).contains("1 problem was found"), "nothing was done");
+    assert!(
+        ok(at, &with(&["--yes"]))
+            .contains("Brought back: frame shop/2 (1 event in the numbers 2 to 2) from the backup of ")
+    );
+    assert!(ok(at, &["verify"]).contains("Everything opens"));
+    assert!(fails(at, &with(&["--yes"])).contains("there is nothing to bring back"));
+    assert!(ok(at, &["audit", "list", "--act", "frame.restore"]).contains("events 2 to 2"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::opening::{Damaged, Days, open_frames};
-use super::pack::{Cell, Manifest, Pack, PackRef, damaged as damaged_file, open_pack, pack_name};
+use super::pack::{Cell, Manifest, Pack, PackRef, Part, damaged as damaged_file, open_pack, pack_name};
 use super::tables::{FRAMES, JOURNAL, Kind, table};
 use super::target::Target;
 use super::write::blocking;
@@ -27,10 +27,10 @@ pub(super) fn packs<'p>(
     ring: &Arc<KeyRing>,
     manifest: &Manifest,
     progress: &'p Progress,
-    which: impl Fn(&str) -> bool,
+    which: impl Fn(&Part) -> bool,
 ) -> BoxStream<'p, Result<(usize, Pack), StoreError>> {
     let mut wanted = Vec::new();
-    for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| which(&part.table)) {
+    for (index, part) in manifest.parts.iter().enumerate().filter(|(_, part)| which(part)) {
         for of in &part.packs {
             let wants =
                 Wanted { index, of: of.clone(), table: part.table.clone(), target: target.clone(), ring: ring.clone() };

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use convizit_keys::{DataKey, KeyError};
-use convizit_model::{EventId, Project};
+use convizit_model::{EventId, Project, ProjectId};
 use serde::{Deserialize, Serialize};
 use sqlx::query;
 
 use super::Progress;
+use super::mend::FrameId;
 use super::opening::living;
 use super::verify::VerifyReport;
 use super::write::blocking;
@@ -23,13 +24,13 @@ const PAGE: i64 = 100;
 /// Keys of seen ids that are held to be put in order, 20 bytes each: more are written in several runs.
 const KEYS: usize = 4_000_000;
 
-struct Frame {
-    project: i64,
-    first: i64,
-    last: i64,
-    day: i64,
-    filter: Vec<u8>,
-    body: Vec<u8>,
+pub(super) struct Frame {
+    pub(super) project: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) day: i64,
+    pub(super) filter: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 /// What is stored of a project.
@@ -75,7 +76,7 @@ fn id_of(line: &[u8]) -> Option<EventId> {
 }
 
 /// What is wrong with a frame; `None` when nothing is, and how many events it holds.
-fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Result<u64, String> {
+pub(super) fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Result<u64, String> {
     let lines = frames::open(key, frame.project, frame.first, &frame.body).map_err(|error| error.to_string())?;
     let (mut count, mut events, mut known) = (0, 0, HashSet::new());
     for line in lines.split(|byte| *byte == b'\n') {
@@ -142,10 +143,10 @@ impl Store {
             .collect()
     }
 
-    /// Opens every frame of a project up to a number.
+    /// Opens every frame of a project up to a number; `id` is the project's, where it was not removed.
     pub(super) async fn verify_frames(
         &self,
-        project: i64,
+        (project, id): (i64, Option<&ProjectId>),
         to: i64,
         report: &mut VerifyReport,
         progress: &Progress,
@@ -182,7 +183,10 @@ impl Store {
             for (first, looked) in looked {
                 match looked {
                     Ok(events) => report.events += events,
-                    Err(problem) => report.wrong(format!("frame {first} of project number {project}: {problem}")),
+                    Err(problem) => {
+                        report.wrong(format!("frame {first} of project number {project}: {problem}"));
+                        report.damaged(id.map(|project| FrameId { project: project.clone(), first }));
+                    }
                 }
             }
         }

@@ -20,6 +20,7 @@ mod drill;
 mod events;
 mod keep;
 pub(crate) mod ledger_copy;
+mod mend;
 mod opening;
 mod owner;
 mod pack;
@@ -34,6 +35,7 @@ mod write;
 pub use drill::DrillReport;
 pub use events::StoredEvents;
 pub use keep::Keep;
+pub use mend::{FrameId, FramePlan, MendedFrame};
 pub use restore::{Restore, RestoreReport};
 pub use verify::VerifyReport;
 
@@ -384,7 +386,7 @@ impl Store {
                 } else {
                     let text = format!(
                         "a backup was made, and {} of its frames do not open: {}; no older backup is dropped while it is so, \
-                         and one that was made before has them whole: convizit verify --backup TIME says which",
+                         and one that was made before has them whole: convizit verify says how each is brought back",
                         report.damaged,
                         report.problems.iter().take(5).cloned().collect::<Vec<_>>().join("; ")
                     );

@@ -287,7 +287,7 @@ impl Restore {
     /// What the worker had not processed: those that the snapshot has already are left out.
     async fn append(&self, store: &Store, progress: &Progress) -> Result<u64, StoreError> {
         let (manifest, mut appended) = (&self.manifest, 0);
-        let mut packs = packs(&self.target, &self.ring, manifest, progress, |table| table == JOURNAL);
+        let mut packs = packs(&self.target, &self.ring, manifest, progress, |part| part.table == JOURNAL);
         while let Some((_, pack)) = packs.try_next().await? {
             let later = |row: &&Vec<Cell>| {
                 row.first().is_some_and(|batch| batch.int().cast_unsigned() > manifest.journal_offset)
@@ -393,7 +393,7 @@ pub(super) async fn fill_from(
             })
             .await?;
     }
-    let mut packs = packs(target, ring, manifest, progress, |table| table != JOURNAL);
+    let mut packs = packs(target, ring, manifest, progress, |part| part.table != JOURNAL);
     while let Some((_, mut pack)) = packs.try_next().await? {
         sieve.sift(&mut pack);
         let database = if CONTROL.iter().any(|of| of.name == pack.table) { control } else { data };

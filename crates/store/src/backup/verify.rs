@@ -4,6 +4,7 @@ use convizit_keys::Place;
 use serde::Serialize;
 use sqlx::query;
 
+use super::mend::FrameId;
 use super::{Progress, tables};
 use crate::Store;
 use crate::error::{Columns as _, During, StoreError};
@@ -32,6 +33,8 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
     /// Problems in all.
     pub problem_count: u64,
+    /// Frames that `convizit restore --frame` may bring back, `shop/1201`; a hundred at most.
+    pub damaged_frames: Vec<String>,
 }
 
 impl VerifyReport {
@@ -39,6 +42,13 @@ impl VerifyReport {
         self.problem_count += 1;
         if self.problems.len() < SAID {
             self.problems.push(what);
+        }
+    }
+
+    /// A frame that does not open, though the key of its day does.
+    pub(super) fn damaged(&mut self, frame: Option<FrameId>) {
+        if self.damaged_frames.len() < SAID {
+            self.damaged_frames.extend(frame.map(|frame| frame.to_string()));
         }
     }
 }
@@ -59,8 +69,10 @@ impl Store {
             .await
             .during("measure frames")?;
         progress.expect(bytes.cast_unsigned());
+        let projects = self.projects().await?;
         for (project, last) in self.all_last_events().await? {
-            self.verify_frames(project, last, &mut report, progress).await?;
+            let id = projects.iter().find(|known| known.number == project).map(|known| &known.id);
+            self.verify_frames((project, id), last, &mut report, progress).await?;
             self.verify_state(project, &mut report).await?;
         }
         self.verify_quarantine(&mut report).await?;

@@ -14,7 +14,7 @@ use crate::people::{self, PersonHasher};
 use crate::statement::{marks, pieces};
 
 /// Level of joined frames: packed tighter than what the worker writes.
-const PACKED: i32 = 6;
+pub(super) const PACKED: i32 = 6;
 /// Joined frames that share a commit.
 const TOGETHER: usize = 8;
 
@@ -229,16 +229,27 @@ async fn write_rewritten(
         if !frame.body.is_empty() {
             insert(connection, engine, std::slice::from_ref(frame)).await?;
         }
-        for piece in pieces(erased) {
-            let mut sql = format!("DELETE FROM dead_letters WHERE number IN ({})", marks(engine, piece.len()));
-            // Only a number is composed.
-            sql.push_str(&format!(" AND project = {}", frame.project));
-            let mut delete = query(AssertSqlSafe(sql));
-            for number in piece {
-                delete = delete.bind(*number);
-            }
-            delete.execute(&mut *connection).await.during(NAME)?;
+        delete_letters(connection, engine, frame.project, erased).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the dead letters of events that are erased.
+pub(super) async fn delete_letters(
+    connection: &mut AnyConnection,
+    engine: Engine,
+    project: i64,
+    erased: &[i64],
+) -> Result<(), StoreError> {
+    for piece in pieces(erased) {
+        let mut sql = format!("DELETE FROM dead_letters WHERE number IN ({})", marks(engine, piece.len()));
+        // Only a number is composed.
+        sql.push_str(&format!(" AND project = {project}"));
+        let mut delete = query(AssertSqlSafe(sql));
+        for number in piece {
+            delete = delete.bind(*number);
         }
+        delete.execute(&mut *connection).await.during("delete letters of erased events")?;
     }
     Ok(())
 }

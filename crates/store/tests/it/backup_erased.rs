@@ -49,12 +49,12 @@ pub(crate) fn visitor(id: &str) -> Person {
     Person::Visitor(id.to_owned())
 }
 
-fn without_a() -> Vec<i64> {
+pub(crate) fn without_a() -> Vec<i64> {
     (0..30).filter(|n| n % 3 != 0).collect()
 }
 
 /// That nothing of who was erased can be read, and what the frames hold when nobody speaks of erasures.
-async fn no_canary(place: &Place, kept: &Kept, project: i64) -> Vec<i64> {
+pub(crate) async fn no_canary(place: &Place, kept: &Kept, project: i64) -> Vec<i64> {
     sqlx::query("DELETE FROM erasures").execute(&mut place.behind("data").await).await.unwrap();
     let store = kept.open_restored(place).await;
     let events = store.events_after(project, 0, usize::MAX / 4, usize::MAX).await.unwrap();

@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod backup_damaged;
 mod backup_erased;
+mod backup_mended;
 mod backup_owner;
 mod backup_refused;
 mod backup_s3;
