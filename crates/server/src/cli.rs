@@ -124,9 +124,9 @@ enum Command {
     /// Makes a backup now; `serve` makes one each day.
     #[command(after_help = "Examples:\n  convizit backup\n  convizit backup list\n  convizit backup drill")]
     Backup(backup::Backup),
-    /// Brings a backup back into an empty place. What was erased since is erased again before it ends.
+    /// Brings a backup back into an empty place, or single damaged frames into what runs. What was erased since does not come back.
     #[command(
-        after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes"
+        after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes\n  convizit restore --frame shop/1201"
     )]
     Restore(backup::Restore),
     /// Opens every frame and every sealed row, and follows the chains of the journal and of the audit log; or looks at a backup.

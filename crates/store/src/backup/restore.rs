@@ -323,7 +323,7 @@ impl Restore {
 }
 
 fn off() -> StoreError {
-    StoreError::Invalid("backups are off: name their place with backup.to and backup.keys_to".to_owned())
+    StoreError::Invalid("no place of backups is known: name it with backup.to and backup.keys_to".to_owned())
 }
 
 fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
