@@ -305,7 +305,16 @@ fn format(file: &FileKeys) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> KeyError {
-    problem(path, &format!("it cannot be {what} ({error}): check the folder, its owner and free space"))
+    let then = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "its disk is full, and the keys are as they were: make room on it, then try again"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "its disk is mounted read-only, and the keys are as they were: mount it to be written"
+        }
+        _ => "check the folder, its owner and free space",
+    };
+    problem(path, &format!("it cannot be {what} ({error}): {then}"))
 }
 
 fn problem(path: &Path, problem: &str) -> KeyError {
@@ -314,4 +323,21 @@ fn problem(path: &Path, problem: &str) -> KeyError {
 
 fn named(path: &Path) -> String {
     format!("key file {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_no_key_is_told_with_what_to_do() {
+        for (kind, said) in [
+            (io::ErrorKind::StorageFull, "its disk is full, and the keys are as they were: make room"),
+            (io::ErrorKind::ReadOnlyFilesystem, "mounted read-only"),
+            (io::ErrorKind::PermissionDenied, "its owner"),
+        ] {
+            let text = cannot("written", Path::new("/etc/convizit/keys"), &io::Error::from(kind)).to_string();
+            assert!(text.contains("/etc/convizit/keys") && text.contains(said), "{text}");
+        }
+    }
 }
