@@ -38,7 +38,7 @@ pub enum NoticeKind {
     DestinationPaused,
     /// A destination refused events; they are dead letters.
     DeadLetters,
-    /// The disk is full or failing.
+    /// The disk is nearly full, full or failing.
     Disk,
     /// The worker falls behind.
     Lag,
@@ -117,7 +117,7 @@ impl NoticeKind {
             Self::Quarantined => "An item could not be processed",
             Self::DestinationPaused => "A destination was paused",
             Self::DeadLetters => "A destination refused events",
-            Self::Disk => "The disk is full or failing",
+            Self::Disk => "The disk is nearly full or failing",
             Self::Lag => "Processing falls behind",
             Self::EndlessLabels => "A place says something new each time",
             Self::SilentName => "A name has no events any more",

@@ -46,17 +46,20 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// The roles that one process of a data folder has at a time, held by a lock.
+    pub(crate) const HELD: [Self; 3] = [Self::Collect, Self::Work, Self::Deliver];
+
     fn is(self, wanted: Self) -> bool {
         self == Self::All || self == wanted
     }
 
-    fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 }
 
 /// Opens the store of a configuration. Where there is none, nothing is made: a folder that was mistyped must not become an
-/// installation that looks as if everything were lost.
+/// installation that looks as if everything were lost, and what one has lost must not look as if it had never been.
 pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
     if !config.is_there() {
         bail!(
@@ -66,7 +69,7 @@ pub(crate) async fn open_store(config: &StoreConfig, keys: &ProviderConfig) -> R
         );
     }
     os_user::refuse_root_of_another(&config.folder)?;
-    open(config, keys).await
+    open(&StoreConfig { makes: false, ..config.clone() }, keys).await
 }
 
 /// Opens the store of an installation that is to last, or makes it; whoever makes it is told of its key file, once.
@@ -164,7 +167,7 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         make_installation(&settings, &keys, |text| tracing::warn!("{text}")).await?
     } else {
         let begun = std::time::Instant::now();
-        while !settings.is_there() && begun.elapsed() < TOGETHER {
+        while !settings.is_whole() && begun.elapsed() < TOGETHER {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         open_store(&settings, &keys).await?
@@ -255,11 +258,7 @@ pub(crate) fn alone(data: &Path, role: Role) -> Result<Vec<File>> {
             }
         }
     };
-    [Role::Collect, Role::Work, Role::Deliver]
-        .into_iter()
-        .filter(|one| role.is(*one))
-        .map(|one| hold(one.name()))
-        .collect()
+    Role::HELD.into_iter().filter(|one| role.is(*one)).map(|one| hold(one.name())).collect()
 }
 
 /// Whether a process runs this role on the data folder; makes nothing.

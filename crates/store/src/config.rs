@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::backup::BackupConfig;
 use crate::journal::Bounds;
+use crate::{mark, missing};
 
 /// Where the data is, and its bounds.
 #[derive(Clone)]
@@ -21,6 +22,9 @@ pub struct StoreConfig {
     pub reserve_bytes: u64,
     /// Whether a person accepts that acknowledged batches or audit entries are missing: the start then goes on without them.
     pub accept_gap: bool,
+    /// Whether databases are made where nothing of an installation is there. Whoever only looks makes none, not even in a folder whose
+    /// first start was cut short. What was there and is missing is never made anew unless `accept_gap` says so.
+    pub makes: bool,
     /// Where backups go; `None` makes none, and keeps no copy of keys and erasures.
     pub backup: Option<BackupConfig>,
     /// Whether this process does the installation's upkeep: the one that knows of its backups, since keys are destroyed by it.
@@ -30,7 +34,8 @@ pub struct StoreConfig {
 /// Without the database's address, which holds a password.
 impl fmt::Debug for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, backup, upkeep } = self;
+        let Self { folder, database, journal_bytes, queue_bytes, reserve_bytes, accept_gap, makes, backup, upkeep } =
+            self;
         f.debug_struct("StoreConfig")
             .field("folder", folder)
             .field("database", &database.as_ref().map(|_| "…"))
@@ -38,6 +43,7 @@ impl fmt::Debug for StoreConfig {
             .field("queue_bytes", queue_bytes)
             .field("reserve_bytes", reserve_bytes)
             .field("accept_gap", accept_gap)
+            .field("makes", makes)
             .field("backup", backup)
             .field("upkeep", upkeep)
             .finish()
@@ -56,17 +62,27 @@ impl StoreConfig {
             queue_bytes: bounds.queue_bytes,
             reserve_bytes: bounds.reserve_bytes,
             accept_gap: false,
+            makes: true,
             backup: None,
             upkeep: true,
         }
     }
 
-    /// Whether an installation is there: asked before opening by whoever must not make one.
+    /// Whether an installation, or what is left of one, is there: asked before opening by whoever must not make one.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        let files: &[&str] =
-            if self.database.is_some() { &["journal.id", "journal.db"] } else { &["control.db", "data.db"] };
+        let databases: &[&str] =
+            if self.database.is_some() { &["journal.id"] } else { &[missing::CONTROL, missing::DATA, mark::AUDIT] };
         // One that may not be looked at is there: opening it says why not.
-        files.iter().any(|file| self.folder.join(file).try_exists().unwrap_or(true))
+        let is_there = |file: &&str| self.folder.join(file).try_exists().unwrap_or(true);
+        databases.iter().chain(&[missing::JOURNAL, mark::JOURNAL]).any(is_there)
+    }
+
+    /// Whether every database of it is there: for whoever waits for another process that makes them.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let databases: &[&str] =
+            if self.database.is_some() { &["journal.id"] } else { &[missing::CONTROL, missing::DATA] };
+        !databases.iter().chain(&[missing::JOURNAL]).any(|file| missing::is_absent(&self.folder.join(file)))
     }
 }

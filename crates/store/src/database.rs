@@ -19,7 +19,7 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Columns as _, During, InFile, StoreError, name_damage};
-use crate::{CONTROL, DATA};
+use crate::{CONTROL, DATA, disk, missing};
 
 pub(crate) mod start;
 
@@ -95,6 +95,8 @@ pub(crate) struct Database {
     writer: Option<mpsc::Sender<Write>>,
     /// On SQLite, how the file is opened.
     file: Option<AnyConnectOptions>,
+    /// On SQLite, where it is.
+    path: Option<Arc<Path>>,
     /// How a connection of its own is made.
     options: AnyConnectOptions,
     /// Tables on PostgreSQL from which bytes are to go soon.
@@ -111,6 +113,15 @@ impl Database {
         freed: Freed,
         checked: &[&str],
     ) -> Result<Self, StoreError> {
+        Self::open_sqlite(file, migrations, freed, checked).await.map_err(|error| disk::in_words(error, file))
+    }
+
+    async fn open_sqlite(
+        file: &Path,
+        migrations: &Migrator,
+        freed: Freed,
+        checked: &[&str],
+    ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         // Absolute, since the first part of a relative path would be a host; and what means something in an address is escaped.
         let path = std::path::absolute(file)
@@ -120,9 +131,10 @@ impl Database {
             .replace('%', "%25")
             .replace('?', "%3F")
             .replace('#', "%23");
-        let url = format!("sqlite://{path}?mode=rwc");
-        let options: AnyConnectOptions = url.parse().during("open database")?;
-        let mut connection = writer(&options, freed).await?;
+        // Made once: whoever connects later must not make an empty file where this one was taken away.
+        let making: AnyConnectOptions = format!("sqlite://{path}?mode=rwc").parse().during("open database")?;
+        let options: AnyConnectOptions = format!("sqlite://{path}?mode=rw").parse().during("open database")?;
+        let mut connection = writer(&making, freed).await?;
         refuse_newer(&mut connection, migrations).await?;
         // One transaction, so that of two processes that start at once the second finds what the first has made.
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.during("migrate")?;
@@ -149,6 +161,7 @@ impl Database {
             readers,
             writer: Some(sender),
             file: Some(options.clone()),
+            path: Some(file.into()),
             options,
             swept: &[],
             unswept: Arc::default(),
@@ -185,6 +198,7 @@ impl Database {
             readers,
             writer: None,
             file: None,
+            path: None,
             options,
             swept: &[],
             unswept: Arc::default(),
@@ -194,27 +208,25 @@ impl Database {
     /// Control data and frames of a data folder, or of a PostgreSQL database, which is both.
     pub(crate) async fn both(folder: &Path, url: Option<&str>) -> Result<(Self, Self), StoreError> {
         match url {
-            None => {
-                let (control, data) = (folder.join("control.db"), folder.join("data.db"));
-                // The second is made after the first, and is asked for first: another process may be making both.
-                if data.exists() && !control.exists() {
-                    return Err(StoreError::Unusable(format!(
-                        "control.db is missing from {}, though data.db is there: without the keys in it nothing opens. \
-                         Restore it from a backup, or move the folder away to start anew",
-                        folder.display()
-                    )));
-                }
-                Ok((
-                    Self::sqlite(&control, &CONTROL, Freed::Wiped, CONTROL_CHECKED).await.in_file("control.db")?,
-                    Self::sqlite(&data, &DATA, Freed::Overwritten, DATA_CHECKED).await.in_file("data.db")?,
-                ))
-            }
+            None => Ok((Self::control_in(folder).await?, Self::data_in(folder).await?)),
             Some(url) => {
                 let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
                 let control = Self { swept: &["keys"], unswept: Arc::default(), ..both.clone() };
                 Ok((control, Self { swept: &["frames", "state", "quarantine", "erasures"], ..both }))
             }
         }
+    }
+
+    /// Control data of a data folder, which is made before the frames.
+    pub(crate) async fn control_in(folder: &Path) -> Result<Self, StoreError> {
+        let file = folder.join(missing::CONTROL);
+        Self::sqlite(&file, &CONTROL, Freed::Wiped, CONTROL_CHECKED).await.in_file(missing::CONTROL)
+    }
+
+    /// Frames of a data folder.
+    pub(crate) async fn data_in(folder: &Path) -> Result<Self, StoreError> {
+        let file = folder.join(missing::DATA);
+        Self::sqlite(&file, &DATA, Freed::Overwritten, DATA_CHECKED).await.in_file(missing::DATA)
     }
 
     /// Whether a PostgreSQL database holds an installation; nothing is made in it.
@@ -268,7 +280,13 @@ impl Database {
         if result.is_err() {
             metrics::counter!("convizit_store_tx_failed_total", "tx" => name).increment(1);
         }
-        result.map_err(|error| name_damage(error, &self.name))
+        result.map_err(|error| {
+            let error = name_damage(error, &self.name);
+            match &self.path {
+                Some(file) => disk::in_words(error, file),
+                None => error,
+            }
+        })
     }
 
     async fn run_postgres<T, F>(&self, name: &'static str, work: F) -> Result<T, StoreError>
@@ -531,6 +549,29 @@ mod tests {
         answers
     }
 
+    /// Whoever connects later finds no file, and makes none.
+    #[tokio::test]
+    async fn a_file_that_is_taken_away_is_not_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = with_tables(folder.path()).await;
+        let file = folder.path().join("test.db");
+        for end in ["", "-wal", "-shm"] {
+            std::fs::remove_file(format!("{}{end}", file.display())).ok();
+        }
+        assert!(database.connect().await.is_err());
+        assert!(!file.exists());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_is_named_with_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("test.db");
+        std::fs::create_dir(&file).unwrap();
+        let opened = Database::sqlite(&file, &CONTROL, Freed::Wiped, &[]).await;
+        let error = opened.err().unwrap().to_string();
+        assert!(error.contains(&file.display().to_string()) && error.contains("it is a folder"), "{error}");
+    }
+
     const ONE: &str = "INSERT INTO rows (id) VALUES (1)";
     const TWO: &str = "INSERT INTO rows (id) VALUES (2)";
 
@@ -571,6 +612,10 @@ mod tests {
         let large = "INSERT INTO rows (id, text) VALUES (7, hex(zeroblob(60000)))";
         let answers = together(&database, &[ONE, large, TWO]).await;
         assert!(!answers[1]);
+        limit(pages).await.unwrap();
+        let error = run(&database, large).await.unwrap_err().to_string();
+        let said = ["test.db", "mounted at", "free", "Nothing was written; make room"];
+        assert!(said.iter().all(|said| error.contains(said)), "{error}");
         let expected: Vec<i64> =
             [(answers[0], 1), (answers[2], 2)].iter().filter(|(ok, _)| *ok).map(|(_, id)| *id).collect();
         assert_eq!(ids(&database).await, expected, "the answers were {answers:?}");

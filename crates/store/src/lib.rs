@@ -31,6 +31,7 @@ mod dead_letters;
 mod decisions;
 mod deliveries;
 mod destinations;
+mod disk;
 mod drafts;
 mod erasure;
 mod error;
@@ -47,6 +48,7 @@ mod keyring;
 mod ledger;
 mod mark;
 mod members;
+mod missing;
 mod named_keys;
 mod notices;
 mod passkeys;
@@ -79,6 +81,7 @@ pub use crowd::ProjectRulings;
 use crowd::Rulings;
 pub use customizer::{Opening, OpeningRefusal};
 pub use deliveries::{Delivered, DeliveryFailure};
+pub use disk::{DiskSpace, bytes_in_words};
 pub use drafts::{Draft, Saved};
 pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
@@ -104,6 +107,7 @@ use journal::Journal;
 use keyring::Keyring;
 use ledger::SharedLedger;
 use projects::KeyCache;
+use start::Expects;
 
 static CONTROL: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/control")));
 static DATA: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/data")));
@@ -221,6 +225,10 @@ struct Inner {
     /// Number of the newest event of each project: what this process stored at once, of others within a second.
     newest: watch::Sender<HashMap<i64, i64>>,
     stop: CancellationToken,
+    /// Free bytes of the disk that the collector leaves alone.
+    reserve_bytes: u64,
+    /// Whether the disk was nearly full at the last look.
+    scarce: Mutex<Option<bool>>,
     backup: Option<BackupConfig>,
     /// What the copy of keys and erasures was made of.
     copied: tokio::sync::Mutex<Copied>,
@@ -237,7 +245,7 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let keeps = config.upkeep;
-        let store = Self::assemble(config, provider, clock).await?;
+        let store = Self::assemble(config, provider, clock, Expects::Journal).await?;
         tokio::spawn(each(LOOK, store.clone(), async |store| {
             // What cannot be read must not keep what was counted from being saved.
             let (seen, saved) = (store.refresh().await, store.save_counters().await);

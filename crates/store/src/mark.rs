@@ -12,7 +12,7 @@ use convizit_keys::KeyRing;
 use convizit_model::NoticeKind;
 
 use crate::journal::Link;
-use crate::{Store, StoreError, audit};
+use crate::{Store, StoreError, audit, disk};
 
 /// The journal's file in the data folder.
 pub(crate) const JOURNAL: &str = "journal.mark";
@@ -36,7 +36,10 @@ pub(crate) fn read(folder: &Path, name: &str, keys: &KeyRing) -> Result<Mark, St
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Mark::Absent),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => String::new(),
-        Err(error) => return Err(StoreError::Unusable(format!("{name} cannot be read ({error})"))),
+        Err(error) => {
+            let why = disk::io_in_words(&folder.join(name), &error);
+            return Err(StoreError::Unusable(format!("{name} cannot be read: {why}")));
+        }
     };
     parse(&text).filter(|link| write_text(name, *link, keys) == text).map(Mark::At).ok_or_else(|| {
         StoreError::Unusable(format!(
@@ -120,7 +123,11 @@ impl Store {
             Ok(Ok(())) => Ok(()),
             failed => {
                 self.0.audit_marked.store(0, Ordering::Release);
-                let problem = failed.err().map_or_else(|| "it cannot be written".to_owned(), |error| error.to_string());
+                let problem = match failed {
+                    Ok(Err(error)) => disk::io_in_words(&self.0.folder.join(AUDIT), &error),
+                    Err(error) => error.to_string(),
+                    Ok(Ok(())) => String::new(),
+                };
                 Err(StoreError::Database { action: "mark the audit log's end", problem })
             }
         }

@@ -100,6 +100,18 @@ impl Store {
         if open > 0 { Ok(()) } else { self.raise(kind, project, subject, text).await }
     }
 
+    /// The number of the installation's notice of this kind and subject that nobody has resolved.
+    pub(crate) async fn open_notice(&self, kind: NoticeKind, subject: &str) -> Result<Option<i64>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT id FROM notices WHERE kind = $1 AND project = '' AND subject = $2 AND state <> 'resolved' LIMIT 1",
+        )
+        .bind(kind.as_str())
+        .bind(subject)
+        .fetch_optional(self.data().readers())
+        .await
+        .during("look for a notice")
+    }
+
     /// Resolves the notice of this kind, project and subject: what it was about is over.
     ///
     /// # Errors

@@ -18,7 +18,16 @@ use crate::journal::{Bounds, SqliteJournal, Start};
 use crate::keyring::{self, Keyring};
 use crate::ledger::SharedLedger;
 use crate::mark::{self, Mark};
-use crate::{Inner, Store, StoreConfig, audit};
+use crate::{Inner, Store, StoreConfig, audit, missing};
+
+/// What is taken for granted when a store opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expects {
+    /// That a journal is there, where something of one was processed.
+    Journal,
+    /// Nothing: the databases are of a backup, which has no journal.
+    Restored,
+}
 
 impl Store {
     /// A store that does nothing by itself.
@@ -26,16 +35,28 @@ impl Store {
         config: StoreConfig,
         provider: Arc<dyn KeyProvider>,
         clock: Arc<dyn Clock>,
+        expects: Expects,
     ) -> Result<Self, StoreError> {
-        make_folder(&config.folder)?;
+        if config.makes {
+            make_folder(&config.folder)?;
+        }
         let names = match &config.database {
             None => ("control.db", "data.db"),
             Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
         };
-        let (control, data) = Database::both(&config.folder, config.database.as_deref()).await?;
-        if config.database.is_some() {
-            claim(&data, &config.folder).await?;
-        }
+        let (control, data, lost) = match &config.database {
+            None => {
+                missing::control(&config)?;
+                let control = Database::control_in(&config.folder).await?;
+                let lost = missing::data(&config, &control, clock.now()).await.in_file(names.0)?;
+                (control, Database::data_in(&config.folder).await?, lost)
+            }
+            Some(url) => {
+                let (control, data) = Database::both(&config.folder, Some(url)).await?;
+                claim(&data, &config.folder).await?;
+                (control, data, None)
+            }
+        };
         let bounds = Bounds {
             journal_bytes: config.journal_bytes,
             queue_bytes: config.queue_bytes,
@@ -45,6 +66,14 @@ impl Store {
         let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
         let mut accepted = check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
         let mut processed = processed_offset(&data).await.in_file(names.1)?;
+        if let Some(lost) = &lost
+            && let Some(accepted) = &mut accepted
+        {
+            accepted.insert_str(0, &format!("{lost}; "));
+        }
+        if expects == Expects::Journal {
+            missing::unmarked_journal(&config, processed)?;
+        }
         let journal = loop {
             let start = Start { processed, accept_gap: config.accept_gap };
             match SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await {
@@ -62,6 +91,9 @@ impl Store {
         if config.accept_gap {
             let begins = skip_gap(&data, processed, journal.begins_after()).await?;
             if let Some(accepted) = &mut accepted {
+                if let Some(lost) = journal.lost() {
+                    accepted.push_str(&format!("; {lost}"));
+                }
                 accepted.push_str(&match begins - processed {
                     0 => "; no batch of the journal was passed over".to_owned(),
                     _ => format!("; batches {} to {begins} of the journal were passed over", processed + 1),
@@ -91,12 +123,28 @@ impl Store {
             erased: watch::Sender::default(),
             newest: watch::Sender::default(),
             stop: CancellationToken::new(),
+            reserve_bytes: config.reserve_bytes,
+            scarce: Mutex::default(),
             backup: config.backup,
             copied: tokio::sync::Mutex::default(),
         };
         let store = Self(Arc::new(inner), keyring::SYSTEM.into());
         store.refresh().await.in_file(names.0)?;
         store.look_for_rulings().await.in_file(names.1)?;
+        if lost.is_some()
+            && let Some(accepted) = &mut accepted
+        {
+            accepted.push_str(&match store.take_erasures_back().await {
+                Ok(count) => {
+                    let was = if count == 1 { "was" } else { "were" };
+                    let entries = missing::counted(count, "entry", "entries");
+                    format!("; {entries} of the ledger of erasures {was} taken over from its copy")
+                }
+                Err(error) => format!(
+                    "; the ledger of erasures could not be taken from its copy ({error}), so what was erased comes back with an older backup"
+                ),
+            });
+        }
         // Before anything can be read.
         store.look_for_erasures().await.in_file(names.1)?;
         store.first_sight_of_the_clock().await.in_file(names.1)?;

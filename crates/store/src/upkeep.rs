@@ -68,6 +68,8 @@ impl Store {
     /// # Errors
     /// `Database`.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
+        // First, while there is room for its notice.
+        let looked = self.look_at_the_disk().await;
         let saved = self.save_counters().await;
         let today = self.clock().now().day();
         // What fails in one must not hold up the others: retention above all.
@@ -76,7 +78,7 @@ impl Store {
         let (merged, retained) = (self.merge_all(today).await, self.retain_where_the_clock_is_believed().await);
         let forgotten = self.forget_removed().await;
         let swept = self.control().sweep_again().await.and(self.data().sweep_again().await);
-        saved.and(kept).and(erased).and(merged).and(retained).and(forgotten).and(swept)
+        looked.and(saved).and(kept).and(erased).and(merged).and(retained).and(forgotten).and(swept)
     }
 
     async fn merge_all(&self, today: i64) -> Result<(), StoreError> {

@@ -9,15 +9,15 @@ use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
 use convizit_store::backup::{
-    BackupConfig, BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
+    BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
 };
-use convizit_store::{Store, SystemClock};
+use convizit_store::{Store, SystemClock, bytes_in_words};
 
 use crate::cli::ask::Hold;
 use crate::cli::{counted, say, say_error, table, with_store};
 use crate::config::Config;
 use crate::os_user::{person, refuse_root_within_another};
-use crate::run::name_missing_keys;
+use crate::run::{Role, name_missing_keys, runs};
 
 /// From so long on, whoever waits sees how far it is.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
@@ -80,7 +80,13 @@ async fn watched<T>(what: &str, progress: &Progress, work: impl Future<Output = 
             Err(_) => {
                 let (done, all) = progress.now();
                 let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0).min(100);
-                write!(std::io::stderr(), "\r\x1b[K{what}: {} of {}, {percent} %", bytes(done), bytes(all)).ok();
+                write!(
+                    std::io::stderr(),
+                    "\r\x1b[K{what}: {} of {}, {percent} %",
+                    bytes_in_words(done),
+                    bytes_in_words(all)
+                )
+                .ok();
                 shown = true;
             }
         }
@@ -95,20 +101,16 @@ fn unreadable(gone: i64) -> String {
     }
 }
 
-/// Bytes as a person reads them.
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        0..10_000 => format!("{bytes} B"),
-        10_000..10_000_000 => format!("{} kB", bytes / 1000),
-        10_000_000..10_000_000_000 => format!("{} MB", bytes / 1_000_000),
-        _ => format!("{} GB", bytes / 1_000_000_000),
-    }
-}
-
 impl Backup {
     pub(crate) async fn run(self, store: &Store, config: &Config) -> Result<()> {
         match self.what {
-            Some(What::List { json }) => list(&store.backups().await?, json, config.backup().makes),
+            Some(What::List { json }) => {
+                let none = match config.backup().makes {
+                    true => "There is no backup yet: convizit backup",
+                    false => "There is no backup, and this installation makes none (backup.off = true).",
+                };
+                list(&store.backups().await?, json, none)
+            }
             Some(What::Drill { json }) => {
                 let progress = Progress::default();
                 let report = watched("drill", &progress, store.drill(&progress)).await?;
@@ -161,7 +163,7 @@ impl Backup {
                         counted(report.events, "event"),
                         report.written,
                         report.packs,
-                        bytes(report.bytes),
+                        bytes_in_words(report.bytes),
                         report.seconds,
                         counted(report.dropped, "older backup")
                     ))?;
@@ -184,14 +186,12 @@ impl Backup {
     }
 }
 
-fn list(backups: &[BackupInfo], json: bool, makes: bool) -> Result<()> {
+fn list(backups: &[BackupInfo], json: bool, none: &str) -> Result<()> {
     if json {
         return say(serde_json::to_string(backups)?);
     }
-    match (backups, makes) {
-        ([], true) => return say("There is no backup yet: convizit backup"),
-        ([], false) => return say("There is no backup, and this installation makes none (backup.off = true)."),
-        _ => {}
+    if backups.is_empty() {
+        return say(none);
     }
     let rows: Vec<Vec<String>> = backups
         .iter()
@@ -207,7 +207,7 @@ fn list(backups: &[BackupInfo], json: bool, makes: bool) -> Result<()> {
                 ];
             }
             let (events, rows) = (backup.events.to_string(), backup.rows.to_string());
-            vec![made, events, rows, bytes(backup.bytes), backup.program.clone()]
+            vec![made, events, rows, bytes_in_words(backup.bytes), backup.program.clone()]
         })
         .collect();
     table(&["made", "events", "rows", "size", "by"], &rows)
@@ -220,12 +220,16 @@ pub(crate) struct Restore {
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// Lists the backups that can be restored, also where the installation is lost.
-    #[arg(long, conflicts_with_all = ["at", "yes", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["at", "yes", "dry_run", "move_aside"])]
     list: bool,
     /// In place of all: brings damaged frames back into the installation that there is, beside everything that runs, each from the newest
     /// backup that has it whole. As convizit verify names them.
-    #[arg(long, value_name = "PROJECT/NUMBER", conflicts_with_all = ["at", "list"])]
+    #[arg(long, value_name = "PROJECT/NUMBER", conflicts_with_all = ["at", "list", "move_aside"])]
     frame: Vec<FrameId>,
+    /// Where the data folder has lost a part of its databases: moves what is left of them into a folder beside them first. Backups,
+    /// keys and all else stay where they are.
+    #[arg(long)]
+    move_aside: bool,
     /// For programs.
     #[arg(long)]
     json: bool,
@@ -245,11 +249,28 @@ impl Restore {
         if self.list {
             let found = Plan::available(&config.store(), &*provider).await;
             let found = found.map_err(|error| name_missing_keys(&config.keys(), error))?;
-            return list(&found, self.json, config.backup().makes);
+            let to = config.backup().to;
+            let none =
+                format!("There is no backup in {to}: name the place where they lie with backup.to in convizit.toml.");
+            return list(&found, self.json, &none);
         }
         let progress = Progress::default();
-        let planning = Plan::plan(config.store(), provider, Arc::new(SystemClock), self.at, &progress);
-        let plan = watched("looking at every pack", &progress, planning).await;
+        let clock = Arc::new(SystemClock);
+        let plan = if self.move_aside {
+            // What runs has the files open, and would go on writing into them wherever they are.
+            if let Some(role) = Role::HELD.into_iter().find(|role| runs(&config.data, *role)) {
+                bail!(
+                    "a convizit with the role {} runs on {}: end it first, since its databases are to be moved aside",
+                    role.name(),
+                    config.data.display()
+                );
+            }
+            let planning = Plan::plan_over(config.store(), provider, clock, self.at, &progress);
+            watched("looking at every pack", &progress, planning).await
+        } else {
+            let planning = Plan::plan(config.store(), provider, clock, self.at, &progress);
+            watched("looking at every pack", &progress, planning).await
+        };
         let plan = plan.map_err(|error| name_missing_keys(&config.keys(), error))?;
         for problem in plan.passed_over() {
             say_error(&format!("note: a newer backup is passed over: {problem}"));
@@ -259,21 +280,30 @@ impl Restore {
             Some(_) => format!("the PostgreSQL database and {}", config.data.display()),
             None => config.data.display().to_string(),
         };
+        let first = match plan.moves_aside() {
+            [] => String::new(),
+            files => format!("move {} of {} into a folder there, ", files.join(", "), config.data.display()),
+        };
         let what = format!(
-            "restore the backup of {} ({}, {}, {}) into {into}, and erase again what was erased since",
+            "{first}restore the backup of {} ({}, {}, {}) into {into}, and erase again what was erased since",
             backup.made,
             counted(backup.events, "event"),
             counted(backup.rows, "row"),
-            bytes(backup.bytes)
+            bytes_in_words(backup.bytes)
         );
         if self.json && self.hold.is_dry() {
-            return say(
-                serde_json::json!({"dry_run": true, "backup": backup, "passed_over": plan.passed_over()}).to_string()
-            );
+            return say(serde_json::json!({
+                "dry_run": true,
+                "backup": backup,
+                "passed_over": plan.passed_over(),
+                "moves_aside": plan.moves_aside(),
+            })
+            .to_string());
         }
         if !self.hold.goes_on(&what)? {
             return Ok(());
         }
+        let _alone = if self.move_aside && config.data.is_dir() { alone(&config.data, Role::All)? } else { Vec::new() };
         let report = watched("restoring", &progress, plan.run(&person(), &progress)).await?;
         if self.json {
             return say(serde_json::to_string(&report)?);
@@ -377,6 +407,12 @@ fn tell(report: &RestoreReport) -> Result<()> {
             counted(report.accounts, "account")
         ))?;
     }
+    if let Some(aside) = &report.aside {
+        say(format!(
+            "What lay there before is in {}. Retention and erasure do not reach it: delete it as soon as nothing is to be looked up in it.",
+            aside.display()
+        ))?;
+    }
     say(
         "Where the original may still run, end it for good before this one is started: they are one installation, and share the key \
          file and the place of backups.",
@@ -409,7 +445,7 @@ impl Verify {
                 counted(backup.events, "event"),
                 unreadable(backup.gone),
                 counted(backup.rows, "row"),
-                bytes(backup.bytes)
+                bytes_in_words(backup.bytes)
             ));
         }
         let report = watched("verify", &progress, store.verify(&progress)).await?;

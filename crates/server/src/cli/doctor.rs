@@ -57,8 +57,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     }
     findings.add("collector port", port(config, config.collector.listen, "collector.listen", &[Role::Collect]));
     // Each process of this installation shows its health there.
-    let any = [Role::Collect, Role::Work, Role::Deliver];
-    findings.add("console port", port(config, config.console.listen, "console.listen", &any));
+    findings.add("console port", port(config, config.console.listen, "console.listen", &Role::HELD));
     if let Some(folder) = config.delivery().connectors {
         let (_, problems) = convizit_delivery::connectors::all(Some(&folder));
         findings.add("connectors", if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
@@ -114,6 +113,10 @@ fn port(config: &Config, address: SocketAddr, setting: &str, roles: &[Role]) -> 
 
 async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Result<()> {
     findings.add("store", failing(store).map_or(Ok(()), Err));
+    match store.scarce_disk().await {
+        Ok(scarce) => findings.warn("disk", scarce),
+        Err(error) => findings.add("disk", Err(error.to_string())),
+    }
     let projects = store.projects().await?;
     findings.add(
         "projects",

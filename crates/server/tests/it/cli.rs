@@ -303,6 +303,58 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
     assert!(!String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap().contains("backups"));
 }
 
+/// With the folders that nobody named: backups and keys lie in the data folder.
+#[test]
+fn a_database_that_is_lost_comes_back_by_the_words_of_the_refusal() {
+    let folder = with_shop();
+    let (at, data) = (folder.path(), folder.path().join("convizit-data"));
+    ok(at, &["backup"]);
+    let lost = |name: &str| {
+        std::fs::rename(data.join(name), at.join(name)).unwrap();
+        for command in
+            ["project list", "notices list", "verify", "audit list", "audit verify", "backup list", "keys list"]
+        {
+            let error = fails(at, &command.split(' ').collect::<Vec<_>>());
+            assert!(error.contains(&format!("{name} is missing from convizit-data")), "{command}: {error}");
+            assert!(!data.join(name).exists(), "{command} made {name} anew");
+        }
+        let told = convizit(at, &["doctor"], "");
+        let told = String::from_utf8_lossy(&told.stdout).into_owned();
+        assert!(told.contains(&format!("problem  store: {name} is missing from convizit-data")), "{told}");
+        std::fs::rename(at.join(name), data.join(name)).unwrap();
+    };
+    lost("journal.db");
+    lost("data.db");
+    lost("control.db");
+    assert!(ok(at, &["project", "list"]).contains("shop"), "looking did no harm");
+
+    std::fs::remove_file(data.join("control.db")).unwrap();
+    assert!(fails(at, &["project", "list"]).contains("convizit restore --move-aside"));
+    assert!(fails(at, &["restore", "--yes"]).contains("convizit restore --move-aside"));
+    let would = ok(at, &["restore", "--move-aside", "--dry-run"]);
+    assert!(would.contains("would move data.db, journal.db") && data.join("data.db").exists(), "{would}");
+    assert!(fails(at, &["restore", "--move-aside"]).contains("--yes"));
+    let said = ok(at, &["restore", "--move-aside", "--yes"]);
+    assert!(said.contains("What lay there before is in convizit-data/aside-"), "{said}");
+    assert!(ok(at, &["project", "list"]).contains("shop"));
+    ok(at, &["backup"]);
+
+    // Where the whole folder was moved away, the places are to be named.
+    std::fs::rename(&data, at.join("moved")).unwrap();
+    for arguments in [&["restore", "--list"][..], &["restore", "--yes"]] {
+        let error = fails(at, arguments);
+        assert!(error.contains("backup.to") && error.contains("backup-keys in it"), "{error}");
+        assert!(!error.contains("convizit backup makes"), "{error}");
+    }
+    std::fs::write(
+        at.join("convizit.toml"),
+        "[keys]\nprovider = \"file\"\npath = \"moved/keys\"\n[backup]\nto = \"moved/backups\"\nkeys_to = \"moved/backup-keys\"\n",
+    )
+    .unwrap();
+    assert!(ok(at, &["restore", "--yes"]).contains("Restored the backup of"));
+    assert!(ok(at, &["project", "list"]).contains("shop"));
+}
+
 pub(crate) fn with_shop() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     ok(folder.path(), &["project", "add", "shop", "--origin", "https://shop.example"]);

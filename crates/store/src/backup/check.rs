@@ -173,7 +173,10 @@ pub(super) struct Chosen {
 pub(super) async fn newest(target: &Target, ring: &KeyRing, at: Option<Timestamp>) -> Result<Chosen, StoreError> {
     let all = listed(target, ring).await?;
     let Some(oldest) = all.first().map(|backup| backup.made) else {
-        return Err(StoreError::Invalid(format!("there is no backup in {}", target.shown)));
+        return Err(StoreError::Invalid(format!(
+            "there is no backup in {}: name the place where they lie with backup.to",
+            target.shown
+        )));
     };
     let (mut unreadable, mut passed_over) = (None, Vec::new());
     for backup in all.into_iter().rev().filter(|backup| at.is_none_or(|at| backup.made <= at)) {

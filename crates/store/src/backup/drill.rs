@@ -14,10 +14,10 @@ use super::rows::Sieve;
 use super::target::Target;
 use super::write::blocking;
 use super::{DRILL, Progress, ledger_copy, listed, read_manifest};
-use crate::Store;
 use crate::database::Database;
 use crate::error::StoreError;
 use crate::start::make_folder;
+use crate::{Store, disk};
 
 /// Bytes that a drill leaves free.
 const RESERVE: u64 = 128 << 20;
@@ -55,11 +55,10 @@ impl Scratch {
     /// Bytes that an ordinary user may still write where it is to be.
     fn free_bytes(&self) -> Result<u64, StoreError> {
         let of = self.0.parent().unwrap_or(&self.0);
-        let disk = rustix::fs::statvfs(of).map_err(|error| StoreError::Database {
+        disk::free_bytes(of).map_err(|error| StoreError::Database {
             action: "measure free space",
             problem: format!("{}: {error}", of.display()),
-        })?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        })
     }
 }
 

@@ -10,6 +10,7 @@
 //! damaged in the database stays in the copy as it was.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
@@ -314,6 +315,44 @@ impl Store {
             }
         }
         Ok(newest)
+    }
+
+    /// Takes the ledger of erasures from its copy into a database of events that was made anew: without it the next copy would forget
+    /// who was erased, and an older backup would bring them back. Returns how many erasures came.
+    pub(crate) async fn take_erasures_back(&self) -> Result<u64, StoreError> {
+        const NAME: &str = "number events behind what was erased";
+        let Some(config) = self.backup_config() else { return Ok(0) };
+        let Some(copy) = self.lying(&place(&config.keys_to)?).await? else { return Ok(0) };
+        for pack in ERASURES.iter().filter_map(|table| copy.table(table.name)) {
+            super::restore::insert(self.data(), Arc::new(pack.clone())).await?;
+        }
+        let mut through: HashMap<i64, i64> = HashMap::new();
+        let rows = copy.table(ERASURES[0].name).map(|pack| pack.rows.as_slice()).unwrap_or_default();
+        for row in rows {
+            // In the order of the table's columns, which reading the copy has looked at.
+            let [_, project, _, _, _, last, ..] = row.as_slice() else { continue };
+            let known = through.entry(project.int()).or_default();
+            *known = (*known).max(last.int());
+        }
+        // What was stored up to a number is erased by it: what comes now is not.
+        let through: Vec<(i64, i64)> = through.into_iter().filter(|(project, _)| *project > 0).collect();
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let through = through.clone();
+                Box::pin(async move {
+                    for (project, last) in through {
+                        query("INSERT INTO progress (project, last_number) VALUES ($1, $2)")
+                            .bind(project)
+                            .bind(last)
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(rows.len() as u64)
     }
 
     /// Puts what a copy has in the place of keys that are damaged in the database: those whose bytes have changed though nothing

@@ -12,8 +12,8 @@ use std::time::Duration;
 use convizit_model::{NoticeKind, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::Store;
 use crate::error::StoreError;
+use crate::{Store, disk};
 
 mod check;
 mod drill;
@@ -24,6 +24,7 @@ mod mend;
 mod opening;
 mod owner;
 mod pack;
+mod place;
 mod restore;
 pub(crate) mod rows;
 mod snapshot;
@@ -168,10 +169,20 @@ pub struct BackupState {
     pub made: Option<Timestamp>,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// Events that it holds; `None` where a program before this one made it.
+    pub events: Option<i64>,
     /// When the last drill ended.
     pub drilled: Option<Timestamp>,
     /// What the last drill found; `None` when all was well, or there was none.
     pub drill_problem: Option<String>,
+}
+
+impl BackupState {
+    /// That of a data folder; nothing where it cannot be read.
+    pub(crate) fn of(folder: &Path) -> Self {
+        let text = std::fs::read_to_string(folder.join(STATE)).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
 }
 
 /// Times within a name: to the millisecond, so that two of one second differ.
@@ -236,10 +247,8 @@ async fn read_manifest(target: &Target, ring: &convizit_keys::KeyRing, name: &st
 /// Holds a lock file of a data folder; let go of when dropped, and by the system when the process ends.
 async fn hold(folder: &Path, name: &str, wait: bool) -> Result<File, StoreError> {
     let path = folder.join(name);
-    let failed = |error: std::io::Error| StoreError::Database {
-        action: "lock",
-        problem: format!("{}: {error}", path.display()),
-    };
+    let failed =
+        |error: std::io::Error| StoreError::Database { action: "lock", problem: disk::io_in_words(&path, &error) };
     let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
     let begun = std::time::Instant::now();
     loop {
@@ -353,8 +362,7 @@ impl Store {
     /// What is known of the last backup and the last drill.
     #[must_use]
     pub fn backup_state(&self) -> BackupState {
-        let text = std::fs::read_to_string(self.0.folder.join(STATE)).unwrap_or_default();
-        serde_json::from_str(&text).unwrap_or_default()
+        BackupState::of(&self.0.folder)
     }
 
     fn set_backup_state(&self, change: impl FnOnce(&mut BackupState)) -> Result<(), StoreError> {
@@ -365,7 +373,7 @@ impl Store {
         let (path, new) = (self.0.folder.join(STATE), self.0.folder.join(format!("{STATE}.new")));
         std::fs::write(&new, text)
             .and_then(|()| std::fs::rename(&new, &path))
-            .map_err(|error| failed(error.to_string()))
+            .map_err(|error| failed(disk::io_in_words(&path, &error)))
     }
 
     /// Makes a backup now. One that fails leaves no manifest, a notice and an entry of the audit log; one that is made stands there, too,
@@ -380,7 +388,10 @@ impl Store {
         let _alone = self.hold("backup.lock", false).await?;
         match write::run(self, progress).await {
             Ok(report) => {
-                self.set_backup_state(|state| (state.made, state.seconds) = (Some(report.made), report.seconds))?;
+                self.set_backup_state(|state| {
+                    (state.made, state.seconds, state.events) =
+                        (Some(report.made), report.seconds, Some(report.events));
+                })?;
                 if report.damaged == 0 {
                     self.resolve_notice(NoticeKind::Backup, None, SUBJECT).await?;
                 } else {
@@ -399,7 +410,10 @@ impl Store {
                     tracing::warn!(%error, "that a backup failed is not in the audit log");
                 }
                 let text = format!("a backup failed: {error}; mend it, then convizit backup");
-                self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+                // What has failed is the answer, also where a full disk takes no notice.
+                if let Err(unsaid) = self.raise(NoticeKind::Backup, None, SUBJECT, &text).await {
+                    tracing::warn!(error = %unsaid, "the notice of a failed backup was not written");
+                }
                 Err(error)
             }
         }

@@ -15,6 +15,7 @@ use super::check::{Chosen, check, info, info_of, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::owner::{LOOKS, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
+use super::place::{cannot, is_folder_empty, left_in, move_aside, move_in};
 use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
 use super::target::Target;
@@ -23,14 +24,8 @@ use crate::database::Database;
 use crate::erasure::is_damage;
 use crate::error::{Columns as _, During, StoreError};
 use crate::start::make_folder;
-use crate::{Store, StoreConfig, mark};
+use crate::{Expects, Store, StoreConfig};
 
-/// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
-/// mark and no database, no start takes the folder for a new one.
-const FILES: [&str; 6] = [mark::JOURNAL, mark::AUDIT, "journal.db", "journal.id", "data.db", "control.db"];
-/// What of a database may lie there without it: whoever opens the restored one would take it for its own.
-const REMAINS: [&str; 6] =
-    ["control.db-wal", "control.db-shm", "data.db-wal", "data.db-shm", "journal.db-wal", "journal.db-shm"];
 /// Held while a restore into a folder goes on.
 const LOCK: &str = "restore.lock";
 /// The table that says, until the end, that a restore goes on.
@@ -51,6 +46,8 @@ pub struct Restore {
     name: String,
     manifest: Manifest,
     passed_over: Vec<String>,
+    /// What lies in the data folder and is moved aside.
+    aside: Vec<&'static str>,
 }
 
 /// What a restore did.
@@ -76,6 +73,8 @@ pub struct RestoreReport {
     pub erased_again: u64,
     /// Frames that do not open, as they did not when the backup was made: `convizit verify` names them.
     pub damaged_frames: u64,
+    /// The folder into which the files went that lay there before.
+    pub aside: Option<PathBuf>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -87,7 +86,7 @@ impl Restore {
     /// `Invalid` when there is no place, `Unusable` and `Keys` when the copy of the keys does not open.
     pub async fn available(config: &StoreConfig, provider: &dyn KeyProvider) -> Result<Vec<BackupInfo>, StoreError> {
         let places = config.backup.as_ref().ok_or_else(off)?;
-        let (target, keys) = (Target::open(&places.to, false)?, ledger_copy::place(&places.keys_to)?);
+        let (target, keys) = (place_of(&places.to)?, ledger_copy::place(&places.keys_to)?);
         let (_, ring) = ledger_copy::read(&keys, provider).await?;
         let mut found: Vec<BackupInfo> = listed(&target, &ring).await?.iter().map(info_of).collect();
         found.reverse();
@@ -106,9 +105,28 @@ impl Restore {
         at: Option<Timestamp>,
         progress: &Progress,
     ) -> Result<Self, StoreError> {
+        is_folder_empty(&config.folder)?;
+        let plan = Self::plan_over(config, provider, clock, at, progress).await?;
+        // What comes there meanwhile is somebody's.
+        Ok(Self { aside: Vec::new(), ..plan })
+    }
+
+    /// The same for a data folder that has lost a part of its databases: what is left of them is moved aside once the backup is
+    /// restored beside it, and all else in the folder stays where it is.
+    ///
+    /// # Errors
+    /// As `plan`; that files lie in the data folder is none.
+    pub async fn plan_over(
+        config: StoreConfig,
+        provider: Arc<dyn KeyProvider>,
+        clock: Arc<dyn Clock>,
+        at: Option<Timestamp>,
+        progress: &Progress,
+    ) -> Result<Self, StoreError> {
         let places = config.backup.clone().ok_or_else(off)?;
-        is_empty(&config).await?;
-        let (target, keys) = (Target::open(&places.to, false)?, ledger_copy::place(&places.keys_to)?);
+        is_database_empty(&config).await?;
+        let aside = left_in(&config.folder);
+        let (target, keys) = (place_of(&places.to)?, ledger_copy::place(&places.keys_to)?);
         let (ledger, ring) = ledger_copy::read(&keys, &*provider).await?;
         let ring = Arc::new(ring);
         let Chosen { name, manifest, passed_over } = newest(&target, &ring, at).await?;
@@ -121,7 +139,13 @@ impl Restore {
         }
         // Not its frames: what was damaged when it was made is no reason not to have the rest back.
         check(&target, &ring, (&name, &manifest), None, progress).await?;
-        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over })
+        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over, aside })
+    }
+
+    /// Files of the data folder that are moved aside.
+    #[must_use]
+    pub fn moves_aside(&self) -> &[&'static str] {
+        &self.aside
     }
 
     /// Why newer backups are not taken, newest first.
@@ -154,16 +178,18 @@ impl Restore {
         let erased_again = self.end_filling((&control, &data), &sieve).await?;
         close((control, data), &scratch).await?;
         let config = StoreConfig { folder: scratch.clone(), backup: None, accept_gap: false, ..self.config.clone() };
-        let store = Store::assemble(config, self.provider.clone(), self.clock.clone()).await?.acting_as(actor);
+        let store = Store::assemble(config, self.provider.clone(), self.clock.clone(), Expects::Restored).await?;
+        let store = store.acting_as(actor);
         let report = self.end(&store, &sieve, erased_again, progress).await;
         store.close().await;
         drop(store);
         let report = report?;
         settled(&scratch).await?;
+        let aside = move_aside(&self.config.folder, &self.aside, self.clock.now())?;
         // Somebody may have made an installation there meanwhile.
         is_folder_empty(&self.config.folder)?;
-        self.move_in(&scratch)?;
-        Ok(RestoreReport { seconds: started.elapsed().as_secs_f64(), ..report })
+        move_in(&self.config.folder, &scratch)?;
+        Ok(RestoreReport { aside, seconds: started.elapsed().as_secs_f64(), ..report })
     }
 
     /// Keys and the ledger, and that the databases may be opened.
@@ -250,6 +276,7 @@ impl Restore {
             journal_records,
             erased_again,
             damaged_frames: stored.damaged,
+            aside: None,
             seconds: 0.0,
         })
     }
@@ -307,27 +334,21 @@ impl Restore {
         }
         Ok(appended)
     }
-
-    fn move_in(&self, scratch: &Path) -> Result<(), StoreError> {
-        for name in FILES {
-            if scratch.join(name).exists() {
-                std::fs::rename(scratch.join(name), self.config.folder.join(name))
-                    .map_err(|error| cannot(scratch, &error))?;
-            }
-        }
-        remove(scratch)?;
-        std::fs::File::open(&self.config.folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| cannot(&self.config.folder, &error))
-    }
 }
 
 fn off() -> StoreError {
     StoreError::Invalid("no place of backups is known: name it with backup.to and backup.keys_to".to_owned())
 }
 
-fn cannot(path: &Path, error: &std::io::Error) -> StoreError {
-    StoreError::Database { action: "restore", problem: format!("{}: {error}", path.display()) }
+/// Where backups lie, for whoever has no installation that could make one.
+fn place_of(place: &str) -> Result<Target, StoreError> {
+    if !place.starts_with("s3://") && !Path::new(place).is_dir() {
+        return Err(StoreError::Invalid(format!(
+            "there is no folder {place}, where the backups should be: name the place where they lie with backup.to in convizit.toml, and that \
+                 of the copy of keys and erasures with backup.keys_to. Where the data folder was moved away, they are backups and backup-keys in it"
+        )));
+    }
+    Target::open(place, false)
 }
 
 /// Removes a scratch folder, if there is one.
@@ -338,18 +359,7 @@ pub(super) fn remove(folder: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn is_folder_empty(folder: &Path) -> Result<(), StoreError> {
-    match FILES.iter().chain(&REMAINS).map(|name| folder.join(name)).find(|file| file.exists()) {
-        None => Ok(()),
-        Some(file) => Err(StoreError::Invalid(format!(
-            "{} is there already: a backup is restored into an empty place; move the folder away, or name another one with data",
-            file.display()
-        ))),
-    }
-}
-
-async fn is_empty(config: &StoreConfig) -> Result<(), StoreError> {
-    is_folder_empty(&config.folder)?;
+async fn is_database_empty(config: &StoreConfig) -> Result<(), StoreError> {
     match &config.database {
         Some(url) if Database::has_rows(url).await? => Err(StoreError::Invalid(
             "the PostgreSQL database holds an installation already: a backup is restored into an empty one".to_owned(),
@@ -421,7 +431,7 @@ async fn fill(
     }
 }
 
-async fn insert(database: &Database, pack: Arc<Pack>) -> Result<(), StoreError> {
+pub(super) async fn insert(database: &Database, pack: Arc<Pack>) -> Result<(), StoreError> {
     let engine = database.engine;
     database
         .run_tx("restore rows", move |connection| {

@@ -12,6 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig};
 
+use crate::disk;
 use crate::error::StoreError;
 
 /// How long a store that does not answer is asked again.
@@ -43,20 +44,18 @@ impl Target {
 
     fn folder(place: &str, make: bool) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
-        let failed = |error: String| StoreError::Database {
-            action: "open the place of backups",
-            problem: format!("{place}: {error}"),
-        };
+        let failed = |problem: String| StoreError::Database { action: "open the place of backups", problem };
         if make {
             let mut folder = std::fs::DirBuilder::new();
-            folder.recursive(true).mode(0o700).create(place).map_err(|error| failed(error.to_string()))?;
+            let made = folder.recursive(true).mode(0o700).create(place);
+            made.map_err(|error| failed(disk::io_in_words(Path::new(place), &error)))?;
         }
         if !Path::new(place).is_dir() {
             return Err(StoreError::Invalid(format!(
                 "there is no folder {place}, where the backups should be: convizit backup makes the first one, or name their place with backup.to"
             )));
         }
-        let store = LocalFileSystem::new_with_prefix(place).map_err(|error| failed(error.to_string()))?;
+        let store = LocalFileSystem::new_with_prefix(place).map_err(|error| failed(format!("{place}: {error}")))?;
         Ok(Self {
             store: Arc::new(store.with_fsync(true)),
             prefix: Key::default(),
@@ -92,7 +91,11 @@ impl Target {
     }
 
     fn failed(&self, name: &str, error: &object_store::Error) -> StoreError {
-        StoreError::Database { action: "use the place of backups", problem: format!("{}/{name}: {error}", self.shown) }
+        let problem = match (&self.folder, system_error(error)) {
+            (Some(folder), Some(error)) => disk::io_in_words(&folder.join(name), error),
+            _ => format!("{}/{name}: {error}", self.shown),
+        };
+        StoreError::Database { action: "use the place of backups", problem }
     }
 
     /// Writes a file whole or not at all; on disk when this returns.
@@ -149,6 +152,18 @@ impl Target {
     }
 }
 
+/// The system's own error below one of the library.
+fn system_error(error: &object_store::Error) -> Option<&std::io::Error> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref() {
+            return Some(error);
+        }
+        source = error.source();
+    }
+    None
+}
+
 /// Whether an address is of this machine.
 fn is_loopback(endpoint: &str) -> bool {
     let host = endpoint.trim_start_matches("http://").split(['/', '?']).next().unwrap_or_default();
@@ -162,7 +177,18 @@ fn is_loopback(endpoint: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_loopback;
+    use super::{is_loopback, system_error};
+
+    #[test]
+    fn the_systems_own_error_is_found_below_that_of_the_library() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(full) };
+        assert_eq!(system_error(&error).map(std::io::Error::kind), Some(std::io::ErrorKind::StorageFull));
+        assert!(
+            system_error(&object_store::Error::NotImplemented { operation: "x".into(), implementer: "y".into() })
+                .is_none()
+        );
+    }
 
     #[test]
     fn plain_http_is_for_this_machine() {

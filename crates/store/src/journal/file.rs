@@ -11,10 +11,10 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection};
 
 use super::Bounds;
 use super::batch::{Link, Sealed, Tag};
-use crate::StoreError;
+use crate::{StoreError, disk};
 
 /// The file's name in the data folder.
-pub(super) const NAME: &str = "journal.db";
+pub(super) use crate::missing::JOURNAL as NAME;
 /// The schema that this build writes (`user_version`).
 const SCHEMA: i64 = 1;
 /// Pages of 8 KiB: fewer overflow pages to follow when a batch is dropped than with 4 KiB, less waste than with 16.
@@ -26,12 +26,25 @@ pub(super) struct Stored {
     pub(super) sealed: Vec<u8>,
 }
 
+/// What to do where the file is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It is made.
+    Make,
+    /// It is an error: it was there.
+    Refuse,
+}
+
 /// Opens the file for the writer: checks the pragmas that durability rests on, makes the table when there is none.
-pub(super) async fn open_writer(folder: &Path, bounds: &Bounds) -> Result<SqliteConnection, StoreError> {
-    let mut connection = connect(folder, &[("max_page_count", bounds.file_pages.to_string())]).await?;
+pub(super) async fn open_writer(
+    folder: &Path,
+    bounds: &Bounds,
+    absent: Absent,
+) -> Result<SqliteConnection, StoreError> {
+    let mut connection = connect(folder, absent, &[("max_page_count", bounds.file_pages.to_string())]).await?;
     match prepare(&mut connection).await {
         Ok(()) => Ok(connection),
-        Err(error) => Err(close_after(connection, error).await),
+        Err(error) => Err(disk::in_words(close_after(connection, error).await, &folder.join(NAME))),
     }
 }
 
@@ -74,12 +87,17 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 
 /// Opens the file for reading.
 pub(super) async fn open_reader(folder: &Path) -> Result<SqliteConnection, StoreError> {
-    connect(folder, &[("query_only", "ON".to_owned())]).await
+    connect(folder, Absent::Refuse, &[("query_only", "ON".to_owned())]).await
 }
 
-async fn connect(folder: &Path, pragmas: &[(&'static str, String)]) -> Result<SqliteConnection, StoreError> {
+async fn connect(
+    folder: &Path,
+    absent: Absent,
+    pragmas: &[(&'static str, String)],
+) -> Result<SqliteConnection, StoreError> {
     let path = folder.join(NAME);
-    let mut options = SqliteConnectOptions::new().filename(&path).create_if_missing(true).page_size(PAGE_BYTES);
+    let makes = absent == Absent::Make;
+    let mut options = SqliteConnectOptions::new().filename(&path).create_if_missing(makes).page_size(PAGE_BYTES);
     if std::fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
         // After a backlog the file gives its space back, in steps. Only heeded in a new file; said again it would be a write, which
         // a full disk refuses to whoever only reads.
@@ -101,7 +119,7 @@ async fn connect(folder: &Path, pragmas: &[(&'static str, String)]) -> Result<Sq
     for (name, value) in pragmas {
         options = options.pragma(*name, value.clone());
     }
-    options.connect().await.map_err(|error| problem("open the journal", &error))
+    options.connect().await.map_err(|error| disk::in_words(problem("open the journal", &error), &path))
 }
 
 /// Writes a batch; when this returns it is synced.

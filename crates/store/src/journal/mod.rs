@@ -4,6 +4,7 @@
 //! offsets and lets them be forgotten once its own transaction is committed. The engine today is SQLite ([`SqliteJournal`]).
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -21,6 +22,15 @@ mod writer;
 
 pub(crate) use batch::Link;
 pub use sqlite::{SqliteJournal, Start};
+
+/// The batch after which the journal of a data folder begins: that, and all before, is processed. `None` when it cannot be read.
+pub(crate) async fn begins_after(folder: &Path) -> Option<u64> {
+    let mut connection = file::open_reader(folder).await.ok()?;
+    let oldest = file::oldest(&mut connection).await.ok()?;
+    // Nothing is to be learned from how it closes.
+    sqlx::Connection::close(connection).await.ok();
+    oldest
+}
 
 /// Bytes of the records of one batch; a single larger record makes a batch of its own. Larger ones gain SQLite nothing.
 pub const BATCH_BYTES: usize = 128 * 1024;

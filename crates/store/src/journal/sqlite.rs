@@ -23,7 +23,7 @@ use super::watch::{self, Watch};
 use super::writer;
 use super::{Bounds, Journal, JournalHealth, Later};
 use crate::mark::{self, Mark};
-use crate::{JournalBatch, StoreError};
+use crate::{JournalBatch, StoreError, disk, missing as lost_files};
 
 /// A reader in a process that does not append itself looks for new batches this often.
 const POLL: Duration = Duration::from_millis(200);
@@ -38,6 +38,7 @@ pub struct SqliteJournal {
     reader: tokio::sync::Mutex<Reader>,
     running: std::sync::Mutex<Option<(oneshot::Receiver<()>, Watch)>>,
     begins_after: u64,
+    lost: Option<String>,
 }
 
 /// The reading connection, and the last batch it has read.
@@ -71,10 +72,10 @@ impl SqliteJournal {
     ) -> Result<Self, StoreError> {
         // One process after the other: the file and its mark are made one after the other, too.
         let _opening = {
-            let folder = folder.to_owned();
-            blocking("lock the data folder", move || File::open(folder).and_then(|file| file.lock().map(|()| file)))
+            let locked = folder.to_owned();
+            blocking("lock the data folder", move || File::open(locked).and_then(|file| file.lock().map(|()| file)))
                 .await?
-                .map_err(|error| cannot("lock the data folder", &error))?
+                .map_err(|error| cannot("lock the data folder", folder, &error))?
         };
         // The mark first: another process may append meanwhile, and the journal is then only further.
         let mark = {
@@ -86,35 +87,60 @@ impl SqliteJournal {
             }
         };
         let keys = JournalKeys::new(Arc::clone(&ring), clock);
-        let mut connection = file::open_writer(folder, &bounds).await?;
+        let is_absent = lost_files::is_absent(&folder.join(file::NAME));
+        if is_absent
+            && let Mark::At(link) = &mark
+            && !start.accept_gap
+        {
+            return Err(lost_files::marked_journal(folder, link.offset, start.processed));
+        }
+        let mut connection = file::open_writer(folder, &bounds, file::Absent::Make).await?;
         let (newest, oldest, used) = match begin(&mut connection, &keys, &mark, start).await {
             Ok(found) => found,
             Err(error) => return Err(file::close_after(connection, error).await),
         };
+        let mut lost = Vec::new();
+        if is_absent && (start.processed > 0 || mark != Mark::Absent) {
+            lost.push(format!("{} was missing and is made anew", file::NAME));
+        }
+        if let Mark::At(link) = &mark
+            && link.offset > newest.offset
+        {
+            let first = newest.offset + 1;
+            lost.push(format!("batches {first} to {} of the journal, which were answered, are lost", link.offset));
+        }
+        let lost = (!lost.is_empty()).then(|| lost.join("; "));
         let begins_after = if start.accept_gap {
             readable_from(&mut connection, &keys, start.processed.max(oldest)).await?
         } else {
             oldest
         };
         if start.accept_gap || !matches!(mark, Mark::At(_)) {
-            let folder = folder.to_owned();
-            blocking("write the journal's mark", move || mark::write(&folder, mark::JOURNAL, &ring, newest))
+            let into = folder.to_owned();
+            blocking("write the journal's mark", move || mark::write(&into, mark::JOURNAL, &ring, newest))
                 .await?
-                .map_err(|error| cannot("write the journal's mark", &error))?;
+                .map_err(|error| cannot("write the journal's mark", &folder.join(mark::JOURNAL), &error))?;
         }
         let state = Arc::new(State::new(folder.to_owned(), keys, bounds, newest));
         state.used.store(used, Ordering::Relaxed);
-        let watch = watch::start(Arc::clone(&state)).map_err(|error| cannot("start the journal's watch", &error))?;
+        let watch =
+            watch::start(Arc::clone(&state)).map_err(|error| cannot("start the journal's watch", folder, &error))?;
         let (messages, end) = writer::start(Arc::clone(&state), connection, oldest)
-            .map_err(|error| cannot("start the journal's writer", &error))?;
+            .map_err(|error| cannot("start the journal's writer", folder, &error))?;
         let running = std::sync::Mutex::new(Some((end, watch)));
-        Ok(Self { state, messages, reader: tokio::sync::Mutex::default(), running, begins_after })
+        Ok(Self { state, messages, reader: tokio::sync::Mutex::default(), running, begins_after, lost })
     }
 
     /// The offset after which this journal's batches began when it was opened.
     #[must_use]
     pub fn begins_after(&self) -> u64 {
         self.begins_after
+    }
+
+    /// What a person has accepted as lost from its end when it was opened.
+    #[must_use]
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     async fn append_now(&self, record: Bytes) -> Result<(), StoreError> {
@@ -306,10 +332,13 @@ async fn check(
 ) -> Result<Link, StoreError> {
     let oldest = file::oldest(connection).await?;
     let newest = match (file::newest(connection).await?, mark) {
-        (Some(newest), Mark::At(link)) if newest.offset < link.offset && !accept_gap => {
-            return Err(lost(newest.offset, link.offset));
+        // What is processed is stored, wherever the journal ends.
+        (Some(newest), Mark::At(link)) if newest.offset.max(processed) < link.offset && !accept_gap => {
+            return Err(lost(newest.offset.max(processed), link.offset));
         }
-        (None, Mark::At(link)) if !accept_gap => return Err(lost(0, link.offset)),
+        (None, Mark::At(link)) if !accept_gap => {
+            return Err(if processed < link.offset { lost(processed, link.offset) } else { behind(0, processed) });
+        }
         (Some(_), Mark::Absent) if !accept_gap => {
             return Err(StoreError::Unusable(format!(
                 "{} is missing, so nobody can say whether {} is whole: restore both from their copies, or start once with \
@@ -384,14 +413,15 @@ async fn readable_from(
     }
 }
 
+/// `end` is the last batch that is in the journal, or processed already.
 fn lost(end: u64, mark: u64) -> StoreError {
     let first = end + 1;
     StoreError::Unusable(format!(
-        "{} ends at batch {end}, but batch {mark} was acknowledged ({}): batches {first} to {mark} are lost; restore \
-         {} from its copy, or start once with --accept-gap to go on without them",
+        "{} does not reach batch {mark}, which was acknowledged ({}): batches {first} to {mark} are lost, and all before is there; put the \
+         newer file back if there is one (convizit restore goes back to the last backup, which is older than they are), or start once with \
+         --accept-gap to go on without them",
         file::NAME,
         mark::JOURNAL,
-        file::NAME,
     ))
 }
 
@@ -417,8 +447,8 @@ fn missing(first: u64, last: u64) -> StoreError {
     StoreError::Unusable(format!("batches {first} to {last} are missing from {}: restore it from its copy", file::NAME))
 }
 
-fn cannot(action: &'static str, error: &std::io::Error) -> StoreError {
-    StoreError::Database { action, problem: error.to_string() }
+fn cannot(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Database { action, problem: disk::io_in_words(path, error) }
 }
 
 /// Runs what blocks, or computes for long, apart from the async threads.

@@ -10,6 +10,7 @@ use super::batch::Link;
 use super::keys::JournalKeys;
 use super::{Bounds, JournalHealth};
 use crate::StoreError;
+use crate::disk::bytes_in_words;
 
 /// Who says that something fails.
 #[derive(Debug, Clone, Copy)]
@@ -72,11 +73,20 @@ impl State {
             return Err(self.queue_is_full());
         }
         if self.used.load(Ordering::Relaxed) >= self.bounds.journal_bytes {
-            let text = format!("the journal has its {} bytes: the worker is behind", self.bounds.journal_bytes);
+            let all = bytes_in_words(self.bounds.journal_bytes);
+            let text = format!(
+                "the journal has grown to its {all} (journal.megabytes): the worker is behind, and convizit notices list says why"
+            );
             return Err(StoreError::Full(text));
         }
-        if self.free.load(Ordering::Relaxed) < self.bounds.reserve_bytes {
-            let text = format!("the disk has less than its reserve of {} bytes free", self.bounds.reserve_bytes);
+        let free = self.free.load(Ordering::Relaxed);
+        if free < self.bounds.reserve_bytes {
+            let text = format!(
+                "the disk of {} has {} free, less than the reserve of {} that is left to what was answered already: make room on it",
+                self.folder.display(),
+                bytes_in_words(free),
+                bytes_in_words(self.bounds.reserve_bytes)
+            );
             return Err(StoreError::Full(text));
         }
         Ok(())
@@ -95,7 +105,8 @@ impl State {
     }
 
     fn queue_is_full(&self) -> StoreError {
-        StoreError::Full(format!("the journal's queue has its {} bytes: the disk is behind", self.bounds.queue_bytes))
+        let all = bytes_in_words(self.bounds.queue_bytes as u64);
+        StoreError::Full(format!("the journal's queue has its {all}: the disk is behind"))
     }
 
     /// Sets or clears why a part fails; true when that is news.

@@ -3,7 +3,6 @@
 //! Apart from the writer, so that the mark's sync never stands between two commits.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -11,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::state::{Part, State};
-use crate::mark;
+use crate::{disk, mark};
 
 const TICK: Duration = Duration::from_millis(250);
 
@@ -37,7 +36,8 @@ pub(super) fn start(state: Arc<State>) -> io::Result<Watch> {
             if failure.is_none() {
                 marked = Some(newest);
             }
-            let reason = failure.map(|error| format!("{} cannot be written: {error}", mark::JOURNAL));
+            let why = |error| disk::io_in_words(&state.folder.join(mark::JOURNAL), &error);
+            let reason = failure.map(|error| format!("{} cannot be written: {}", mark::JOURNAL, why(error)));
             if state.set_failing(Part::Mark, reason.clone()) {
                 match reason {
                     Some(reason) => tracing::error!(reason, "nothing is accepted until the mark can be written"),
@@ -60,13 +60,7 @@ pub(super) fn start(state: Arc<State>) -> io::Result<Watch> {
 
 fn measure(state: &State) {
     // Unknown free space is not taken for none: the writer finds out, and refuses, when the disk is full.
-    if let Ok(free) = free_bytes(&state.folder) {
+    if let Ok(free) = disk::free_bytes(&state.folder) {
         state.free.store(free, Ordering::Relaxed);
     }
-}
-
-/// Bytes that an ordinary user may still write in this folder.
-fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -18,7 +18,7 @@ use super::file;
 use super::keys::HourKey;
 use super::queue::{Message, Next, Queue, Waiting};
 use super::state::{Part, State};
-use crate::StoreError;
+use crate::{StoreError, disk};
 
 /// The file whose lock says which process appends.
 const LOCK: &str = "journal.lock";
@@ -132,7 +132,7 @@ impl Writer {
             if self.connection.is_some()
                 && let Err(error) = self.keep_up(idle).await
             {
-                self.fail(&error, Vec::new()).await;
+                self.fail(error, Vec::new()).await;
             }
         }
         if let Some(connection) = self.connection.take()
@@ -164,7 +164,7 @@ impl Writer {
                 metrics::gauge!("convizit_journal_queue_bytes").set(self.state.queue_bytes() as f64);
                 metrics::gauge!("convizit_journal_bytes").set(used as f64);
             }
-            Err(error) => self.fail(&error, group).await,
+            Err(error) => self.fail(error, group).await,
         }
     }
 
@@ -196,7 +196,8 @@ impl Writer {
     }
 
     /// Refuses what waits and lets the connection go.
-    async fn fail(&mut self, error: &StoreError, group: Vec<Waiting>) {
+    async fn fail(&mut self, error: StoreError, group: Vec<Waiting>) {
+        let error = disk::in_words(error, &self.state.folder.join(file::NAME));
         let reason = format!("the journal cannot be written: {error}");
         if self.state.set_failing(Part::Writer, Some(reason.clone())) {
             tracing::error!(%error, "the journal cannot be written; it is opened anew until it can");
@@ -219,12 +220,12 @@ impl Writer {
                 self.state.set_failing(Part::Writer, None);
                 tracing::info!("the journal can be written again");
             }
-            Err(error) => self.fail(&error, Vec::new()).await,
+            Err(error) => self.fail(error, Vec::new()).await,
         }
     }
 
     async fn reopen(&mut self) -> Result<SqliteConnection, StoreError> {
-        let mut connection = file::open_writer(&self.state.folder, &self.state.bounds).await?;
+        let mut connection = file::open_writer(&self.state.folder, &self.state.bounds, file::Absent::Refuse).await?;
         let known = *self.state.newest.borrow();
         let found = file::newest(&mut connection).await?.unwrap_or_default();
         if self.lock.is_none() {
@@ -331,8 +332,11 @@ fn refuse(group: Vec<Waiting>, reason: &str) {
 
 fn lock(state: &State) -> Result<File, StoreError> {
     let path = state.folder.join(LOCK);
-    let cannot = |error: io::Error| StoreError::Database { action: "lock the journal", problem: error.to_string() };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(cannot)?;
+    let cannot = |error: io::Error| StoreError::Database {
+        action: "lock the journal",
+        problem: disk::io_in_words(&path, &error),
+    };
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Full(format!(

@@ -55,7 +55,7 @@ impl Kept {
         BackupConfig { to, keys_to, keep: Keep::default(), hour: 3, makes: true }
     }
 
-    fn config(&self) -> StoreConfig {
+    pub(crate) fn config(&self) -> StoreConfig {
         StoreConfig { backup: Some(self.backup()), ..self.place.config() }
     }
 
@@ -80,7 +80,7 @@ impl Kept {
         Store::open(config, self.place.provider(), self.place.clock.clone()).await.unwrap()
     }
 
-    fn config_of(&self, into: &Place) -> StoreConfig {
+    pub(crate) fn config_of(&self, into: &Place) -> StoreConfig {
         StoreConfig { backup: Some(self.backup()), ..into.config() }
     }
 

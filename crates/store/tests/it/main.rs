@@ -24,6 +24,7 @@ mod journal;
 mod journal_crash;
 mod key_ends;
 mod keys;
+mod missing;
 mod notices;
 mod passkeys;
 mod postgres;

@@ -1,0 +1,257 @@
+//! A data folder that lost one of its databases: it is told what that held and how to go on, nothing empty is made in its place, and
+//! what the words advise brings the data back.
+
+use std::path::Path;
+
+use convizit_model::NoticeKind;
+use convizit_store::backup::{Progress, Restore};
+use convizit_store::{DiskSpace, Store, StoreConfig, StoreError};
+
+use crate::backup::{Kept, back_up, commit, fill};
+use crate::engines::{NOON, Place, events, stored, within};
+use crate::erasure::{of, visitor};
+
+async fn open(kept: &Kept, config: StoreConfig) -> Result<Store, StoreError> {
+    Store::open(config, kept.place.provider(), kept.place.clock.clone()).await
+}
+
+/// Why a start on the folder as it is, of whoever may make an installation, is refused.
+async fn refused(kept: &Kept) -> String {
+    open(kept, kept.config()).await.err().expect("it was not refused").to_string()
+}
+
+async fn accepting(kept: &Kept) -> Store {
+    open(kept, StoreConfig { accept_gap: true, ..kept.config() }).await.unwrap()
+}
+
+fn folder(kept: &Kept) -> &Path {
+    kept.place.folder.path()
+}
+
+/// Takes a database away, with what SQLite may have left beside it.
+fn lose(kept: &Kept, name: &str) {
+    std::fs::remove_file(folder(kept).join(name)).unwrap();
+    for end in ["-wal", "-shm"] {
+        std::fs::remove_file(folder(kept).join(format!("{name}{end}"))).ok();
+    }
+}
+
+fn says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// The text of the notice of an accepted gap.
+async fn accepted(store: &Store) -> String {
+    let notices = store.notices(false).await.unwrap();
+    let notice = notices.into_iter().find(|notice| notice.subject == "--accept-gap").expect("it is noticed");
+    assert_eq!(notice.kind, NoticeKind::Audit);
+    notice.text
+}
+
+/// 90 events of three days in 30 batches, which the journal has let go of, and a backup of them.
+async fn filled() -> Kept {
+    let kept = Kept::of(Place::sqlite());
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    let let_go = async || kept.place.number_of("journal", "SELECT MIN(batch) FROM journal").await == 30;
+    within(std::time::Duration::from_secs(20), "the journal lets go of them", let_go).await;
+    store.close().await;
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_events_are_told_as_such_and_given_up_only_by_a_person() {
+    let kept = filled().await;
+    lose(&kept, "data.db");
+    let text = refused(&kept).await;
+    says(
+        &text,
+        &[
+            &format!("data.db is missing from {}", folder(&kept).display()),
+            "the events of 30 batches or more, of at most 3 days,",
+            "with 90 events",
+            "convizit restore --move-aside",
+            "convizit serve --accept-gap, which goes on without what it held, for good",
+        ],
+    );
+    assert!(!text.contains("begins after"), "a lost file is no gap: {text}");
+    assert!(!folder(&kept).join("data.db").exists());
+    // A copy that was cut to nothing is none.
+    std::fs::write(folder(&kept).join("data.db"), "").unwrap();
+    says(&refused(&kept).await, &["data.db is empty in"]);
+    let store = accepting(&kept).await;
+    let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, [0; 0]);
+    assert_eq!(store.worker_offset().await.unwrap(), 30);
+    says(&accepted(&store).await, &["data.db is empty in", "30 batches"]);
+    commit(&store, &shop, 30, events(500..503)).await;
+    assert_eq!(stored(&store, shop.number, 0).await, [500, 501, 502]);
+    store.close().await;
+    open(&kept, kept.config()).await.unwrap().close().await;
+}
+
+/// The ledger of erasures is lost with the events; its copy is not written over with one that knows nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_erased_stays_so_when_the_events_are_lost() {
+    let kept = Kept::of(Place::sqlite());
+    let (store, shop) = kept.shop().await;
+    for n in 0..10_u32 {
+        let three = ["a", "b", "c"].iter().zip(n * 3..).map(|(who, n)| of(who, None, n, NOON - 1000)).collect();
+        commit(&store, &shop, u64::from(n), three).await;
+    }
+    let first = back_up(&store).await;
+    kept.place.clock.set(NOON + 1000);
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.close().await;
+    lose(&kept, "data.db");
+    kept.place.clock.set(NOON + 10_000);
+    let store = accepting(&kept).await;
+    says(&accepted(&store).await, &["1 entry of the ledger of erasures was taken over from its copy"]);
+    // Whoever was erased and comes back is seen again.
+    let offset = store.worker_offset().await.unwrap();
+    commit(&store, &shop, offset, vec![of("a", None, 100, NOON + 9_000)]).await;
+    assert_eq!(stored(&store, shop.number, 0).await, [100]);
+    let report = back_up(&store).await;
+    assert_eq!(report.dropped, 0);
+    store.close().await;
+    let into = Place::sqlite();
+    let (clock, provider) = (kept.place.clock.clone(), kept.place.provider());
+    let plan = Restore::plan(kept.config_of(&into), provider, clock, Some(first.made), &Progress::default()).await;
+    plan.unwrap().run("os:test", &Progress::default()).await.unwrap();
+    let restored = kept.open_restored(&into).await;
+    let without_a: Vec<i64> = (0..30).filter(|n| n % 3 != 0).collect();
+    assert_eq!(stored(&restored, shop.number, 0).await, without_a);
+    restored.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_settings_and_keys_come_back_by_the_words_of_the_refusal() {
+    let kept = filled().await;
+    lose(&kept, "control.db");
+    let text = refused(&kept).await;
+    says(
+        &text,
+        &[
+            "control.db is missing from",
+            "data.db, journal.db, journal.mark and audit.mark are still there",
+            "convizit restore --move-aside",
+            "with 90 events",
+            "leaves backups, keys and all else",
+            "name another folder with data",
+        ],
+    );
+    assert!(!text.contains("--accept-gap"), "without keys there is nothing to go on with: {text}");
+    let config = StoreConfig { accept_gap: true, ..kept.config() };
+    assert!(open(&kept, config).await.is_err());
+    assert!(!folder(&kept).join("control.db").exists());
+    let text = kept.plan(&kept.place).await.err().unwrap().to_string();
+    says(&text, &["is there already", "convizit restore --move-aside", "leaves backups, keys and all else"]);
+    let (clock, provider) = (kept.place.clock.clone(), kept.place.provider());
+    let plan = Restore::plan_over(kept.config(), provider, clock, None, &Progress::default()).await.unwrap();
+    assert_eq!(plan.moves_aside()[..2], ["data.db", "journal.db"]);
+    assert!(folder(&kept).join("data.db").exists(), "looking moves nothing");
+    let report = plan.run("os:test", &Progress::default()).await.unwrap();
+    let aside = report.aside.unwrap();
+    assert!(aside.starts_with(folder(&kept)) && aside.join("data.db").exists() && aside.join("audit.mark").exists());
+    let store = open(&kept, kept.config()).await.unwrap();
+    let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, (0..90).collect::<Vec<_>>());
+    // And it is the installation, which makes backups as before.
+    kept.place.clock.set(NOON + 60_000);
+    assert_eq!(back_up(&store).await.events, 90);
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_journal_says_what_waited_in_it() {
+    let kept = Kept::of(Place::sqlite());
+    let (store, shop) = kept.shop().await;
+    for n in 0..3 {
+        commit(&store, &shop, n, events(n as u32..n as u32 + 1)).await;
+    }
+    store.close().await;
+    // Nothing waited.
+    lose(&kept, "journal.db");
+    let text = refused(&kept).await;
+    says(&text, &["journal.db is missing from", "nothing is lost with it", "convizit serve --accept-gap"]);
+    assert!(!folder(&kept).join("journal.db").exists());
+    let store = accepting(&kept).await;
+    says(&accepted(&store).await, &["journal.db was missing", "no batch of the journal was passed over"]);
+    commit(&store, &shop, 3, events(3..4)).await;
+    for _ in 0..2 {
+        store.journal_append("waits".into()).await.unwrap();
+    }
+    store.close().await;
+    // Two did.
+    lose(&kept, "journal.db");
+    says(&refused(&kept).await, &["2 batches that had been answered (5 to 6)", "would be lost", "--accept-gap"]);
+    let store = accepting(&kept).await;
+    says(&accepted(&store).await, &["batches 5 to 6 of the journal, which were answered, are lost"]);
+    assert_eq!(stored(&store, shop.number, 0).await, [0, 1, 2, 3]);
+    commit(&store, &shop, 4, events(4..5)).await;
+    store.close().await;
+    // Nobody can say, without its mark.
+    lose(&kept, "journal.db");
+    std::fs::remove_file(folder(&kept).join("journal.mark")).unwrap();
+    says(&refused(&kept).await, &["journal.mark with it", "up to batch 5 is stored", "nobody can say", "--accept-gap"]);
+    let store = accepting(&kept).await;
+    assert_eq!(stored(&store, shop.number, 0).await, [0, 1, 2, 3, 4]);
+    store.close().await;
+    open(&kept, kept.config()).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_looks_makes_nothing() {
+    let kept = filled().await;
+    let looking = || StoreConfig { makes: false, ..kept.config() };
+    for name in ["control.db", "data.db", "journal.db"] {
+        let (file, kept_file) = (folder(&kept).join(name), folder(&kept).join("kept"));
+        std::fs::rename(&file, &kept_file).unwrap();
+        assert!(looking().is_there() && !looking().is_whole(), "what is left of it is there");
+        let text = open(&kept, looking()).await.err().unwrap().to_string();
+        says(&text, &[&format!("{name} is missing from")]);
+        assert!(!file.exists(), "{name} was made anew");
+        std::fs::rename(&kept_file, &file).unwrap();
+    }
+    assert!(looking().is_whole());
+    open(&kept, looking()).await.unwrap().close().await;
+    // Nor where a first start was cut short, which the next that may goes on with.
+    let begun = Kept::of(Place::sqlite());
+    std::fs::write(folder(&begun).join("control.db"), "").unwrap();
+    let config = StoreConfig { makes: false, ..begun.config() };
+    says(&open(&begun, config).await.err().unwrap().to_string(), &["not whole yet", "convizit serve"]);
+    assert_eq!(std::fs::read_dir(folder(&begun)).unwrap().count(), 1);
+    open(&begun, begun.config()).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_nearly_full_is_noticed_once_until_there_is_room() {
+    let place = Place::sqlite();
+    let open = async |reserve_bytes: u64| {
+        let config = StoreConfig { reserve_bytes, ..place.config() };
+        Store::open(config, place.provider(), place.clock.clone()).await.unwrap()
+    };
+    let of_disk = async |store: &Store| {
+        let notices = store.notices(false).await.unwrap();
+        notices.into_iter().filter(|notice| notice.kind == NoticeKind::Disk).collect::<Vec<_>>()
+    };
+    let store = open(u64::MAX).await;
+    store.upkeep().await.unwrap();
+    store.upkeep().await.unwrap();
+    let notices = of_disk(&store).await;
+    assert_eq!((notices.len(), notices[0].count), (1, 1), "{notices:?}");
+    says(&notices[0].text, &["nearly full", "mounted at", "free", "Make room"]);
+    assert!(store.scarce_disk().await.unwrap().is_some());
+    store.close().await;
+    // Where this machine's own disk is not nearly full.
+    if DiskSpace::of(place.folder.path()).unwrap().free > 4_000_000_000 {
+        let store = open(0).await;
+        store.upkeep().await.unwrap();
+        assert_eq!(of_disk(&store).await, []);
+        assert_eq!(store.scarce_disk().await.unwrap(), None);
+        store.close().await;
+    }
+}
