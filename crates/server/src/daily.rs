@@ -38,16 +38,21 @@ pub(crate) async fn run(store: Store, stop: CancellationToken) -> Result<(), Str
 /// One backup and one drill; whether the backup ended well.
 async fn once(store: &Store) -> bool {
     match store.back_up(&Progress::default()).await {
-        Ok(report) => tracing::info!(
-            name = report.name,
-            events = report.events,
-            written = report.written,
-            packs = report.packs,
-            bytes = report.bytes,
-            dropped = report.dropped,
-            seconds = report.seconds,
-            "a backup was made and read back"
-        ),
+        Ok(report) => {
+            tracing::info!(
+                name = report.name,
+                events = report.events,
+                written = report.written,
+                packs = report.packs,
+                bytes = report.bytes,
+                dropped = report.dropped,
+                seconds = report.seconds,
+                "a backup was made and read back"
+            );
+            if let Some(why) = report.keeps_all {
+                tracing::warn!(why, "no older backup is dropped");
+            }
+        }
         Err(error) => {
             tracing::error!(%error, "a backup failed");
             return false;

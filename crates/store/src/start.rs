@@ -9,6 +9,7 @@ use convizit_model::{Clock, NoticeKind};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::ACCEPTED_GAP;
 use crate::backup::rows::RESTORING;
 use crate::crowd::Rulings;
 use crate::database::Database;
@@ -151,8 +152,11 @@ impl Store {
         if let Some(accepted) = accepted {
             // Whoever reads the log later is to know why it looks whole.
             store.audit("start.accept_gap", "", "", accepted.as_str()).await?;
-            let text = format!("a start with --accept-gap went on with what there is: {accepted}");
-            store.raise(NoticeKind::Audit, None, "--accept-gap", &text).await?;
+            let text = format!(
+                "a start with --accept-gap went on with what there is: {accepted}. No older backup is dropped, and no pack of one, until this \
+                 notice is marked as resolved: do so when nothing is to be brought back any more"
+            );
+            store.raise(NoticeKind::Audit, None, ACCEPTED_GAP, &text).await?;
         }
         Ok(store)
     }

@@ -128,6 +128,26 @@ test("a copy of the data folder with an older journal is refused, and the senten
   assert.match(site.fails("serve"), /accept/);
 });
 
+test("a lost data.db stops every command with the ways to go on, and a start that accepts the loss keeps older backups", async () => {
+  const site = await made();
+  const accepting = { wrap: ["sh", "-c", "exec \"$@\" --accept-gap", "sh"] };
+  let running = await serving(site);
+  assert.equal((await site.post(site.batch())).status, 204);
+  assert.equal(await running.stop(), 0, running.log);
+  site.ok("backup");
+  const data = path.join(site.data, "data.db");
+  rmSync(data);
+  for (const command of ["notices list", "verify", "audit list", "backup", "serve"]) {
+    assert.match(site.fails(...command.split(" ")), /data\.db is missing from .*convizit restore --move-aside.*convizit serve --accept-gap/);
+    assert.ok(!existsSync(data), `${command} made an empty one`);
+  }
+  running = await serving(site, accepting);
+  assert.equal((await site.post(site.batch())).status, 204);
+  assert.equal(await running.stop(), 0, running.log);
+  assert.match(site.ok("backup"), /No older backup is dropped: .*convizit notices resolve \d+/);
+  assert.equal(JSON.parse(site.ok("backup", "list", "--json")).length, 2, "one day keeps one, but for the gap");
+});
+
 const handshake = (port, options) => new Promise((done) => {
   const socket = tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false, servername: "events.shop.example", ...options });
   socket.once("secureConnect", () => { done(socket.getProtocol()); socket.destroy(); }).once("error", (error) => done(error.code ?? error.message));

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
 use convizit_store::backup::{
-    BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
+    BackupConfig, BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
 };
 use convizit_store::{Store, SystemClock, bytes_in_words};
 
@@ -17,7 +17,7 @@ use crate::cli::ask::Hold;
 use crate::cli::{counted, say, say_error, table, with_store};
 use crate::config::Config;
 use crate::os_user::{person, refuse_root_within_another};
-use crate::run::{Role, name_missing_keys, runs};
+use crate::run::{Role, alone, name_missing_keys, runs};
 
 /// From so long on, whoever waits sees how far it is.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
@@ -139,7 +139,10 @@ impl Backup {
                 }
                 let times: Vec<String> = dropped.iter().map(|backup| backup.made.to_string()).collect();
                 let then = match times.as_slice() {
-                    [] => "no older one would be dropped".to_owned(),
+                    [] => match store.keeps_all_backups().await? {
+                        Some(why) => format!("no older one would be dropped, since {why}"),
+                        None => "no older one would be dropped".to_owned(),
+                    },
                     times => format!(
                         "{} would be dropped by the schedule, which keeps the last one of each day, week and month: {}",
                         counted(times.len(), "older one"),
@@ -167,6 +170,9 @@ impl Backup {
                         report.seconds,
                         counted(report.dropped, "older backup")
                     ))?;
+                    if let Some(why) = &report.keeps_all {
+                        say(format!("No older backup is dropped: {why}."))?;
+                    }
                 }
                 if report.damaged > 0 {
                     bail!(

@@ -48,6 +48,8 @@ const SUBJECT: &str = "backup";
 const DRILL: &str = "drill";
 /// What is known of the last backup and the last drill, in the data folder.
 const STATE: &str = "backup.state";
+/// What the notice of a start is about that went on without what was missing.
+pub(crate) const ACCEPTED_GAP: &str = "--accept-gap";
 /// Nobody waits longer for another backup or copy.
 const LOCKED: Duration = Duration::from_secs(60);
 
@@ -127,8 +129,10 @@ pub struct BackupReport {
     pub written: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// Older backups that the schedule dropped: none while frames are damaged.
+    /// Older backups that the schedule dropped: none while frames are damaged, or the notice of an accepted gap is open.
     pub dropped: u64,
+    /// Why the schedule drops no older backup now; `None` where it does.
+    pub keeps_all: Option<String>,
     /// Frames, or keys of days, that do not open. They are in the backup as they are; all else in it is whole.
     pub damaged: u64,
     /// Which those are, twenty at most.
@@ -329,13 +333,28 @@ impl Store {
         Ok(found)
     }
 
+    /// Why no backup is dropped now, nor a pack of one: a start went on without what was missing, and whoever has not acknowledged that
+    /// may want it back.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn keeps_all_backups(&self) -> Result<Option<String>, StoreError> {
+        let gap = self.open_notice(NoticeKind::Audit, ACCEPTED_GAP).await?;
+        Ok(gap.map(|id| {
+            format!(
+                "a start with --accept-gap went on without what was missing, which older backups may hold: none is dropped until \
+                 convizit notices resolve {id}"
+            )
+        }))
+    }
+
     /// The backups that would be dropped when one was made now, oldest first.
     ///
     /// # Errors
     /// `Database` when their place does not answer.
     pub async fn backups_to_drop(&self) -> Result<Vec<BackupInfo>, StoreError> {
         let config = self.backups_at()?;
-        if !config.makes {
+        if !config.makes || self.keeps_all_backups().await?.is_some() {
             return Ok(Vec::new());
         }
         // Before the first there is no place.

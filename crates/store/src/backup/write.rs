@@ -118,7 +118,8 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
     }
     store.take_backups().await?;
     // Older backups have it whole, perhaps.
-    let dropped = if damaged.is_none() { prune(store, &target, made).await? } else { 0 };
+    let keeps_all = store.keeps_all_backups().await?;
+    let dropped = if damaged.is_none() && keeps_all.is_none() { prune(store, &target, made).await? } else { 0 };
     Ok(BackupReport {
         made,
         events: info.events,
@@ -126,6 +127,7 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         written,
         bytes,
         dropped,
+        keeps_all,
         damaged: damaged.count,
         problems: damaged.said,
         seconds: started.elapsed().as_secs_f64(),

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use convizit_model::NoticeKind;
+use convizit_model::{NoticeKind, NoticeState};
 use convizit_store::backup::{Progress, Restore};
 use convizit_store::{DiskSpace, Store, StoreConfig, StoreError};
 
@@ -86,11 +86,37 @@ async fn lost_events_are_told_as_such_and_given_up_only_by_a_person() {
     let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
     assert_eq!(stored(&store, shop.number, 0).await, [0; 0]);
     assert_eq!(store.worker_offset().await.unwrap(), 30);
-    says(&accepted(&store).await, &["data.db is empty in", "30 batches"]);
+    says(&accepted(&store).await, &["data.db is empty in", "30 batches", "marked as resolved"]);
     commit(&store, &shop, 30, events(500..503)).await;
     assert_eq!(stored(&store, shop.number, 0).await, [500, 501, 502]);
     store.close().await;
     open(&kept, kept.config()).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_older_backup_is_dropped_until_a_person_has_acknowledged_the_gap() {
+    let kept = filled().await;
+    lose(&kept, "data.db");
+    let store = accepting(&kept).await;
+    // One of the same day: the schedule would keep the later alone.
+    kept.place.clock.set(NOON + 60_000);
+    assert_eq!(store.backups_to_drop().await.unwrap(), []);
+    let report = back_up(&store).await;
+    assert_eq!((report.events, report.dropped), (0, 0));
+    says(&report.keeps_all.unwrap(), &["none is dropped until convizit notices resolve "]);
+    let left: Vec<i64> = store.backups().await.unwrap().iter().map(|backup| backup.events).collect();
+    assert_eq!(left, [0, 90]);
+    store.verify_backup(Some(convizit_model::Timestamp::from_millis(NOON)), &Progress::default()).await.unwrap();
+    let notices = store.notices(false).await.unwrap();
+    let id = notices.iter().find(|notice| notice.subject == "--accept-gap").unwrap().id;
+    store.set_notice(id, NoticeState::Seen).await.unwrap();
+    assert!(store.keeps_all_backups().await.unwrap().is_some(), "to have seen it is not to have done with it");
+    store.set_notice(id, NoticeState::Resolved).await.unwrap();
+    kept.place.clock.set(NOON + 120_000);
+    assert_eq!(store.backups_to_drop().await.unwrap().len(), 2);
+    let report = back_up(&store).await;
+    assert_eq!((report.dropped, report.keeps_all), (2, None));
+    store.close().await;
 }
 
 /// The ledger of erasures is lost with the events; its copy is not written over with one that knows nobody.
