@@ -126,7 +126,7 @@ enum Command {
     Backup(backup::Backup),
     /// Brings a backup back into an empty place, or single damaged frames into what runs. What was erased since does not come back.
     #[command(
-        after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes\n  convizit restore --frame shop/1201"
+        after_help = "Examples:\n  convizit restore --dry-run\n  convizit restore --at 2026-11-28T12:00:00Z --yes\n  convizit restore --frame shop/1201\n  convizit restore --move-aside"
     )]
     Restore(backup::Restore),
     /// Opens every frame and every sealed row, and follows the chains of the journal and of the audit log; or looks at a backup.

@@ -1,5 +1,7 @@
 //! What can go wrong in the store, each in one sentence that says what to do.
 
+use crate::missing;
+
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -90,10 +92,19 @@ impl<T> InFile<T> for Result<T, StoreError> {
         ];
         self.map_err(|error| match error {
             StoreError::Database { action, problem } if DAMAGE.iter().any(|word| problem.contains(word)) => {
-                StoreError::Unusable(format!("{name} is damaged ({action}: {problem}): restore it from a backup"))
+                StoreError::Unusable(format!("{name} is damaged ({action}: {problem}): {}", way_back(name)))
             }
             other => other,
         })
+    }
+}
+
+/// What brings a damaged database back.
+fn way_back(name: &str) -> &'static str {
+    if name == missing::CONTROL || name == missing::DATA {
+        "end what runs on it, and convizit restore --move-aside brings the newest backup back"
+    } else {
+        "restore it from a backup"
     }
 }
 
@@ -105,7 +116,7 @@ pub(crate) fn name_damage(error: StoreError, name: &str) -> StoreError {
                 .iter()
                 .any(|said| problem.contains(said)) =>
         {
-            StoreError::Database { action, problem: format!("{name} is damaged ({problem}): restore it from a backup") }
+            StoreError::Database { action, problem: format!("{name} is damaged ({problem}): {}", way_back(name)) }
         }
         other => other,
     }

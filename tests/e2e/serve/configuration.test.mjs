@@ -143,6 +143,7 @@ test("a lost data.db stops every command with the ways to go on, and a start tha
   }
   running = await serving(site, accepting);
   assert.equal((await site.post(site.batch())).status, 204);
+  assert.match(site.fails("restore", "--move-aside", "--yes"), /a convizit with the role collect runs on .*: end it first/);
   assert.equal(await running.stop(), 0, running.log);
   assert.match(site.ok("backup"), /No older backup is dropped: .*convizit notices resolve \d+/);
   assert.equal(JSON.parse(site.ok("backup", "list", "--json")).length, 2, "one day keeps one, but for the gap");

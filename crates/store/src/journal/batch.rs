@@ -95,8 +95,8 @@ pub(super) fn open(key: &DataKey, previous: Link, bytes: &[u8]) -> Result<(Link,
 /// What to say of a batch that cannot be the one that was written there.
 pub(super) fn damaged(offset: u64) -> StoreError {
     StoreError::Unusable(format!(
-        "journal batch {offset} is damaged, or is not the one written after batch {}: restore journal.db from its copy, \
-         or start once with --accept-gap to go on without it",
+        "journal batch {offset} is damaged, or is not the one written after batch {}: put a whole copy of journal.db in its \
+         place if there is one, or start once with --accept-gap to go on without it",
         offset.saturating_sub(1)
     ))
 }

@@ -352,7 +352,10 @@ fn problem(action: &'static str, error: &sqlx::Error) -> StoreError {
         // A changed name in the file's own description of its tables.
         || error.as_database_error().is_some_and(|error| error.message().starts_with("no such "));
     if is_foreign || matches!(code, Some(11 | 26)) {
-        return StoreError::Unusable(format!("{NAME} is damaged ({error}): restore it from its copy"));
+        return StoreError::Unusable(format!(
+            "{NAME} is damaged ({error}): put a whole copy in its place if there is one; else move it away, and the next start says what \
+             was waiting in it and how to go on"
+        ));
     }
     StoreError::Database { action, problem: error.to_string() }
 }

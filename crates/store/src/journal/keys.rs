@@ -80,7 +80,11 @@ impl JournalKeys {
             return Ok(Arc::clone(key));
         }
         let damaged = |what: &str| {
-            StoreError::Unusable(format!("key {number} of {} {what}: restore it from its copy", file::NAME))
+            StoreError::Unusable(format!(
+                "key {number} of {} {what}: put a whole copy of the file in its place if there is one, or start once with --accept-gap to go \
+                 on without what it sealed",
+                file::NAME
+            ))
         };
         let wrapped = file::key(connection, number).await?.ok_or_else(|| damaged("is missing"))?;
         let opened = self.ring.own().open_key(place(&number.to_be_bytes()), &wrapped);

@@ -437,14 +437,18 @@ fn behind(end: u64, processed: u64) -> StoreError {
 fn forgotten(first: u64, last: u64) -> StoreError {
     StoreError::Unusable(format!(
         "journal.db begins after batch {last}, and data.db (or the PostgreSQL database) does not hold the events of \
-         batches {first} to {last}: restore the damaged one from a backup, or start once with --accept-gap to go on \
+         batches {first} to {last}: go back to a backup (convizit restore), or start once with --accept-gap to go on \
          without them"
     ))
 }
 
 fn missing(first: u64, last: u64) -> StoreError {
     let last = last.max(first);
-    StoreError::Unusable(format!("batches {first} to {last} are missing from {}: restore it from its copy", file::NAME))
+    StoreError::Unusable(format!(
+        "batches {first} to {last} are missing from {}: put a whole copy in its place if there is one, or start once with --accept-gap to go \
+         on without them",
+        file::NAME
+    ))
 }
 
 fn cannot(action: &'static str, path: &Path, error: &std::io::Error) -> StoreError {

@@ -403,7 +403,7 @@ async fn a_newer_schema_a_foreign_file_and_another_key_file_are_refused() {
     }
     std::fs::write(folder.path().join("journal.db"), vec![b'x'; 20_000]).unwrap();
     let error = open(folder.path(), &keys).await.err().unwrap().to_string();
-    assert!(error.contains("journal.db is damaged"), "{error}");
+    assert!(error.contains("journal.db is damaged") && error.contains("move it away"), "{error}");
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn a_folder_that_lost_its_keys_or_a_row_its_form_is_refused_by_name() {
     sqlx::query("UPDATE projects SET settings = CAST(x'ff' AS TEXT)").execute(&mut sql).await.unwrap();
     sqlx::Connection::close(sql).await.unwrap();
     let error = place.try_open().await.err().unwrap().to_string();
-    assert!(error.starts_with("control.db is damaged"), "{error}");
+    assert!(error.starts_with("control.db is damaged") && error.contains("restore --move-aside"), "{error}");
     // A table that lost its rows is no empty one: the pages of two tables change places.
     let mut sql = place.behind("control").await;
     sqlx::query("UPDATE projects SET settings = '{}'").execute(&mut sql).await.unwrap();
