@@ -34,12 +34,13 @@ pub struct NoticeHook {
 
 impl Channels {
     /// What is sent where nobody has chosen: what must not wait.
-    pub const URGENT: [NoticeKind; 5] = [
+    pub const URGENT: [NoticeKind; 6] = [
         NoticeKind::Incident,
         NoticeKind::DestinationPaused,
         NoticeKind::DeadLetters,
         NoticeKind::SilentProject,
         NoticeKind::Quarantined,
+        NoticeKind::Damaged,
     ];
 }
 

@@ -34,6 +34,8 @@ pub struct Notice {
 pub enum NoticeKind {
     /// An item could not be processed and is in quarantine.
     Quarantined,
+    /// Something stored does not open: a frame that holds an erasure open, or a row of what was learned.
+    Damaged,
     /// A destination was paused.
     DestinationPaused,
     /// A destination refused events; they are dead letters.
@@ -68,12 +70,13 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// The kinds that are about a project, the most urgent first.
-    pub const OF_PROJECTS: [Self; 10] = [
+    pub const OF_PROJECTS: [Self; 11] = [
         Self::Incident,
         Self::DestinationPaused,
         Self::DeadLetters,
         Self::SilentProject,
         Self::Quarantined,
+        Self::Damaged,
         Self::SilentName,
         Self::SiteChanged,
         Self::MergeProposed,
@@ -92,6 +95,7 @@ impl NoticeKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Quarantined => "quarantined",
+            Self::Damaged => "damaged",
             Self::DestinationPaused => "destination_paused",
             Self::DeadLetters => "dead_letters",
             Self::Disk => "disk",
@@ -115,6 +119,7 @@ impl NoticeKind {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Quarantined => "An item could not be processed",
+            Self::Damaged => "Something stored does not open",
             Self::DestinationPaused => "A destination was paused",
             Self::DeadLetters => "A destination refused events",
             Self::Disk => "The disk is nearly full or failing",

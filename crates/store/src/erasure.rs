@@ -12,11 +12,11 @@ use convizit_model::{Person, Project, Timestamp};
 use serde::Serialize;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
-use crate::Store;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::key_ends::KeyEnd;
 use crate::people::PersonHash;
 use crate::statement::{marks, pieces};
+use crate::{HeldBy, Store};
 
 mod carry_out;
 
@@ -35,6 +35,8 @@ pub struct Erasure {
     pub all: bool,
     /// How many of the persons are still to be taken out of frames.
     pub open: i64,
+    /// The frames that do not open and may hold some of them: until each is restored or gone, it stays open.
+    pub held: Vec<HeldBy>,
     /// What became of it at each destination.
     pub destinations: Vec<Told>,
 }
@@ -162,6 +164,7 @@ impl Store {
                     // In the same transaction, so that nobody meets a row whose key is gone.
                     for sql in [
                         "DELETE FROM state WHERE project = $1",
+                        "DELETE FROM damaged_state WHERE project = $1",
                         "DELETE FROM quarantine WHERE project = $1",
                         "DELETE FROM dead_letters WHERE project = $1",
                         "UPDATE replays SET state = 'stopped' WHERE project = $1 AND state = 'open'",
@@ -217,6 +220,7 @@ impl Store {
             let message = Told { destination: row.read(1)?, state: row.read(2)?, reason: row.read(3)? };
             told.entry(row.read(0)?).or_default().push(message);
         }
+        let mut held = self.held(project, None).await?;
         rows.iter()
             .map(|row| {
                 let (request, all): (String, bool) = (row.read(0)?, row.read::<&str>(4)? == "all");
@@ -225,6 +229,7 @@ impl Store {
                     persons: if all { 0 } else { row.read(2)? },
                     all,
                     open: row.read(3)?,
+                    held: held.remove(&request).unwrap_or_default(),
                     destinations: told.remove(&request).unwrap_or_default(),
                     request,
                 })

@@ -117,7 +117,15 @@ impl ProjectLedger {
 
     /// Whether a frame that begins with this number may hold events that are erased.
     pub(crate) fn concerns(&self, first: i64, filter: &[u8]) -> bool {
-        first <= self.open_through && self.open.iter().any(|hash| people::may_hold(filter, hash))
+        first <= self.open_through && people::may_hold_any(filter, self.open.iter())
+    }
+
+    /// Whom of those that are not carried out yet a frame that begins with this number may hold.
+    pub(crate) fn held_in(&self, first: i64, filter: &[u8]) -> Vec<PersonHash> {
+        // What came after somebody's erasure is none of what it is about.
+        let before = |hash: &PersonHash| self.persons.get(hash).is_some_and(|(_, through)| first <= *through);
+        let open = self.open.iter().filter(|hash| before(hash));
+        open.filter(|hash| people::may_hold_any(filter, [*hash].into_iter())).copied().collect()
     }
 }
 

@@ -26,6 +26,7 @@ mod config;
 mod counts;
 mod crowd;
 mod customizer;
+mod damage;
 mod database;
 mod dead_letters;
 mod decisions;
@@ -80,6 +81,7 @@ pub use convizit_keys::TotpSecret;
 pub use crowd::ProjectRulings;
 use crowd::Rulings;
 pub use customizer::{Opening, OpeningRefusal};
+pub use damage::{DamagedFrame, HeldBy};
 pub use deliveries::{Delivered, DeliveryFailure};
 pub use disk::{DiskSpace, bytes_in_words};
 pub use drafts::{Draft, Saved};
@@ -209,8 +211,8 @@ struct Inner {
     control_version: AtomicU64,
     worker_offset: AtomicU64,
     audit_marked: AtomicU64,
-    /// When erasures of projects are tried again that could not be carried out.
-    erasures_again: Mutex<HashMap<i64, Instant>>,
+    /// When erasures of projects are tried again that could not be carried out, and the newest of them.
+    erasures_again: Mutex<HashMap<i64, (Instant, i64)>>,
     /// How far the clock was ahead of the machine's uptime at the last look, in milliseconds.
     clock_ahead: Mutex<Option<i64>>,
     /// The hour whose signed checkpoint was logged, or in which the process began.
@@ -341,9 +343,10 @@ impl Store {
     }
 
     /// Whether a project's open erasures are to be tried now.
-    pub(crate) fn is_tried_again(&self, project: i64) -> bool {
+    pub(crate) fn is_tried_again(&self, project: i64, newest: i64) -> bool {
         let mut again = self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = again.get(&project).is_none_or(|time| *time <= Instant::now());
+        // One that came since may have nothing to do with what is damaged.
+        let is_due = again.get(&project).is_none_or(|(time, tried)| *time <= Instant::now() || *tried != newest);
         if is_due {
             again.remove(&project);
         }
@@ -351,9 +354,14 @@ impl Store {
     }
 
     /// A project's open erasures are tried again after a while: what is in their way is damaged, and looking costs much.
-    pub(crate) fn try_again_later(&self, project: i64) {
+    pub(crate) fn try_again_later(&self, project: i64, newest: i64) {
         let time = Instant::now() + ERASE_AGAIN;
-        self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner).insert(project, time);
+        self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner).insert(project, (time, newest));
+    }
+
+    /// What was in the way of a project's erasures is not any more.
+    pub(crate) fn try_again_now(&self, project: i64) {
+        self.0.erasures_again.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
     }
 
     /// Takes over how far the clock is ahead of the machine's uptime; returns what it was at the last look.

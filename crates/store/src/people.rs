@@ -110,6 +110,25 @@ pub(crate) fn may_hold(filter: &[u8], hash: &PersonHash) -> bool {
     }
 }
 
+/// Whether a filter has the form of one: where damage took it, it says nothing.
+fn is_whole(filter: &[u8]) -> bool {
+    match filter.split_first() {
+        Some((&LIST, rest)) => {
+            let (shorts, left) = rest.as_chunks::<4>();
+            left.is_empty() && shorts.is_sorted_by(|before, after| before < after)
+        }
+        // Whoever is in it has left bits.
+        Some((&BLOOM, bits)) => bits.is_empty() || bits.iter().any(|byte| *byte != 0),
+        _ => false,
+    }
+}
+
+/// Whether a frame may hold events of any of these persons: of everybody, where its filter is damaged.
+pub(crate) fn may_hold_any<'a>(filter: &[u8], mut hashes: impl Iterator<Item = &'a PersonHash>) -> bool {
+    let is_whole = is_whole(filter);
+    hashes.any(|hash| !is_whole || may_hold(filter, hash))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +166,26 @@ mod tests {
         assert_eq!(join([a.as_slice(), &pack(b)].into_iter()), None);
         assert!(!may_hold(&list([].iter()), &one[0]) && !may_hold(&pack(list([].iter())), &one[0]));
         assert!(may_hold(&[], &one[0]), "without a filter everything is looked into");
+    }
+
+    #[test]
+    fn a_filter_that_lost_its_form_says_that_everybody_may_be_there() {
+        let (there, others) = (hashes(20, 0), hashes(50, 1_000));
+        let list = list(there.iter());
+        let mut swapped = list.clone();
+        swapped[1..9].rotate_left(4);
+        let packed = pack(list.clone());
+        let mut emptied = packed.clone();
+        emptied[1..].fill(0);
+        for damaged in [swapped, list[..list.len() - 1].to_vec(), emptied, vec![7, 1, 2], Vec::new()] {
+            assert!(others.iter().all(|other| may_hold_any(&damaged, [other].into_iter())), "{damaged:?}");
+        }
+        let mistaken = others.iter().filter(|other| may_hold_any(&list, [*other].into_iter())).count();
+        assert_eq!(mistaken, 0, "a whole one tells them apart");
+        assert!(
+            !may_hold_any(&packed, [].into_iter()) && !may_hold_any(&[7], [].into_iter()),
+            "of nobody it holds none"
+        );
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Store {
             persons: if all { 0 } else { persons },
             all,
             open: row.read(2)?,
+            held: self.held(project, Some(request)).await?.remove(request).unwrap_or_default(),
             destinations: told,
         }))
     }

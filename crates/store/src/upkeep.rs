@@ -69,16 +69,17 @@ impl Store {
     /// `Database`.
     pub async fn upkeep(&self) -> Result<(), StoreError> {
         // First, while there is room for its notice.
-        let looked = self.look_at_the_disk().await;
+        let disk = self.look_at_the_disk().await;
         let saved = self.save_counters().await;
         let today = self.clock().now().day();
         // What fails in one must not hold up the others: retention above all.
         let kept = self.keep_keys().await;
+        let looked = self.look_at_damaged().await;
         let erased = self.carry_out_erasures().await;
         let (merged, retained) = (self.merge_all(today).await, self.retain_where_the_clock_is_believed().await);
         let forgotten = self.forget_removed().await;
         let swept = self.control().sweep_again().await.and(self.data().sweep_again().await);
-        looked.and(saved).and(kept).and(erased).and(merged).and(retained).and(forgotten).and(swept)
+        disk.and(saved).and(kept).and(looked).and(erased).and(merged).and(retained).and(forgotten).and(swept)
     }
 
     async fn merge_all(&self, today: i64) -> Result<(), StoreError> {
@@ -116,6 +117,7 @@ impl Store {
             for sql in [
                 "DELETE FROM frames WHERE project = $1 AND first IN (SELECT first FROM frames WHERE project = $1 LIMIT $2)",
                 "DELETE FROM state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM state WHERE project = $1 LIMIT $2)",
+                "DELETE FROM damaged_state WHERE project = $1 AND (kind, key) IN (SELECT kind, key FROM damaged_state WHERE project = $1 LIMIT $2)",
                 "DELETE FROM counts WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM counts WHERE project = $1 LIMIT $2)",
                 "DELETE FROM totals WHERE project = $1 AND (name, hour) IN (SELECT name, hour FROM totals WHERE project = $1 LIMIT $2)",
                 "DELETE FROM withheld WHERE project = $1 AND (week, field, rule, side) IN \

@@ -5,7 +5,7 @@ use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
 use convizit_model::Timestamp;
-use convizit_store::{Erasure, Scope, Told};
+use convizit_store::{Erasure, HeldBy, Scope, Told};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,8 +56,24 @@ struct ErasureView {
     all: bool,
     /// How many persons are still to be taken out of the stored bytes.
     open: i64,
+    /// The frames that do not open and may hold some of them: until each is restored or gone, it stays open.
+    held: Vec<HeldView>,
     /// What became of it at each destination.
     destinations: Vec<ToldView>,
+}
+
+/// A frame by which an erasure is held open.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeldBy)]
+struct HeldView {
+    /// Number of its first event, which is its own number.
+    frame: i64,
+    /// Number of its last event.
+    last: i64,
+    /// The day on which its events were received: `2026-11-28`.
+    day: String,
+    /// The day on which retention takes it.
+    goes: String,
 }
 
 /// What became of an erasure at a destination.
@@ -74,9 +90,11 @@ struct ToldView {
 
 impl From<Erasure> for ErasureView {
     fn from(erasure: Erasure) -> Self {
-        let Erasure { request, made, persons, all, open, destinations } = erasure;
+        let Erasure { request, made, persons, all, open, held, destinations } = erasure;
+        let held = held.into_iter().map(|HeldBy { frame, last, day, goes }| HeldView { frame, last, day, goes });
         let told = |Told { destination, state, reason }| ToldView { destination, state, reason };
-        Self { request, made, persons, all, open, destinations: destinations.into_iter().map(told).collect() }
+        let (held, destinations) = (held.collect(), destinations.into_iter().map(told).collect());
+        Self { request, made, persons, all, open, held, destinations }
     }
 }
 

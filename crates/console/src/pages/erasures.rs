@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
-use convizit_store::Erasure;
+use convizit_store::{Erasure, HeldBy};
 
 use crate::access::Member;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
@@ -16,6 +16,8 @@ pub(super) struct Receipt {
     pub(super) badge: (&'static str, String),
     /// Each destination, and what it was told.
     pub(super) told: Vec<(String, String)>,
+    /// What holds it open, and until when at most.
+    held: Vec<String>,
 }
 
 impl From<Erasure> for Receipt {
@@ -38,7 +40,11 @@ impl From<Erasure> for Receipt {
             };
             (told.destination, word)
         });
-        Self { when: minute(one.made), what, badge, told: told.collect(), request: one.request }
+        let held = one.held.into_iter().map(|by| {
+            let HeldBy { frame, day, goes, .. } = by;
+            format!("frame {frame} of {day} does not open: whoever runs this installation restores it, or retention takes it on {goes}")
+        });
+        Self { when: minute(one.made), what, badge, told: told.collect(), held: held.collect(), request: one.request }
     }
 }
 

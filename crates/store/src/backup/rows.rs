@@ -112,7 +112,7 @@ impl Sieve {
                     }
                     opens
                 }
-                "counts" | "rulings" | "dead_letters" | "replays" => !erased,
+                "counts" | "rulings" | "damaged_state" | "dead_letters" | "replays" => !erased,
                 // Of a backup of an earlier program: the copy of keys and erasures says which live.
                 "tokens" => false,
                 // The sequence of the ledger copy is written by whoever restores.

@@ -57,6 +57,11 @@ pub(super) const DATA: &[Table] = &[
         order: "project, kind, key",
     },
     Table {
+        name: "damaged_state",
+        columns: &[("project", Int), ("kind", Int), ("key", Int), ("expires", Int), ("since", Int), ("body", Bytes)],
+        order: "project, kind, key",
+    },
+    Table {
         name: "counts",
         columns: &[("project", Int), ("name", Int), ("hour", Int), ("events", Int), ("newest", Text)],
         order: "project, name, hour",
@@ -316,6 +321,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("deliveries", "how an hour went says nothing of the time after a restore"),
     ("delivery_failures", "neither does why a destination could not be reached"),
     ("drafts", "what nobody has published is drafted anew: the names that it was about may be others then"),
+    ("damaged_frames", "upkeep meets them again"),
     ("clock", "a restore may come long after the backup, and that is no jump of the clock"),
     ("totals", "made anew from the counts"),
     ("seen_days", "made anew from the frames, as the tables that it names"),

@@ -1,13 +1,21 @@
-//! Carries out what the ledger says: rewrites frames, deletes datasets and quarantined items, each project for itself.
+//! Carries out what the ledger says: rewrites frames, deletes datasets and quarantined items, each project for itself. A frame that
+//! does not open holds up those alone of whom its filter says that they may be in it.
 
-use convizit_keys::Place;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use convizit_keys::{KeyError, Place};
 use convizit_model::Timestamp;
 use serde::Deserialize;
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use super::forget_ids;
 use crate::Store;
+use crate::damage::Met;
 use crate::error::{Columns as _, During, StoreError};
+use crate::ledger::ProjectLedger;
+use crate::people::{HASH, PersonHash};
+use crate::statement::{marks, pieces};
 
 /// Frames of which the filters are read at once.
 const LOOK: i64 = 500;
@@ -15,6 +23,19 @@ const LOOK: i64 = 500;
 const ITEMS: i64 = 100;
 /// Frames that are rewritten in one transaction.
 const TOGETHER: usize = 4;
+
+/// What one pass over a project's frames came to.
+#[derive(Default)]
+struct Pass {
+    /// Whether another process changed none meanwhile.
+    is_whole: bool,
+    /// Those that do not open.
+    closed: Vec<Met>,
+    /// Whom they may hold.
+    held: HashSet<PersonHash>,
+    /// What is wrong with the first of them that may hold anybody.
+    error: Option<StoreError>,
+}
 
 impl Store {
     /// Carries out what is open: rewrites frames, deletes datasets. Called by upkeep.
@@ -40,16 +61,19 @@ impl Store {
                 continue;
             }
             // What cannot be carried out in one project must not hold up the others.
-            if !self.is_tried_again(project) {
+            if !self.is_tried_again(project, newest) {
                 continue;
             }
-            match self.carry_out(project, newest, through).await {
-                Ok(()) => carried_out = true,
-                Err(error) => {
-                    tracing::warn!(%error, project, "an erasure is not carried out wholly; it is tried again in a while");
-                    self.try_again_later(project);
-                    failed = failed.and(Err(error));
-                }
+            let done = self.carry_out(project, newest, through).await;
+            carried_out |= done.is_ok();
+            let error = match done {
+                Ok(held) => held,
+                Err(error) => Some(error),
+            };
+            if let Some(error) = error {
+                tracing::warn!(%error, project, "an erasure is not carried out wholly; it is tried again in a while");
+                self.try_again_later(project, newest);
+                failed = failed.and(Err(error));
             }
         }
         if !carried_out {
@@ -60,21 +84,23 @@ impl Store {
         failed.and(self.control().sweep().await).and(self.data().sweep().await)
     }
 
-    async fn carry_out(&self, project: i64, newest: i64, through: i64) -> Result<(), StoreError> {
+    /// Carries out a project's erasures; returns what is wrong with a frame that holds some of them open.
+    async fn carry_out(&self, project: i64, newest: i64, through: i64) -> Result<Option<StoreError>, StoreError> {
         // Where the process that was to do it has ended before.
         self.end_keys(project, &self.open_key_ends(project).await?).await?;
         self.delete_frames_of_ended_keys(project).await?;
         let rewritten = loop {
             match self.rewrite_through(project, through, newest).await {
-                Ok(false) => {}
-                Ok(true) => break Ok(()),
-                Err(error) => break Err(error),
+                Ok(pass) if !pass.is_whole => {}
+                done => break done,
             }
         };
         // What a damaged frame holds up is only itself.
         self.erase_quarantined(project).await?;
-        rewritten?;
-        self.finish(project, newest).await
+        let Pass { closed, held, error, .. } = rewritten?;
+        self.note_damaged(project, &closed).await?;
+        self.finish(project, newest, held).await?;
+        Ok(error)
     }
 
     /// Items that could not be processed are of persons, too.
@@ -139,33 +165,65 @@ impl Store {
         }
     }
 
-    async fn finish(&self, project: i64, newest: i64) -> Result<(), StoreError> {
+    /// Ends the erasures up to a number, but those of persons whom a frame that does not open may hold.
+    async fn finish(&self, project: i64, newest: i64, held: HashSet<PersonHash>) -> Result<(), StoreError> {
         const NAME: &str = "end erasure";
+        let (held, engine) = (Arc::new(held), self.data().engine);
         self.data()
             .run_tx(NAME, move |connection| {
+                let held = Arc::clone(&held);
                 Box::pin(async move {
-                    query("UPDATE erasures SET state = 'done' WHERE project = $1 AND number <= $2")
-                        .bind(project)
-                        .bind(newest)
-                        .execute(&mut *connection)
-                        .await
-                        .during(NAME)?;
+                    if held.is_empty() {
+                        query("UPDATE erasures SET state = 'done' WHERE project = $1 AND number <= $2")
+                            .bind(project)
+                            .bind(newest)
+                            .execute(&mut *connection)
+                            .await
+                            .during(NAME)?;
+                        return forget_ids(connection).await.map(|_| ());
+                    }
+                    let rows = query(
+                        "SELECT number, kind, person FROM erasures WHERE project = $1 AND state = 'open' AND number <= $2",
+                    )
+                    .bind(project)
+                    .bind(newest)
+                    .fetch_all(&mut *connection)
+                    .await
+                    .during(NAME)?;
+                    let mut done: Vec<i64> = Vec::new();
+                    for row in &rows {
+                        let is_of_person = ["visitor", "user"].contains(&row.read::<&str>(1)?);
+                        let hash = row.read::<&[u8]>(2)?.first_chunk::<HASH>();
+                        if !is_of_person || hash.is_none_or(|hash| !held.contains(hash)) {
+                            done.push(row.read(0)?);
+                        }
+                    }
+                    for piece in pieces(&done) {
+                        let sql =
+                            format!("UPDATE erasures SET state = 'done' WHERE number IN ({})", marks(engine, piece.len()));
+                        // Only placeholders are composed.
+                        let mut update = query(AssertSqlSafe(sql));
+                        for number in piece {
+                            update = update.bind(*number);
+                        }
+                        update.execute(&mut *connection).await.during(NAME)?;
+                    }
                     forget_ids(connection).await.map(|_| ())
                 })
             })
             .await
     }
 
-    /// One pass over the frames up to a number; false when another process changed some meanwhile.
-    async fn rewrite_through(&self, project: i64, through: i64, newest: i64) -> Result<bool, StoreError> {
+    /// One pass over the frames up to a number.
+    async fn rewrite_through(&self, project: i64, through: i64, newest: i64) -> Result<Pass, StoreError> {
         const NAME: &str = "find frames to rewrite";
-        let Some(ledger) = self.ledger().now().of(project) else { return Ok(true) };
+        let mut pass = Pass { is_whole: true, ..Pass::default() };
+        let Some(ledger) = self.ledger().now().of(project) else { return Ok(pass) };
         let mut after = ledger.erased_through();
-        let (mut whole, mut failed) = (true, None);
         loop {
             // By the last number: of two frames that were merged meanwhile, the second may have been looked at as neither.
             let rows = query(
-                "SELECT first, filter, last FROM frames WHERE project = $1 AND last > $2 AND first <= $3 ORDER BY first LIMIT $4",
+                "SELECT first, filter, last, day FROM frames WHERE project = $1 AND last > $2 AND first <= $3 ORDER BY first LIMIT $4",
             )
             .bind(project)
             .bind(after)
@@ -174,33 +232,60 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during(NAME)?;
-            let Some(last) = rows.last() else { return failed.map_or(Ok(whole), Err) };
+            let Some(last) = rows.last() else { return Ok(pass) };
             after = last.read(2)?;
-            let mut concerned: Vec<i64> = Vec::new();
+            let mut concerned: Vec<Concerned> = Vec::new();
             for row in &rows {
-                let first = row.read(0)?;
-                if ledger.concerns(first, row.read(1)?) {
-                    concerned.push(first);
+                // Damage may have made it something else than bytes: then it says nothing.
+                let (first, filter) = (row.read(0)?, row.read(1).unwrap_or_default());
+                if ledger.concerns(first, filter) {
+                    concerned.push(Concerned { first, last: row.read(2)?, day: row.read(3)?, filter });
                 }
             }
-            for firsts in concerned.chunks(TOGETHER) {
-                let Err(error) = self.rewrite_frames(project, firsts, newest, &ledger).await.map(|same| whole &= same)
-                else {
+            for frames in concerned.chunks(TOGETHER) {
+                let firsts: Vec<i64> = frames.iter().map(|frame| frame.first).collect();
+                let Err(error) = self.rewrite_frames(project, &firsts, newest, &ledger).await.map(|same| {
+                    pass.is_whole &= same;
+                }) else {
                     continue;
                 };
                 if !is_damage(&error) {
                     return Err(error);
                 }
-                // The others are rewritten all the same, and the erasure stays open.
-                for first in firsts {
-                    match self.rewrite_frames(project, &[*first], newest, &ledger).await {
-                        Ok(same) => whole &= same,
-                        Err(error) if is_damage(&error) => failed = Some(error),
+                // The others are rewritten all the same.
+                for frame in frames {
+                    match self.rewrite_frames(project, &[frame.first], newest, &ledger).await {
+                        Ok(same) => pass.is_whole &= same,
+                        Err(error) if is_damage(&error) => pass.close(frame, error, &ledger),
                         Err(error) => return Err(error),
                     }
                 }
             }
         }
+    }
+}
+
+/// A frame that may hold what is erased.
+struct Concerned<'a> {
+    first: i64,
+    last: i64,
+    day: i64,
+    filter: &'a [u8],
+}
+
+impl Pass {
+    /// Takes down a frame that does not open.
+    fn close(&mut self, frame: &Concerned<'_>, error: StoreError, ledger: &ProjectLedger) {
+        let held = ledger.held_in(frame.first, frame.filter);
+        // While the provider of keys is away nothing opens, and nothing of that is damaged.
+        if matches!(error, StoreError::Keys(KeyError::Open { .. }) | StoreError::Unusable(_)) {
+            let Concerned { first, last, day, .. } = *frame;
+            self.closed.push(Met { first, last, day, holds: !held.is_empty(), problem: error.to_string() });
+        }
+        if !held.is_empty() {
+            self.error.get_or_insert(error);
+        }
+        self.held.extend(held);
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use super::{FULL, FULL_BYTES, Frame, People, WORTH, cannot_pack, insert, is_erased, open, runs, seal};
 use crate::Store;
+use crate::damage::Met;
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
 use crate::ledger::ProjectLedger;
@@ -91,6 +92,10 @@ impl Store {
                     Ok(joined) => waiting.extend(joined),
                     Err(error) => {
                         tracing::warn!(project, first, last, %error, "frames cannot be joined; they stay as they are");
+                        if let StoreError::Damaged { first, last, problem, .. } = &error {
+                            let (first, last, problem) = (*first, *last, problem.clone());
+                            self.note_damaged(project, &[Met { first, last, day, holds: false, problem }]).await?;
+                        }
                         failed = Some(error);
                     }
                 }
@@ -306,7 +311,9 @@ impl Packer {
             if bytes > FULL_BYTES {
                 (bytes, parts) = (0, Vec::new());
             }
-            let lines = open(key, project, part.first, &part.body)?;
+            let (first, last) = (part.first, part.last);
+            let damaged = |error: StoreError| StoreError::Damaged { project, first, last, problem: error.to_string() };
+            let lines = open(key, project, first, &part.body).map_err(damaged)?;
             bytes += lines.len();
             parts.push((part, lines));
         }

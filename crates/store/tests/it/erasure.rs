@@ -1,10 +1,10 @@
 //! Erasure: gone from every reading at once, then from the bytes; nothing of anybody else is touched.
 
 use convizit_model::outcome::Filter;
-use convizit_model::{Destination, DestinationKind, NewEvent, Outcome, Person, Project};
+use convizit_model::{Destination, DestinationKind, NewEvent, NoticeKind, Outcome, Person, Project};
 use convizit_store::Store;
 
-use crate::engines::{NOON, Place, event_at, on_both_engines, stored, work};
+use crate::engines::{DAY, NOON, Place, event_at, on_both_engines, stored, work};
 
 on_both_engines!(
     a_person_is_gone_at_once_and_then_from_the_bytes,
@@ -18,6 +18,8 @@ on_both_engines!(
     a_dataset_is_erased_behind_a_clock_that_was_set_back,
     a_removed_project_holds_up_nobody_elses_erasure,
     a_damaged_frame_holds_up_nobody_elses_erasure,
+    a_damaged_frame_holds_up_those_alone_who_may_be_in_it_and_is_told,
+    a_frame_with_a_damaged_filter_holds_everybody_until_retention_takes_it,
     a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for,
     a_merge_never_brings_back_what_was_erased,
     destinations_are_asked_and_the_id_goes_when_all_were_told,
@@ -253,6 +255,78 @@ async fn a_damaged_frame_holds_up_nobody_elses_erasure(place: Place) {
     assert_eq!(place.number("SELECT COUNT(*) FROM erasures WHERE state = 'open' AND project = 1").await, 1);
     let rewritten = "SELECT COUNT(*) FROM frames WHERE project = 1 AND ledger > 0";
     assert_eq!(place.number(rewritten).await, 9, "every other frame of the project, too");
+}
+
+async fn a_damaged_frame_holds_up_those_alone_who_may_be_in_it_and_is_told(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    store.commit_work(work(10, &shop, vec![of("d", None, 100, NOON - 1000)])).await.unwrap();
+    let mut sql = place.behind("data").await;
+    let whole: Vec<u8> =
+        sqlx::query_scalar("SELECT body FROM frames WHERE first = 4").fetch_one(&mut sql).await.unwrap();
+    let mut put = async |body: Vec<u8>| {
+        sqlx::query("UPDATE frames SET body = $1 WHERE first = 4").bind(body).execute(&mut sql).await.unwrap();
+    };
+    put(vec![1; 60]).await;
+    let request = store.erase(&shop, &[visitor("a")]).await.unwrap();
+    store.erase(&shop, &[visitor("d")]).await.unwrap();
+    assert!(store.upkeep().await.is_err(), "it is said");
+    let told = async |store: &Store| {
+        let notices = store.notices(false).await.unwrap();
+        notices.into_iter().filter(|notice| notice.kind == NoticeKind::Damaged).collect::<Vec<_>>()
+    };
+    // Another process finds the same, and tells nobody again.
+    for store in [&store, &place.open_accepting().await] {
+        store.upkeep().await.ok();
+        let erasures = store.erasures(shop.number).await.unwrap();
+        assert_eq!((erasures[0].open, erasures[0].held.len()), (0, 0), "the other is wholly carried out");
+        assert_eq!((erasures[1].open, erasures[1].request.as_str()), (1, request.as_str()));
+        let held =
+            convizit_store::HeldBy { frame: 4, last: 6, day: "2026-11-23".to_owned(), goes: "2027-01-23".to_owned() };
+        assert_eq!(erasures[1].held, [held]);
+        assert_eq!(store.erasure(shop.number, &request).await.unwrap().as_ref(), Some(&erasures[1]));
+        let notices = told(store).await;
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert_eq!((notices[0].subject.as_str(), notices[0].count), ("frame 4", 1));
+        for what in ["frame 4 of 2026-11-23 (events 4 to 6)", "on 2027-01-23", "erase --project shop --list"] {
+            assert!(notices[0].text.contains(what), "{what}: {}", notices[0].text);
+        }
+        let damaged = store.damaged_frames().await.unwrap();
+        assert_eq!(damaged.iter().map(|frame| (frame.first, frame.holds)).collect::<Vec<_>>(), [(4, true)]);
+    }
+    // Once it is restored the erasure ends.
+    put(whole).await;
+    let later = place.open_accepting().await;
+    later.upkeep().await.unwrap();
+    assert_eq!(open(&place).await, 0);
+    assert!(later.erasures(shop.number).await.unwrap().iter().all(|erasure| erasure.held.is_empty()));
+    assert!(told(&later).await.is_empty() && later.damaged_frames().await.unwrap().is_empty());
+    assert_eq!(in_the_bytes(&place, shop.number).await, without_a());
+}
+
+async fn a_frame_with_a_damaged_filter_holds_everybody_until_retention_takes_it(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    let mut sql = place.behind("data").await;
+    sqlx::query("UPDATE frames SET body = $1, filter = $2 WHERE first = 4")
+        .bind(vec![1_u8; 60])
+        .bind(vec![7_u8; 9])
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    store.erase(&shop, &[visitor("nobody")]).await.unwrap();
+    store.upkeep().await.ok();
+    let erasures = store.erasures(shop.number).await.unwrap();
+    assert_eq!((erasures[0].open, erasures[0].held.len()), (1, 1), "nobody knows whether they are in it");
+    for day in 1..=62 {
+        place.pass_to(NOON + day * DAY).await;
+        store.upkeep().await.ok();
+    }
+    let later = place.open_accepting().await;
+    later.upkeep().await.unwrap();
+    assert_eq!(open(&place).await, 0);
+    assert!(later.damaged_frames().await.unwrap().is_empty());
+    assert!(later.notices(false).await.unwrap().iter().all(|notice| notice.kind != NoticeKind::Damaged));
 }
 
 async fn a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for(place: Place) {
