@@ -41,4 +41,4 @@ pub use settings::{Project, ProjectSettings, SettingsError};
 pub use time::{Clock, Timestamp};
 pub use wire::{Batch, EventType, WireEvent};
 pub use withheld::Withheld;
-pub use work::{NewEvent, ProjectWork, Quarantined, StateKind, StateRow, Work};
+pub use work::{LostRow, NewEvent, ProjectWork, Quarantined, StateKind, StateRow, Work};

@@ -1,6 +1,7 @@
 //! What one stretch of the journal became: everything that the worker's one transaction writes.
 
 use crate::crowd::Ruling;
+use crate::event::Event;
 use crate::id::{EventId, ProjectId};
 use crate::notice::NoticeKind;
 use crate::outcome::Outcome;
@@ -74,6 +75,17 @@ pub struct StateRow {
     pub expires_day: Option<i64>,
     /// The row, serialised by the pipeline. The store seals it.
     pub body: Vec<u8>,
+}
+
+/// A state row that does not open any more: what it stood for is learned anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LostRow {
+    /// Which family.
+    pub kind: StateKind,
+    /// Key within project and kind.
+    pub key: u64,
+    /// Of a name: the newest stored event that has it.
+    pub newest: Option<Event>,
 }
 
 /// Families of state rows. The numbers are stored: never change one.

@@ -5,6 +5,7 @@ mod catalogue;
 pub(crate) mod crowd;
 mod decisions;
 mod elements;
+mod lost;
 mod review;
 mod select;
 mod templates;
@@ -88,6 +89,8 @@ pub struct Registry {
     /// Elements and forms made since the last review.
     fresh: u32,
     reviewed: u64,
+    /// What was known and whose row does not open any more.
+    lost: lost::Lost,
     /// From what elements say to where they stand in `order`: made when an unknown control is compared, let go with the changes.
     traces: Option<HashMap<u32, Vec<u32>>>,
     /// The lines that `convizit name --known` registered; empty elsewhere.
@@ -432,6 +435,7 @@ impl Registry {
         }
         self.put_group(id, group);
         self.change(StateKind::Group, id);
+        self.is_group_again(id);
         GroupId(id)
     }
 

@@ -231,6 +231,12 @@ impl Store {
              (SELECT kind, key FROM state WHERE project = $1 AND kind <= 4 AND expires < $2 LIMIT $3)",
             &[project, first_kept],
         )
+        .await?;
+        self.steps(
+            "DELETE FROM damaged_state WHERE project = $1 AND (kind, key) IN \
+             (SELECT kind, key FROM damaged_state WHERE project = $1 AND expires < $2 LIMIT $3)",
+            &[project, first_kept],
+        )
         .await
     }
 

@@ -176,7 +176,12 @@ impl Store {
     }
 
     /// As `open_state`; nothing where a row does not open that the worker learns anew.
-    async fn open_known(&self, project: i64, row: &AnyRow, from: usize) -> Result<Option<StateRow>, StoreError> {
+    pub(crate) async fn open_known(
+        &self,
+        project: i64,
+        row: &AnyRow,
+        from: usize,
+    ) -> Result<Option<StateRow>, StoreError> {
         let error = match self.open_state(project, row, from).await {
             Ok(state) => return Ok(Some(state)),
             Err(error) => error,
@@ -196,18 +201,13 @@ impl Store {
         Ok(opened)
     }
 
-    /// All state rows of a project but its sessions.
+    /// All state rows of a project but its sessions, for whoever only reads: what does not open of what was learned is passed over, and
+    /// the worker sets it aside.
     ///
     /// # Errors
     /// `Database`, `Keys`.
     pub async fn load_state(&self, project: i64) -> Result<Vec<StateRow>, StoreError> {
-        let rows =
-            query("SELECT kind, key, expires, body FROM state WHERE project = $1 AND kind <> 5 ORDER BY kind, key")
-                .bind(project)
-                .fetch_all(self.data().readers())
-                .await
-                .during("load state")?;
-        self.open_states(project, &rows).await
+        Ok(self.sorted_state(project).await?.opened)
     }
 
     /// All session rows of a project: to find those of a person.

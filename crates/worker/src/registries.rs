@@ -78,8 +78,10 @@ impl Registries {
                 registry
             }
             None => {
+                let learned = self.store.load_learned(project).await?;
                 let mut registry = Registry::default();
-                registry.load(&self.store.load_state(project).await?).map_err(Failure::State)?;
+                registry.load(&learned.rows).map_err(Failure::State)?;
+                registry.lose(&learned.lost);
                 registry
             }
         };

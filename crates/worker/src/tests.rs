@@ -412,8 +412,12 @@ async fn a_damaged_row_that_stops_the_worker_is_told_and_its_end_too() {
     store.journal_append(clicks(NOON + 1, 20, &["Save"])).await.unwrap();
     work(&store, name_events).await;
     assert_eq!(store.last_event(shop.number).await.unwrap(), 2);
-    // An element is not: with another identity it would have another name.
-    place.behind("UPDATE state SET key = key + 1 WHERE kind = 1");
+    // What people decided is not: nothing is to be named against it.
+    let mut registry = Registry::default();
+    registry.load(&store.load_state(shop.number).await.unwrap()).unwrap();
+    let name = registry.catalogue().names[0].id;
+    store.decide(&shop, "ada", Change::Rename { name, text: "Keep it".to_owned() }).await.unwrap();
+    place.behind("UPDATE state SET key = key + 1 WHERE kind = 6");
     store.journal_append(clicks(NOON + 2, 30, &["Save"])).await.unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(ahead(&store, name_events).run(stop.clone()));
@@ -432,12 +436,59 @@ async fn a_damaged_row_that_stops_the_worker_is_told_and_its_end_too() {
     };
     within(20, &|notice| notice.is_some()).await;
     let notice = told().await.unwrap();
-    assert!(notice.text.contains("project shop: state row 1/"), "{}", notice.text);
+    assert!(notice.text.contains("project shop: state row 6/"), "{}", notice.text);
     assert_eq!((notice.project, store.last_event(shop.number).await.unwrap()), (None, 2));
-    place.behind("UPDATE state SET key = key - 1 WHERE kind = 1");
+    place.behind("UPDATE state SET key = key - 1 WHERE kind = 6");
     within(20, &|notice| notice.is_none()).await;
     stop.cancel();
     running.await.unwrap().unwrap();
-    assert_eq!(store.last_event(shop.number).await.unwrap(), 3);
+    assert_eq!(named(&store, shop.number, 3).await.name, "Keep it");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_row_of_what_was_learned_stops_nobody_and_is_learned_anew() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    let blog = store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    let on_blog = |time: i64, first: u64| -> bytes::Bytes {
+        let mut received: serde_json::Value = serde_json::from_slice(&clicks(time, first, &["Send"])).unwrap();
+        (received["project"], received["number"]) = ("blog".into(), blog.number.into());
+        received.to_string().into_bytes().into()
+    };
+    store.journal_append(clicks(NOON, 10, &["Save", "Cancel"])).await.unwrap();
+    store.journal_append(on_blog(NOON, 20)).await.unwrap();
+    work(&store, name_events).await;
+    let said = async |number: i64| {
+        let event = named(&store, shop.number, number).await;
+        (event.name, event.element.unwrap().id)
+    };
+    let (save, cancel) = (said(1).await, said(2).await);
+    assert!(save.0 != cancel.0 && save.1 != cancel.1, "{save:?} {cancel:?}");
+    // One of the two elements, and one of the two names.
+    for kind in [1, 3] {
+        place.behind(&format!(
+            "UPDATE state SET body = (SELECT body FROM state WHERE kind = 5 LIMIT 1) WHERE project = 1 AND kind = {kind} \
+             AND key = (SELECT MIN(key) FROM state WHERE project = 1 AND kind = {kind})"
+        ));
+    }
+    for round in 1..=2_u64 {
+        let first = round * 100;
+        let time = NOON + HOUR * i64::try_from(round).unwrap();
+        store.journal_append(clicks(time, first, &["Cancel", "Save"])).await.unwrap();
+        store.journal_append(on_blog(time, first + 50)).await.unwrap();
+        work(&store, name_events).await;
+        let last = store.last_event(shop.number).await.unwrap();
+        assert_eq!(last, 2 + 2 * i64::try_from(round).unwrap(), "no event is lost and none comes twice");
+        assert_eq!((said(last - 1).await, said(last).await), (cancel.clone(), save.clone()));
+        assert_eq!(store.last_event(blog.number).await.unwrap(), 1 + i64::try_from(round).unwrap());
+        let notices = store.notices(false).await.unwrap();
+        assert!(notices.iter().all(|notice| notice.kind == NoticeKind::Damaged && notice.count == 1), "{notices:?}");
+        assert_eq!(notices.len(), 2, "the controls and the names");
+        assert_eq!(notices[0].project, Some(shop.id.clone()));
+        let aside: Vec<&str> = store.damaged_rows().await.unwrap().iter().map(|row| row.of).collect();
+        assert_eq!(aside, ["controls", "names"]);
+    }
     store.close().await;
 }

@@ -57,7 +57,7 @@ pub(crate) fn resolve(
         .get(&exact)
         .copied()
         .or_else(|| registry.groups.contains_key(&exact).then_some(exact))
-        .or_else(|| similar(registry, &seen));
+        .or_else(|| if registry.may_join_groups() { similar(registry, &seen) } else { None });
     let id = match known {
         Some(id) => id,
         None if learn && registry.groups.len() < GROUPS => {

@@ -197,11 +197,14 @@ pub(crate) fn resolve(
         let of_kind = !kind_of_page(page).is_empty();
         registry.joined(keys.sibling, &page.path, &section, of_kind, learning?).map(|id| (id, None))
     };
-    let known = translated(registry, &keys, &features)
-        .or_else(|| undressed(registry, &keys))
-        .map(|id| (id, None))
-        .or_else(|| best(registry, &features).map(|(id, odds)| (id, Some(evidence::probability(odds)))))
-        .or_else(|| joined(registry));
+    let known = match registry.may_join_elements() {
+        true => translated(registry, &keys, &features)
+            .or_else(|| undressed(registry, &keys))
+            .map(|id| (id, None))
+            .or_else(|| best(registry, &features).map(|(id, odds)| (id, Some(evidence::probability(odds)))))
+            .or_else(|| joined(registry)),
+        false => None,
+    };
     let Some(now) = learning else {
         // Not remembered: the same control gets the same id from its own keys.
         let own = known.map_or_else(|| hash_numbers("element", &keys.exact), |(id, _)| id);

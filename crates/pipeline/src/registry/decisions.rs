@@ -469,6 +469,11 @@ impl Registry {
         u8::try_from(form).is_ok_and(|form| self.overlay.split.contains_key(&(element.0, form)))
     }
 
+    /// Whether people made forms of this element elements of their own.
+    pub(super) fn has_parts(&self, element: u64) -> bool {
+        self.overlay.split.keys().any(|(of, _)| *of == element)
+    }
+
     /// Forms that people made elements of their own, with their identity.
     pub(super) fn parts(&self) -> impl Iterator<Item = (u64, u64, u8)> {
         let mut parts: Vec<_> = self.overlay.parts.iter().map(|(id, (element, form))| (*id, *element, *form)).collect();

@@ -66,7 +66,7 @@ impl Registry {
         features: Features,
     ) -> ElementId {
         let mut id = hash_numbers("element", &keys.exact);
-        while self.elements.contains_key(&id) {
+        while self.elements.contains_key(&id) || self.is_lost_in_parts(id) {
             id = id.wrapping_add(1);
         }
         if let Some(traces) = &mut self.traces {
@@ -81,6 +81,7 @@ impl Registry {
         let element = Element { made: self.made, role, forms, structure, family, group, sibling, features };
         self.put_sibling(id, &element);
         self.put_element(id, element);
+        self.is_element_again(id);
         self.change(StateKind::Element, id);
         self.fresh = self.fresh.saturating_add(1);
         ElementId(id)

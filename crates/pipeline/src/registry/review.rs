@@ -98,7 +98,7 @@ fn said(form: &Form) -> String {
 
 impl Registry {
     /// Looks for the controls that lost ones have become. Merges by itself where the evidence is overwhelming, the new one has
-    /// no published name and nothing contradicts; else proposes.
+    /// no published name, nothing contradicts and no other one is lost that it may be; else proposes.
     pub fn review(&mut self, silences: &[Silence], now: Timestamp) -> Reviewed {
         let mut found = Reviewed::default();
         let day_before = now.as_millis() - DAY_MILLIS;
@@ -139,7 +139,7 @@ impl Registry {
                 continue;
             }
             let published = self.is_published(id);
-            let by_itself = odds >= MERGE && !best.contradict && !published;
+            let by_itself = odds >= MERGE && !best.contradict && !published && self.may_join_elements();
             let evidence = Evidence {
                 probability: naming::probability(odds),
                 agree: best.agree.clone(),

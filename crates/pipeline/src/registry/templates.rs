@@ -46,6 +46,12 @@ pub(crate) struct Template {
 const WORDS: usize = 100;
 
 impl Template {
+    /// As it is once enough addresses below a path were seen; which they were is not known.
+    pub(super) fn of_many(above: &str, day: i64) -> Self {
+        let steps = (0..u32::try_from(MANY).unwrap_or(0)).collect();
+        Self { path: above.to_owned(), steps, slugs: MANY, words: Vec::new(), day }
+    }
+
     fn varies(&self) -> bool {
         self.steps.len() >= MANY && self.slugs * 100 >= self.steps.len() * SLUGS_OF_HUNDRED
     }
@@ -95,6 +101,7 @@ impl Registry {
         };
         let key = hash(&["template", above]);
         if let Some(today) = today {
+            self.recall_template(key, above, page, today);
             self.count_step(key, above, step, today);
         }
         let Some(known) = self.templates.get(&key).filter(|known| known.varies()) else { return Cow::Borrowed(page) };

@@ -14,31 +14,31 @@ const HOUR: i64 = 3_600_000;
 
 /// A project as the worker has it: a registry, and the rows that the store keeps.
 #[derive(Default)]
-struct Site {
-    registry: Registry,
-    rows: BTreeMap<(StateKind, u64), StateRow>,
-    clicks: u32,
+pub(crate) struct Site {
+    pub(crate) registry: Registry,
+    pub(crate) rows: BTreeMap<(StateKind, u64), StateRow>,
+    pub(crate) clicks: u32,
     decided: u64,
     now: i64,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { now: NOON, ..Self::default() }
     }
 
-    fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         for row in self.registry.take_changes() {
             self.rows.insert((row.kind, row.key), row);
         }
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.registry = Registry::default();
         self.registry.load(&self.rows.values().cloned().collect::<Vec<_>>()).unwrap();
     }
 
-    fn click_on(&mut self, page: &Value, descriptor: Value) -> Option<Event> {
+    pub(crate) fn click_on(&mut self, page: &Value, descriptor: Value) -> Option<Event> {
         self.clicks += 1;
         let received: Received = serde_json::from_value(json!({
             "project": "shop", "number": 1, "received": Timestamp::from_millis(self.now).to_string(), "clock": 0,
@@ -54,12 +54,12 @@ impl Site {
         event
     }
 
-    fn click(&mut self, descriptor: Value) -> Event {
+    pub(crate) fn click(&mut self, descriptor: Value) -> Event {
         self.click_on(&json!({"url": "https://shop.example/", "path": "/", "language": "en"}), descriptor).unwrap()
     }
 
     /// As `Store::decide`: a row beside the registry's, which it meets with its next stretch.
-    fn decide(&mut self, what: Change) -> DecisionId {
+    pub(crate) fn decide(&mut self, what: Change) -> DecisionId {
         self.registry.check(&what).unwrap();
         self.decided += 1;
         let id = DecisionId(self.decided);
@@ -77,24 +77,24 @@ impl Site {
         id
     }
 
-    fn name(&self, text: &str) -> NameId {
+    pub(crate) fn name(&self, text: &str) -> NameId {
         self.registry.catalogue().names.iter().find(|name| name.text == text).unwrap().id
     }
 }
 
-fn button(label: &str) -> Value {
+pub(crate) fn button(label: &str) -> Value {
     json!({"role": "button", "label": label, "template": label, "labelSource": "content", "tag": "button",
         "path": "main>section>div>button", "attributes": {"class": "btn btn-primary"},
         "context": [{"kind": "section", "name": "Tools"}, {"kind": "main", "name": ""}]})
 }
 
-fn card(member: &str, label: &str, position: u32) -> Value {
+pub(crate) fn card(member: &str, label: &str, position: u32) -> Value {
     json!({"role": "link", "label": label, "template": label, "labelSource": "content", "tag": "a", "path": format!("main>ul>li>{member}>a"),
         "properties": {"Item name": label}, "context": [{"kind": "main", "name": ""}],
         "group": {"position": position, "length": 9, "signature": [1, 2, position.min(1)], "container": "", "member": member, "path": ""}})
 }
 
-fn id(event: &Event) -> ElementId {
+pub(crate) fn id(event: &Event) -> ElementId {
     event.element.as_ref().unwrap().id
 }
 

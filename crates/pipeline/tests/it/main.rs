@@ -6,5 +6,6 @@ mod batches;
 mod crowd;
 mod decisions;
 mod decoding;
+mod lost;
 mod naming;
 mod scrubbing;

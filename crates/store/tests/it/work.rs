@@ -17,6 +17,8 @@ on_both_engines!(
     a_stretch_that_breaks_in_the_middle_writes_nothing,
     of_two_workers_on_one_journal_one_wins,
     state_is_sealed_at_its_place,
+    a_damaged_row_is_set_aside_and_told_and_a_decision_is_not,
+    where_nothing_opens_no_row_is_set_aside,
 );
 
 fn row(kind: StateKind, key: u64, body: &str) -> StateRow {
@@ -195,6 +197,79 @@ async fn state_is_sealed_at_its_place(place: Place) {
     let mut sql = place.behind("data").await;
     let swap = "UPDATE state SET body = (SELECT other.body FROM state other WHERE other.key = 1) WHERE key = 2";
     sqlx::query(swap).execute(&mut sql).await.unwrap();
-    let error = store.load_state(shop.number).await.unwrap_err();
-    assert!(matches!(error, StoreError::Keys(_)), "a row moved to another key opened: {error}");
+    let rows = store.load_state(shop.number).await.unwrap();
+    assert_eq!(rows, [row(StateKind::Name, 1, "one")], "a row moved to another key does not open");
+    let report = store.verify(&convizit_store::backup::Progress::default()).await.unwrap();
+    assert!(report.problems.iter().any(|problem| problem.contains("state row 3/2")), "{:?}", report.problems);
+}
+
+async fn a_damaged_row_is_set_aside_and_told_and_a_decision_is_not(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), Default::default()).await.unwrap();
+    let mut first = work(0, &shop, vec![event_at(NOON, 1, 2), event_at(NOON, 2, 2)]);
+    first.projects[0].rows = vec![
+        row(StateKind::Element, 1, "one"),
+        row(StateKind::Element, 2, "two"),
+        row(StateKind::Name, 2, "a name"),
+        row(StateKind::Name, 3, "a name without an event"),
+        row(StateKind::Decision, 1, "a decision"),
+    ];
+    store.commit_work(first).await.unwrap();
+    let mut sql = place.behind("data").await;
+    let spoil = "UPDATE state SET body = (SELECT other.body FROM state other WHERE other.kind = 1 AND other.key = 1) \
+                 WHERE kind = 1 AND key = 2 OR kind = 3";
+    sqlx::query(spoil).execute(&mut sql).await.unwrap();
+    let learned = store.load_learned(shop.number).await.unwrap();
+    assert_eq!(learned.rows, [row(StateKind::Element, 1, "one"), row(StateKind::Decision, 1, "a decision")]);
+    let lost: Vec<(StateKind, u64)> = learned.lost.iter().map(|lost| (lost.kind, lost.key)).collect();
+    assert_eq!(lost, [(StateKind::Element, 2), (StateKind::Name, 2), (StateKind::Name, 3)]);
+    let newest: Vec<Option<&str>> =
+        learned.lost.iter().map(|lost| lost.newest.as_ref().map(|event| event.name.as_str())).collect();
+    assert_eq!(newest, [None, Some("Name 2"), None]);
+    // As they were, for whoever wants to compare them.
+    assert_eq!(place.number("SELECT COUNT(*) FROM state WHERE project = 1").await, 2);
+    assert_eq!(place.number("SELECT COUNT(*) FROM damaged_state WHERE project = 1").await, 3);
+    let aside = store.damaged_rows().await.unwrap();
+    let named: Vec<(&str, &str)> = aside.iter().map(|row| (row.of, row.row.as_str())).collect();
+    assert_eq!(named, [("controls", "1/2"), ("names", "3/2"), ("names", "3/3")]);
+    assert_eq!(
+        (&aside[0].project, aside[0].goes.as_str()),
+        (&shop.id, "2027-01-23"),
+        "60 days behind the day of the damage"
+    );
+    let told: Vec<_> = store.notices(false).await.unwrap();
+    let mut subjects: Vec<&str> = told.iter().map(|notice| notice.subject.as_str()).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["controls", "names"]);
+    assert!(told.iter().all(|notice| notice.kind == NoticeKind::Damaged && notice.project.as_ref() == Some(&shop.id)));
+    // A later look finds the same, and tells it once; what is known again is lost no longer.
+    let mut next = work(1, &shop, Vec::new());
+    next.projects[0].rows = vec![row(StateKind::Element, 2, "two again")];
+    store.commit_work(next).await.unwrap();
+    let learned = store.load_learned(shop.number).await.unwrap();
+    assert_eq!(learned.lost.iter().map(|lost| lost.key).collect::<Vec<_>>(), [2, 3]);
+    assert!(store.notices(false).await.unwrap().iter().all(|notice| notice.count == 1));
+    assert!(store.load_learned(blog.number).await.unwrap().lost.is_empty());
+    // Retention takes them as it would have taken what they were.
+    for day in 1..=62 {
+        place.pass_to(NOON + day * crate::engines::DAY).await;
+        store.upkeep().await.unwrap();
+    }
+    assert_eq!(place.number("SELECT COUNT(*) FROM damaged_state").await, 0);
+    // What people decided is never gone on without.
+    sqlx::query("UPDATE state SET key = 7 WHERE kind = 6").execute(&mut sql).await.unwrap();
+    assert!(matches!(store.load_learned(shop.number).await, Err(StoreError::Keys(_))));
+}
+
+async fn where_nothing_opens_no_row_is_set_aside(place: Place) {
+    let (store, shop) = place.shop().await;
+    let mut first = work(0, &shop, Vec::new());
+    first.projects[0].rows = vec![row(StateKind::Name, 1, "one"), row(StateKind::Name, 2, "two")];
+    store.commit_work(first).await.unwrap();
+    let mut sql = place.behind("data").await;
+    sqlx::query("UPDATE state SET key = key + 5").execute(&mut sql).await.unwrap();
+    assert!(matches!(store.load_learned(shop.number).await, Err(StoreError::Keys(_))));
+    assert!(store.load_state(shop.number).await.is_err());
+    assert_eq!(place.number("SELECT COUNT(*) FROM state").await, 2);
+    assert!(store.notices(false).await.unwrap().is_empty());
 }
