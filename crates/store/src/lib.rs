@@ -97,6 +97,7 @@ pub use members::Member;
 pub use named_keys::{KeyInfo, KeyNeed, KeyRequest};
 pub use passkeys::{KnownPasskey, PasskeyAnswer};
 pub use replays::{EventHead, FoundEvents, Replay, ReplayPlan, ReplayState, Resent};
+pub use retention::Beyond;
 pub use sessions::{Session, SessionPlace};
 pub use set_aside::{DamagedRow, Learned};
 pub use silence::{Expected, SilentName};

@@ -20,6 +20,19 @@ const REPORTED_WEEKS: i64 = 104;
 const SEEN_EVERY: i64 = 10 * 60_000;
 const SUBJECT: &str = "retention";
 
+/// What a shorter retention takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beyond {
+    /// Events that are too old for it.
+    pub events: u64,
+    /// Days on which they were received.
+    pub days: u64,
+    /// The first of these days; none where nothing goes.
+    pub oldest: Option<Timestamp>,
+    /// The first day that it keeps.
+    pub kept_from: Timestamp,
+}
+
 impl Store {
     /// Retention, and the end of keys that nothing needs, unless the clock has jumped.
     pub(crate) async fn retain_where_the_clock_is_believed(&self) -> Result<(), StoreError> {
@@ -130,6 +143,35 @@ impl Store {
             .await
             .during("find old frames")?;
         pairs(&rows)
+    }
+
+    /// What a retention of so many days takes of a project, as of now: for whoever is to say yes to a shorter one. It is read from the
+    /// counts of hours, so that it costs little however much is stored; a person's events that were erased are still counted there.
+    ///
+    /// Retention takes it with the next round of upkeep behind the save of the setting, within a minute; then the keys of those
+    /// days, so that no backup of them can be read. Further days go as they become older than `days`.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn events_beyond(&self, project: i64, days: u32) -> Result<Beyond, StoreError> {
+        let first_kept = self.clock().now().day() - i64::from(days);
+        let row = query(
+            "SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT), COUNT(DISTINCT hour / 24), COALESCE(MIN(hour / 24), 0) FROM totals \
+             WHERE project = $1 AND name = 0 AND hour > 0 AND hour < $2 AND events > 0",
+        )
+        .bind(project)
+        .bind(first_kept * 24)
+        .fetch_one(self.data().readers())
+        .await
+        .during("count what a shorter retention takes")?;
+        let (events, days, oldest): (i64, i64, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
+        let day = |day: i64| Timestamp::from_millis(day * DAY_MILLIS);
+        Ok(Beyond {
+            events: events.cast_unsigned(),
+            days: days.cast_unsigned(),
+            oldest: (events > 0).then(|| day(oldest)),
+            kept_from: day(first_kept),
+        })
     }
 
     async fn would_drop(&self, today: i64) -> Result<bool, StoreError> {

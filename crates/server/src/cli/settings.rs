@@ -3,8 +3,7 @@
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use convizit_model::{ProjectId, ProjectSettings};
-use convizit_store::Store;
-use convizit_store::backup::Progress;
+use convizit_store::{Beyond, Store};
 use serde_json::Value;
 
 use crate::cli::ask::Hold;
@@ -110,11 +109,21 @@ async fn save(store: &Store, project: &ProjectId, (field, value): (&str, Value),
     let shortens = days < kept;
     let what = if shortens {
         settings.validate().map_err(|error| anyhow!(error))?;
-        let stored = store.stored_events(before.number, None, &Progress::default()).await?;
+        let Beyond { events, days: gone, kept_from, .. } = store.events_beyond(before.number, days).await?;
+        let first = kept_from.to_string();
+        let takes = match events {
+            0 => "nothing that is stored is older now; what becomes older is deleted".to_owned(),
+            _ => format!(
+                "{} of {}, all from before {}, {} deleted within a minute",
+                counted(events, "event"),
+                counted(gone, "day"),
+                first.split('T').next().unwrap_or_default(),
+                if events == 1 { "is" } else { "are" }
+            ),
+        };
         format!(
-            "keep events of {project} for {days} days in place of {kept}: older ones of the {} that are stored are deleted within a minute, \
-             with the keys of their days, and backups of them cannot be read any more",
-            counted(stored.events, "event")
+            "keep events of {project} for {} in place of {kept}: {takes}, with the keys of those days, so that no backup of them can be read any more",
+            counted(days, "day")
         )
     } else {
         format!("save {field}")
@@ -122,6 +131,9 @@ async fn save(store: &Store, project: &ProjectId, (field, value): (&str, Value),
     // Of all settings only this one deletes.
     if (shortens || hold.is_dry()) && !hold.goes_on(&what)? {
         return Ok(());
+    }
+    if shortens && hold.is_said() {
+        say(format!("this will {what}"))?;
     }
     let saved = store.save_settings(project, settings).await?;
     say(format!("saved as version {}; browsers take it within a minute", saved.version))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use convizit_model::outcome::{Filter, Refusal};
 use convizit_model::{
     Destination, DestinationKind, NoticeKind, NoticeState, Outcome, Person, Project, ProjectSettings, Quarantined,
-    StateKind, StateRow,
+    StateKind, StateRow, Timestamp,
 };
 use convizit_store::Store;
 
@@ -15,6 +15,7 @@ use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines,
 
 on_both_engines!(
     retention_drops_only_what_is_old,
+    what_a_shorter_retention_takes_is_counted_before_it_goes,
     rare_rows_go_with_the_events_of_their_time,
     the_newest_twenty_samples_stay,
     sessions_end_with_their_day,
@@ -73,6 +74,32 @@ async fn retention_drops_only_what_is_old(place: Place) {
 }
 
 /// What a destination refused, what could not be processed, ids from ahead of their time, notices that are dealt with.
+async fn what_a_shorter_retention_takes_is_counted_before_it_goes(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    // Nothing came on the third of these days.
+    for day in [0_u32, 1, 3, 4] {
+        let made = NOON + i64::from(day) * DAY;
+        place.pass_to(made).await;
+        let events = (0..=day).map(|n| event_at(made, day * 10 + n, u64::from(n))).collect();
+        store.commit_work(work(next(&store).await, &shop, events)).await.unwrap();
+    }
+    let takes = async |days: u32| store.events_beyond(shop.number, days).await.unwrap();
+    let beyond = takes(2).await;
+    assert_eq!((beyond.events, beyond.days), (1 + 2, 2));
+    assert_eq!(beyond.oldest.map(Timestamp::day), Some(TODAY));
+    assert_eq!(beyond.kept_from.day(), TODAY + 2);
+    assert_eq!((takes(3).await.events, takes(3).await.days), (1, 1));
+    assert_eq!((takes(4).await.events, takes(4).await.oldest), (0, None));
+    assert_eq!(takes(3_650).await.days, 0);
+    assert_eq!(store.events_beyond(blog.number, 1).await.unwrap().events, 0);
+    let short = ProjectSettings { retention_days: 2, ..shop.settings.clone() };
+    store.save_settings(&shop.id, short).await.unwrap();
+    store.upkeep().await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 4 + 5, "what was counted is gone, and no more");
+    assert_eq!(takes(2).await.events, 0);
+}
+
 async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
     let (store, shop) = place.shop().await;
     let week = ProjectSettings { retention_days: 7, ..ProjectSettings::default() };
