@@ -215,10 +215,19 @@ pub(crate) fn counted(count: impl TryInto<i128>, noun: &str) -> String {
     }
 }
 
+/// Characters of a line that is cut where it is longer: a terminal shows so many without breaking them itself.
+const LINE: usize = 100;
+
 /// A table with aligned columns.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
+    let rows: Vec<(Vec<String>, Vec<String>)> = rows.iter().map(|row| (row.clone(), Vec::new())).collect();
+    table_with_notes(head, &rows)
+}
+
+/// A table with aligned columns, and behind each row what is too long for one, in lines of their own.
+pub(crate) fn table_with_notes(head: &[&str], rows: &[(Vec<String>, Vec<String>)]) -> Result<()> {
     let mut widths: Vec<usize> = head.iter().map(|text| text.chars().count()).collect();
-    for row in rows {
+    for (row, _) in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -228,7 +237,34 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> Result<()> {
         padded.join("  ").trim_end().to_owned()
     };
     say(line(head.to_vec()))?;
-    rows.iter().try_for_each(|row| say(line(row.iter().map(String::as_str).collect())))
+    for (row, notes) in rows {
+        say(line(row.iter().map(String::as_str).collect()))?;
+        for note in notes {
+            broken(note, LINE).into_iter().try_for_each(say)?;
+        }
+    }
+    Ok(())
+}
+
+/// A text in lines of at most so many characters, indented; broken between words alone.
+fn broken(text: &str, width: usize) -> Vec<String> {
+    const FIRST: &str = "  ";
+    const REST: &str = "      ";
+    let (mut lines, mut line) = (Vec::new(), FIRST.to_owned());
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, REST.to_owned()));
+            is_empty = true;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    lines.push(line);
+    lines
 }
 
 /// Opens the store that there is, does the work, closes it.
@@ -303,5 +339,21 @@ pub(crate) async fn execute(arguments: Arguments) -> Result<()> {
         Command::Incidents(command) => with_store(&load()?, async |store| command.run(store).await).await,
         Command::Name(name) => name.run(),
         Command::Scrub(scrub) => scrub.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_broken_between_words() {
+        let text = "held by frame 4 of 2026-11-23, which does not open: restore it, or let retention take it";
+        let lines = broken(text, 40);
+        assert!(lines.iter().all(|line| line.chars().count() <= 40) && lines.len() > 2, "{lines:?}");
+        let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+        assert_eq!(words.join(" "), text);
+        assert_eq!(broken("short", 40), ["  short"]);
+        assert_eq!(broken("a-word-that-is-longer-than-a-line", 10).len(), 1);
     }
 }

@@ -55,7 +55,13 @@ const settled = () => until("everything is delivered", async () => {
   return found.get("convizit_worker_lag_batches") === 0 && ["db", "lines", "hook"].every((name) => found.get(`convizit_delivery_lag_events{project="shop",destination="${name}"}`) === 0);
 }, 30).catch(async (error) => { throw new Error(`${error.message}: ${JSON.stringify([...await running.metrics()].filter(([name]) => /lag|paused|failures/.test(name)))} ${running.log.slice(-1500)}`); });
 
-const exported = (...who) => site.ok("export", "--project", "shop", ...who).split("\n").filter(Boolean).map((line) => JSON.parse(line));
+/** Where nothing is stored about somebody, the command says so and fails. */
+const exported = (...who) => {
+  const { code, out, err } = site.run(["export", "--project", "shop", ...who]);
+  const events = out.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+  if (code !== 0 || events.length === 0) assert.match(err, /^error: nothing is stored about this (visitor|user)/);
+  return events;
+};
 const rows = (who) => Number(postgres.query(`select count(*) from convizit.events where visitor = '${who}'`));
 const erasures = () => JSON.parse(site.ok("erase", "--project", "shop", "--list", "--json"));
 

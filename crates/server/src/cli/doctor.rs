@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 use convizit_delivery::DeliveryConfig;
-use convizit_model::{Destination, DestinationKind, Project, ProjectId};
+use convizit_model::{Destination, DestinationKind, Project, ProjectId, Timestamp};
 use convizit_store::backup::{BackupConfig, BackupState};
-use convizit_store::{AuditFilter, DestinationState, Store, StoreError};
+use convizit_store::{AuditFilter, DamagedFrame, DamagedRow, DestinationState, Erasure, Store, StoreError};
 
+use crate::cli::erase::held_by;
 use crate::cli::{counted, say};
 use crate::config::Config;
 use crate::demo;
@@ -18,6 +19,8 @@ use convizit_console::unreachable_snippet;
 
 /// From so many items on, what became of them says something about a site.
 const ENOUGH: u64 = 20;
+/// An erasure that is older is to be carried out.
+const ERASED_MILLIS: i64 = 3_600_000;
 /// A backup that is older is missing today's.
 const BACKUP_MILLIS: i64 = 26 * 3_600_000;
 
@@ -159,11 +162,55 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
             (failed, _) => findings.add("backups", failed),
         }
     }
+    stored(store, &projects, findings).await?;
     let audit = store.verify_audit(&[]).await?;
     findings.add("audit log", audit.problem.map_or(Ok(()), Err));
     let open = store.notices(false).await?.len();
     findings.add("notices", if open == 0 { Ok(()) } else { Err(format!("{open} open: convizit notices list")) });
     Ok(())
+}
+
+/// What does not open of what is stored, as far as it was met, and what is not erased in time.
+async fn stored(store: &Store, projects: &[Project], findings: &mut Findings) -> Result<()> {
+    for project in projects {
+        let late = late_erasures(project, &store.erasures(project.number).await?, store.clock().now());
+        if late.is_err() {
+            findings.add_of(&project.id, "erasures", late);
+        }
+    }
+    let frames = store.damaged_frames().await?;
+    for DamagedFrame { project, first, last, day, goes, .. } in &frames {
+        let problem = format!(
+            "frame {first} of project {project} (events {first} to {last} of {day}) does not open: restore it (docs/data-lifecycle.md, \"A frame \
+             that does not open\"); retention takes it on {goes}"
+        );
+        findings.add_of(project, "frame", Err(problem));
+    }
+    for DamagedRow { project, of, row, since, goes } in store.damaged_rows().await? {
+        let warning = format!(
+            "state row {row} of project {project}, of its {of}, did not open on {since}: it was set aside and is learned anew \
+             (docs/data-lifecycle.md, \"A row of what was learned\"); it is kept until {goes}"
+        );
+        findings.warn("row", Some(warning));
+    }
+    Ok(())
+}
+
+/// Whether every erasure that is older than an hour is carried out.
+fn late_erasures(project: &Project, erasures: &[Erasure], now: Timestamp) -> Result<(), String> {
+    let late: Vec<&Erasure> =
+        erasures.iter().filter(|erasure| erasure.open > 0 && now.since(erasure.made) > ERASED_MILLIS).collect();
+    let Some(oldest) = late.last() else { return Ok(()) };
+    let id = &project.id;
+    let why = match oldest.held.first() {
+        Some(by) => held_by(oldest, by),
+        None => "upkeep of convizit serve (role work) carries it out, and its log says what is in the way".to_owned(),
+    };
+    let many = if late.len() == 1 { "1 erasure is".to_owned() } else { format!("{} erasures are", late.len()) };
+    Err(format!(
+        "{many} not carried out within the hour in project {id}, the oldest {} of {}: {why}; convizit erase --project {id} --list",
+        oldest.request, oldest.made
+    ))
 }
 
 /// Whether the last backup is of today and the last drill could restore one.

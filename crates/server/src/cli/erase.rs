@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use convizit_model::{Person, Project, ProjectId};
 use convizit_store::backup::Progress;
-use convizit_store::{Erasure, Store};
+use convizit_store::{Erasure, HeldBy, Store};
 
 use crate::cli::ask::Hold;
-use crate::cli::{counted, say, table};
+use crate::cli::{counted, say, table_with_notes};
 
 /// For so many persons their events are counted before the question.
 const COUNTED: usize = 100;
@@ -23,15 +23,8 @@ pub(crate) struct Erase {
     /// The project.
     #[arg(long)]
     project: ProjectId,
-    /// The ids are those of the tracker.
-    #[arg(long, conflicts_with = "user")]
-    visitor: bool,
-    /// The ids are those that the site gave with convizit.identify.
-    #[arg(long)]
-    user: bool,
-    /// The ids.
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
+    #[command(flatten)]
+    whose: Whose,
     /// A file with one id on each line; - is standard input.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -48,15 +41,43 @@ pub(crate) struct Erase {
     hold: Hold,
 }
 
+/// Whom a command names.
+#[derive(Debug, Args)]
+pub(crate) struct Whose {
+    /// Ids of the tracker.
+    #[arg(long, value_name = "ID", num_args = 0..)]
+    visitor: Option<Vec<String>>,
+    /// Ids that the site gave with convizit.identify.
+    #[arg(long, value_name = "ID", num_args = 0..)]
+    user: Option<Vec<String>>,
+    /// Further ids, of the one kind that is said.
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+}
+
+impl Whose {
+    /// What is said of whose data it is, for a person who looks for the mistake.
+    pub(crate) fn flags(&self) -> &'static str {
+        match (&self.visitor, &self.user) {
+            (Some(_), Some(_)) => "--visitor and --user are",
+            (None, Some(_)) => "--user is",
+            _ => "--visitor is",
+        }
+    }
+}
+
 /// The persons that a command names.
-pub(crate) fn persons(
-    (visitor, user): (bool, bool),
-    ids: &[String],
-    file: Option<&std::path::Path>,
-) -> Result<Vec<Person>> {
-    let kind = match (visitor, user) {
-        (true, _) => "visitor",
-        (_, true) => "user",
+pub(crate) fn persons(whose: &Whose, file: Option<&std::path::Path>) -> Result<Vec<Person>> {
+    let kind = match (&whose.visitor, &whose.user) {
+        (Some(_), None) => "visitor",
+        (None, Some(_)) => "user",
+        (Some(_), Some(_)) if whose.ids.is_empty() && file.is_none() => "visitor",
+        (Some(_), Some(_)) if file.is_some() => {
+            bail!(
+                "a file has ids of one kind: say either --visitor or --user with it, and name the others in a call of their own"
+            )
+        }
+        (Some(_), Some(_)) => bail!("whose ids are {}? Say each behind --visitor or --user", whose.ids.join(", ")),
         _ => bail!("whose ids are they? Say --visitor or --user"),
     };
     let mut all: BTreeSet<Person> = BTreeSet::new();
@@ -70,7 +91,13 @@ pub(crate) fn persons(
     // Editors on Windows begin a file with a byte order mark, which is no part of the first id.
     let lines =
         text.strip_prefix('\u{feff}').unwrap_or(&text).lines().enumerate().map(|(line, id)| (Some(line + 1), id));
-    for (line, id) in ids.iter().map(|id| (None, id.as_str())).chain(lines) {
+    let of = |kind: &'static str, ids: &Option<Vec<String>>| {
+        ids.iter().flatten().map(|id| (kind, None, id.clone())).collect::<Vec<_>>()
+    };
+    let named = [of("visitor", &whose.visitor), of("user", &whose.user)].concat();
+    let further = whose.ids.iter().map(|id| (kind, None, id.clone()));
+    let lines = lines.map(|(line, id)| (kind, line, id.to_owned()));
+    for (kind, line, id) in named.into_iter().chain(further).chain(lines) {
         let id = id.trim();
         if id.is_empty() && line.is_some() {
             continue;
@@ -142,7 +169,7 @@ impl Erase {
             }
             store.erase_all(&project).await?
         } else {
-            let persons = persons((self.visitor, self.user), &self.ids, self.file.as_deref())?;
+            let persons = persons(&self.whose, self.file.as_deref())?;
             let many = persons.len();
             let known = if many <= COUNTED || self.hold.is_dry() {
                 Some(count(store, &project, &persons).await?)
@@ -202,25 +229,38 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
     if erasures.is_empty() {
         return say(format!("Nothing of {id} was erased."));
     }
-    let rows: Vec<Vec<String>> = erasures
+    let rows: Vec<(Vec<String>, Vec<String>)> = erasures
         .iter()
         .map(|erasure| {
             let whose = if erasure.all { "whole dataset".to_owned() } else { counted(erasure.persons, "person") };
             let bytes = match erasure.open {
                 0 => "gone".to_owned(),
-                _ if erasure.all => "being overwritten".to_owned(),
-                open => format!("being overwritten, {open} of {} left", counted(erasure.persons, "person")),
+                open if open < erasure.persons => format!("being overwritten, {open} left"),
+                _ => "being overwritten".to_owned(),
             };
-            let told: Vec<String> = erasure
-                .destinations
-                .iter()
-                .map(|told| match told.reason.as_str() {
-                    "" => format!("{} {}", told.destination, told.state),
-                    reason => format!("{} {}: {reason}", told.destination, told.state),
-                })
-                .collect();
-            vec![erasure.request.clone(), erasure.made.to_string(), whose, bytes, told.join("; ")]
+            let held = erasure.held.iter().take(HELD).map(|by| held_by(erasure, by));
+            let more = erasure.held.len().saturating_sub(HELD);
+            let more =
+                (more > 0).then(|| format!("and by {} more: convizit doctor names them", counted(more, "frame")));
+            let told = erasure.destinations.iter().map(|told| match told.reason.as_str() {
+                "" => format!("destination {}: {}", told.destination, told.state),
+                reason => format!("destination {}: {}, {reason}", told.destination, told.state),
+            });
+            let row = vec![erasure.request.clone(), erasure.made.to_string(), whose, bytes];
+            (row, held.chain(more).chain(told).collect())
         })
         .collect();
-    table(&["erasure", "made", "of", "bytes", "destinations"], &rows)
+    table_with_notes(&["erasure", "made", "of", "bytes"], &rows)
+}
+
+/// Frames that hold an erasure open and are named one by one.
+const HELD: usize = 5;
+
+/// By which frame an erasure is held open, and what to do.
+pub(crate) fn held_by(erasure: &Erasure, HeldBy { frame, day, goes, .. }: &HeldBy) -> String {
+    let whom = if erasure.open == 1 { "1 person is" } else { "some are" };
+    format!(
+        "{whom} held by frame {frame} of {day}, which does not open: restore it (docs/data-lifecycle.md, \"A frame that does not open\"), \
+         or let retention take it on {goes}"
+    )
 }

@@ -1,15 +1,16 @@
 //! `convizit export`: everything that is stored of a person, as JSON lines and as CSV.
 
+use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use convizit_model::spreadsheet::harmless;
-use convizit_model::{Event, ProjectId};
+use convizit_model::{Event, Person, ProjectId};
 use convizit_store::Store;
 
-use crate::cli::erase::persons;
+use crate::cli::erase::{Whose, persons};
 use crate::cli::{counted, new_file, say_error};
 
 /// Frames that are read at once.
@@ -43,15 +44,8 @@ pub(crate) struct Export {
     /// The project.
     #[arg(long)]
     project: ProjectId,
-    /// The ids are those of the tracker.
-    #[arg(long, conflicts_with = "user")]
-    visitor: bool,
-    /// The ids are those that the site gave with convizit.identify.
-    #[arg(long)]
-    user: bool,
-    /// The ids.
-    #[arg(value_name = "ID", required = true)]
-    ids: Vec<String>,
+    #[command(flatten)]
+    whose: Whose,
     /// Folder for events.jsonl and events.csv, made when missing; without it JSON lines go to standard output.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -60,37 +54,35 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         let project = store.project(&self.project).await?;
-        let persons = persons((self.visitor, self.user), &self.ids, None)?;
+        let persons = persons(&self.whose, None)?;
         store.audit("export.persons", self.project.as_str(), "", counted(persons.len(), "person")).await?;
-        let mut files = match &self.out {
-            None => None,
-            Some(folder) => {
-                std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-                let file = |name: &str| new_file(&folder.join(name));
-                // Both or none.
-                if let Some(there) =
-                    ["events.csv", "events.jsonl"].map(|name| folder.join(name)).iter().find(|file| file.exists())
-                {
-                    bail!("{} is there already: name another folder, or move it away", there.display());
-                }
-                let mut csv = csv::Writer::from_writer(file("events.csv")?);
-                csv.write_record(COLUMNS)?;
-                Some((BufWriter::new(file("events.jsonl")?), csv))
+        if let Some(folder) = &self.out {
+            // Both or none.
+            let there =
+                ["events.csv", "events.jsonl"].map(|name| folder.join(name)).into_iter().find(|file| file.exists());
+            if let Some(there) = there {
+                bail!("{} is there already: name another folder, or move it away", there.display());
             }
-        };
+        }
+        let mut files = None;
         let (mut after, mut events, mut unread) = (0, 0_u64, Vec::new());
         loop {
             let found = store.person_events(&project, &persons, after, FRAMES).await?;
             unread.extend(found.unread);
             for event in found.events {
                 events += 1;
-                match &mut files {
+                match &self.out {
                     None => {
                         let mut stdout = std::io::stdout().lock();
                         stdout.write_all(&event.json)?;
                         stdout.write_all(b"\n")?;
                     }
-                    Some((json, csv)) => {
+                    Some(folder) => {
+                        // Made with the first event: an empty file would look like an answer.
+                        let (json, csv) = match &mut files {
+                            Some(files) => files,
+                            files => files.insert(new_files(folder)?),
+                        };
                         json.write_all(&event.json)?;
                         json.write_all(b"\n")?;
                         csv.write_record(row(&serde_json::from_slice(&event.json)?)?)?;
@@ -106,9 +98,7 @@ impl Export {
             json.flush()?;
             csv.flush()?;
         }
-        let kind = persons.first().map_or("", |person| person.kind());
-        let whose =
-            if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) };
+        let whose = whose(&persons);
         if let Some(problem) = unread.first() {
             // The code says that it is not all.
             bail!(
@@ -117,15 +107,16 @@ impl Export {
                 counted(unread.len(), "frame")
             );
         }
-        match &self.out {
+        if events == 0 {
             // An id that was mistyped looks the same.
-            _ if events == 0 => say_error(&format!(
-                "note: nothing is stored of {} in project {}: look whether the {} right, and whether --{} is",
-                whose,
+            bail!(
+                "nothing is stored about {whose} in project {}: look whether the {} right, and whether {}",
                 self.project,
                 if persons.len() == 1 { "id is" } else { "ids are" },
-                kind
-            )),
+                self.whose.flags()
+            );
+        }
+        match &self.out {
             Some(folder) => {
                 say_error(&format!("{} in {}: events.jsonl and events.csv", counted(events, "event"), folder.display()))
             }
@@ -133,6 +124,21 @@ impl Export {
         }
         Ok(())
     }
+}
+
+/// Files of a person's events, which only their owner reads.
+fn new_files(folder: &Path) -> Result<(BufWriter<File>, csv::Writer<File>)> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    let mut csv = csv::Writer::from_writer(new_file(&folder.join("events.csv"))?);
+    csv.write_record(COLUMNS)?;
+    Ok((BufWriter::new(new_file(&folder.join("events.jsonl"))?), csv))
+}
+
+/// `this visitor`, `these 3 users`, `these 2 persons`.
+fn whose(persons: &[Person]) -> String {
+    let kind = persons.first().map_or("person", |person| person.kind());
+    let kind = if persons.iter().all(|person| person.kind() == kind) { kind } else { "person" };
+    if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) }
 }
 
 fn row(event: &Event) -> Result<Vec<String>> {

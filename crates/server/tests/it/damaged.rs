@@ -1,25 +1,41 @@
-//! A frame that does not open, at the command line: it keeps nobody from being exported and erased.
+//! Stored events at the command line: what a shorter retention takes, and a frame that does not open, which keeps nobody from being
+//! exported and erased and is brought back from a backup.
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use convizit_keys::{ProviderConfig, open_provider};
-use convizit_model::{NewEvent, ProjectWork, Work};
+use convizit_model::{NewEvent, Person, ProjectWork, Work};
 use convizit_store::{Store, StoreConfig, SystemClock};
 
 use crate::cli::{convizit, fails, ok, with_shop};
 
-/// Two events of the visitor v1, each in a frame of its own.
-fn with_two_frames() -> tempfile::TempDir {
-    let folder = with_shop();
-    let data = folder.path().join("convizit-data");
-    let fill = async {
+/// The installation's store, opened in this process.
+fn in_store(folder: &Path, work: impl AsyncFnOnce(&Store)) {
+    let data = folder.join("convizit-data");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
         let keys = open_provider(&ProviderConfig::File { path: data.join("keys") }).unwrap();
         let store = Store::open(StoreConfig::in_folder(&data), keys, Arc::new(SystemClock)).await.unwrap();
+        work(&store).await;
+        store.close().await;
+    });
+}
+
+/// By a program of its own: only the store names a driver.
+fn behind(folder: &Path, sql: &str) {
+    let change = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 30); c.execute(sys.argv[2]); c.commit()";
+    let file = folder.join("convizit-data/data.db");
+    assert!(Command::new("python3").args(["-c", change]).arg(file).arg(sql).status().unwrap().success());
+}
+
+/// Events of the visitor v1, each in a frame of its own, received so many days ago.
+fn with_events(days_ago: &[i64]) -> tempfile::TempDir {
+    let folder = with_shop();
+    in_store(folder.path(), async |store: &Store| {
         let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
-        let now = store.clock().now();
-        for n in 0..2_u64 {
+        for (n, days) in (0_u64..).zip(days_ago) {
+            let now = store.clock().now().plus_millis(-days * 86_400_000);
             let id = format!("0193a1f0-0000-7000-8000-{n:012}");
             let json = serde_json::json!({
                 "id": id, "project": "shop", "source": "convizit", "schema": 1, "name": "Save", "name_state": "published",
@@ -52,32 +68,90 @@ fn with_two_frames() -> tempfile::TempDir {
             store.journal_append("a record".into()).await.unwrap();
             store.commit_work(Work { from: n, to: n + 1, projects: vec![share] }).await.unwrap();
         }
-        store.close().await;
-    };
-    tokio::runtime::Runtime::new().unwrap().block_on(fill);
+    });
     folder
 }
 
-/// As `with_two_frames`, of which the second does not open.
+fn spoil_the_second_frame(folder: &Path) {
+    behind(folder, "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 2");
+}
+
+/// Two events of the visitor v1, of which the second does not open.
 fn with_a_damaged_frame() -> tempfile::TempDir {
-    let folder = with_two_frames();
-    spoil_the_second_frame(&folder.path().join("convizit-data"));
+    let folder = with_events(&[0, 0]);
+    spoil_the_second_frame(folder.path());
     folder
 }
 
-fn spoil_the_second_frame(data: &Path) {
-    // By a program of its own: only the store names a driver.
-    let spoil = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 30); \
-                 c.execute('UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 2'); c.commit()";
-    assert!(Command::new("python3").args(["-c", spoil]).arg(data.join("data.db")).status().unwrap().success());
+#[test]
+fn what_a_shorter_retention_deletes_is_said_also_where_nobody_is_asked() {
+    let folder = with_events(&[10, 10, 3, 0]);
+    let set = ["settings", "set", "shop", "retention_days", "5"];
+    let what = "keep events of shop for 5 days in place of 60: 2 events of 1 day, all from before ";
+    let asked = fails(folder.path(), &set);
+    assert!(asked.contains(what) && asked.contains("are deleted within a minute"), "{asked}");
+    let said = ok(folder.path(), &[&set[..], &["--yes"]].concat());
+    assert!(said.contains(&format!("this will {what}")) && said.contains("saved as version"), "{said}");
+    let none = ok(folder.path(), &["settings", "set", "shop", "retention_days", "4", "--dry-run"]);
+    assert!(none.contains("for 4 days in place of 5: 2 events"), "nothing was deleted yet: {none}");
+}
+
+#[test]
+fn an_erasure_that_a_damaged_frame_holds_open_is_named_with_what_to_do() {
+    let folder = with_a_damaged_frame();
+    let at = folder.path();
+    in_store(at, async |store: &Store| {
+        let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+        store.erase(&shop, &[Person::Visitor("v1".to_owned())]).await.unwrap();
+        assert!(store.upkeep().await.is_err(), "one of the two frames does not open");
+    });
+    let listed = ok(at, &["erase", "--project", "shop", "--list"]);
+    assert!(listed.contains("1 person is held by frame 2 of ") && listed.contains("or let retention take"), "{listed}");
+    assert!(listed.lines().all(|line| line.chars().count() <= 100), "{listed}");
+    let doctor = || String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    let told = doctor();
+    assert!(told.contains("problem  frame: frame 2 of project shop (events 2 to 2 of "), "{told}");
+    assert!(!told.contains("problem  erasures"), "it is not late yet: {told}");
+    behind(at, "UPDATE erasures SET made = made - 7200000");
+    let told = doctor();
+    let late = "problem  erasures: 1 erasure is not carried out within the hour in project shop, the oldest er_";
+    assert!(told.contains(late) && told.contains("held by frame 2"), "{told}");
+    assert!(ok(at, &["notices", "list"]).contains("frame 2"));
+}
+
+#[test]
+fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
+    let folder = with_a_damaged_frame();
+    let at = folder.path();
+    let erase = ["erase", "--project", "shop", "--visitor", "v1"];
+    let with = |rest: &[&'static str]| [&erase[..], rest].concat();
+    let would = ok(at, &with(&["--dry-run"]));
+    assert!(would.contains("1 person and 1 stored event (and perhaps more in 1 frame that does not open)"), "{would}");
+    let plan: serde_json::Value = serde_json::from_str(&ok(at, &with(&["--dry-run", "--json"]))).unwrap();
+    assert_eq!((&plan["events"], &plan["unreadable_frames"]), (&1.into(), &1.into()));
+
+    let export = ["export", "--project", "shop", "--visitor", "v1"];
+    let printed = convizit(at, &export, "");
+    assert_eq!(String::from_utf8_lossy(&printed.stdout).lines().count(), 1);
+    let error = fails(at, &[&export[..], &["--out", "for-v1"]].concat());
+    assert!(error.contains("exported 1 event and passed over 1 frame that may hold more of this visitor"), "{error}");
+    assert!(error.contains("events 2 to 2 of project number 1 cannot be read"), "{error}");
+    assert_eq!(std::fs::read_to_string(at.join("for-v1/events.jsonl")).unwrap().lines().count(), 1);
+    let error = fails(at, &[&export[..], &["--out", "for-v1"]].concat());
+    assert!(error.contains("for-v1/events.csv is there already"), "{error}");
+
+    let erased = ok(at, &with(&["--yes"]));
+    assert!(erased.contains("nothing of it can be read, exported or delivered any more"), "{erased}");
+    let none = convizit(at, &export, "");
+    assert!(none.stdout.is_empty(), "what was read before is not any more");
 }
 
 #[test]
 fn a_damaged_frame_is_named_with_what_brings_it_back() {
-    let folder = with_two_frames();
+    let folder = with_events(&[0, 0]);
     let at = folder.path();
     ok(at, &["backup"]);
-    spoil_the_second_frame(&at.join("convizit-data"));
+    spoil_the_second_frame(at);
     let verified = convizit(at, &["verify"], "");
     let (said, error) = (String::from_utf8_lossy(&verified.stdout), String::from_utf8_lossy(&verified.stderr));
     assert_eq!(verified.status.code(), Some(1), "{said}");
@@ -100,29 +174,4 @@ fn a_damaged_frame_is_named_with_what_brings_it_back() {
     assert!(ok(at, &["verify"]).contains("Everything opens"));
     assert!(fails(at, &with(&["--yes"])).contains("there is nothing to bring back"));
     assert!(ok(at, &["audit", "list", "--act", "frame.restore"]).contains("events 2 to 2"));
-}
-
-#[test]
-fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
-    let folder = with_a_damaged_frame();
-    let at = folder.path();
-    let erase = ["erase", "--project", "shop", "--visitor", "v1"];
-    let with = |rest: &[&'static str]| [&erase[..], rest].concat();
-    let would = ok(at, &with(&["--dry-run"]));
-    assert!(would.contains("1 person and 1 stored event (and perhaps more in 1 frame that does not open)"), "{would}");
-    let plan: serde_json::Value = serde_json::from_str(&ok(at, &with(&["--dry-run", "--json"]))).unwrap();
-    assert_eq!((&plan["events"], &plan["unreadable_frames"]), (&1.into(), &1.into()));
-
-    let export = ["export", "--project", "shop", "--visitor", "v1"];
-    let printed = convizit(at, &export, "");
-    assert_eq!(String::from_utf8_lossy(&printed.stdout).lines().count(), 1);
-    let error = fails(at, &[&export[..], &["--out", "for-v1"]].concat());
-    assert!(error.contains("exported 1 event and passed over 1 frame that may hold more of this visitor"), "{error}");
-    assert!(error.contains("events 2 to 2 of project number 1 cannot be read"), "{error}");
-    assert_eq!(std::fs::read_to_string(at.join("for-v1/events.jsonl")).unwrap().lines().count(), 1);
-
-    let erased = ok(at, &with(&["--yes"]));
-    assert!(erased.contains("nothing of it can be read, exported or delivered any more"), "{erased}");
-    let none = convizit(at, &export, "");
-    assert!(none.stdout.is_empty(), "what was read before is not any more");
 }
