@@ -356,7 +356,7 @@ async fn guard(
     };
     let project = params.iter().find(|(name, _)| *name == "project").map(|(_, value)| value.to_owned());
     match row.access {
-        Access::Token => return next.run(request).await,
+        Access::Token => return token::of_desk(row, request, next).await,
         Access::Public => return token::open(request, next).await,
         Access::Scope(scope) => return token::guard(&console, (row, scope), project, request, next).await,
         _ => {}

@@ -133,6 +133,15 @@ pub(super) async fn open(request: Request, next: Next) -> Response {
     in_json(answer)
 }
 
+/// A route outside `/api/v1`, whose handler asks for the token itself.
+pub(super) async fn of_desk(row: Row, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    match answer.status() {
+        StatusCode::METHOD_NOT_ALLOWED => Problem::send_instead(row.method, row.path).into_response(),
+        _ => answer,
+    }
+}
+
 /// Another method than those of the route's rows is refused by the router, without a word.
 fn in_json(answer: Response) -> Response {
     if answer.status() == StatusCode::METHOD_NOT_ALLOWED { Problem::wrong_method().into_response() } else { answer }

@@ -97,6 +97,13 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:convizit:problem:method", "Another method is needed", detail)
     }
 
+    /// As `wrong_method`, of an address that takes one alone.
+    pub(crate) fn send_instead(method: &str, path: &str) -> Self {
+        let body = if method == "POST" { r#" and the body {"visitors": ["…"], "users": ["…"]}"# } else { "" };
+        let detail = format!("send {method} {path} with the header Authorization: Bearer …{body}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:convizit:problem:method", "Another method is needed", detail)
+    }
+
     pub(crate) fn too_large(bytes: usize) -> Self {
         let detail = format!("a body has at most {bytes} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:convizit:problem:too_large", "Too large", detail)

@@ -186,6 +186,12 @@ async fn another_project_and_no_token_are_answered_alike_everywhere() {
         (answer.status, answer.headers[header::ALLOW].to_str().unwrap()),
         (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD")
     );
+    // The site's own privacy desk hears the same, and what to send.
+    let answer = send(&site, Call::get(&foreign, "/v1/erase")).await;
+    let kind = answer.headers[header::CONTENT_TYPE].to_str().unwrap();
+    assert_eq!((answer.status, kind), (StatusCode::METHOD_NOT_ALLOWED, "application/problem+json"));
+    assert_eq!(answer.headers[header::ALLOW].to_str().unwrap(), "POST");
+    assert!(answer.text.contains("send POST /v1/erase with the header Authorization"), "{}", answer.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]

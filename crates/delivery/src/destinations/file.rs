@@ -105,8 +105,16 @@ pub(crate) fn allowed(path: &Path, folders: &[PathBuf]) -> Result<PathBuf, SendE
         folders.iter().filter_map(|folder| folder.canonicalize().ok()).any(|folder| parent.starts_with(folder));
     let full = parent.join(name);
     // A link would lead out of the folder after it was checked.
-    let is_link = full.symlink_metadata().is_ok_and(|data| data.file_type().is_symlink());
-    if inside && !is_link { Ok(full) } else { Err(outside()) }
+    let kind = full.symlink_metadata().map(|data| data.file_type());
+    if !inside || kind.as_ref().is_ok_and(std::fs::FileType::is_symlink) {
+        return Err(outside());
+    }
+    if kind.is_ok_and(|kind| kind.is_dir()) {
+        let inside = full.join("events.jsonl");
+        let text = format!("{} is a folder: name a file in it, such as {}", path.display(), inside.display());
+        return Err(SendError::Pause(text));
+    }
+    Ok(full)
 }
 
 /// Takes off a line that was cut, and gives the ids of the file's tail.

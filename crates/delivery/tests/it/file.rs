@@ -46,6 +46,11 @@ async fn nothing_is_written_outside_the_allowed_folders() {
         assert!(refused.contains("allow"), "{refused}");
     }
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    let folder = inside.join("a-folder");
+    std::fs::create_dir(&folder).unwrap();
+    let destination = stand.destination("file", DestinationKind::File { path: folder.to_str().unwrap().to_owned() });
+    let refused = convizit_delivery::check(&destination, None, &stand.config(&[])).await.unwrap_err();
+    assert!(refused.contains("a-folder is a folder: name a file in it"), "{refused}");
     let stdout = stand.destination("out", DestinationKind::Stdout { format: Default::default() });
     assert!(convizit_delivery::check(&stdout, None, &stand.config(&[])).await.is_err());
 }

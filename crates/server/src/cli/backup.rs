@@ -382,14 +382,16 @@ fn tell(report: &RestoreReport) -> Result<()> {
     for (project, events) in &report.events {
         say(format!("  {project}: {}", counted(*events, "event")))?;
     }
-    let why = "whose key was destroyed since, by retention or with the dataset";
     if report.left_out_events > 0 {
-        say(format!("Left out: {} {why}.", counted(report.left_out_events, "event")))?;
+        let (events, were) =
+            (counted(report.left_out_events, "event"), if report.left_out_events == 1 { "was" } else { "were" });
+        say(format!(
+            "Left out: {events} that {were} deleted after the backup was made, for being older than the project keeps or with its whole \
+             dataset. Nothing can read them any more."
+        ))?;
     }
     for (table, rows) in report.left_out.iter().filter(|(table, _)| *table != "frames" && *table != "tokens") {
-        let of_persons =
-            if table == "state" { ", or of sessions in a project in which persons were erased since" } else { "" };
-        say(format!("Left out of table {table}: {} {why}{of_persons}.", counted(*rows, "row")))?;
+        say(left_out(table, *rows))?;
     }
     if report.damaged_frames > 0 {
         say(format!(
@@ -423,6 +425,28 @@ fn tell(report: &RestoreReport) -> Result<()> {
         "Where the original may still run, end it for good before this one is started: they are one installation, and share the key \
          file and the place of backups.",
     )
+}
+
+/// What did not come back of a table, and why, in words.
+fn left_out(table: &str, rows: u64) -> String {
+    const DELETED: &str = "that belonged to a dataset or a key which was deleted after the backup was made";
+    let (what, why) = match table {
+        "state" => (
+            counted(rows, "note") + " of what was learned (controls, names, sessions)",
+            format!(
+                "{DELETED}, or that spoke of visitors where persons were erased since. It is learned anew from what comes"
+            ),
+        ),
+        "quarantine" => {
+            (counted(rows, "item") + " that could not be processed", DELETED.replace("that belonged", "and belonged"))
+        }
+        "counts" => (counted(rows, "hourly count"), DELETED.to_owned()),
+        "dead_letters" => (counted(rows, "dead letter"), DELETED.to_owned()),
+        // Named below, each by itself.
+        "destinations" => (counted(rows, "destination"), DELETED.to_owned()),
+        _ => (format!("{} of {table}", counted(rows, "row")), DELETED.to_owned()),
+    };
+    format!("Left out: {what} {why}.")
 }
 
 /// Looks at everything that is stored, or at a backup.
@@ -506,4 +530,22 @@ fn tell_checked(report: &VerifyReport) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_come_back_is_said_without_the_words_of_tables() {
+        let state = left_out("state", 11);
+        assert!(
+            state.starts_with("Left out: 11 notes of what was learned (controls, names, sessions) that "),
+            "{state}"
+        );
+        assert!(state.ends_with("It is learned anew from what comes."), "{state}");
+        let item = left_out("quarantine", 1);
+        assert!(item.starts_with("Left out: 1 item that could not be processed and belonged to a dataset"), "{item}");
+        assert!(left_out("rulings", 2).starts_with("Left out: 2 rows of rulings that belonged to"));
+    }
 }

@@ -157,8 +157,8 @@ pub(crate) enum Kind {
     /// A file of JSON Lines, in a folder that delivery.allow_folders names.
     #[command(after_help = "Example: convizit destination add shop lines file --path /var/lib/convizit/events.jsonl")]
     File {
-        /// Where it is.
-        #[arg(long)]
+        /// The file itself, not its folder. It is made where it is missing, its folder is not.
+        #[arg(long, value_name = "FILE")]
         path: PathBuf,
         #[command(flatten)]
         common: Common,

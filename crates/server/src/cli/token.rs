@@ -85,8 +85,10 @@ pub(crate) enum Token {
         #[arg(long)]
         json: bool,
     },
-    /// Ends a token.
-    #[command(after_help = "Example: convizit token remove privacy-desk --yes")]
+    /// Ends a token; asks before.
+    #[command(
+        after_help = "Examples:\n  convizit token remove privacy-desk\n  convizit token remove privacy-desk --yes"
+    )]
     Remove {
         /// Its name.
         name: String,
