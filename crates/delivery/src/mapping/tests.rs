@@ -109,6 +109,51 @@ fn each_operation_makes_what_it_says() {
     }
 }
 
+/// The rows of the document's tables: the section, what is written, and what comes of it; `None` for nothing.
+fn documented() -> (Value, Vec<(String, Value, Option<Value>)>) {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/mapping.md"));
+    let event = text.split_once("```json").unwrap().1.split_once("```").unwrap().0;
+    let json = |cell: &str| {
+        let code = cell.trim_matches('`');
+        serde_json::from_str(code).unwrap_or_else(|error| panic!("{cell}: {error}"))
+    };
+    let (mut section, mut rows) = (String::new(), Vec::new());
+    for line in text.lines() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.to_owned();
+        }
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, example, makes] = cells[..] else { continue };
+        if example.starts_with('`') {
+            let makes = (makes != "nothing").then(|| json(makes));
+            rows.push((section.clone(), json(example), makes));
+        }
+    }
+    (serde_json::from_str(event).unwrap(), rows)
+}
+
+#[test]
+fn the_document_says_what_each_operation_makes_and_leaves_none_out() {
+    let (event, rows) = documented();
+    let settings = json!({"project": "77"});
+    let input = Input { event: &event, settings: &settings };
+    for (section, example, makes) in &rows {
+        let made = match section.as_str() {
+            "Conditions" => Some(Value::Bool(Condition::compile(example).unwrap().meets(input))),
+            _ => Directive::compile(example).unwrap().run(input, Limits::default()),
+        };
+        assert_eq!(&made, makes, "{example}");
+    }
+    let all = Directive::compile(&json!({"@nothing": 1})).unwrap_err().what;
+    let operations: Vec<&str> = all.split_whitespace().filter(|word| word.starts_with('@')).collect();
+    assert!(operations.len() > 20, "{all}");
+    let tests = ["exists", "is", "in", "contains", "starts", "above", "below", "all", "any", "not"];
+    for word in operations.into_iter().chain(tests) {
+        let key = format!("\"{word}\":");
+        assert!(rows.iter().any(|(_, example, _)| example.to_string().contains(&key)), "{word} has no example");
+    }
+}
+
 #[test]
 fn a_ulid_holds_the_time_of_the_id() {
     let Some(Value::String(ulid)) = run(&json!({"@id": "ulid", "of": "$.id"})) else { panic!("no text") };
