@@ -100,7 +100,11 @@ pub fn find(id: &str, folder: Option<&Path>) -> Result<Arc<Connector>, String> {
         return Ok(found.clone());
     }
     let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    let unknown = || format!("there is no connector {id}: convizit destinations lists them");
+    let unknown = || {
+        let near = nearest(id, folder);
+        let near = if near.is_empty() { String::new() } else { format!(" Is it {}?", near.join(" or ")) };
+        format!("there is no connector {id}: `convizit destinations` lists them.{near}")
+    };
     let path = folder.filter(|_| plain).map(|folder| folder.join(format!("{id}.toml"))).ok_or_else(unknown)?;
     let text = std::fs::read_to_string(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => unknown(),
@@ -111,6 +115,46 @@ pub fn find(id: &str, folder: Option<&Path>) -> Result<Arc<Connector>, String> {
         return Err(format!("{}: its meta.id is {}", path.display(), connector.manifest.meta.id));
     }
     Ok(Arc::new(connector))
+}
+
+/// Ids of connectors that are spelt nearly so, or whose ids or names begin so, the nearest first: at most three.
+#[must_use]
+pub fn nearest(id: &str, folder: Option<&Path>) -> Vec<String> {
+    let plain = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).take(64).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let wanted = plain(id);
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let (all, _) = all(folder);
+    let mut near: Vec<(usize, String)> = Vec::new();
+    for connector in all {
+        let meta = &connector.manifest.meta;
+        let known = [plain(&meta.id), plain(&meta.name)];
+        let begins = known.iter().any(|known| wanted.len() > 2 && known.starts_with(&wanted));
+        let far = known.iter().map(|known| steps_between(known, &wanted)).min().unwrap_or(usize::MAX);
+        if begins || far <= 2.min(wanted.len() / 2) {
+            near.push((if begins { 1 } else { far }, meta.id.clone()));
+        }
+    }
+    near.sort();
+    near.into_iter().take(3).map(|(_, id)| id).collect()
+}
+
+/// How many letters are put in, taken out or changed between two words (Levenshtein, row by row).
+fn steps_between(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, a) in one.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = index + 1;
+        for (place, b) in other.bytes().enumerate() {
+            let changed = corner + usize::from(a != b);
+            corner = row[place + 1];
+            row[place + 1] = changed.min(corner + 1).min(row[place] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 impl Connector {

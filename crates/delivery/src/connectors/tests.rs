@@ -13,6 +13,21 @@ fn every_manifest_compiles() {
     assert_eq!(built_in().len(), texts.len());
 }
 
+#[test]
+fn an_unknown_connector_names_those_that_may_be_meant() {
+    for (id, near) in [
+        ("mixpanl", vec!["mixpanel"]),
+        ("Google Ads", vec!["google_ads"]),
+        ("salesforce", vec!["salesforce_data_cloud", "salesforce_marketing_cloud"]),
+        ("nothing_like_it", Vec::new()),
+        ("", Vec::new()),
+    ] {
+        assert_eq!(nearest(id, None), near, "{id}");
+    }
+    let said = find("mixpanl", None).unwrap_err();
+    assert!(said.contains("there is no connector mixpanl") && said.ends_with("Is it mixpanel?"), "{said}");
+}
+
 /// `UPDATE_SAMPLES=1` writes anew what the manifests make; the difference is then read.
 #[test]
 fn every_manifest_makes_the_requests_of_its_sample() {
