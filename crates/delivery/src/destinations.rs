@@ -154,7 +154,7 @@ impl Sink {
             DestinationKind::Connector { connector, region, settings } => {
                 let connector = connectors::find(connector, config.connectors.as_deref()).map_err(SendError::Pause)?;
                 let entered = connectors::with_secrets(settings, secret).map_err(SendError::Pause)?;
-                let shape = Shape::compile(&destination.shaping).map_err(SendError::Pause)?;
+                let shape = Shape::compile(&destination.shaping).map_err(|error| SendError::Pause(error.what))?;
                 Self::Connector(Box::new(Http::open(connector, region.as_deref(), &entered, (name, shape.set), guard)?))
             }
             DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),

@@ -13,14 +13,17 @@ mod route;
 mod shaping;
 mod supervise;
 mod trial;
+mod trouble;
+mod why;
 
-use convizit_model::{Channel, Destination, DestinationKind, Project};
+use convizit_model::{Channel, Destination, DestinationKind, Project, Shaping};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use mail::{Mail, MailConfig, MailError, MailTls};
 pub use mapping::MappingError;
-pub use trial::{Preview, TEST_NAME, preview, test, test_event};
+pub use shaping::ShapingError;
+pub use trial::{Preview, TEST_NAME, newest_for, preview, test, test_event};
 
 use destinations::Sink;
 use guard::Guard;
@@ -84,6 +87,20 @@ pub async fn try_channel(
     notices::try_channel(store, config, project, channel).await
 }
 
+/// Checks what a destination of a kind is to get of its events.
+///
+/// # Errors
+/// Which part is wrong, and what to write.
+pub fn check_shaping(shaping: &Shaping, kind: &DestinationKind) -> Result<(), ShapingError> {
+    shaping::Shape::compile(shaping)?;
+    if !shaping.set.is_empty() && !matches!(kind, DestinationKind::Connector { .. }) {
+        let what =
+            "fields are made another way for connectors only: a webhook, a file and PostgreSQL get events as they are";
+        return Err(ShapingError { field: "fields", what: what.to_owned() });
+    }
+    Ok(())
+}
+
 /// Checks a destination as far as it can be checked without sending events: address allowed, reachable, schema can be made.
 /// Called before a destination is saved.
 ///
@@ -91,13 +108,7 @@ pub async fn try_channel(
 /// One sentence: what is wrong and what to change.
 pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
     let guard = Guard::new(&config.allow_networks)?;
-    shaping::Shape::compile(&destination.shaping)?;
-    if !destination.shaping.set.is_empty() && !matches!(destination.kind, DestinationKind::Connector { .. }) {
-        return Err(
-            "fields are made another way for connectors only: a webhook, a file and PostgreSQL get events as they are"
-                .to_owned(),
-        );
-    }
+    check_shaping(&destination.shaping, &destination.kind)?;
     let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;
     match &destination.kind {
         DestinationKind::Webhook { url } => guard.reach(url).await?,

@@ -82,7 +82,7 @@ impl Route {
             metrics::counter!("convizit_delivery_events_total", &labels).increment(events as u64);
         }
         let (refused, unread) = (!resent.dead.is_empty(), !resent.unread.is_empty());
-        let letters = resent.replay.is_none();
+        let (letters, took) = (resent.replay.is_none(), !resent.sent.is_empty());
         self.store.resent(number, &name, resent).await?;
         if refused {
             self.say_dead("refused events").await?;
@@ -92,6 +92,9 @@ impl Route {
             self.store.settle_dead_letters(&project, &name).await?;
         }
         let Some(failure) = failure else {
+            if took {
+                self.went_well().await?;
+            }
             (self.again.failures, self.again.not_before) = (0, None);
             return Ok(true);
         };

@@ -1,8 +1,9 @@
 //! One destination's way: events behind its cursor, filtered, sent by its lanes, the cursor moved only over what is done.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use convizit_model::{Destination, NoticeKind};
+use convizit_model::Destination;
 use convizit_store::{DeadLetter, Store, StoreError, StoredEvent};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -40,6 +41,8 @@ pub(crate) struct Route {
     /// The newest erasure that the destination was told of.
     told: i64,
     failures: u32,
+    /// Whether the store may have it that this destination takes nothing: at the start nobody knows.
+    pub(crate) troubled: AtomicBool,
     pub(crate) again: Again,
 }
 
@@ -87,8 +90,9 @@ impl Route {
         stop: CancellationToken,
     ) -> Self {
         let again = Again::default();
-        let shape = Shape::compile(&destination.shaping);
-        Self { store, destination, config, guard, stop, shape, opened: 0, told: -1, failures: 0, again }
+        let shape = Shape::compile(&destination.shaping).map_err(String::from);
+        let troubled = AtomicBool::new(true);
+        Self { store, destination, config, guard, stop, shape, opened: 0, told: -1, failures: 0, troubled, again }
     }
 
     pub(crate) async fn run(mut self) {
@@ -298,6 +302,7 @@ impl Route {
     async fn take_back(&mut self, stream: &mut Stream, back: Back) -> Result<(), Stop> {
         let (lane, version, sink, batch, taken) = back;
         self.count_changes(&taken.changes);
+        let took = taken.fates.contains(&Fate::Done);
         let why = stream.lanes.finish(lane, &batch, taken.fates, Instant::now());
         self.again.count_live();
         match taken.failure {
@@ -306,6 +311,9 @@ impl Route {
                 self.failures = 0;
                 if self.opened == version {
                     stream.sinks.push(sink);
+                }
+                if took {
+                    self.went_well().await?;
                 }
                 if let Some(reason) = why {
                     // Other visitors' events go on.
@@ -354,21 +362,13 @@ impl Route {
         }
         let delivered = settled.delivered(filtered);
         self.store.advance_planned(&project, &name, (stream.cursor, cursor), delivered, &plan).await?;
+        if cursor > stream.cursor {
+            self.went_well().await?;
+        }
         (stream.cursor, stream.plan) = (cursor, plan);
         if dead > 0 {
             self.say_dead("refused events").await?;
         }
-        Ok(())
-    }
-
-    /// Has a person look at the dead letters, of which the destination did this.
-    pub(crate) async fn say_dead(&self, did: &str) -> Result<(), Stop> {
-        let (project, name) = (&self.destination.project, self.destination.name.as_str());
-        let text = format!(
-            "destination {name} {did}; `convizit destination dead {project} {name}` lists them and why, \
-             `convizit destination retry {project} {name} --all` sends them again"
-        );
-        self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;
         Ok(())
     }
 
@@ -388,6 +388,7 @@ impl Route {
                 Err(failure) => return Err(self.failed(failure).await?),
             };
             self.store.told(number, &name, &message.request, cannot.as_deref()).await?;
+            self.went_well().await?;
         }
         self.told = newest;
         Ok(())
@@ -412,37 +413,6 @@ impl Route {
         let secret = self.store.destination_secret(&self.destination.project, &self.destination.name).await;
         let secret = secret.map_err(|error| SendError::later(error.to_string()))?;
         Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await
-    }
-
-    /// Counts a failure and writes it down for people.
-    async fn note_failure(&self, failure: &SendError) -> Result<(), Stop> {
-        let (project, name) = (&self.destination.project, self.destination.name.as_str());
-        let labels = [("project", project.to_string()), ("destination", name.to_owned())];
-        metrics::counter!("convizit_delivery_failures_total", &labels).increment(1);
-        if !matches!(failure, SendError::Ended) {
-            let number = self.store.project(project).await?.number;
-            self.store.delivery_failed(number, name, &failure.to_string()).await?;
-        }
-        Ok(())
-    }
-
-    /// A pause is written down; anything else waits.
-    pub(crate) async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
-        let (project, name) = (&self.destination.project, self.destination.name.as_str());
-        self.note_failure(&failure).await?;
-        match failure {
-            SendError::Pause(reason) => {
-                tracing::warn!(%project, destination = name, reason, "destination paused");
-                self.store.pause_destination(project, name, Some(&reason)).await?;
-                Ok(Stop::Paused)
-            }
-            SendError::Later { reason, after } => {
-                tracing::info!(%project, destination = name, reason, "delivery is tried again later");
-                Ok(Stop::Later(after))
-            }
-            SendError::Ended => Ok(Stop::Gone),
-            SendError::TooLarge | SendError::Refused(_) => Ok(Stop::Later(None)),
-        }
     }
 
     /// What this destination gets of an event.

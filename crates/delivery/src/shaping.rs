@@ -55,6 +55,22 @@ const OWN: [&str; 2] = ["properties.", "campaign."];
 /// Fields that may be left out, and such of a connector's own.
 const MANY: usize = 100;
 
+/// What is wrong with a shaping.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct ShapingError {
+    /// Which part: `without`, `when`, `percent` or `fields`.
+    pub field: &'static str,
+    /// What is wrong, where in it, and what to write.
+    pub what: String,
+}
+
+impl From<ShapingError> for String {
+    fn from(error: ShapingError) -> Self {
+        error.what
+    }
+}
+
 /// A shaping that was checked.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shape {
@@ -68,36 +84,42 @@ pub(crate) struct Shape {
 impl Shape {
     /// # Errors
     /// What is wrong and what to write.
-    pub(crate) fn compile(shaping: &Shaping) -> Result<Self, String> {
+    pub(crate) fn compile(shaping: &Shaping) -> Result<Self, ShapingError> {
+        let wrong = |field: &'static str, what: String| ShapingError { field, what };
         let of = |what: &str, error: MappingError| format!("{what}: {error}");
         let mut without = Vec::new();
         for field in &shaping.without {
             let steps: Vec<String> = field.split('.').map(str::to_owned).collect();
             if KEPT.contains(&field.as_str()) {
-                return Err(format!("{field} cannot be left out: events are told apart, ordered and erased by it"));
+                let what = format!("{field} cannot be left out: events are told apart, ordered and erased by it");
+                return Err(wrong("without", what));
             }
             let is_known = FIELDS.contains(&field.as_str()) || OWN.iter().any(|own| field.starts_with(own));
             if !is_known || steps.iter().any(String::is_empty) || steps.len() > 8 {
-                return Err(format!(
-                    "{field} is no field of an event: write device.brand, page.title or properties.Note"
-                ));
+                let what =
+                    format!("{field} is no field of an event: write device.brand, page.title or properties.Note");
+                return Err(wrong("without", what));
             }
             without.push(steps);
         }
         let mut set = Vec::new();
         for (field, mapping) in &shaping.set {
             if field.split('.').any(str::is_empty) {
-                return Err(format!("{field} is no field: write properties.Shop"));
+                return Err(wrong("fields", format!("{field} is no field: write properties.Shop")));
             }
-            set.push((field.clone(), Directive::compile(mapping).map_err(|error| of(field, error))?));
+            let made = Directive::compile(mapping).map_err(|error| wrong("fields", of(field, error)))?;
+            set.push((field.clone(), made));
         }
-        if without.len() > MANY || set.len() > MANY {
-            return Err(format!("more than {MANY} fields"));
+        for (field, many) in [("without", without.len()), ("fields", set.len())] {
+            if many > MANY {
+                return Err(wrong(field, format!("more than {MANY} fields")));
+            }
         }
         if shaping.percent.is_some_and(|percent| !(1..=99).contains(&percent)) {
-            return Err("percent is a number from 1 to 99".to_owned());
+            return Err(wrong("percent", "percent is a number from 1 to 99".to_owned()));
         }
-        let when = shaping.when.as_ref().map(Condition::compile).transpose().map_err(|error| of("when", error))?;
+        let when = shaping.when.as_ref().map(Condition::compile).transpose();
+        let when = when.map_err(|error| wrong("when", of("when", error)))?;
         Ok(Self { when, percent: shaping.percent, without, set })
     }
 
@@ -159,7 +181,7 @@ mod tests {
         StoredEvent { number: 7, json: value.to_string().into_bytes().into() }
     }
 
-    fn shape(value: Value) -> Result<Shape, String> {
+    fn shape(value: Value) -> Result<Shape, ShapingError> {
         Shape::compile(&serde_json::from_value(value).unwrap())
     }
 
@@ -191,16 +213,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said() {
-        for (value, word) in [
-            (json!({"without": ["id"]}), "cannot be left out"),
-            (json!({"without": ["device..brand"]}), "no field"),
-            (json!({"without": ["device.brnd"]}), "no field"),
-            (json!({"when": {"like": 1}}), "no condition"),
-            (json!({"percent": 100}), "1 to 99"),
-            (json!({"set": {"a": "$b"}}), "no path"),
+        for (value, field, word) in [
+            (json!({"without": ["id"]}), "without", "cannot be left out"),
+            (json!({"without": ["device..brand"]}), "without", "no field"),
+            (json!({"without": ["device.brnd"]}), "without", "no field"),
+            (json!({"when": {"all": [{"exists": "$.user"}, {"like": 1}]}}), "when", "no condition"),
+            (json!({"percent": 100}), "percent", "1 to 99"),
+            (json!({"set": {"a": {"b": "$b"}}}), "fields", "a: mapping.b: $b is no path"),
         ] {
             let error = shape(value.clone()).unwrap_err();
-            assert!(error.contains(word), "{value}: {error}");
+            assert!(error.field == field && error.what.contains(word), "{value}: {error:?}");
         }
     }
 }

@@ -128,6 +128,10 @@ pub async fn test(
 /// What went wrong, and what a person can do about it.
 fn advice(kind: &DestinationKind, error: &SendError) -> String {
     let said = error.to_string();
+    // The usual causes say themselves what to look at.
+    if said.contains("cannot be reached: ") {
+        return said;
+    }
     if matches!(kind, DestinationKind::Connector { .. }) {
         return match error {
             SendError::Later { .. } => {
@@ -168,7 +172,7 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
     let name = format!("{}/{}", destination.project, destination.name);
     let shape = match Shape::compile(&destination.shaping) {
         Ok(shape) => shape,
-        Err(error) => return Some(said(error)),
+        Err(error) => return Some(said(error.what)),
     };
     let with = (name.as_str(), shape.set.as_slice());
     let shown = match Http::preview(&connector, region.as_deref(), settings, with, std::slice::from_ref(event)) {
@@ -191,6 +195,15 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
     })
 }
 
+/// Of events in their order the newest that a destination gets; where it gets none of them, the newest of its types.
+#[must_use]
+pub fn newest_for(destination: &Destination, events: &[StoredEvent]) -> Option<StoredEvent> {
+    let wanted = |event: &&StoredEvent| event.head().is_some_and(|head| destination.wants(head.kind));
+    let shape = Shape::compile(&destination.shaping).unwrap_or_default();
+    let newest = || events.iter().rev().filter(wanted);
+    newest().find(|event| shape.apply((*event).clone()).is_some()).or_else(|| newest().next()).cloned()
+}
+
 /// How a destination would get this event.
 #[must_use]
 pub fn preview(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Preview {
@@ -203,7 +216,7 @@ pub fn preview(destination: &Destination, event: &StoredEvent, config: &Delivery
                 ..Preview::default()
             };
         }
-        Err(error) => return Preview { how: error.clone(), ..Preview::default() },
+        Err(error) => return Preview { how: error.what.clone(), ..Preview::default() },
     };
     if let Some(preview) = preview_connector(destination, event, config) {
         return preview;
@@ -259,7 +272,8 @@ mod tests {
             (SendError::Refused("the receiver answered 422".to_owned()), "its own log"),
             (SendError::TooLarge, "1 MB"),
             (SendError::later("the receiver answered 503"), "try again"),
-            (SendError::later("the receiver cannot be reached, or its address is not allowed"), "allow_networks"),
+            (SendError::later("the receiver cannot be reached"), "allow_networks"),
+            (SendError::later("the receiver cannot be reached: the connection is refused; is the port right?"), "port"),
         ] {
             let text = advice(&webhook, &error);
             assert!(text.contains(word) && text.starts_with(&error.to_string()), "{text}");

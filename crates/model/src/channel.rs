@@ -37,6 +37,7 @@ impl Channels {
     pub const URGENT: [NoticeKind; 6] = [
         NoticeKind::Incident,
         NoticeKind::DestinationPaused,
+        NoticeKind::DestinationFailing,
         NoticeKind::DeadLetters,
         NoticeKind::SilentProject,
         NoticeKind::Quarantined,

@@ -37,6 +37,55 @@ impl Destination {
     pub fn wants(&self, kind: EventType) -> bool {
         self.types.is_empty() || self.types.contains(&kind)
     }
+
+    /// What is another than it was, in words for a log that is not sealed; of a new one, what is not as it is by default. Of addresses
+    /// the host alone, of settings and conditions that they changed.
+    #[must_use]
+    pub fn changes_since(&self, was: Option<&Self>) -> Vec<String> {
+        let plain = Self { enabled: true, types: Vec::new(), shaping: Shaping::default(), ..self.clone() };
+        let was = was.unwrap_or(&plain);
+        let mut changes = Vec::new();
+        let mut change = |what: &str, before: String, after: String| {
+            if before != after {
+                changes.push(format!("{what}{before} → {after}"));
+            }
+        };
+        change("", was.kind.in_words(), self.kind.in_words());
+        let types = |of: &Self| list(of.types.iter().map(|kind| kind.as_str()), "all");
+        change("types: ", types(was), types(self));
+        let (before, after) = (&was.shaping, &self.shaping);
+        let without = |of: &Shaping| list(of.without.iter().map(String::as_str), "nothing");
+        change("left out: ", without(before), without(after));
+        let percent = |of: &Shaping| of.percent.map_or_else(|| "all".to_owned(), |percent| percent.to_string());
+        change("visitors of a hundred: ", percent(before), percent(after));
+        let fields = |of: &Shaping| list(of.set.keys().map(String::as_str), "none");
+        change("own fields: ", fields(before), fields(after));
+        if fields(before) == fields(after) && before.set != after.set {
+            changes.push("own fields changed".to_owned());
+        }
+        if before.when != after.when {
+            changes.push(if after.when.is_some() { "another condition" } else { "no condition any more" }.to_owned());
+        }
+        if was.enabled != self.enabled {
+            changes.push(if self.enabled { "on" } else { "off" }.to_owned());
+        }
+        changes.extend(self.kind.settings_since(&was.kind));
+        changes
+    }
+}
+
+/// Words behind each other.
+fn list<'a>(words: impl Iterator<Item = &'a str>, none: &str) -> String {
+    let all: Vec<&str> = words.collect();
+    if all.is_empty() { none.to_owned() } else { all.join(", ") }
+}
+
+/// The host of an address, with its port; the rest may hold a credential.
+fn host_of(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once("://")?;
+    let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    Some(host).filter(|host| !host.is_empty())
 }
 
 /// What a destination gets of the events of its types; by default all of each.
@@ -116,6 +165,37 @@ impl DestinationKind {
             Self::Stdout { .. } => "stdout",
         }
     }
+
+    /// What it is and on which host, for a log that is not sealed: never more of an address.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let kind = self.as_str();
+        match self {
+            Self::Webhook { url } => format!("{kind} at {}", host_of(url).unwrap_or("an address without a host")),
+            Self::Postgres { schema } => format!("{kind}, schema {schema}"),
+            Self::Connector { region, settings, .. } => {
+                let region = region.iter().map(|region| format!(", region {region}"));
+                let hosts = settings.values().filter_map(|value| host_of(value)).map(|host| format!(" at {host}"));
+                hosts.chain(region).fold(kind.to_owned(), |text, part| text + &part)
+            }
+            Self::File { path } => format!("{kind} {path}"),
+            Self::Stdout { .. } => kind.to_owned(),
+        }
+    }
+
+    /// That something of it changed that its words do not show.
+    fn settings_since(&self, was: &Self) -> Option<String> {
+        match (was, self) {
+            (Self::Connector { settings: before, .. }, Self::Connector { settings: after, .. }) => {
+                let ids: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+                let changed = ids.into_iter().filter(|id| before.get(*id) != after.get(*id));
+                let changed: Vec<&str> = changed.map(String::as_str).collect();
+                (!changed.is_empty()).then(|| format!("settings changed: {}", changed.join(", ")))
+            }
+            (was, now) if was != now && was.in_words() == now.in_words() => Some("another address there".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 fn default_schema() -> String {
@@ -136,6 +216,43 @@ pub enum StdoutFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_in_a_log_holds_no_more_of_an_address_than_its_host() {
+        let webhook = |url: &str| DestinationKind::Webhook { url: url.to_owned() };
+        for (kind, wanted) in [
+            (webhook("https://hooks.example:8443/canary?key=canary"), "webhook at hooks.example:8443"),
+            (webhook("https://canary:canary@hooks.example"), "webhook at hooks.example"),
+            (webhook("https://[2001:db8::1]/canary"), "webhook at [2001:db8::1]"),
+            (webhook("canary"), "webhook at an address without a host"),
+            (DestinationKind::Postgres { schema: "convizit".to_owned() }, "postgres, schema convizit"),
+        ] {
+            assert_eq!(kind.in_words(), wanted);
+        }
+        let connector = |key: &str, value: &str| DestinationKind::Connector {
+            connector: "http".to_owned(),
+            region: Some("eu".to_owned()),
+            settings: BTreeMap::from([
+                ("address".to_owned(), "https://in.example/canary".to_owned()),
+                (key.to_owned(), value.to_owned()),
+            ]),
+        };
+        assert_eq!(connector("path", "canary").in_words(), "http at in.example, region eu");
+        let of = |kind: DestinationKind| Destination {
+            project: "shop".parse().unwrap(),
+            name: "one".to_owned(),
+            enabled: true,
+            paused: None,
+            types: Vec::new(),
+            shaping: Shaping::default(),
+            kind,
+        };
+        let was = of(connector("path", "canary"));
+        assert_eq!(of(connector("path", "canary2")).changes_since(Some(&was)), ["settings changed: path"]);
+        assert!(was.changes_since(Some(&was)).is_empty() && was.changes_since(None).is_empty());
+        let hook = of(webhook("https://hooks.example/a"));
+        assert_eq!(of(webhook("https://hooks.example/b")).changes_since(Some(&hook)), ["another address there"]);
+    }
 
     #[test]
     fn what_is_stored_is_read_back() {

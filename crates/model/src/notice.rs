@@ -38,6 +38,8 @@ pub enum NoticeKind {
     Damaged,
     /// A destination was paused.
     DestinationPaused,
+    /// A destination has not taken anything for a quarter of an hour.
+    DestinationFailing,
     /// A destination refused events; they are dead letters.
     DeadLetters,
     /// The disk is nearly full, full or failing.
@@ -73,6 +75,7 @@ impl NoticeKind {
     pub const OF_PROJECTS: [Self; 11] = [
         Self::Incident,
         Self::DestinationPaused,
+        Self::DestinationFailing,
         Self::DeadLetters,
         Self::SilentProject,
         Self::Quarantined,
@@ -97,6 +100,7 @@ impl NoticeKind {
             Self::Quarantined => "quarantined",
             Self::Damaged => "damaged",
             Self::DestinationPaused => "destination_paused",
+            Self::DestinationFailing => "destination_failing",
             Self::DeadLetters => "dead_letters",
             Self::Disk => "disk",
             Self::Lag => "lag",
@@ -121,6 +125,7 @@ impl NoticeKind {
             Self::Quarantined => "An item could not be processed",
             Self::Damaged => "Something stored does not open",
             Self::DestinationPaused => "A destination was paused",
+            Self::DestinationFailing => "A destination takes nothing",
             Self::DeadLetters => "A destination refused events",
             Self::Disk => "The disk is nearly full or failing",
             Self::Lag => "Processing falls behind",

@@ -135,6 +135,7 @@ async fn render(State(store): State<Store>) -> impl IntoResponse {
             let labels = [("project", destination.project.to_string()), ("destination", destination.name.clone())];
             metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - state.cursor) as f64);
             metrics::gauge!("convizit_delivery_paused", &labels).set(f64::from(u8::from(destination.paused.is_some())));
+            metrics::gauge!("convizit_delivery_failing", &labels).set(f64::from(u8::from(state.failing.is_some())));
             metrics::gauge!("convizit_delivery_dead", &labels).set(state.dead as f64);
         }
     }

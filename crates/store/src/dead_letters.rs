@@ -11,6 +11,8 @@ use crate::{DeadLetter, Store};
 
 /// Dead letters that are changed in one statement.
 const STEP: i64 = 5_000;
+/// Of so many chosen ones the audit log has the numbers.
+const NAMED: usize = 20;
 
 /// Dead letters of a destination that are to be written.
 pub(crate) struct Letters<'a> {
@@ -72,11 +74,11 @@ pub(crate) async fn delete_letters(
 
 /// Dead letters in words, for the audit log.
 fn letters_words(numbers: Option<&[i64]>) -> String {
-    match numbers {
-        None => "all dead letters".to_owned(),
-        Some([_]) => "1 dead letter".to_owned(),
-        Some(many) => format!("{} dead letters", many.len()),
-    }
+    let Some(numbers) = numbers else { return "all dead letters".to_owned() };
+    let shown: Vec<String> = numbers.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if numbers.len() > NAMED { ", …" } else { "" };
+    let what = if numbers.len() == 1 { "dead letter" } else { "dead letters" };
+    format!("{} {what} (event {}{more})", numbers.len(), shown.join(", "))
 }
 
 impl Store {
@@ -185,7 +187,8 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let of = self.project(project).await?.number;
         self.cursor(of, name).await?;
-        self.audit(act, project.as_str(), name, letters_words(numbers)).await?;
+        let detail = format!("{}; {}", self.in_words(project, name).await, letters_words(numbers));
+        self.audit(act, project.as_str(), name, detail).await?;
         let (values, sql): (Vec<i64>, _) = match numbers {
             Some(numbers) => (numbers.to_vec(), one),
             None => (vec![STEP], all),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use convizit_keys::Place;
-use convizit_model::Timestamp;
+use convizit_model::{NoticeKind, ProjectId, Timestamp};
 use sqlx::{AnyConnection, query};
 
 use crate::error::{Columns as _, During, StoreError, pairs};
@@ -37,6 +37,17 @@ pub struct DeliveryFailure {
     /// When.
     pub time: Timestamp,
     /// What happened, in words; never event content.
+    pub reason: String,
+}
+
+/// That a destination takes nothing now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// The first failure behind which it has taken nothing.
+    pub since: Timestamp,
+    /// How often it was tried since.
+    pub times: i64,
+    /// The newest failure, in words; never event content.
     pub reason: String,
 }
 
@@ -98,18 +109,29 @@ impl Store {
         pairs(&rows)
     }
 
-    /// Takes down why a batch was not taken.
+    /// Takes down why a batch was not taken; returns since when that is so, and how often.
     ///
     /// # Errors
     /// `Database`, `Keys`.
-    pub async fn delivery_failed(&self, project: i64, name: &str, reason: &str) -> Result<(), StoreError> {
+    pub async fn delivery_failed(&self, project: i64, name: &str, reason: &str) -> Result<Failing, StoreError> {
         const NAME: &str = "take down failure";
-        let (owned, reason) = (name.to_owned(), reason.to_owned());
+        let (owned, said) = (name.to_owned(), reason.to_owned());
         let (now, keys) = (self.clock().now(), self.ring().own());
-        self.data()
+        let (since, times) = self
+            .data()
             .run_tx(NAME, move |connection| {
-                let (name, reason, keys) = (owned.clone(), reason.clone(), keys.clone());
+                let (name, reason, keys) = (owned.clone(), said.clone(), keys.clone());
                 Box::pin(async move {
+                    query(
+                        "INSERT INTO failing_destinations (project, destination, since, times) VALUES ($1, $2, $3, 1) \
+                         ON CONFLICT (project, destination) DO UPDATE SET times = failing_destinations.times + 1",
+                    )
+                    .bind(project)
+                    .bind(name.as_str())
+                    .bind(now.as_millis())
+                    .execute(&mut *connection)
+                    .await
+                    .during(NAME)?;
                     let newest: i64 = sqlx::query_scalar(
                         "SELECT COALESCE(MAX(id), 0) FROM delivery_failures WHERE project = $1 AND destination = $2",
                     )
@@ -131,15 +153,72 @@ impl Store {
                         .during(NAME)?;
                     query("DELETE FROM delivery_failures WHERE project = $1 AND destination = $2 AND id <= $3")
                         .bind(project)
-                        .bind(name)
+                        .bind(name.as_str())
                         .bind(id - FAILURES)
-                        .execute(connection)
+                        .execute(&mut *connection)
                         .await
                         .during(NAME)?;
-                    Ok(())
+                    let row =
+                        query("SELECT since, times FROM failing_destinations WHERE project = $1 AND destination = $2")
+                            .bind(project)
+                            .bind(name.as_str())
+                            .fetch_one(connection)
+                            .await
+                            .during(NAME)?;
+                    Ok((row.read::<i64>(0)?, row.read::<i64>(1)?))
                 })
             })
+            .await?;
+        Ok(Failing { since: Timestamp::from_millis(since), times, reason: reason.to_owned() })
+    }
+
+    /// A destination takes events again, or a person looks after it: it counts as failing no more, and the notice of that ends.
+    ///
+    /// # Errors
+    /// `NotFound` for the project, `Database`.
+    pub async fn delivery_recovered(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
+        const NAME: &str = "take back failure";
+        let number = self.project(project).await?.number;
+        let owned = name.to_owned();
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let name = owned.clone();
+                Box::pin(async move {
+                    query("DELETE FROM failing_destinations WHERE project = $1 AND destination = $2")
+                        .bind(number)
+                        .bind(name)
+                        .execute(connection)
+                        .await
+                        .during(NAME)
+                        .map(|_| ())
+                })
+            })
+            .await?;
+        self.resolve_notice(NoticeKind::DestinationFailing, Some(project), name).await
+    }
+
+    /// Destinations that take nothing now, by project and name: of one project, or of all.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub(crate) async fn failing(&self, project: Option<i64>) -> Result<HashMap<(i64, String), Failing>, StoreError> {
+        // Few rows in all: those of destinations that fail.
+        let rows = query("SELECT project, destination, since, times FROM failing_destinations")
+            .fetch_all(self.data().readers())
             .await
+            .during("read what fails")?;
+        let mut all = HashMap::new();
+        for row in rows {
+            let (number, name): (i64, String) = (row.read(0)?, row.read(1)?);
+            if project.is_some_and(|project| project != number) {
+                continue;
+            }
+            let newest = self.delivery_failures(number, &name).await?.into_iter().next();
+            let reason = newest.map_or_else(|| "why cannot be read".to_owned(), |failure| failure.reason);
+            let failing = Failing { since: Timestamp::from_millis(row.read(2)?), times: row.read(3)?, reason };
+            all.insert((number, name), failing);
+        }
+        Ok(all)
     }
 
     /// The newest failures of a destination, newest first, at most 20.

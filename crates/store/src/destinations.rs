@@ -29,6 +29,16 @@ pub(crate) fn secret_of(name: &str) -> Place<'_> {
 /// What a change makes of a destination; false when it is not to be made.
 type Alter = Arc<dyn Fn(&mut Destination) -> bool + Send + Sync>;
 
+/// What was added or changed, for the audit log, which is not sealed: of addresses the host, of secrets that there are new ones.
+fn changed_words(was: Option<&Destination>, now: &Destination, with_secret: bool) -> String {
+    let mut words = vec![now.kind.in_words()];
+    words.extend(now.changes_since(was));
+    if with_secret {
+        words.push(if was.is_some() { "new credentials" } else { "with credentials" }.to_owned());
+    }
+    words.join("; ")
+}
+
 /// Fails where the destination was removed; holds its row, so that a removal comes before or after.
 pub(crate) async fn hold(
     connection: &mut AnyConnection,
@@ -119,7 +129,7 @@ impl Store {
                 })
             })
             .await?;
-        let detail = if secret.is_some() { "with credentials" } else { "" };
+        let detail = changed_words(None, destination, secret.is_some());
         let entry = self.entry("destination.save", destination.project.as_str(), &name, detail);
         let ring = self.ring().clone();
         let mut tries = 0;
@@ -189,6 +199,7 @@ impl Store {
             ),
         };
         let (cursors, dead) = (self.numbers_of(cursors, number).await?, self.numbers_of(dead, number).await?);
+        let mut failing = self.failing(number).await?;
         let mut states = Vec::new();
         for row in rows {
             let (project, name, body): (i64, String, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
@@ -208,7 +219,8 @@ impl Store {
             let destination = read(&name, &body)?;
             let of =
                 |numbers: &HashMap<(i64, String), i64>| numbers.get(&(project, name.clone())).copied().unwrap_or(0);
-            states.push(DestinationState { destination, cursor: of(&cursors), dead: of(&dead) });
+            let (cursor, dead) = (of(&cursors), of(&dead));
+            states.push(DestinationState { destination, cursor, dead, failing: failing.remove(&(project, name)) });
         }
         Ok(states)
     }
@@ -225,6 +237,12 @@ impl Store {
         }
         let rows = select.fetch_all(self.data().readers()).await.during("read states of destinations")?;
         rows.iter().map(|row| Ok(((row.read(0)?, row.read(1)?), row.read(2)?))).collect()
+    }
+
+    /// What a destination is, for the audit log; one that cannot be opened holds nothing up.
+    pub(crate) async fn in_words(&self, project: &ProjectId, name: &str) -> String {
+        let found = self.destination(project, name).await;
+        found.map_or_else(|_| "cannot be opened".to_owned(), |(destination, _)| destination.kind.in_words())
     }
 
     /// Where a destination stands: the number of the last event that it is done with.
@@ -288,7 +306,8 @@ impl Store {
     pub async fn remove_destination(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
         let owned = name.to_owned();
-        let (entry, ring) = (self.entry("destination.remove", project.as_str(), name, ""), self.ring().clone());
+        let detail = self.in_words(project, name).await;
+        let (entry, ring) = (self.entry("destination.remove", project.as_str(), name, detail), self.ring().clone());
         self.control()
             .run_tx("remove destination", move |connection| {
                 let name = owned.clone();
@@ -322,6 +341,7 @@ impl Store {
                         "DELETE FROM replays WHERE project = $1 AND destination = $2",
                         "DELETE FROM deliveries WHERE project = $1 AND destination = $2",
                         "DELETE FROM delivery_failures WHERE project = $1 AND destination = $2",
+                        "DELETE FROM failing_destinations WHERE project = $1 AND destination = $2",
                     ] {
                         query(sql)
                             .bind(number)
@@ -335,6 +355,9 @@ impl Store {
                 })
             })
             .await?;
+        for kind in [NoticeKind::DestinationPaused, NoticeKind::DestinationFailing, NoticeKind::DeadLetters] {
+            self.resolve_notice(kind, Some(project), name).await?;
+        }
         self.refresh().await
     }
 
@@ -413,7 +436,7 @@ impl Store {
             .await
     }
 
-    /// Pauses a destination with a reason and a notice, or resumes it with `None`.
+    /// Pauses a destination with a reason and a notice, or resumes it with `None`, which ends that notice.
     ///
     /// # Errors
     /// `NotFound`.
@@ -430,6 +453,11 @@ impl Store {
             true
         };
         self.alter_destination((act, "pause destination"), (project, name), None, Arc::new(change)).await?;
+        // Paused it is not tried, and resumed it begins anew.
+        self.delivery_recovered(project, name).await?;
+        if reason.is_none() {
+            self.resolve_notice(NoticeKind::DestinationPaused, Some(project), name).await?;
+        }
         if let Some(reason) = reason {
             let text = format!(
                 "destination {name} was paused: {reason}; mend it, then `convizit destination resume {project} {name}`"
@@ -452,9 +480,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let (was, to) = (seen.clone(), changed.clone());
         let change = move |destination: &mut Destination| {
-            let same = destination.kind == was.kind && destination.types == was.types;
+            let same =
+                destination.kind == was.kind && destination.types == was.types && destination.shaping == was.shaping;
             if same {
                 (destination.kind, destination.types) = (to.kind.clone(), to.types.clone());
+                destination.shaping.clone_from(&to.shaping);
             }
             same
         };
@@ -472,8 +502,8 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let number = self.project(project).await?.number;
         let (wanted, now) = (name.to_owned(), self.clock().now());
-        let detail = if secret.is_some() { "with credentials" } else { "" };
-        let (entry, ring) = (self.entry(act, project.as_str(), name, detail), self.ring().clone());
+        let with_secret = secret.is_some();
+        let (entry, ring) = (self.entry(act, project.as_str(), name, ""), self.ring().clone());
         let mut tries = 0;
         let altered = loop {
             let done = async {
@@ -484,7 +514,7 @@ impl Store {
                 self.control()
                     .run_tx(tx, move |connection| {
                         let (wanted, change, sealed) = (wanted.clone(), change.clone(), sealed.clone());
-                        let (entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
+                        let (mut entry, ring, keys) = (entry.clone(), ring.clone(), keys.clone());
                         Box::pin(async move {
                             still_living(connection, number, version).await?;
                             let body: Option<Vec<u8>> =
@@ -496,9 +526,11 @@ impl Store {
                                     .during(tx)?;
                             let body = body.ok_or_else(|| StoreError::not_found("destination", &wanted))?;
                             let mut destination = read(&wanted, &keys.open(body_of(&wanted), &body)?)?;
+                            let was = destination.clone();
                             if !change(&mut destination) {
                                 return Ok(false);
                             }
+                            entry.detail = changed_words(Some(&was), &destination, with_secret);
                             let changed = serde_json::to_vec(&destination)
                                 .map_err(|error| StoreError::Invalid(error.to_string()))?;
                             let changed = keys.seal(now, body_of(&wanted), &changed)?;

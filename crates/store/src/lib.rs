@@ -65,6 +65,7 @@ mod sessions;
 mod set_aside;
 mod signals;
 mod silence;
+mod standing;
 mod start;
 mod statement;
 mod tokens;
@@ -83,7 +84,7 @@ pub use crowd::ProjectRulings;
 use crowd::Rulings;
 pub use customizer::{Opening, OpeningRefusal};
 pub use damage::{DamagedFrame, HeldBy};
-pub use deliveries::{Delivered, DeliveryFailure};
+pub use deliveries::{Delivered, DeliveryFailure, Failing};
 pub use disk::{DiskSpace, bytes_in_words};
 pub use drafts::{Draft, Saved};
 pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
@@ -101,6 +102,7 @@ pub use retention::Beyond;
 pub use sessions::{Session, SessionPlace};
 pub use set_aside::{DamagedRow, Learned};
 pub use silence::{Expected, SilentName};
+pub use standing::Standing;
 pub use tokens::{Scope, Token};
 pub use withheld::WithheldCount;
 pub use work::PreparedWork;
@@ -160,6 +162,8 @@ pub struct DestinationState {
     pub cursor: i64,
     /// Events in the dead letters.
     pub dead: i64,
+    /// Since when it takes nothing, where it does not.
+    pub failing: Option<Failing>,
 }
 
 /// An event that a destination refused.

@@ -300,7 +300,9 @@ impl Store {
             let text = "no stored event was received in this range, or none that the destination has had its turn of: choose another";
             return Err(StoreError::Invalid(text.to_owned()));
         };
-        self.audit("destination.replay", project.as_str(), name, format!("{from} to {to}")).await?;
+        let what = self.in_words(project, name).await;
+        let detail = format!("{what}; {from} to {to}, at most events {first} to {last}");
+        self.audit("destination.replay", project.as_str(), name, detail).await?;
         let (made, owned) = (self.clock().now(), name.to_owned());
         let replay = self
             .data()
@@ -374,7 +376,8 @@ impl Store {
         const NAME: &str = "stop replay";
         let number = self.project(project).await?.number;
         self.cursor(number, name).await?;
-        self.audit("destination.stop-replay", project.as_str(), name, format!("replay {id}")).await?;
+        let detail = format!("{}; replay {id}", self.in_words(project, name).await);
+        self.audit("destination.stop-replay", project.as_str(), name, detail).await?;
         let owned = name.to_owned();
         self.data()
             .run_tx(NAME, move |connection| {

@@ -131,6 +131,8 @@ impl Store {
                  (SELECT destination, hour FROM deliveries WHERE project = $1 LIMIT $2)",
                 "DELETE FROM delivery_failures WHERE project = $1 AND (destination, id) IN \
                  (SELECT destination, id FROM delivery_failures WHERE project = $1 LIMIT $2)",
+                "DELETE FROM failing_destinations WHERE project = $1 AND destination IN \
+                 (SELECT destination FROM failing_destinations WHERE project = $1 LIMIT $2)",
                 "DELETE FROM erase_messages WHERE project = $1 AND request IN (SELECT request FROM erase_messages WHERE project = $1 LIMIT $2)",
                 // Nobody is left to be told, and nothing to be forgotten from.
                 "UPDATE erasures SET id = NULL, forgotten = 1, state = 'done' WHERE number IN \

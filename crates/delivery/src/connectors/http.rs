@@ -20,9 +20,10 @@ use crate::destinations::{Fate, SendError, Taken};
 use crate::guard::Guard;
 use crate::mapping::{Directive, Input, Limits};
 use crate::retry::retry_after;
+use crate::why;
 
 /// A vendor that takes longer is asked again later.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 /// A secret that is shorter is a word like any other.
 const SECRET: usize = 6;
 /// Bytes of an answer that are read.
@@ -198,23 +199,14 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(name, value);
         }
-        let answer = request.send().await.map_err(|error| SendError::later(self.reason(&error)))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| SendError::later(why::unanswered(self.vendor(), TIMEOUT.as_secs(), &error)))?;
         let status = answer.status().as_u16();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = retry_after(after, at.as_millis().div_euclid(1_000));
         Ok((status, after, bounded(answer).await?))
-    }
-
-    /// What went wrong, without the address: it may hold a credential.
-    fn reason(&self, error: &reqwest::Error) -> String {
-        let vendor = self.vendor();
-        if error.is_timeout() {
-            format!("{vendor} did not answer within 30 s")
-        } else if error.is_connect() {
-            format!("{vendor} cannot be reached, or its address is not allowed")
-        } else {
-            format!("the connection to {vendor} broke")
-        }
     }
 
     /// Has the vendor erase persons, where it has a call for that.

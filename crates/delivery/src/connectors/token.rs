@@ -10,10 +10,12 @@ use convizit_model::Timestamp;
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
 
+use super::http::TIMEOUT;
 use super::manifest::Auth;
 use super::{encode, filled};
 use crate::destinations::SendError;
 use crate::guard::Guard;
+use crate::why;
 
 /// A token is asked for anew so long before it ends.
 const EARLY: Duration = Duration::from_secs(60);
@@ -228,13 +230,9 @@ async fn granted(
     body: String,
 ) -> Result<(String, Duration), SendError> {
     let address = guard.check_url(address).map_err(SendError::Pause)?;
-    let answer = client
-        .post(address)
-        .header("content-type", kind)
-        .body(body)
-        .send()
-        .await
-        .map_err(|_| SendError::later("the address that gives tokens cannot be reached"))?;
+    let answer = client.post(address).header("content-type", kind).body(body).send().await.map_err(|error| {
+        SendError::later(why::unanswered("the address that gives tokens", TIMEOUT.as_secs(), &error))
+    })?;
     let status = answer.status();
     let bytes = super::http::bounded(answer).await?;
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();

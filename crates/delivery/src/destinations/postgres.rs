@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::destinations::SendError;
 use crate::guard::{Guard, Unresolved};
+use crate::why;
 
 /// Version of the schema below.
 const VERSION: i32 = 1;
@@ -287,10 +288,10 @@ async fn tls_config() -> rustls::ClientConfig {
 /// What a database error means. Only its code is kept: its text may quote a value.
 fn judge(error: &tokio_postgres::Error) -> SendError {
     let Some(code) = error.code() else {
-        return SendError::later(if error.is_closed() {
-            "the database closed the connection"
-        } else {
-            "the database cannot be reached"
+        return SendError::later(match why::cause(error) {
+            _ if error.is_closed() => "the database closed the connection".to_owned(),
+            Some(cause) => format!("the database cannot be reached: {cause}"),
+            None => "the database cannot be reached".to_owned(),
         });
     };
     let text = format!("the database answered {}", code.code());

@@ -11,6 +11,7 @@ use reqwest::{Client, StatusCode, Url};
 use crate::destinations::SendError;
 use crate::guard::Guard;
 use crate::retry::retry_after;
+use crate::why;
 
 /// A receiver that takes longer is asked again later.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -111,15 +112,8 @@ pub(crate) async fn post_plain(url: &str, body: Vec<u8>, guard: &Guard) -> Resul
     judge(answer.status(), answer.headers(), now())
 }
 
-/// What went wrong, without the address: it may hold a token.
 fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        "the receiver did not answer within 15 s".to_owned()
-    } else if error.is_connect() {
-        "the receiver cannot be reached, or its address is not allowed".to_owned()
-    } else {
-        "the connection broke".to_owned()
-    }
+    why::unanswered("the receiver", TIMEOUT.as_secs(), error)
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap, now: i64) -> Result<(), SendError> {

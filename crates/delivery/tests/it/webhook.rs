@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use convizit_model::{DestinationKind, EventType, NoticeKind};
+use convizit_store::Standing;
 
 use crate::receiver::Receiver;
 use crate::stand::{SECRET, Stand, until};
@@ -56,6 +57,29 @@ async fn a_401_pauses_with_a_notice_and_resuming_sends_what_waited() {
     stand.store.pause_destination(&stand.project, "hook", None).await.unwrap();
     stand.at("hook", 1).await;
     assert_eq!(receiver.taken(), ["a"]);
+    running.end().await;
+}
+
+#[tokio::test]
+async fn one_that_takes_nothing_for_long_is_told_and_the_notice_ends_by_itself() {
+    let (stand, receiver) = hooked().await;
+    receiver.judge(|_| 503);
+    stand.put(&["a"]).await;
+    let running = stand.deliver();
+    until(async || stand.state("hook").await.failing.is_some_and(|failing| failing.times >= 2)).await;
+    let state = stand.state("hook").await;
+    assert_eq!(state.standing(1), Standing::Failing);
+    assert!(state.trouble().unwrap().contains("the receiver answered 503"));
+    let told = async || stand.notices().await.into_iter().find(|one| one.kind == NoticeKind::DestinationFailing);
+    assert!(told().await.is_none(), "what may pass in minutes calls nobody");
+    stand.behind("UPDATE failing_destinations SET since = since - 900000");
+    until(async || told().await.is_some()).await;
+    let notice = told().await.unwrap();
+    assert!(notice.subject == "hook" && notice.text.contains("answered 503"), "{}", notice.text);
+    receiver.judge(|_| 204);
+    stand.at("hook", 1).await;
+    until(async || told().await.is_none()).await;
+    assert_eq!(stand.state("hook").await.failing, None);
     running.end().await;
 }
 

@@ -30,7 +30,7 @@ pub(crate) enum Destination {
         #[command(subcommand)]
         kind: Kind,
     },
-    /// Lists destinations, how far they are behind, and why one is paused.
+    /// Lists destinations, how far they are behind, and why one is paused or failing.
     #[command(after_help = "Example: convizit destination list shop --json")]
     List {
         /// Only of this project.
@@ -319,11 +319,26 @@ fn entered(
 
 async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {
     let states = store.destinations(project.as_ref()).await?;
+    let mut last = BTreeMap::new();
+    for state in &states {
+        let project = &state.destination.project;
+        if !last.contains_key(project.as_str()) {
+            let number = store.project(project).await?.number;
+            last.insert(project.to_string(), store.last_event(number).await?);
+        }
+    }
+    let last = |state: &DestinationState| last.get(state.destination.project.as_str()).copied().unwrap_or(state.cursor);
     if json {
-        let rows: Vec<_> = states
-            .iter()
-            .map(|state| serde_json::json!({"destination": state.destination, "cursor": state.cursor, "dead": state.dead}))
-            .collect();
+        let row = |state: &DestinationState| {
+            let failing = state.failing.as_ref().map(
+                |failing| serde_json::json!({"since": failing.since, "times": failing.times, "reason": failing.reason}),
+            );
+            serde_json::json!({
+                "destination": state.destination, "cursor": state.cursor, "dead": state.dead,
+                "behind": (last(state) - state.cursor).max(0), "state": state.standing(last(state)).as_str(), "failing": failing,
+            })
+        };
+        let rows: Vec<_> = states.iter().map(row).collect();
         return say(serde_json::to_string(&rows)?);
     }
     if states.is_empty() {
@@ -333,12 +348,8 @@ async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<(
     }
     let mut rows = Vec::new();
     for state in states {
-        let number = store.project(&state.destination.project).await?.number;
-        let behind = store.last_event(number).await? - state.cursor;
-        let what = match &state.destination.paused {
-            Some(reason) => format!("paused: {reason}"),
-            None => "sending".to_owned(),
-        };
+        let behind = (last(&state) - state.cursor).max(0);
+        let what = state.trouble().unwrap_or_else(|| state.standing(last(&state)).text().to_owned());
         rows.push(vec![
             state.destination.project.to_string(),
             state.destination.name.clone(),

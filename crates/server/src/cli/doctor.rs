@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use convizit_delivery::DeliveryConfig;
 use convizit_model::{Destination, DestinationKind, Project, ProjectId, Timestamp};
 use convizit_store::backup::{BackupConfig, BackupState};
-use convizit_store::{AuditFilter, DamagedFrame, DamagedRow, DestinationState, Erasure, Store, StoreError};
+use convizit_store::{AuditFilter, DamagedFrame, DamagedRow, DestinationState, Erasure, Standing, Store, StoreError};
 
 use crate::cli::erase::held_by;
 use crate::cli::{counted, say};
@@ -149,7 +149,11 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
     for state in destinations {
         let rests = demo_rests && state.destination.name == demo::RECEIVER;
         let result = if rests { Ok(()) } else { reachable(&delivery, store, &state).await? };
+        let slow = if result.is_ok() && !rests { slow(store, &state).await? } else { None };
         findings.add_of(&state.destination.project, "destination", result);
+        if let Some(warning) = slow {
+            findings.warn("destination", Some(warning));
+        }
     }
     let backup = config.backup();
     if backup.makes {
@@ -288,6 +292,18 @@ fn is_terminal(destination: &Destination) -> bool {
     matches!(destination.kind, DestinationKind::Stdout { .. })
 }
 
+/// What a person should know of a destination that works.
+async fn slow(store: &Store, state: &DestinationState) -> Result<Option<String>> {
+    let (project, name) = (&state.destination.project, &state.destination.name);
+    let last = store.last_event(store.project(project).await?.number).await?;
+    let behind = last - state.cursor;
+    Ok(match state.standing(last) {
+        Standing::Behind => Some(format!("{name} of {project} is behind: {behind} events wait for it")),
+        Standing::Waiting => state.trouble().map(|why| format!("{name} of {project} is {why}")),
+        _ => None,
+    })
+}
+
 /// Asks a destination whether it answers, without sending an event.
 async fn reachable(delivery: &DeliveryConfig, store: &Store, state: &DestinationState) -> Result<Result<(), String>> {
     let (project, name) = (&state.destination.project, &state.destination.name);
@@ -305,5 +321,8 @@ async fn reachable(delivery: &DeliveryConfig, store: &Store, state: &Destination
     };
     let answer = convizit_delivery::answers(&state.destination, secret.as_deref(), delivery).await;
     let behind = store.last_event(store.project(project).await?.number).await? - state.cursor;
+    // One that answers here may fail where it is delivered to.
+    let failing = state.trouble().filter(|_| behind > 0 && state.standing(state.cursor + behind) == Standing::Failing);
+    let answer = answer.and_then(|()| failing.map_or(Ok(()), Err));
     Ok(answer.map_err(|error| format!("{name} of {project}: {error} ({behind} events wait for it)")))
 }

@@ -93,7 +93,7 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
         fails(at, &["destination", "add", "shop", "hook", "webhook", "--url", "http://127.0.0.1:9/"])
             .contains("allow_networks")
     );
-    assert!(ok(at, &["destination", "list", "shop"]).contains("sending"));
+    assert!(ok(at, &["destination", "list", "shop"]).contains("up to date"));
     ok(at, &["destination", "pause", "shop", "lines"]);
     assert!(ok(at, &["destination", "list"]).contains("paused by hand"));
     assert!(ok(at, &["notices", "list"]).contains("lines"));

@@ -320,6 +320,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("idempotency_keys", "answers are kept for a day, for calls to this installation as it was"),
     ("deliveries", "how an hour went says nothing of the time after a restore"),
     ("delivery_failures", "neither does why a destination could not be reached"),
+    ("failing_destinations", "nor since when it could not be"),
     ("drafts", "what nobody has published is drafted anew: the names that it was about may be others then"),
     ("damaged_frames", "upkeep meets them again"),
     ("clock", "a restore may come long after the backup, and that is no jump of the clock"),

@@ -1,7 +1,7 @@
 //! Destinations: their secrets sealed, their cursors moved by one reader, their dead letters kept.
 
-use convizit_model::{Destination, DestinationKind, NoticeKind, Project};
-use convizit_store::{DeadLetter, DestinationState, Store, StoreError};
+use convizit_model::{Destination, DestinationKind, EventType, NoticeKind, Project, Shaping};
+use convizit_store::{DeadLetter, DestinationState, Standing, Store, StoreError};
 use sqlx::Row as _;
 
 use crate::engines::{Place, events, on_both_engines, work};
@@ -12,6 +12,8 @@ on_both_engines!(
     one_of_two_readers_moves_a_cursor,
     dead_letters_are_written_with_the_cursor,
     a_paused_destination_says_why,
+    one_that_takes_nothing_says_since_when_and_why,
+    the_audit_log_says_what_changed_and_no_secret,
     a_destination_goes_on_behind_events_that_cannot_be_read,
     one_that_cannot_be_opened_hides_no_other,
 );
@@ -54,7 +56,7 @@ async fn a_destination_is_made_changed_and_removed_with_all_it_has(place: Place)
     store.advance(&shop.id, "whole", 0, 3, letters(2..3)).await.unwrap();
     let changed = Destination { enabled: false, ..hook(&shop, "whole") };
     store.save_destination(&changed, None, true).await.unwrap();
-    let expected = DestinationState { destination: changed, cursor: 3, dead: 1 };
+    let expected = DestinationState { destination: changed, cursor: 3, dead: 1, failing: None };
     assert_eq!(state(&store, &shop, "whole").await, expected, "a change leaves cursor and dead letters");
     assert_eq!(store.destinations(None).await.unwrap().len(), 2);
 
@@ -134,7 +136,61 @@ async fn a_paused_destination_says_why(place: Place) {
     assert!(notices[0].text.contains("it answered 410") && notices[0].text.contains("convizit destination resume"));
     store.pause_destination(&shop.id, "hook", None).await.unwrap();
     assert_eq!(state(&store, &shop, "hook").await.destination.paused, None);
+    assert!(store.notices(false).await.unwrap().is_empty(), "resuming ends the notice");
     assert_eq!(store.destination_secret(&shop.id, "hook").await.unwrap().as_deref(), Some("whsec_x"));
+    store.pause_destination(&shop.id, "hook", Some("it answered 410")).await.unwrap();
+    store.remove_destination(&shop.id, "hook").await.unwrap();
+    assert!(store.notices(false).await.unwrap().is_empty(), "nobody can mend one that was removed");
+}
+
+async fn one_that_takes_nothing_says_since_when_and_why(place: Place) {
+    let (store, shop) = place.shop().await;
+    store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
+    store.save_destination(&hook(&shop, "other"), None, true).await.unwrap();
+    let began = store.clock().now();
+    store.delivery_failed(shop.number, "hook", "the receiver answered 503").await.unwrap();
+    place.clock.set(began.as_millis() + 60_000);
+    let said = store.delivery_failed(shop.number, "hook", "its name cannot be resolved").await.unwrap();
+    assert_eq!((said.since, said.times, said.reason.as_str()), (began, 2, "its name cannot be resolved"));
+    assert_eq!(state(&store, &shop, "hook").await.failing, Some(said));
+    assert_eq!(state(&store, &shop, "hook").await.standing(5), Standing::Failing);
+    assert_eq!(state(&store, &shop, "other").await.failing, None);
+
+    store.raise(NoticeKind::DestinationFailing, Some(&shop.id), "hook", "it takes nothing").await.unwrap();
+    store.delivery_recovered(&shop.id, "hook").await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.failing, None);
+    assert!(store.notices(false).await.unwrap().is_empty());
+    assert_eq!(store.delivery_failures(shop.number, "hook").await.unwrap().len(), 2, "what went wrong is still told");
+    store.delivery_failed(shop.number, "hook", "the receiver answered 401").await.unwrap();
+    store.pause_destination(&shop.id, "hook", Some("the receiver answered 401")).await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.failing, None, "what is paused is not tried");
+}
+
+async fn the_audit_log_says_what_changed_and_no_secret(place: Place) {
+    let (store, shop) = place.shop().await;
+    let at = |url: &str| DestinationKind::Webhook { url: url.to_owned() };
+    let first = Destination { kind: at("https://hooks.example/in?key=canary"), ..hook(&shop, "hook") };
+    store.add_destination(&first, Some("whsec_canary"), false).await.unwrap();
+    let shaping = Shaping { without: vec!["location".to_owned()], percent: Some(10), ..Shaping::default() };
+    let moved = Destination {
+        types: vec![EventType::Click],
+        shaping,
+        kind: at("https://other.example/canary"),
+        ..first.clone()
+    };
+    assert!(store.change_destination(&first, &moved, Some("whsec_canary2")).await.unwrap());
+    store.pause_destination(&shop.id, "hook", Some("by hand")).await.unwrap();
+    store.remove_destination(&shop.id, "hook").await.unwrap();
+    let log = store.audit_entries(Some(shop.id.as_str()), 20).await.unwrap();
+    let of = |act: &str| -> Vec<&str> {
+        log.iter().filter(|entry| entry.act == act).map(|entry| entry.detail.as_str()).collect()
+    };
+    let changed = "webhook at other.example; webhook at hooks.example → webhook at other.example; types: all → click; \
+                   left out: nothing → location; visitors of a hundred: all → 10; new credentials";
+    assert_eq!(of("destination.save"), [changed, "webhook at hooks.example; with credentials"]);
+    assert_eq!(of("destination.pause"), ["webhook at other.example"]);
+    assert_eq!(of("destination.remove"), ["webhook at other.example"]);
+    assert!(!format!("{log:?}").contains("canary"));
 }
 
 async fn a_destination_goes_on_behind_events_that_cannot_be_read(place: Place) {

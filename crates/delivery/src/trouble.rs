@@ -1,0 +1,76 @@
+//! What a destination's failures come to: counted, written down, told after a while, and taken back once it takes something again.
+
+use std::sync::atomic::Ordering;
+
+use convizit_model::NoticeKind;
+
+use crate::destinations::SendError;
+use crate::route::{Route, Stop};
+
+/// After so many milliseconds in which nothing was taken a person is told.
+const TOLD_AFTER: i64 = 15 * 60_000;
+
+impl Route {
+    /// Has a person look at the dead letters, of which the destination did this.
+    pub(crate) async fn say_dead(&self, did: &str) -> Result<(), Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let text = format!(
+            "destination {name} {did}; `convizit destination dead {project} {name}` lists them and why, \
+             `convizit destination retry {project} {name} --all` sends them again"
+        );
+        self.store.raise(NoticeKind::DeadLetters, Some(project), name, &text).await?;
+        Ok(())
+    }
+
+    /// Counts a failure and writes it down for people.
+    pub(crate) async fn note_failure(&self, failure: &SendError) -> Result<(), Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        let labels = [("project", project.to_string()), ("destination", name.to_owned())];
+        metrics::counter!("convizit_delivery_failures_total", &labels).increment(1);
+        if matches!(failure, SendError::Ended) {
+            return Ok(());
+        }
+        let number = self.store.project(project).await?.number;
+        self.troubled.store(true, Ordering::Relaxed);
+        let failing = self.store.delivery_failed(number, name, &failure.to_string()).await?;
+        // What is paused has a notice of its own.
+        let is_long = self.store.clock().now().since(failing.since) >= TOLD_AFTER;
+        if is_long && !matches!(failure, SendError::Pause(_)) {
+            let text = format!(
+                "destination {name} has taken nothing since {} and was tried {} times: {failure}. Its events wait; it is tried again by \
+                 itself, and `convizit destination list {project}` shows how it stands",
+                failing.since, failing.times
+            );
+            self.store.raise(NoticeKind::DestinationFailing, Some(project), name, &text).await?;
+        }
+        Ok(())
+    }
+
+    /// It took something: it counts as failing no more.
+    pub(crate) async fn went_well(&self) -> Result<(), Stop> {
+        if self.troubled.load(Ordering::Relaxed) {
+            self.store.delivery_recovered(&self.destination.project, &self.destination.name).await?;
+            self.troubled.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A pause is written down; anything else waits.
+    pub(crate) async fn failed(&self, failure: SendError) -> Result<Stop, Stop> {
+        let (project, name) = (&self.destination.project, self.destination.name.as_str());
+        self.note_failure(&failure).await?;
+        match failure {
+            SendError::Pause(reason) => {
+                tracing::warn!(%project, destination = name, reason, "destination paused");
+                self.store.pause_destination(project, name, Some(&reason)).await?;
+                Ok(Stop::Paused)
+            }
+            SendError::Later { reason, after } => {
+                tracing::info!(%project, destination = name, reason, "delivery is tried again later");
+                Ok(Stop::Later(after))
+            }
+            SendError::Ended => Ok(Stop::Gone),
+            SendError::TooLarge | SendError::Refused(_) => Ok(Stop::Later(None)),
+        }
+    }
+}
