@@ -88,6 +88,14 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
   await page.click("a:has-text('Change')");
   await page.locator("h1:has-text('Change hook')").waitFor();
   await look("06-change");
+  await page.fill("#when", '{"of": "$.type"');
+  await page.locator("#look .wrong:has-text('no JSON')").waitFor();
+  await page.fill("#when", '{"of": "$.type", "is": "click"}');
+  await page.check("input[name=less][value=location]");
+  await page.locator("#look pre:has-text('location\": {}')").waitFor();
+  await look("06-less", { dark: true });
+  await page.click("text=Check and save");
+  await said();
   for (const kind of ["postgres", "file"]) {
     await page.goto(at(`/p/shop/new-destination?kind=${kind}`));
     await look(`07-${kind}`);

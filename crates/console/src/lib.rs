@@ -17,6 +17,7 @@ mod privacy;
 mod session;
 mod snippet;
 mod throttle;
+mod tried;
 
 use std::sync::Arc;
 
@@ -79,6 +80,7 @@ struct Shared {
     store: Store,
     throttle: Throttle,
     catalogues: known::Catalogues,
+    tried: tried::Tried,
 }
 
 /// Which routes an address has.
@@ -119,6 +121,10 @@ impl Console {
         &self.0.shared.catalogues
     }
 
+    pub(crate) fn tried(&self) -> &tried::Tried {
+        &self.0.shared.tried
+    }
+
     pub(crate) fn face(&self) -> Face {
         self.0.face
     }
@@ -145,7 +151,7 @@ async fn nothing(uri: Uri) -> Response {
 /// The console's pages and the interfaces of programs, on one address or two.
 pub fn serve(store: Store, config: ConsoleConfig) -> Served {
     let catalogues = known::Catalogues::default();
-    let shared = Arc::new(Shared { store, throttle: Throttle::default(), catalogues });
+    let shared = Arc::new(Shared { store, throttle: Throttle::default(), catalogues, tried: tried::Tried::default() });
     let face = |config, face| face_of(Console(Arc::new(Inner { shared: shared.clone(), config, face })));
     if !config.operator_apart {
         let (pages, rows) = face(config, Face::Whole);

@@ -32,6 +32,37 @@
     };
     setTimeout(again, 500);
   }
+  // What is typed shows at once what it would come to: the same form, sent with the button's own word, of which one part is taken.
+  for (const button of document.querySelectorAll("button[data-look]")) {
+    const { form } = button;
+    const part = document.getElementById(button.dataset.look);
+    const around = document.getElementById(button.dataset.from);
+    let [timer, newest] = [0, 0];
+    const look = async () => {
+      const mine = ++newest;
+      const fields = new FormData(form);
+      // Nobody is shown a secret, so none is sent.
+      for (const secret of form.querySelectorAll("input[type=password]")) fields.delete(secret.name);
+      fields.set(button.name, button.value);
+      try {
+        const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(fields), headers: { accept: "text/html" }, redirect: "error" });
+        const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+        if (found && mine === newest) part.replaceChildren(...found.childNodes);
+      } catch {
+        // The session has ended or the server is away: the button still says so.
+      }
+    };
+    around.addEventListener("input", () => {
+      clearTimeout(timer);
+      timer = setTimeout(look, 600);
+    });
+    button.addEventListener("click", (event) => {
+      event.preventDefault();
+      clearTimeout(timer);
+      around.open = true;
+      look();
+    });
+  }
   for (const button of document.querySelectorAll("button[data-copy]")) {
     button.hidden = !navigator.clipboard;
     button.addEventListener("click", async () => {

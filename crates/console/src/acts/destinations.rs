@@ -1,11 +1,11 @@
 //! Adding a destination, changing and trying one, and how an event would be sent to it: the same checks and the same functions of the
 //! store as at the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use convizit_delivery::Preview;
 use convizit_delivery::connectors;
-use convizit_model::{Destination, DestinationKind, EventType, Project, ProjectId};
+use convizit_model::{Destination, DestinationKind, EventType, Project, ProjectId, Shaping};
 use convizit_store::{Store, StoreError, StoredEvent};
 
 use super::{Acting, Undone};
@@ -30,6 +30,8 @@ pub(crate) struct Said<'a> {
     pub(crate) region: &'a str,
     /// Of a connector: what was entered, secrets too.
     pub(crate) settings: BTreeMap<String, String>,
+    /// Of a connector: settings of which nothing is to be kept, secrets too.
+    pub(crate) removed: BTreeSet<String>,
 }
 
 /// What is said of a kind, and the field that is to be changed where that is nothing of use.
@@ -47,6 +49,11 @@ fn kind_of(said: &Said<'_>) -> Result<DestinationKind, Problem> {
     }
 }
 
+/// Whether a word is of a kind with settings of its own, and of no connector.
+pub(crate) fn is_own_kind(word: &str) -> bool {
+    ["webhook", "postgres", "file", "stdout"].contains(&word)
+}
+
 /// What is said of a destination: its kind, and the secrets of a connector. A secret of one that is not said stays as it is stored.
 fn made_of(
     console: &Console,
@@ -54,12 +61,15 @@ fn made_of(
     stored: Option<&str>,
     seen: Option<&DestinationKind>,
 ) -> Result<(DestinationKind, Option<String>), Problem> {
-    let Ok(connector) = connectors::find(said.kind, console.config().delivery.connectors.as_deref()) else {
+    let folder = console.config().delivery.connectors.as_deref();
+    if said.kind.is_empty() || is_own_kind(said.kind) {
         return kind_of(said).map(|kind| (kind, None));
-    };
+    }
+    let connector = connectors::find(said.kind, folder).map_err(|error| Problem::new("connector", error))?;
     let mut entered: BTreeMap<String, String> =
         stored.and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
     entered.extend(said.settings.iter().map(|(id, value)| (id.clone(), value.clone())));
+    entered.retain(|id, _| !said.removed.contains(id));
     let region = Some(said.region).filter(|region| !region.is_empty());
     let (settings, secrets) = connector.part(region, &entered).map_err(|error| {
         let field = if error.setting == "region" { "region".to_owned() } else { format!("set-{}", error.setting) };
@@ -88,8 +98,12 @@ fn field_of(kind: &DestinationKind, said: &str) -> &'static str {
         DestinationKind::Postgres { .. } if said.contains("schema") => "schema",
         DestinationKind::Postgres { .. } => "secret",
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => "path",
-        DestinationKind::Connector { .. } => "kind",
+        DestinationKind::Connector { .. } => "connector",
     }
+}
+
+fn check_shaping(shaping: &Shaping, kind: &DestinationKind) -> Result<(), Undone> {
+    convizit_delivery::check_shaping(shaping, kind).map_err(|error| Undone::wrong(error.field, error.what))
 }
 
 async fn check(console: &Console, destination: &Destination, secret: Option<&str>) -> Result<(), Undone> {
@@ -107,6 +121,8 @@ pub(crate) struct Adding<'a> {
     pub(crate) said: Said<'a>,
     /// The types that it gets; none means all.
     pub(crate) types: Vec<EventType>,
+    /// What it gets of them.
+    pub(crate) shaping: Shaping,
     /// Whether it begins with the first event, and not with the next one.
     pub(crate) from_start: bool,
     /// Why it waits until it is resumed; `None` where it begins at once.
@@ -118,11 +134,12 @@ pub(crate) struct Adding<'a> {
 /// # Errors
 /// `Wrong` at a field.
 pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'_>) -> Result<Option<String>, Undone> {
-    let Adding { name, said, types, from_start, held } = adding;
+    let Adding { name, said, types, shaping, from_start, held } = adding;
     if name.parse::<ProjectId>().is_err() {
         return Err(Undone::wrong("name", "1 to 64 of a-z, 0-9 and -, a letter or digit first"));
     }
     let (kind, secrets) = made_of(console, &said, None, None).map_err(Undone::Wrong)?;
+    check_shaping(&shaping, &kind)?;
     let secret = match &kind {
         DestinationKind::Connector { .. } => secrets,
         DestinationKind::Webhook { .. } => Some(new_webhook_secret()?),
@@ -133,15 +150,7 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
     };
     let project = acting.project.id.clone();
-    let destination = Destination {
-        project,
-        name: name.to_owned(),
-        enabled: true,
-        paused: held,
-        types,
-        shaping: Default::default(),
-        kind,
-    };
+    let destination = Destination { project, name: name.to_owned(), enabled: true, paused: held, types, shaping, kind };
     let states = acting.store.destinations(Some(&acting.project.id)).await?;
     if states.iter().any(|state| state.destination.name == name) {
         return Err(Undone::wrong("name", "there is a destination of this name already: choose another"));
@@ -154,8 +163,16 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
     }
 }
 
-/// Checks and changes a destination that stands as `seen`; with `renew` a webhook's signing secret, too, which is returned, and shown
-/// this once.
+/// What is to become of a destination.
+pub(crate) struct Changing<'a> {
+    pub(crate) said: Said<'a>,
+    pub(crate) types: Vec<EventType>,
+    pub(crate) shaping: Shaping,
+    /// Whether a webhook gets a new signing secret.
+    pub(crate) renew: bool,
+}
+
+/// Checks and changes a destination that stands as `seen`; returns a webhook's new signing secret, which is shown this once.
 ///
 /// # Errors
 /// `Wrong` at a field; `Meanwhile` where it stands otherwise by now.
@@ -163,7 +180,7 @@ pub(crate) async fn change(
     console: &Console,
     acting: &Acting<'_>,
     seen: &Destination,
-    (said, types, renew): (Said<'_>, Vec<EventType>, bool),
+    Changing { said, types, shaping, renew }: Changing<'_>,
 ) -> Result<Option<String>, Undone> {
     if matches!(seen.kind, DestinationKind::Stdout { .. }) {
         let text = "standard output is set by the program that was started".to_owned();
@@ -171,13 +188,14 @@ pub(crate) async fn change(
     }
     let stored = acting.store.destination_secret(&acting.project.id, &seen.name).await?;
     let (kind, secrets) = made_of(console, &said, stored.as_deref(), Some(&seen.kind)).map_err(Undone::Wrong)?;
+    check_shaping(&shaping, &kind)?;
     let secret = match &kind {
         DestinationKind::Connector { .. } => secrets.filter(|secrets| Some(secrets) != stored.as_ref()),
         DestinationKind::Webhook { .. } if renew => Some(new_webhook_secret()?),
         DestinationKind::Postgres { .. } if !said.secret.is_empty() => Some(said.secret.to_owned()),
         _ => None,
     };
-    let changed = Destination { types, kind, ..seen.clone() };
+    let changed = Destination { types, shaping, kind, ..seen.clone() };
     // Delivery may be writing to a file: one that stays where it is is left alone.
     if !(matches!(changed.kind, DestinationKind::File { .. }) && changed.kind == seen.kind) {
         check(console, &changed, secret.as_deref().or(stored.as_deref())).await?;
@@ -200,16 +218,20 @@ pub(crate) async fn test(
     let (store, id) = (acting.store, &acting.project.id);
     let (destination, _) = store.destination(id, name).await?;
     let secret = store.destination_secret(id, name).await?;
-    store.audit("destination.test", id.as_str(), name, "").await?;
+    store.audit("destination.test", id.as_str(), name, destination.kind.in_words()).await?;
     let config = &console.config().delivery;
     Ok(convizit_delivery::test(&destination, secret.as_deref(), config, store.clock().now()).await)
 }
 
-/// Where it is, in words; for those who may change it, since an address may hold a credential.
+/// Where it is, in words; for those who may change it, since an address may hold a credential. Of a connector the region and what
+/// says where in it: its settings that are no secrets.
 pub(crate) fn place(kind: &DestinationKind) -> String {
     match kind {
-        DestinationKind::Connector { region: Some(region), .. } => format!("region {region}"),
-        DestinationKind::Connector { .. } => String::new(),
+        DestinationKind::Connector { region, settings, .. } => {
+            let region = region.iter().map(|region| format!("region {region}"));
+            let entered = settings.iter().filter(|(_, value)| !value.is_empty());
+            region.chain(entered.map(|(id, value)| format!("{id} {value}"))).collect::<Vec<_>>().join(", ")
+        }
         DestinationKind::Webhook { url } => url.clone(),
         DestinationKind::Postgres { schema } => format!("schema {schema}"),
         DestinationKind::File { path } => path.clone(),
@@ -217,7 +239,51 @@ pub(crate) fn place(kind: &DestinationKind) -> String {
     }
 }
 
-/// The newest event that a destination wants.
+/// A connector's settings that are no secrets, by their labels.
+pub(crate) fn open_settings(console: &Console, kind: &DestinationKind) -> Vec<(String, String)> {
+    let DestinationKind::Connector { connector, settings, .. } = kind else { return Vec::new() };
+    let known = connectors::find(connector, console.config().delivery.connectors.as_deref()).ok();
+    let entered = settings.iter().filter(|(_, value)| !value.is_empty());
+    entered
+        .filter_map(|(id, value)| {
+            let setting = known.as_ref()?.manifest.settings.iter().find(|setting| setting.id == *id)?;
+            (!setting.secret).then(|| (setting.label.clone(), value.clone()))
+        })
+        .collect()
+}
+
+/// A destination as a form that is not sent yet says it, to show what it would get: what is missing is left out, secrets are not asked for.
+///
+/// # Errors
+/// `Wrong` at a field.
+pub(crate) fn drafted(
+    console: &Console,
+    project: &Project,
+    said: &Said<'_>,
+    (types, shaping): (Vec<EventType>, Shaping),
+) -> Result<Destination, Problem> {
+    let kind = match said.kind {
+        "webhook" => DestinationKind::Webhook { url: said.url.to_owned() },
+        "postgres" => DestinationKind::Postgres { schema: said.schema.to_owned() },
+        "file" => DestinationKind::File { path: said.path.to_owned() },
+        id => {
+            let connector = connectors::find(id, console.config().delivery.connectors.as_deref())
+                .map_err(|error| Problem::new("connector", error))?;
+            let entered = |id: &String| said.settings.get(id).filter(|_| !said.removed.contains(id)).cloned();
+            let open = connector.manifest.settings.iter().filter(|setting| !setting.secret);
+            let settings = open
+                .filter_map(|setting| Some((setting.id.clone(), entered(&setting.id).or(setting.default.clone())?)))
+                .collect();
+            let region = Some(said.region).filter(|region| !region.is_empty()).map(str::to_owned);
+            DestinationKind::Connector { connector: id.to_owned(), region, settings }
+        }
+    };
+    convizit_delivery::check_shaping(&shaping, &kind).map_err(|error| Problem::new(error.field, error.what))?;
+    let (project, name) = (project.id.clone(), "preview".to_owned());
+    Ok(Destination { project, name, enabled: true, paused: None, types, shaping, kind })
+}
+
+/// The newest event that a destination gets.
 async fn sample(
     _: &Samples,
     store: &Store,
@@ -227,8 +293,7 @@ async fn sample(
     let last = store.last_event(project.number).await?;
     let limit = usize::try_from(LOOKED).unwrap_or(0);
     let events = store.events_after(project.number, (last - LOOKED).max(0), limit, LOOKED_BYTES).await?;
-    let wanted = |event: &StoredEvent| event.head().is_some_and(|head| destination.wants(head.kind));
-    Ok(events.into_iter().rev().find(wanted))
+    Ok(convizit_delivery::newest_for(destination, &events))
 }
 
 /// How an event would be sent, and whether it is a real one: that is for those who see samples, and where there is one.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use convizit_model::{DestinationKind, EventType, Timestamp};
-use convizit_store::{DestinationState, Scope};
+use convizit_model::{DestinationKind, EventType, Shaping, Timestamp};
+use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::destination_views::{DestinationView, SeenDestination, ShapingView};
 use super::events::{Hour, hours};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
@@ -19,7 +20,8 @@ use super::{Asked, Given, Page, Part, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
 use crate::acts::Undone;
-use crate::acts::destinations::{self, Adding, Said, place};
+use crate::acts::destinations::{self, Adding, Changing, Said, is_own_kind, place};
+use crate::page::Problem as FormProblem;
 
 /// Refused events that are shown of a destination.
 const REFUSED: i64 = 100;
@@ -61,7 +63,7 @@ pub(super) fn routes(api: Api) -> Api {
         at!("/destinations/{destination}/preview"),
         Scope::Read,
         "preview_destination",
-        "How an event would be sent: with the scope samples the newest one that it wants, else a made-up one",
+        "How an event would be sent: with the scope samples the newest one that it gets, else a made-up one",
     );
     let pauses = Call::post(
         at!("/destinations/{destination}/pause"),
@@ -86,51 +88,17 @@ pub(super) fn routes(api: Api) -> Api {
         .add(resumes, resume)
 }
 
-/// A destination, without its address and credentials.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Destination)]
-struct DestinationView {
-    /// Its name.
-    name: String,
-    /// `webhook`, `postgres`, `file` or `stdout`.
-    kind: String,
-    /// Whether events are sent.
-    enabled: bool,
-    /// Why it is paused; null while it runs.
-    paused: Option<String>,
-    /// The types of events that it gets; empty means all.
-    #[schema(value_type = Vec<String>)]
-    types: Vec<EventType>,
-    /// Number of the last event that it is done with.
-    cursor: i64,
-    /// Events that wait for it.
-    behind: i64,
-    /// Events that it refused.
-    refused: i64,
-}
-
-impl DestinationView {
-    fn of(state: DestinationState, last: i64) -> Self {
-        Self {
-            kind: state.destination.kind.as_str().to_owned(),
-            name: state.destination.name,
-            enabled: state.destination.enabled,
-            paused: state.destination.paused,
-            types: state.destination.types,
-            cursor: state.cursor,
-            behind: (last - state.cursor).max(0),
-            refused: state.dead,
-        }
-    }
-}
-
 /// A destination with how it goes.
 #[derive(Serialize, ToSchema)]
 struct OneDestination {
     /// The destination itself.
     destination: DestinationView,
-    /// Its address, schema or path; null without the scope destinations.
+    /// Its address, schema or path, or the region and settings of a connector; null without the scope destinations.
     place: Option<String>,
+    /// Of a connector: where the account is; null without the scope destinations, and where there is one place only.
+    region: Option<String>,
+    /// Of a connector: its settings that are no secrets; null without the scope destinations.
+    settings: Option<BTreeMap<String, String>>,
     /// Events that it took in the last seven days by hour; hours without any are missing.
     hours: Vec<Hour>,
     /// Its newest failures, at most 20, the newest first.
@@ -166,8 +134,15 @@ async fn show(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result
     let state = all.find(|state| state.destination.name == name).ok_or_else(Problem::not_found)?;
     let refused = store.dead_letters(&project.id, &name, REFUSED).await?;
     let failures = store.delivery_failures(project.number, &name).await?.into_iter();
+    let may = caller.may(Scope::Destinations);
+    let (region, settings) = match &state.destination.kind {
+        DestinationKind::Connector { region, settings, .. } if may => (region.clone(), Some(settings.clone())),
+        _ => (None, None),
+    };
     Ok(Json(OneDestination {
-        place: caller.may(Scope::Destinations).then(|| place(&state.destination.kind)),
+        place: may.then(|| place(&state.destination.kind)),
+        region,
+        settings,
         destination: DestinationView::of(state, last),
         hours: hours(store.delivered_by_hour(project.number, &name).await?),
         failures: failures.map(|one| Failure { time: one.time, reason: one.reason }).collect(),
@@ -234,6 +209,9 @@ struct Add {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     types: Vec<EventType>,
+    /// What it gets of them.
+    #[serde(default)]
+    shaping: ShapingView,
     /// Whether it begins with the first event that is kept, and not with the next one.
     #[serde(default)]
     from_start: bool,
@@ -255,12 +233,17 @@ async fn add(
     caller: Caller,
     Given(given): Given<Add>,
 ) -> Result<(StatusCode, Json<Secret>), Problem> {
+    let connector = given.connector.trim();
+    if matches!(given.kind, GivenKind::Connector) && (connector.is_empty() || is_own_kind(connector)) {
+        let what = "say the id of a connector, such as mixpanel: docs/destinations/README.md lists them";
+        return Err(Problem::invalid(what).at("connector"));
+    }
     let held = || format!("added by token {}, to be resumed once it is ready", caller.token.name);
     let adding = Adding {
         name: &given.name,
         said: Said {
             kind: match given.kind {
-                GivenKind::Connector => given.connector.trim(),
+                GivenKind::Connector => connector,
                 kind => kind.as_str(),
             },
             url: given.url.trim(),
@@ -269,12 +252,14 @@ async fn add(
             path: given.path.trim(),
             region: given.region.trim(),
             settings: given.settings,
+            ..Said::default()
         },
         types: given.types,
+        shaping: given.shaping.into(),
         from_start: given.from_start,
         held: given.hold.then(held),
     };
-    let secret = destinations::add(&console, &caller.acting(), adding).await?;
+    let secret = destinations::add(&console, &caller.acting(), adding).await.map_err(in_body)?;
     Ok((StatusCode::CREATED, Json(Secret { secret })))
 }
 
@@ -293,32 +278,27 @@ struct Change {
     secret: Option<String>,
     /// Of a file: another path.
     path: Option<String>,
-    /// Of a connector: settings that become others, secrets too; the rest stays.
+    /// Of a connector: where the account is.
+    region: Option<String>,
+    /// Of a connector: settings that become others, secrets too; null takes one away, the rest stays.
     #[serde(default)]
-    settings: BTreeMap<String, String>,
+    settings: BTreeMap<String, Option<String>>,
     /// The types of events that it gets; none means all.
     #[schema(value_type = Option<Vec<String>>)]
     types: Option<Vec<EventType>>,
+    /// What it gets of them, as a whole.
+    shaping: Option<ShapingView>,
     /// Of a webhook: whether a new signing secret is made, and the old one signs no more.
     #[serde(default)]
     renew: bool,
 }
 
-/// A destination as it was read.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct SeenDestination {
-    /// Its address, schema or path.
-    place: String,
-    /// The types of events that it gets.
-    #[schema(value_type = Vec<String>)]
-    types: Vec<EventType>,
-}
-
 /// What somebody is told who was too late.
 async fn moved(caller: &Caller, name: &str) -> Result<Problem, Problem> {
     let (destination, _) = caller.store.destination(&caller.project.id, name).await?;
-    Ok(Problem::stale("seen", json!({"place": place(&destination.kind), "types": destination.types})))
+    let (place, types) = (place(&destination.kind), destination.types);
+    let shaping = ShapingView::from(destination.shaping);
+    Ok(Problem::stale("seen", json!({"place": place, "types": types, "shaping": shaping})))
 }
 
 async fn change(
@@ -328,7 +308,7 @@ async fn change(
     Given(given): Given<Change>,
 ) -> Result<Json<Secret>, Problem> {
     let (now, _) = caller.store.destination(&caller.project.id, &name).await?;
-    if given.seen.is_some_and(|seen| seen.place != place(&now.kind) || seen.types != now.types) {
+    if given.seen.is_some_and(|seen| !seen.holds(&now)) {
         return Err(moved(&caller, &name).await?);
     }
     let mut said = Said { kind: now.kind.as_str(), ..Said::default() };
@@ -339,7 +319,17 @@ async fn change(
         DestinationKind::Connector { region, settings, .. } => {
             said.region = region.as_deref().unwrap_or_default();
             said.settings.clone_from(settings);
-            said.settings.extend(given.settings.clone());
+            for (id, value) in &given.settings {
+                match value {
+                    Some(value) => {
+                        said.settings.insert(id.clone(), value.clone());
+                    }
+                    None => {
+                        said.settings.remove(id);
+                        said.removed.insert(id.clone());
+                    }
+                }
+            }
         }
         DestinationKind::Stdout { .. } => {}
     }
@@ -351,9 +341,10 @@ async fn change(
         ("schema", &given.schema, "postgres", &mut said.schema),
         ("secret", &given.secret, "postgres", &mut said.secret),
         ("path", &given.path, "file", &mut said.path),
+        ("region", &given.region, "connector", &mut said.region),
     ] {
         let Some(given) = given else { continue };
-        if of != said.kind {
+        if of != if is_own_kind(said.kind) { said.kind } else { "connector" } {
             return Err(Problem::invalid(format!("a {} has none", said.kind)).at(field));
         }
         *stands = given.trim();
@@ -361,12 +352,30 @@ async fn change(
     if given.renew && said.kind != "webhook" {
         return Err(Problem::invalid(format!("a {} has none that could be renewed", said.kind)).at("renew"));
     }
-    let change = (said, given.types.unwrap_or_else(|| now.types.clone()), given.renew);
-    match destinations::change(&console, &caller.acting(), &now, change).await {
+    let changing = Changing {
+        said,
+        types: given.types.unwrap_or_else(|| now.types.clone()),
+        shaping: given.shaping.map_or_else(|| now.shaping.clone(), Shaping::from),
+        renew: given.renew,
+    };
+    match destinations::change(&console, &caller.acting(), &now, changing).await {
         Ok(secret) => Ok(Json(Secret { secret })),
         Err(Undone::Meanwhile) => Err(moved(&caller, &name).await?),
-        Err(undone) => Err(undone.into()),
+        Err(undone) => Err(in_body(undone).into()),
     }
+}
+
+/// What is to be changed, by its field of a body where that is called otherwise than in a form.
+fn in_body(undone: Undone) -> Undone {
+    let Undone::Wrong(problem) = undone else { return undone };
+    let field = match problem.field.strip_prefix("set-") {
+        Some(id) => format!("settings.{id}").into(),
+        None if ["without", "when", "percent", "fields"].contains(&&*problem.field) => {
+            format!("shaping.{}", problem.field).into()
+        }
+        None => problem.field,
+    };
+    Undone::Wrong(FormProblem { field, text: problem.text })
 }
 
 async fn remove(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {

@@ -6,6 +6,7 @@
 mod audit;
 mod channels;
 mod decisions;
+mod destination_views;
 mod destinations;
 mod drafts;
 mod events;

@@ -3,14 +3,15 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_delivery::connectors;
+use convizit_delivery::{Preview, connectors};
 use convizit_model::{Destination, DestinationKind, EventType};
 
-use super::destinations::{Shown, path_of, with};
+use super::destinations::{Shown, path_of, preview_for, with};
+use super::shaping_form::{self, ShapingForm};
 use crate::Console;
-use crate::access::{Fields, Member};
+use crate::access::{Fields, Member, Samples};
 use crate::acts::Undone;
-use crate::acts::destinations::{self, Adding, Said};
+use crate::acts::destinations::{self, Adding, Changing, Said};
 use crate::page::{Chrome, Problem, Refusal, again, html, see};
 
 /// Kinds that are added here, with their names and what each is.
@@ -50,6 +51,11 @@ struct FormPage {
     schema: String,
     path: String,
     types: Vec<(&'static str, bool)>,
+    less: ShapingForm,
+    /// Whether the part of what it gets stands open.
+    open: bool,
+    /// What it would get, and of which event that is.
+    look: Option<(Preview, &'static str)>,
     from_start: bool,
     hold: bool,
     renew: bool,
@@ -71,6 +77,12 @@ struct Entry {
     secret: bool,
     /// It need not be entered.
     optional: bool,
+    /// The vendor need not have it.
+    needless: bool,
+    /// A secret is stored that may be taken away.
+    stored: bool,
+    /// It is to be taken away.
+    removed: bool,
 }
 
 /// What connectors are for, in the order in which they are shown.
@@ -119,10 +131,15 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         value: if setting.secret { String::new() } else { text(&format!("set-{}", setting.id)) },
         secret: setting.secret,
         optional: setting.default.is_some(),
+        needless: setting.default.is_some(),
+        stored: false,
+        removed: fields.get(&format!("remove-{}", setting.id)) == "yes",
     });
     let hosts = manifest.map(|manifest| &manifest.hosts).filter(|hosts| hosts.len() > 1);
     let regions = hosts.into_iter().flat_map(|hosts| hosts.keys());
     let folders = &console.config().delivery.allow_folders;
+    let less = ShapingForm::sent(fields);
+    let open = less.is_used() || shaping_form::is_part(&problem.field);
     FormPage {
         chrome: member.asking.chrome("Add a destination", "destinations"),
         project: member.project.id.to_string(),
@@ -147,6 +164,9 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
             .iter()
             .map(|one| (one.as_str(), fields.all("types").any(|on| on == one.as_str())))
             .collect(),
+        less,
+        open,
+        look: None,
         from_start: fields.get("begin") == "start",
         hold: fields.get("hold") == "yes",
         renew: fields.get("renew") == "yes",
@@ -179,7 +199,40 @@ fn said<'a>(kind: &'a str, fields: &'a Fields) -> Said<'a> {
         path: text("path"),
         region: text("region"),
         settings: settings.map(|(id, value)| (id.to_owned(), value.trim().to_owned())).collect(),
+        removed: fields.starting_with("remove-").filter(|(_, on)| *on == "yes").map(|(id, _)| id.to_owned()).collect(),
     }
+}
+
+/// Whether a form is only to show what a destination would get.
+fn only_looks(fields: &Fields) -> bool {
+    fields.get("look") == "yes"
+}
+
+/// What a destination would get that is as the form says; nothing of it is saved.
+async fn look(
+    console: &Console,
+    member: &Member,
+    kind: &str,
+    right: Option<&Samples>,
+) -> Result<Result<(Preview, &'static str), Problem>, Refusal> {
+    let fields = &member.asking.fields;
+    let drafted = shaping_form::shaping(fields).and_then(|shaping| {
+        destinations::drafted(console, &member.project, &said(kind, fields), (types(fields), shaping))
+    });
+    match drafted {
+        Ok(destination) => preview_for(console, member, right, &destination).await.map(Ok),
+        Err(problem) => Ok(Err(problem)),
+    }
+}
+
+/// The form as it was sent, with what the destination would get.
+async fn looked(console: &Console, member: &Member, kind: &str, page: FormPage) -> Result<Response, Refusal> {
+    // A page that is open asks: that samples are read was taken down with the first look.
+    let right = member.samples_of_follower();
+    Ok(match look(console, member, kind, right.as_ref()).await? {
+        Ok(look) => html(&FormPage { look: Some(look), open: true, ..page }),
+        Err(problem) => again(&FormPage { open: page.open || shaping_form::is_part(&problem.field), problem, ..page }),
+    })
 }
 
 /// The destination's page: with a signing secret that was just made, which is shown this once.
@@ -192,27 +245,36 @@ async fn done(
     if secret.is_none() {
         return Ok(see(&path_of(member, name), word));
     }
-    with(console, member, name, Shown { secret, ..Shown::default() }).await
+    with(console, member, name, Shown::of_secret(secret)).await
 }
 
 pub(super) async fn add(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let fields = &member.asking.fields;
-    let name = fields.get("name").trim();
+    let (name, kind) = (fields.get("name").trim(), fields.get("kind"));
+    let page = |problem: Problem| filled(&console, &member, kind, fields, problem);
+    if only_looks(fields) {
+        return looked(&console, &member, kind, page(Problem::default())).await;
+    }
+    let shaping = match shaping_form::shaping(fields) {
+        Ok(shaping) => shaping,
+        Err(problem) => return Ok(again(&page(problem))),
+    };
     let adding = Adding {
         name,
-        said: said(fields.get("kind"), fields),
+        said: said(kind, fields),
         types: types(fields),
+        shaping,
         from_start: fields.get("begin") == "start",
         held: (fields.get("hold") == "yes").then(|| HELD.to_owned()),
     };
     match destinations::add(&console, &member.acting(), adding).await {
         Ok(secret) => done(&console, &member, (name, secret), "destination-added").await,
-        Err(Undone::Wrong(problem)) => Ok(again(&filled(&console, &member, fields.get("kind"), fields, problem))),
+        Err(Undone::Wrong(problem)) => Ok(again(&page(problem))),
         Err(undone) => Err(undone.into()),
     }
 }
 
-/// What a form is made from: kind and types, since whether it is paused is set elsewhere.
+/// What a form is made from: what can be changed in it, since whether it is paused is set elsewhere.
 fn seen_of(destination: &Destination) -> String {
     let shown = Destination { paused: None, ..destination.clone() };
     serde_json::to_string(&shown).unwrap_or_default()
@@ -226,6 +288,8 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         of: Some(destination.name.clone()),
         name: destination.name.clone(),
         types: EventType::ALL.iter().map(|one| (one.as_str(), destination.types.contains(one))).collect(),
+        less: ShapingForm::of(&destination.shaping),
+        open: true,
         seen: seen_of(destination),
         ..page
     };
@@ -236,7 +300,6 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         DestinationKind::Connector { region, settings, .. } => {
             for entry in &mut page.entries {
                 entry.value = settings.get(&entry.id).filter(|_| !entry.secret).cloned().unwrap_or_default();
-                entry.optional |= entry.secret;
             }
             for (name, on) in &mut page.regions {
                 *on = Some(&*name) == region.as_ref();
@@ -252,8 +315,22 @@ pub(super) async fn show_change(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let (destination, _) = member.asking.store.destination(&member.project.id, &name).await?;
-    Ok(html(&current(&console, &member, &destination)))
+    let (store, id) = (&member.asking.store, &member.project.id);
+    let (destination, _) = store.destination(id, &name).await?;
+    let mut page = current(&console, &member, &destination);
+    show_stored(&mut page, store.destination_secret(id, &name).await?.as_deref());
+    page.look = Some(preview_for(&console, &member, member.samples().as_ref(), &destination).await?);
+    Ok(html(&page))
+}
+
+/// Marks the secrets that are stored and need not be: those can be taken away.
+fn show_stored(page: &mut FormPage, stored: Option<&str>) {
+    let stored: std::collections::BTreeMap<String, String> =
+        stored.and_then(|stored| serde_json::from_str(stored).ok()).unwrap_or_default();
+    for entry in page.entries.iter_mut().filter(|entry| entry.secret) {
+        entry.stored = entry.needless && stored.get(&entry.id).is_some_and(|secret| !secret.is_empty());
+        entry.optional = true;
+    }
 }
 
 pub(super) async fn change(
@@ -264,20 +341,36 @@ pub(super) async fn change(
     let (store, id, fields) = (&member.asking.store, &member.project.id, &member.asking.fields);
     let (destination, _) = store.destination(id, &name).await?;
     let word = destination.kind.as_str();
+    let stored = store.destination_secret(id, &name).await?;
     // What was typed, made from what stands there now.
-    let typed = |destination: &Destination, problem: Problem| FormPage {
-        chrome: member.asking.chrome(&format!("Change {name}"), "destinations"),
-        of: Some(name.clone()),
-        name: name.clone(),
-        seen: seen_of(destination),
-        ..filled(&console, &member, word, fields, problem)
+    let typed = |destination: &Destination, problem: Problem| {
+        let mut page = FormPage {
+            chrome: member.asking.chrome(&format!("Change {name}"), "destinations"),
+            of: Some(name.clone()),
+            name: name.clone(),
+            open: true,
+            seen: seen_of(destination),
+            ..filled(&console, &member, word, fields, problem)
+        };
+        show_stored(&mut page, stored.as_deref());
+        page
     };
+    if only_looks(fields) {
+        // What it was made from stays: whoever has changed it meanwhile is met when it is saved.
+        let page = FormPage { seen: fields.get("seen").to_owned(), ..typed(&destination, Problem::default()) };
+        return looked(&console, &member, word, page).await;
+    }
     let meanwhile =
         |destination: &Destination| Ok(again(&FormPage { meanwhile: true, ..typed(destination, Problem::default()) }));
     let seen: Option<Destination> = serde_json::from_str(fields.get("seen")).ok();
     let Some(seen) = seen.filter(|seen| seen_of(seen) == seen_of(&destination)) else { return meanwhile(&destination) };
-    let change = (said(word, fields), types(fields), fields.get("renew") == "yes");
-    match destinations::change(&console, &member.acting(), &seen, change).await {
+    let shaping = match shaping_form::shaping(fields) {
+        Ok(shaping) => shaping,
+        Err(problem) => return Ok(again(&typed(&destination, problem))),
+    };
+    let renew = fields.get("renew") == "yes";
+    let changing = Changing { said: said(word, fields), types: types(fields), shaping, renew };
+    match destinations::change(&console, &member.acting(), &seen, changing).await {
         Ok(secret) => done(&console, &member, (&name, secret), "destination-changed").await,
         Err(Undone::Wrong(problem)) => Ok(again(&typed(&destination, problem))),
         Err(Undone::Meanwhile) => {

@@ -2,15 +2,15 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use convizit_delivery::Preview;
-use convizit_model::{Action, Change, Destination};
-use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, StoreError};
+use convizit_model::{Action, Change, Destination, DestinationKind, Shaping};
+use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, StoreError};
 
 use super::decisions::who;
 use crate::Console;
-use crate::access::Member;
-use crate::acts::destinations::{self, place};
+use crate::access::{Member, Samples};
+use crate::acts::destinations::{self, open_settings, place};
 use crate::chart::{Chart, chart};
 use crate::known::known;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
@@ -37,24 +37,35 @@ struct Card {
     kind: String,
     badge: (&'static str, &'static str),
     paused: Option<String>,
+    /// Why it takes nothing, where it is not paused.
+    failing: Option<String>,
     sent: String,
     behind: String,
     dead: String,
     types: String,
+    /// What it does not get, or otherwise.
+    less: Vec<(&'static str, String)>,
+}
+
+/// How a destination stands, with its colour.
+pub(super) fn badge(standing: Standing) -> (&'static str, &'static str) {
+    let colour = match standing {
+        Standing::Failing => "bad",
+        Standing::Paused | Standing::Off | Standing::Waiting | Standing::Behind => "warn",
+        Standing::Sending | Standing::UpToDate => "good",
+    };
+    (colour, standing.text())
 }
 
 impl Card {
     fn of(state: DestinationState, events: i64) -> Self {
+        let (standing, trouble) = (state.standing(events), state.trouble());
         let destination = state.destination;
         let behind = (events - state.cursor).max(0);
         Self {
             kind: destination.kind.as_str().to_owned(),
-            badge: match (&destination.paused, destination.enabled) {
-                (Some(_), _) => ("warn", "paused"),
-                (None, false) => ("warn", "off"),
-                (None, true) if behind == 0 => ("good", "up to date"),
-                (None, true) => ("good", "sending"),
-            },
+            badge: badge(standing),
+            failing: trouble.filter(|_| destination.paused.is_none()).map(|text| sentence(&text)),
             sent: count(state.cursor),
             behind: count(behind),
             dead: count(state.dead),
@@ -63,10 +74,32 @@ impl Card {
             } else {
                 destination.types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
             },
+            less: less(&destination.shaping),
             paused: destination.paused,
             name: destination.name,
         }
     }
+}
+
+/// What a destination does not get, or otherwise, in words.
+fn less(shaping: &Shaping) -> Vec<(&'static str, String)> {
+    let Shaping { without, when, percent, set } = shaping;
+    let fields: Vec<&str> = set.keys().map(String::as_str).collect();
+    let all = [
+        ("Left out", without.join(", ")),
+        ("Condition", when.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("Visitors of a hundred", percent.map(|percent| percent.to_string()).unwrap_or_default()),
+        ("Fields of its own", fields.join(", ")),
+    ];
+    all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+}
+
+/// With a capital at its head and a stop at its end.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let head: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let stop = if text.ends_with(['.', '?', '!']) { "" } else { "." };
+    format!("{head}{}{stop}", letters.as_str())
 }
 
 pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
@@ -91,6 +124,8 @@ struct DestinationPage {
     card: Card,
     /// For those who may change it: an address may hold a credential.
     place: Option<String>,
+    /// A connector's settings that are no secrets, for the same.
+    settings: Vec<(String, String)>,
     last_hour: String,
     chart: Chart,
     failures: Vec<(String, String)>,
@@ -160,9 +195,16 @@ impl From<Replay> for Past {
 #[derive(Default)]
 pub(super) struct Shown {
     /// A signing secret, which is shown once.
-    pub(super) secret: Option<String>,
-    /// What a test came to.
-    pub(super) tested: Option<Result<String, String>>,
+    secret: Option<String>,
+    /// What a test came to, which is asked for by the page's address.
+    tested: Option<Result<String, String>>,
+}
+
+impl Shown {
+    /// A signing secret that was just made.
+    pub(super) fn of_secret(secret: Option<String>) -> Self {
+        Self { secret, ..Self::default() }
+    }
 }
 
 /// What was entered in the form of a replay.
@@ -174,15 +216,15 @@ struct Entered {
 }
 
 /// How an event would be sent, and which one is shown.
-async fn preview(
+pub(super) async fn preview_for(
     console: &Console,
     member: &Member,
+    right: Option<&Samples>,
     destination: &Destination,
 ) -> Result<(Preview, &'static str), Refusal> {
-    let right = member.samples();
-    let (preview, real) = destinations::preview(console, &member.acting(), right.as_ref(), destination).await?;
+    let (preview, real) = destinations::preview(console, &member.acting(), right, destination).await?;
     let of = match (real, right) {
-        (true, _) => "the newest event that it wants",
+        (true, _) => "the newest event that it gets",
         (false, Some(_)) => "a made-up event, since none of its types is among the newest",
         (false, None) => "a made-up event, since your role does not show samples",
     };
@@ -220,7 +262,8 @@ async fn page(
     let states = store.destinations(Some(&project.id)).await?;
     let state = states.into_iter().find(|state| state.destination.name == name).ok_or(Refusal::NotFound)?;
     let may_edit = member.may(Action::EditDestinations);
-    let (preview, preview_of) = preview(console, member, &state.destination).await?;
+    let right = member.samples();
+    let (preview, preview_of) = preview_for(console, member, right.as_ref(), &state.destination).await?;
     let before = member.asking.query.get("before").parse().unwrap_or(i64::MAX);
     let letters = store.dead_letters_before(&project.id, name, before, LETTERS + 1).await?;
     let shown = usize::try_from(LETTERS).unwrap_or(0);
@@ -234,7 +277,8 @@ async fn page(
         chrome: member.asking.chrome(name, "destinations"),
         project: project.id.to_string(),
         base: path_of(member, name),
-        place: may_edit.then(|| place(&state.destination.kind)),
+        place: may_edit.then(|| where_of(&state.destination)),
+        settings: if may_edit { open_settings(console, &state.destination.kind) } else { Vec::new() },
         last_hour: count(hours.get(&hour).copied().unwrap_or(0)),
         chart: chart(&hours, hour, 24, 1),
         failures: failures.into_iter().take(FAILURES).map(|one| (minute(one.time), one.reason)).collect(),
@@ -257,14 +301,31 @@ pub(super) async fn show(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    Ok(html(&page(&console, &member, &name, (Shown::default(), Problem::default())).await?))
+    let mut shown = Shown::default();
+    if member.asking.query.get("tested") == "yes" {
+        let lost = || Err("Its answer is not kept here any more: send another.".to_owned());
+        let tried = console.tried().of(&tried_key(&member, &name), member.asking.now());
+        shown.tested = Some(tried.unwrap_or_else(lost));
+    }
+    with(&console, &member, &name, shown).await
 }
 
 /// The destination's page with something to say.
 pub(super) async fn with(console: &Console, member: &Member, name: &str, said: Shown) -> Result<Response, Refusal> {
-    let failed = matches!(said.tested, Some(Err(_)));
-    let page = page(console, member, name, (said, Problem::default())).await?;
-    Ok(if failed { again(&page) } else { html(&page) })
+    Ok(html(&page(console, member, name, (said, Problem::default())).await?))
+}
+
+/// Where it is: of a connector the region alone, since its settings stand beside it.
+fn where_of(destination: &Destination) -> String {
+    match &destination.kind {
+        DestinationKind::Connector { region, .. } => region.clone().unwrap_or_default(),
+        kind => place(kind),
+    }
+}
+
+/// Under which a test's answer is kept.
+fn tried_key(member: &Member, name: &str) -> (i64, i64, String) {
+    (member.account.number, member.project.number, name.to_owned())
 }
 
 /// The destination's page with what is to be changed in one of its forms.
@@ -288,7 +349,9 @@ pub(super) async fn test(
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
     let tested = destinations::test(&console, &member.acting(), &name).await?;
-    with(&console, &member, &name, Shown { tested: Some(tested), ..Shown::default() }).await
+    console.tried().keep(tried_key(&member, &name), member.asking.now(), tested);
+    // Loaded again, the page behind it sends no second one.
+    Ok(Redirect::to(&format!("{}?tested=yes", path_of(&member, &name))).into_response())
 }
 
 async fn set(member: &Member, name: &str, reason: Option<&str>, done: &str) -> Result<Response, Refusal> {

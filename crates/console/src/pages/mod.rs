@@ -23,6 +23,7 @@ mod projects;
 mod resend;
 mod samples;
 mod settings;
+mod shaping_form;
 mod sign_in;
 mod system;
 mod welcome;

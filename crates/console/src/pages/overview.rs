@@ -8,6 +8,7 @@ use convizit_model::{Action, Change, DecisionId, Notice, NoticeKind, Project, Ti
 use convizit_pipeline::{SiteChange, SiteChangeKind};
 use convizit_store::Store;
 
+use super::destinations;
 use crate::Console;
 use crate::access::{Member, Samples};
 use crate::acts::decisions::called;
@@ -141,16 +142,12 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     let new_names = new_names.map(|name| (name.id.to_string(), name.text.clone(), minute(name.since))).collect();
     let events = store.last_event(project.number).await?;
     let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| Sending {
-        badge: match (&state.destination.paused, state.destination.enabled) {
-            (Some(_), _) => ("warn", "paused"),
-            (None, false) => ("warn", "off"),
-            (None, true) => ("good", "sending"),
-        },
+        badge: destinations::badge(state.standing(events)),
+        why: state.trouble(),
         kind: state.destination.kind.as_str().to_owned(),
         behind: (events - state.cursor).max(0),
         dead: state.dead,
         name: state.destination.name,
-        why: state.destination.paused,
     });
     let notices = notices(&member).await?;
     let samples = member.samples();

@@ -38,6 +38,11 @@ impl Receiver {
         Self { url, seen }
     }
 
+    /// Its address without a path.
+    pub(crate) fn host(&self) -> String {
+        self.url.split("/hook").next().unwrap().to_owned()
+    }
+
     pub(crate) fn answers(&self, status: u16) {
         self.seen.lock().unwrap().0 = status;
     }
@@ -87,6 +92,32 @@ pub(crate) async fn put(site: &Site, names: &[&str]) {
         dropped: Vec::new(),
     };
     site.store.commit_work(Work { from: 0, to: 1, projects: vec![share] }).await.unwrap();
+}
+
+/// What a form was made from, as it stands in it.
+fn seen_in(text: &str) -> String {
+    let from = text.find("name=\"seen\" value=\"").unwrap() + 19;
+    let value = &text[from..from + text[from..].find('"').unwrap()];
+    value.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&")
+}
+
+/// A connector that posts to a receiver, with a secret that it does not need.
+pub(crate) async fn connector(site: &Site, address: &str) -> Option<String> {
+    let http = convizit_delivery::connectors::find("http", None).unwrap();
+    let entered = [("address", address.to_owned()), ("value", "canary-secret".to_owned())];
+    let entered = entered.into_iter().map(|(id, value)| (id.to_owned(), value)).collect();
+    let (settings, secret) = http.part(None, &entered).unwrap();
+    let destination = Destination {
+        project: site.shop.id.clone(),
+        name: "web".to_owned(),
+        enabled: true,
+        paused: None,
+        types: Vec::new(),
+        shaping: Default::default(),
+        kind: DestinationKind::Connector { connector: "http".to_owned(), region: None, settings },
+    };
+    site.store.save_destination(&destination, secret.as_deref(), false).await.unwrap();
+    secret
 }
 
 /// A destination that is there already.
@@ -142,14 +173,26 @@ async fn a_webhook_is_added_tried_and_removed_in_the_page() {
     let again = site.post("/p/shop/new-destination", &cookie, &good).await;
     assert!(again.status == StatusCode::UNPROCESSABLE_ENTITY && again.text.contains("wrong-name"));
 
-    let tested = site.post("/p/shop/destinations/hook/test", &cookie, &[]).await;
-    assert!(tested.status == StatusCode::OK && tested.text.contains("The receiver took the event"), "{}", tested.text);
+    let (test, answer) = ("/p/shop/destinations/hook/test", "/p/shop/destinations/hook?tested=yes");
+    let tested = site.post(test, &cookie, &[]).await;
+    assert_eq!((tested.status, tested.location()), (StatusCode::SEE_OTHER, answer), "{}", tested.text);
     assert!(receiver.bodies()[0].contains(convizit_delivery::TEST_NAME));
+    for _ in 0..2 {
+        let shown = site.get(answer, &cookie).await;
+        assert!(shown.text.contains("The receiver took the event"), "{}", shown.text);
+    }
+    assert_eq!(receiver.bodies().len(), 1, "the page loaded again sends no second event");
+    let other = site.get(answer, &site.session(Who::In(Role::Owner)).await).await;
+    assert!(!other.text.contains("The receiver took the event"), "it is told to whoever asked");
     receiver.answers(401);
-    let tested = site.post("/p/shop/destinations/hook/test", &cookie, &[]).await;
-    assert!(tested.status == StatusCode::UNPROCESSABLE_ENTITY && tested.text.contains("signature"), "{}", tested.text);
+    site.post(test, &cookie, &[]).await;
+    let shown = site.get(answer, &cookie).await;
+    assert!(shown.text.contains("did not get there") && shown.text.contains("signature"), "{}", shown.text);
     let log = site.store.audit_entries(Some("shop"), 9).await.unwrap();
-    assert_eq!(log.iter().filter(|entry| entry.act == "destination.test").count(), 2);
+    let tests: Vec<&str> =
+        log.iter().filter(|entry| entry.act == "destination.test").map(|entry| entry.detail.as_str()).collect();
+    assert!(tests.len() == 2 && tests[0].starts_with("webhook at 127.0.0.1:"), "{tests:?}");
+    assert!(!tests[0].contains("canary"), "{tests:?}");
 
     let not = site.post("/p/shop/destinations/hook/remove", &cookie, &[("name", "hock")]).await;
     assert!(not.status == StatusCode::UNPROCESSABLE_ENTITY && not.text.contains("wrong-name"));
@@ -191,11 +234,6 @@ async fn of_two_who_change_a_destination_the_second_sees_it_and_loses_nothing() 
     let (site, receiver) = (Site::make().await, Receiver::start().await);
     hook(&site, &receiver.url).await;
     let (one, two) = (site.session(ADMIN).await, site.session(Who::In(Role::Owner)).await);
-    let seen_in = |text: &str| {
-        let from = text.find("name=\"seen\" value=\"").unwrap() + 19;
-        let value = &text[from..from + text[from..].find('"').unwrap()];
-        value.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&")
-    };
     let path = "/p/shop/destinations/hook/change";
     let form = site.get(path, &one).await;
     assert_eq!(form.status, StatusCode::OK);
@@ -330,32 +368,16 @@ async fn the_audit_log_is_filtered_exported_and_verified() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stored_secret_does_not_follow_another_address() {
     let (site, receiver, other) = (Site::make().await, Receiver::start().await, Receiver::start().await);
-    let address = |receiver: &Receiver| receiver.url.split("/hook").next().unwrap().to_owned();
-    let http = convizit_delivery::connectors::find("http", None).unwrap();
-    let entered = [("address", address(&receiver)), ("value", "canary-secret".to_owned())];
-    let entered = entered.into_iter().map(|(id, value)| (id.to_owned(), value)).collect();
-    let (settings, secret) = http.part(None, &entered).unwrap();
-    let destination = Destination {
-        project: site.shop.id.clone(),
-        name: "web".to_owned(),
-        enabled: true,
-        paused: None,
-        types: Vec::new(),
-        shaping: Default::default(),
-        kind: DestinationKind::Connector { connector: "http".to_owned(), region: None, settings },
-    };
-    site.store.save_destination(&destination, secret.as_deref(), false).await.unwrap();
+    let secret = connector(&site, &receiver.host()).await;
     let (admin, viewer) = (site.session(ADMIN).await, site.session(Who::In(Role::Viewer)).await);
     // Nor does anybody see where it goes who may not change it.
     let page = site.get("/p/shop/destinations/web", &viewer).await;
-    assert!(page.text.contains("A POST request") && !page.text.contains(&address(&receiver)), "{}", page.text);
+    assert!(page.text.contains("A POST request") && !page.text.contains(&receiver.host()), "{}", page.text);
     let path = "/p/shop/destinations/web/change";
     let form = site.get(path, &admin).await;
     assert!(!form.text.contains("canary-secret"));
-    let from = form.text.find("name=\"seen\" value=\"").unwrap() + 19;
-    let seen = &form.text[from..from + form.text[from..].find('"').unwrap()];
-    let seen = seen.replace("&#34;", "\"").replace("&quot;", "\"").replace("&#38;", "&").replace("&amp;", "&");
-    let elsewhere = address(&other);
+    let seen = seen_in(&form.text);
+    let elsewhere = other.host();
     let mut fields = vec![("seen", seen.as_str()), ("set-address", elsewhere.as_str())];
     let refused = site.post(path, &admin, &fields).await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
@@ -365,4 +387,131 @@ async fn a_stored_secret_does_not_follow_another_address() {
     let saved = site.post(path, &admin, &fields).await;
     assert_eq!(saved.location(), "/p/shop/destinations/web?done=destination-changed", "{}", saved.text);
     assert!(site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap().contains("another"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_not_needed_is_taken_away() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    connector(&site, &receiver.host()).await;
+    let (admin, address) = (site.session(ADMIN).await, receiver.host());
+    let path = "/p/shop/destinations/web/change";
+    let form = site.get(path, &admin).await;
+    assert!(form.text.contains("name=\"remove-value\""), "{}", form.text);
+    let seen = seen_in(&form.text);
+    let fields = [("seen", seen.as_str()), ("set-address", address.as_str())];
+    site.post(path, &admin, &fields).await;
+    let kept = site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap();
+    assert!(kept.contains("canary-secret"), "an empty field keeps what is stored");
+    let seen = seen_in(&site.get(path, &admin).await.text);
+    let fields = [("seen", seen.as_str()), ("set-address", address.as_str()), ("remove-value", "yes")];
+    let saved = site.post(path, &admin, &fields).await;
+    assert_eq!(saved.location(), "/p/shop/destinations/web?done=destination-changed", "{}", saved.text);
+    let left = site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap_or_default();
+    assert!(!left.contains("canary"), "{left}");
+    assert!(!site.get(path, &admin).await.text.contains("name=\"remove-value\""), "there is nothing to take away");
+    let page = site.get("/p/shop/destinations/web", &admin).await;
+    assert!(page.text.contains("<dt>Address</dt>") && page.text.contains(&address), "{}", page.text);
+    let log = site.store.audit_entries(Some("shop"), 9).await.unwrap();
+    let host = address.strip_prefix("http://").unwrap();
+    assert!(log.iter().any(|entry| entry.detail == format!("http at {host}; new credentials")), "{log:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn less_and_otherwise_is_set_in_the_form_and_shown_before_it_is_saved() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    put(&site, &["Canary of a visitor"]).await;
+    let admin = site.session(ADMIN).await;
+    let new = "/p/shop/new-destination";
+    let address = receiver.host();
+    let less = [
+        ("kind", "http"),
+        ("name", "web"),
+        ("set-address", address.as_str()),
+        ("less", "os"),
+        ("without", "properties.Note\r\npage.title"),
+        ("when", "{\"of\": \"$.page.path\", \"starts\": \"/\"}"),
+        ("percent", "99"),
+        ("fields", "Shop = $.project\r\nKind = \"web\""),
+    ];
+    let with = |name: &'static str, value: &'static str| {
+        let others = less.into_iter().filter(move |(known, _)| *known != name);
+        others.chain([(name, value)]).collect::<Vec<_>>()
+    };
+    for (name, value, word) in [
+        ("when", "{\"of\"", "no JSON"),
+        ("when", "{\"like\": 1}", "no condition"),
+        ("without", "page.titel", "no field of an event"),
+        ("percent", "200", "1 to 99"),
+        ("fields", "Shop = $project", "no path"),
+    ] {
+        let refused = site.post(new, &admin, &with(name, value)).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{name}");
+        assert!(
+            refused.text.contains(&format!("id=\"wrong-{name}\"")) && refused.text.contains(word),
+            "{}",
+            refused.text
+        );
+        assert!(refused.text.contains("<details id=\"less\" open>") && refused.text.contains("properties.Note"));
+    }
+    let mut look = with("percent", "");
+    look.push(("look", "yes"));
+    let looked = site.post(new, &admin, &look).await;
+    assert_eq!(looked.status, StatusCode::OK, "{}", looked.text);
+    assert!(looked.text.contains("Canary of a visitor"), "the newest event is shown: {}", looked.text);
+    assert!(
+        looked.text.contains("&#34;Shop&#34;: &#34;shop&#34;")
+            || looked.text.contains("&quot;Shop&quot;: &quot;shop&quot;")
+    );
+    assert!(site.store.destinations(Some(&site.shop.id)).await.unwrap().is_empty(), "nothing is saved");
+    assert!(receiver.bodies().is_empty(), "nothing is sent");
+
+    let added = site.post(new, &admin, &less).await;
+    assert_eq!(added.location(), "/p/shop/destinations/web?done=destination-added", "{}", added.text);
+    let (destination, _) = site.store.destination(&site.shop.id, "web").await.unwrap();
+    let wanted = json!({
+        "without": ["device.os_name", "device.os_version", "properties.Note", "page.title"],
+        "when": {"of": "$.page.path", "starts": "/"}, "percent": 99, "set": {"Shop": "$.project", "Kind": "web"},
+    });
+    assert_eq!(serde_json::to_value(&destination.shaping).unwrap(), wanted);
+    let page = site.get("/p/shop/destinations/web", &admin).await;
+    assert!(page.text.contains("<dd>99</dd>") && page.text.contains("<dd>Shop, Kind</dd>"), "{}", page.text);
+    let path = "/p/shop/destinations/web/change";
+    let form = site.get(path, &admin).await;
+    assert!(form.text.contains("value=\"os\" checked") && form.text.contains("Shop = $.project"), "{}", form.text);
+    let seen = seen_in(&form.text);
+    let saved = site.post(path, &admin, &[("seen", &seen), ("set-address", &address), ("percent", "10")]).await;
+    assert_eq!(saved.location(), "/p/shop/destinations/web?done=destination-changed", "{}", saved.text);
+    let (destination, _) = site.store.destination(&site.shop.id, "web").await.unwrap();
+    assert_eq!(serde_json::to_value(&destination.shaping).unwrap(), json!({"percent": 10}));
+    let late = site.post(path, &admin, &[("seen", &seen), ("set-address", &address), ("percent", "20")]).await;
+    assert!(late.text.contains("Somebody else has changed"), "{}", late.text);
+    let unknown = site.post(new, &admin, &[("kind", "mixpanl"), ("name", "mix")]).await;
+    assert!(unknown.text.contains("wrong-connector") && unknown.text.contains("Is it mixpanel?"), "{}", unknown.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_takes_nothing_does_not_look_well() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    put(&site, &["a"]).await;
+    let viewer = site.session(Who::In(Role::Viewer)).await;
+    let pages = ["/p/shop/destinations", "/p/shop/destinations/hook"];
+    for path in pages {
+        assert!(site.get(path, &viewer).await.text.contains("badge good\">sending"));
+    }
+    let failed = "the receiver cannot be reached: its name does not resolve";
+    for (times, badge) in [(1, "badge warn\">waiting"), (2, "badge bad\">failing")] {
+        site.store.delivery_failed(site.shop.number, "hook", failed).await.unwrap();
+        for path in pages {
+            let page = site.get(path, &viewer).await;
+            assert!(
+                page.text.contains(badge) && page.text.contains("its name does not resolve"),
+                "{times}: {}",
+                page.text
+            );
+        }
+    }
+    site.store.delivery_recovered(&site.shop.id, "hook").await.unwrap();
+    let page = site.get("/p/shop/destinations/hook", &viewer).await;
+    assert!(page.text.contains("badge good\">sending") && page.text.contains("its name does not resolve"));
 }

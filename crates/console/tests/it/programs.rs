@@ -284,6 +284,26 @@ async fn a_webhook_is_added_changed_tried_and_removed_by_a_program() {
         (json!({"kind": "postgres", "name": "hook"}), (422, "secret")),
         (json!({"kind": "file", "name": "hook", "path": "/etc/convizit.jsonl"}), (422, "path")),
         (json!({"kind": "stdout", "name": "hook"}), (400, "kind")),
+        (json!({"kind": "connector", "name": "hook", "connector": "mixpanl"}), (422, "connector")),
+        (json!({"kind": "connector", "name": "hook", "connector": "webhook", "url": dead_end}), (422, "connector")),
+        (json!({"kind": "connector", "name": "hook"}), (422, "connector")),
+        (json!({"kind": "connector", "name": "hook", "connector": "http"}), (422, "settings.address")),
+        (
+            json!({"kind": "webhook", "name": "hook", "url": dead_end, "shaping": {"without": ["id"]}}),
+            (422, "shaping.without"),
+        ),
+        (
+            json!({"kind": "webhook", "name": "hook", "url": dead_end, "shaping": {"when": {"like": 1}}}),
+            (422, "shaping.when"),
+        ),
+        (
+            json!({"kind": "webhook", "name": "hook", "url": dead_end, "shaping": {"percent": 100}}),
+            (422, "shaping.percent"),
+        ),
+        (
+            json!({"kind": "webhook", "name": "hook", "url": dead_end, "shaping": {"fields": {"a": 1}}}),
+            (422, "shaping.fields"),
+        ),
     ] {
         assert_eq!(program.refused("/destinations", body.clone()).await, (refused.0, refused.1.to_owned()), "{body}");
     }
@@ -329,6 +349,62 @@ async fn a_webhook_is_added_changed_tried_and_removed_by_a_program() {
     for act in ["destination.save", "destination.test", "destination.remove"] {
         assert!(entries.iter().any(|entry| entry.act == act && entry.actor == "token:delivers"), "{act}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_and_what_it_gets_is_changed_by_a_program() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    let program = Program::with(&site, &[Scope::Read, Scope::Destinations], "delivers").await;
+    let reads = Program::with(&site, &[Scope::Read], "reads").await;
+    let shaping = json!({
+        "without": ["device.brand"], "when": {"exists": "$.visitor"}, "percent": 50, "fields": {"Shop": "$.project"},
+    });
+    let add = json!({
+        "kind": "connector", "name": "web", "connector": "http",
+        "settings": {"address": receiver.host(), "value": "canary-secret"}, "shaping": shaping,
+    });
+    program.done("/destinations", add).await;
+    let shown = program.get("/destinations/web").await;
+    assert_eq!((&shown["destination"]["shaping"], &shown["destination"]["state"]), (&shaping, &json!("up_to_date")));
+    let place = shown["place"].as_str().unwrap();
+    assert!(place.contains(&format!("address {}", receiver.host())), "{shown}");
+    assert_eq!((&shown["settings"]["address"], &shown["region"]), (&json!(receiver.host()), &Value::Null));
+    assert!(!shown.to_string().contains("canary"), "{shown}");
+    let without = reads.get("/destinations/web").await;
+    assert!(without["settings"].is_null() && without["place"].is_null(), "{without}");
+    let preview = program.get("/destinations/web/preview").await;
+    assert!(
+        preview["how"].as_str().unwrap().contains("request") || preview["how"].as_str().unwrap().contains("not sent")
+    );
+
+    let change = async |body: Value| program.ask(Method::PATCH, "/destinations/web", Some(body)).await;
+    let seen = json!({"place": place, "types": [], "shaping": shaping});
+    let less = json!({"without": ["location"], "when": null, "percent": null, "fields": {}});
+    let changed = change(json!({"seen": seen, "shaping": {"without": ["location"]}})).await;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    let stale = change(json!({"seen": seen, "types": ["submit"]})).await;
+    assert_eq!((stale.status, &read(&stale)["current"]["shaping"]), (StatusCode::CONFLICT, &less), "{}", stale.text);
+    let secret = site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap();
+    assert!(secret.contains("canary-secret"), "what is not named stays");
+    assert_eq!(change(json!({"settings": {"value": null}})).await.status, StatusCode::OK);
+    let left = site.store.destination_secret(&site.shop.id, "web").await.unwrap().unwrap_or_default();
+    assert!(!left.contains("canary"), "{left}");
+    for (body, field) in [
+        (json!({"settings": {"address": null}}), "settings.address"),
+        (json!({"region": "eu"}), "region"),
+        (json!({"url": "http://127.0.0.1/"}), "url"),
+        (json!({"shaping": {"when": {"like": 1}}}), "shaping.when"),
+    ] {
+        let answer = change(body).await;
+        assert_eq!((answer.status.as_u16(), read(&answer)["field"].as_str()), (422, Some(field)), "{}", answer.text);
+    }
+    for _ in 0..2 {
+        site.store.delivery_failed(site.shop.number, "web", "HTTP answered 503").await.unwrap();
+    }
+    let listed = reads.get("/destinations").await;
+    let failing = &listed["items"][0];
+    assert_eq!((&failing["state"], &failing["failing"]["times"]), (&json!("failing"), &json!(2)), "{listed}");
+    assert_eq!(failing["failing"]["reason"], "HTTP answered 503");
 }
 
 #[tokio::test(flavor = "multi_thread")]
