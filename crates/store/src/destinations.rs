@@ -129,6 +129,10 @@ impl Store {
                 })
             })
             .await?;
+        if is_new == 0 {
+            // So are failures that a batch on its way has told since.
+            self.delivery_recovered(&destination.project, &name).await?;
+        }
         let detail = changed_words(None, destination, secret.is_some());
         let entry = self.entry("destination.save", destination.project.as_str(), &name, detail);
         let ring = self.ring().clone();

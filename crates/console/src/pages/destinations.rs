@@ -198,6 +198,8 @@ pub(super) struct Shown {
     secret: Option<String>,
     /// What a test came to, which is asked for by the page's address.
     tested: Option<Result<String, String>>,
+    /// It is asked for, and not known here any more.
+    lost: bool,
 }
 
 impl Shown {
@@ -303,9 +305,8 @@ pub(super) async fn show(
 ) -> Result<Response, Refusal> {
     let mut shown = Shown::default();
     if member.asking.query.get("tested") == "yes" {
-        let lost = || Err("Its answer is not kept here any more: send another.".to_owned());
-        let tried = console.tried().of(&tried_key(&member, &name), member.asking.now());
-        shown.tested = Some(tried.unwrap_or_else(lost));
+        shown.tested = console.tried().of(&tried_key(&member, &name), member.asking.now());
+        shown.lost = shown.tested.is_none();
     }
     with(&console, &member, &name, shown).await
 }

@@ -184,6 +184,7 @@ async fn a_webhook_is_added_tried_and_removed_in_the_page() {
     assert_eq!(receiver.bodies().len(), 1, "the page loaded again sends no second event");
     let other = site.get(answer, &site.session(Who::In(Role::Owner)).await).await;
     assert!(!other.text.contains("The receiver took the event"), "it is told to whoever asked");
+    assert!(other.text.contains("not known here any more") && !other.text.contains("did not get there"));
     receiver.answers(401);
     site.post(test, &cookie, &[]).await;
     let shown = site.get(answer, &cookie).await;
