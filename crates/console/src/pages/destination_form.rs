@@ -280,6 +280,33 @@ fn seen_of(destination: &Destination) -> String {
     serde_json::to_string(&shown).unwrap_or_default()
 }
 
+/// The part of the form that stands on a connector's own page: its own fields, and all else as it is.
+pub(super) struct OwnFields {
+    /// Hidden fields of the form.
+    pub(super) kept: Vec<(String, String)>,
+    pub(super) fields: String,
+}
+
+impl OwnFields {
+    /// `None` for what has no own fields.
+    pub(super) fn of(destination: &Destination) -> Option<Self> {
+        let DestinationKind::Connector { region, settings, .. } = &destination.kind else { return None };
+        let less = ShapingForm::of(&destination.shaping);
+        let settings = settings.iter().map(|(id, value)| (format!("set-{id}"), value.clone()));
+        let types = destination.types.iter().map(|kind| ("types".to_owned(), kind.as_str().to_owned()));
+        let ticks = less.ticks.iter().filter(|(.., on)| *on).map(|(word, ..)| ("less".to_owned(), (*word).to_owned()));
+        let texts = [
+            ("seen", seen_of(destination)),
+            ("region", region.clone().unwrap_or_default()),
+            ("without", less.without),
+            ("when", less.when),
+            ("percent", less.percent),
+        ];
+        let texts = texts.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Some(Self { kept: texts.chain(settings).chain(types).chain(ticks).collect(), fields: less.fields })
+    }
+}
+
 /// A destination in the form.
 fn current(console: &Console, member: &Member, destination: &Destination) -> FormPage {
     let page = filled(console, member, destination.kind.as_str(), &Fields::default(), Problem::default());

@@ -8,6 +8,7 @@ use convizit_model::{Action, Change, Destination, DestinationKind, Shaping};
 use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, StoreError};
 
 use super::decisions::who;
+use super::destination_form::OwnFields;
 use crate::Console;
 use crate::access::{Member, Samples};
 use crate::acts::destinations::{self, open_settings, place};
@@ -135,6 +136,8 @@ struct DestinationPage {
     renames: Vec<(String, String)>,
     preview: Preview,
     preview_of: &'static str,
+    /// For those who may change a connector.
+    own: Option<OwnFields>,
     may_edit: bool,
     said: Shown,
     entered: Entered,
@@ -290,6 +293,7 @@ async fn page(
         renames: if may_edit { renames(console, member).await? } else { Vec::new() },
         preview,
         preview_of,
+        own: OwnFields::of(&state.destination).filter(|_| may_edit),
         may_edit,
         card: Card::of(state, store.last_event(project.number).await?),
         said,

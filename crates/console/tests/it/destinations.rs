@@ -476,10 +476,16 @@ async fn less_and_otherwise_is_set_in_the_form_and_shown_before_it_is_saved() {
     assert_eq!(serde_json::to_value(&destination.shaping).unwrap(), wanted);
     let page = site.get("/p/shop/destinations/web", &admin).await;
     assert!(page.text.contains("<dd>99</dd>") && page.text.contains("<dd>Shop, Kind</dd>"), "{}", page.text);
+    // The same form in short stands on its page: what it does not ask for is kept.
+    assert!(page.text.contains("<details id=\"own\">") && page.text.contains("name=\"percent\" value=\"99\""));
+    assert!(page.text.contains("name=\"less\" value=\"os\"") && page.text.contains("name=\"set-address\""));
+    let viewer = site.get("/p/shop/destinations/web", &site.session(Who::In(Role::Viewer)).await).await;
+    assert!(!viewer.text.contains("<details id=\"own\">") && !viewer.text.contains(&address), "{}", viewer.text);
     let path = "/p/shop/destinations/web/change";
     let form = site.get(path, &admin).await;
     assert!(form.text.contains("value=\"os\" checked") && form.text.contains("Shop = $.project"), "{}", form.text);
-    let seen = seen_in(&form.text);
+    let seen = seen_in(&page.text);
+    assert_eq!(seen, seen_in(&form.text));
     let saved = site.post(path, &admin, &[("seen", &seen), ("set-address", &address), ("percent", "10")]).await;
     assert_eq!(saved.location(), "/p/shop/destinations/web?done=destination-changed", "{}", saved.text);
     let (destination, _) = site.store.destination(&site.shop.id, "web").await.unwrap();
