@@ -34,7 +34,7 @@ pub struct NoticeHook {
 
 impl Channels {
     /// What is sent where nobody has chosen: what must not wait.
-    pub const URGENT: [NoticeKind; 6] = [
+    pub const URGENT: [NoticeKind; 7] = [
         NoticeKind::Incident,
         NoticeKind::DestinationPaused,
         NoticeKind::DestinationFailing,

@@ -72,7 +72,7 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// The kinds that are about a project, the most urgent first.
-    pub const OF_PROJECTS: [Self; 11] = [
+    pub const OF_PROJECTS: [Self; 12] = [
         Self::Incident,
         Self::DestinationPaused,
         Self::DestinationFailing,
