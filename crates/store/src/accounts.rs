@@ -75,7 +75,7 @@ pub(crate) fn sealed_of<'a>(purpose: &'static str, row: &'a [u8; 8]) -> Place<'a
 }
 
 /// An address as it is looked up: capitals do not matter to people, whatever RFC 5321 allows.
-fn normal_email(email: &str) -> String {
+pub(crate) fn normal_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
 

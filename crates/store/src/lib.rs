@@ -69,6 +69,7 @@ mod standing;
 mod start;
 mod statement;
 mod tokens;
+mod tries;
 mod upkeep;
 mod withheld;
 mod work;
@@ -105,6 +106,7 @@ pub use silence::{Expected, SilentName};
 pub use standing::Standing;
 pub use tokens::{Scope, Token};
 pub use withheld::WithheldCount;
+pub use tries::AccountTry;
 pub use work::PreparedWork;
 
 use backup::BackupConfig;

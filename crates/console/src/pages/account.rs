@@ -13,7 +13,6 @@ use crate::Console;
 use crate::access::{Asking, Person};
 use crate::page::{Chrome, Problem, Refusal, again, html, minute, see};
 use crate::session::local_path;
-use crate::throttle::Wait;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -142,11 +141,10 @@ pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
 /// Lets a password of this account be tried, and says whether it is the right one.
 async fn is_right(console: &Console, person: &Person, password: &str) -> Result<bool, Refusal> {
     let asking = &person.asking;
-    let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
-    let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    let ticket = console.throttle().take(&asking.store, &person.account.email, asking.address).await?;
     let right = asking.store.is_password(&person.account, password).await?;
     if right {
-        console.throttle().give_back(ticket, asking.now());
+        console.throttle().give_back(&asking.store, ticket).await;
     }
     Ok(right)
 }
@@ -296,13 +294,12 @@ pub(super) async fn prove(State(console): State<Console>, person: Person) -> Res
     }
     if person.account.second_factor {
         let asking = &person.asking;
-        let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
-        let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+        let ticket = console.throttle().take(&asking.store, &person.account.email, asking.address).await?;
         if !asking.store.use_code(&person.account, fields.get("code")).await? {
             let problem = Problem::new("code", "This code does not hold: wait for the next one.");
             return wrong_proof(&person, problem).await;
         }
-        console.throttle().give_back(ticket, asking.now());
+        console.throttle().give_back(&asking.store, ticket).await;
     }
     person.asking.store.session_proved(person.session.number).await?;
     Ok(proved(&person))

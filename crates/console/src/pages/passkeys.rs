@@ -14,7 +14,6 @@ use crate::Console;
 use crate::access::{Asking, Person};
 use crate::page::{Problem, Refusal, see};
 use crate::session::local_path;
-use crate::throttle::Wait;
 
 /// The console as browsers know it, and its host; `None` where passkeys cannot be: they belong to a name, not to a number.
 pub(super) fn site(asking: &Asking) -> Option<(String, String)> {
@@ -97,8 +96,7 @@ pub(super) async fn remove(person: Person, Path(number): Path<i64>) -> Result<Re
 async fn is_right(console: &Console, person: &Person, signs_in: bool) -> Result<Result<(), String>, Refusal> {
     let asking = &person.asking;
     let (origin, host) = site(asking).ok_or_else(no_site)?;
-    let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
-    let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    let ticket = console.throttle().take(&asking.store, &person.account.email, asking.address).await?;
     let [id, client, data, signature] = ["id", "client", "data", "signature"].map(|field| bytes(asking, field));
     let answer = PasskeyAnswer {
         site: (&origin, &host),
@@ -110,8 +108,8 @@ async fn is_right(console: &Console, person: &Person, signs_in: bool) -> Result<
     };
     let used = asking.store.use_passkey(&person.account, answer).await?;
     match (&used, signs_in) {
-        (Ok(()), true) => console.throttle().give_back_sign_in(ticket, asking.now()),
-        (Ok(()), false) => console.throttle().give_back(ticket, asking.now()),
+        (Ok(()), true) => console.throttle().give_back_sign_in(&asking.store, ticket).await,
+        (Ok(()), false) => console.throttle().give_back(&asking.store, ticket).await,
         (Err(_), _) => {}
     }
     Ok(used.map_err(|problem| problem.to_string()))

@@ -11,7 +11,6 @@ use crate::access::{Asking, Guest, Person};
 use crate::letter::Letter;
 use crate::page::{Chrome, Problem, Refusal, again, escaped, html};
 use crate::session::{cookie, local_path};
-use crate::throttle::Wait;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -66,8 +65,7 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
     let asking = &guest.0;
     let (email, password) = (asking.fields.get("email"), asking.fields.get("password"));
     let next = local_path(asking.fields.get("next"));
-    let ticket = console.throttle().take(email, asking.address, asking.now());
-    let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    let ticket = console.throttle().take(&asking.store, email, asking.address).await?;
     let Some(account) = asking.store.account_of_password(email, password).await? else {
         asking.store.sign_in_refused(email, asking.address);
         let problem = Problem::new("password", "This address and this password do not belong together.");
@@ -80,7 +78,7 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
         let code = format!("/sign-in/code?next={}", escaped(next));
         return begin(&console, asking, &account, (false, before), &code).await;
     }
-    console.throttle().give_back(ticket, asking.now());
+    console.throttle().give_back(&asking.store, ticket).await;
     begin(&console, asking, &account, (true, before), next).await
 }
 
@@ -107,14 +105,13 @@ fn code_chrome(asking: &Asking) -> Chrome {
 pub(super) async fn code(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
     let asking = &person.asking;
     let next = local_path(asking.fields.get("next"));
-    let ticket = console.throttle().take(&person.account.email, asking.address, asking.now());
-    let ticket = ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    let ticket = console.throttle().take(&asking.store, &person.account.email, asking.address).await?;
     if !asking.store.use_code(&person.account, asking.fields.get("code")).await? {
         asking.store.sign_in_refused(&person.account.email, asking.address);
         let text = "This code does not hold: wait for the next one, or take a recovery code that you have not used.";
         return code_again(&person, next, text.to_owned()).await;
     }
-    console.throttle().give_back_sign_in(ticket, asking.now());
+    console.throttle().give_back_sign_in(&asking.store, ticket).await;
     begin(&console, asking, &person.account, (true, Some(person.session.number)), next).await
 }
 
@@ -140,8 +137,7 @@ pub(super) async fn show_forgot(State(console): State<Console>, guest: Guest) ->
 pub(super) async fn forgot(State(console): State<Console>, guest: Guest) -> Result<Response, Refusal> {
     let asking = &guest.0;
     let email = asking.fields.get("email").to_owned();
-    let ticket = console.throttle().take(&email, asking.address, asking.now());
-    ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
+    console.throttle().take(&asking.store, &email, asking.address).await?;
     if console.config().delivery.mail.is_none() {
         return Ok(html(&forgot_page(&console, &guest, false)));
     }

@@ -138,7 +138,7 @@ async fn reset(console: &Console, guest: &Guest, secret: &str, invitation: &Invi
     match guest.0.store.reset(secret, guest.0.fields.get("password")).await {
         Ok(account) if account.second_factor => {
             // The mailbox is one factor; the other one is still asked for. Half a sign-in costs a try, whatever it came by.
-            console.throttle().take(&account.email, guest.0.address, guest.0.now()).ok();
+            console.throttle().take(&guest.0.store, &account.email, guest.0.address).await.ok();
             let before = guest.session().map(|session| session.number);
             begin(console, &guest.0, &account, (false, before), "/sign-in/code?next=%2Fprojects").await
         }
@@ -159,8 +159,8 @@ pub(super) async fn accept(
     Path(secret): Path<String>,
 ) -> Result<Response, Refusal> {
     let asking = &guest.0;
-    // Each costs a hash, and the secret cannot be guessed: only all together are bounded.
-    let ticket = console.throttle().take(&secret, asking.address, asking.now());
+    // Each costs a hash, and the secret cannot be guessed: those of an address and all together are bounded.
+    let ticket = console.throttle().take_here(asking.address, asking.now());
     ticket.map_err(|Wait(seconds)| Refusal::TooMany(seconds))?;
     let invitation = found(&asking.store, &secret).await?;
     if matches!(invitation.kind, InvitationKind::Reset | InvitationKind::Password) {

@@ -1,6 +1,7 @@
 //! Signing in, second factors, sessions, links and roles as people meet them.
 
 use axum::http::StatusCode;
+use convizit_console::ConsoleConfig;
 use convizit_model::Role;
 use convizit_store::SessionPlace;
 
@@ -476,4 +477,27 @@ async fn what_people_type_is_shown_as_text() {
             answer.text
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_of_an_account_are_counted_over_all_processes() {
+    let mut site = Site::make().await;
+    let cookie = fresh(&site).await;
+    let email = site.account(Who::In(Role::Editor)).email.clone();
+    let wrong = [("email", email.as_str()), ("password", "not the right one at all")];
+    for _ in 0..6 {
+        assert_eq!(site.post("/sign-in", &cookie, &wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    // Another process of the role console on the same database.
+    site.set_up(ConsoleConfig::default());
+    let mut answered = 0;
+    for _ in 0..10 {
+        answered += usize::from(site.post("/sign-in", &cookie, &wrong).await.status != StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert_eq!(answered, 4);
+    let held = site.post("/sign-in", &cookie, &wrong).await;
+    let seconds: u64 = held.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    site.pass(1);
+    assert_eq!(site.post("/sign-in", &cookie, &wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -316,6 +316,7 @@ pub(super) const LEFT_OUT: &[(&str, &str)] = &[
     ("signals", "what may be the beginning of an attack is kept for two hours"),
     ("passkeys", "made anew, with the app's code: one that was removed since must not come back"),
     ("challenges", "they hold for five minutes"),
+    ("account_tries", "all tries are back within ten minutes"),
     ("invitations", "links of an old day are made anew: what was taken back since must not come back"),
     ("idempotency_keys", "answers are kept for a day, for calls to this installation as it was"),
     ("deliveries", "how an hour went says nothing of the time after a restore"),

@@ -34,5 +34,6 @@ mod schema;
 mod seen;
 mod silence;
 mod tokens;
+mod tries;
 mod upkeep;
 mod work;
