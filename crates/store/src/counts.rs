@@ -58,7 +58,52 @@ pub(crate) async fn add_up(data: &Database) -> Result<(), StoreError> {
     .await
 }
 
+/// What a project has, as it stood at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Number of its newest event: how many there were in all.
+    pub events: i64,
+    /// Events by hour since 1970; hours without any are missing.
+    pub by_hour: HashMap<i64, i64>,
+    /// Items by outcome, in the order of their words.
+    pub outcomes: Vec<(String, u64)>,
+}
+
 impl Store {
+    /// How many events a project has, of them those by hour from an hour on, and what became of all that arrived: read in one
+    /// statement, so that no number is newer than another.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn counted(&self, project: i64, from: i64) -> Result<Counted, StoreError> {
+        const NAME: &str = "count what a project has";
+        let rows = query(
+            "SELECT CAST(0 AS BIGINT) AS kind, CAST('' AS TEXT) AS word, CAST(0 AS BIGINT) AS hour, last_number AS items \
+             FROM progress WHERE project = $1 \
+             UNION ALL SELECT CAST(1 AS BIGINT), CAST('' AS TEXT), hour, events FROM totals WHERE project = $1 AND name = $2 AND hour >= $3 \
+             UNION ALL SELECT CAST(2 AS BIGINT), outcome, CAST(0 AS BIGINT), items FROM outcomes WHERE project = $1 \
+             ORDER BY 1, 2",
+        )
+        .bind(project)
+        .bind(ALL)
+        .bind(from.max(1))
+        .fetch_all(self.data().readers())
+        .await
+        .during(NAME)?;
+        let mut counted = Counted::default();
+        for row in &rows {
+            let items: i64 = row.read(3)?;
+            match row.read::<i64>(0)? {
+                0 => counted.events = items,
+                1 => {
+                    counted.by_hour.insert(row.read(2)?, items);
+                }
+                _ => counted.outcomes.push((row.read(1)?, u64::try_from(items).unwrap_or(0))),
+            }
+        }
+        Ok(counted)
+    }
+
     /// Drops the counts of a project's hours before this one, in steps, and takes them off its sums.
     pub(crate) async fn forget_counts(&self, project: i64, before: i64) -> Result<(), StoreError> {
         const NAME: &str = "forget counts";

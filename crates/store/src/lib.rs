@@ -81,6 +81,7 @@ pub use clock::SystemClock;
 pub use config::StoreConfig;
 /// A second factor's secret: console may not see the room of keys.
 pub use convizit_keys::TotpSecret;
+pub use counts::Counted;
 pub use crowd::ProjectRulings;
 use crowd::Rulings;
 pub use customizer::{Opening, OpeningRefusal};
@@ -105,8 +106,8 @@ pub use set_aside::{DamagedRow, Learned};
 pub use silence::{Expected, SilentName};
 pub use standing::Standing;
 pub use tokens::{Scope, Token};
-pub use withheld::WithheldCount;
 pub use tries::AccountTry;
+pub use withheld::WithheldCount;
 pub use work::PreparedWork;
 
 use backup::BackupConfig;

@@ -17,6 +17,9 @@ use super::problem::Problem;
 use super::{Given, at};
 use crate::access::Caller;
 
+/// What writing settings is answered with.
+const WRITTEN: &str = "Saved; browsers take it within a minute. With `dry_run` nothing is.";
+
 pub(super) fn routes(api: Api) -> Api {
     let shows = Call::get(at!("/settings"), Scope::Read, "show_settings", "The settings, with their version");
     let saves = Call::put(
@@ -32,11 +35,8 @@ pub(super) fn routes(api: Api) -> Api {
         "Changes the settings that are named, if nobody else has saved since",
     );
     api.add(shows.answers::<Versioned>(200, "The settings.").versioned(), show)
-        .add(saves.takes::<Save>().answers::<Saved>(200, "Saved; browsers take it within a minute.").versioned(), save)
-        .add(
-            changes.takes::<Change>().answers::<Saved>(200, "Saved; browsers take it within a minute.").versioned(),
-            change,
-        )
+        .add(saves.takes::<Save>().answers::<Written>(200, WRITTEN).versioned(), save)
+        .add(changes.takes::<Change>().answers::<Written>(200, WRITTEN).versioned(), change)
 }
 
 /// The project's settings; docs/settings.md says what each does.
@@ -167,6 +167,9 @@ struct Save {
     /// All of them.
     #[schema(value_type = SettingsSchema)]
     settings: Map<String, Value>,
+    /// Whether they are checked and nothing is saved: the answer says what would be deleted.
+    #[serde(default)]
+    dry_run: bool,
 }
 
 /// Some settings, and the version that they were made from.
@@ -179,6 +182,19 @@ struct Change {
     /// Those that change; the others stay.
     #[schema(value_type = SettingsPart)]
     settings: Map<String, Value>,
+    /// Whether they are checked and nothing is saved: the answer says what would be deleted.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What was saved, and what goes with it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WrittenSettings)]
+struct Written {
+    /// The settings' version now.
+    version: u64,
+    /// Events that fewer `retention_days` delete within a minute, for good; 0 where they are not fewer.
+    deletes: u64,
 }
 
 /// What was saved.
@@ -210,13 +226,13 @@ async fn save(caller: Caller, Given(given): Given<Save>) -> Result<Response, Pro
             return Err(Problem::invalid(text).at(format!("settings.{name}")));
         }
     }
-    write(&caller, given.version, given.settings).await
+    write(&caller, given.version, (given.settings, given.dry_run)).await
 }
 
 async fn change(caller: Caller, Given(given): Given<Change>) -> Result<Response, Problem> {
     let mut all = values(&caller.project.settings);
     all.extend(given.settings);
-    write(&caller, given.version, all).await
+    write(&caller, given.version, (all, given.dry_run)).await
 }
 
 fn values(settings: &ProjectSettings) -> Map<String, Value> {
@@ -239,19 +255,27 @@ fn checked(given: Map<String, Value>) -> Result<ProjectSettings, Problem> {
     Ok(settings)
 }
 
-async fn write(caller: &Caller, from: u64, given: Map<String, Value>) -> Result<Response, Problem> {
+async fn write(caller: &Caller, from: u64, (given, dry_run): (Map<String, Value>, bool)) -> Result<Response, Problem> {
     let id = &caller.project.id;
     if from != caller.project.version {
         return Err(stale(caller.project.version, &caller.project.settings));
     }
     let settings = checked(given)?;
     // It deletes what is older, for good.
-    if settings.retention_days < caller.project.settings.retention_days && !caller.may(Scope::Erase) {
+    let shortens = settings.retention_days < caller.project.settings.retention_days;
+    if shortens && !caller.may(Scope::Erase) {
         caller.store.audit("access.refuse", id.as_str(), "retention_days", "").await?;
         return Err(Problem::wrong_scope(Scope::Erase).at("settings.retention_days"));
     }
+    let deletes = match shortens {
+        true => caller.store.events_beyond(caller.project.number, settings.retention_days).await?.events,
+        false => 0,
+    };
+    if dry_run {
+        return Ok(tagged(from, Written { version: from, deletes }));
+    }
     match caller.store.save_settings_from(id, from, settings).await {
-        Ok(saved) => Ok(tagged(saved.version, Saved { version: saved.version })),
+        Ok(saved) => Ok(tagged(saved.version, Written { version: saved.version, deletes })),
         Err(StoreError::Moved { .. }) => {
             let now = caller.store.project(id).await?;
             Err(stale(now.version, &now.settings))

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::projects::lines;
 use crate::access::{Fields, Member};
-use crate::page::{Chrome, Problem, Refusal, again, html, see};
+use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
 #[derive(Template)]
 #[template(path = "settings.html")]
@@ -20,7 +20,19 @@ struct SettingsPage {
     may_edit: bool,
     fields: Vec<Field>,
     meanwhile: Option<String>,
+    goes: Option<Goes>,
     problem: Problem,
+}
+
+/// What a shorter retention deletes.
+struct Goes {
+    /// The retention that is to be saved, and the one that holds.
+    days: u32,
+    kept: u32,
+    events: String,
+    /// Of how many days, the last of which is the one before `before`.
+    of_days: String,
+    before: String,
 }
 
 /// How a field is entered.
@@ -150,7 +162,7 @@ const FIELDS: &[(&str, &str, &str, &str, Kind)] = &[
         "Privacy",
         "retention_days",
         "Days that events are kept",
-        "1 to 3650. Fewer takes effect within the hour, and cannot be undone: you are asked once more who you are.",
+        "1 to 3650. Fewer deletes what is older within a minute, and cannot be undone: first you see how much that is, and are asked once more who you are.",
         Kind::Number(1, 3650),
     ),
     (
@@ -225,8 +237,29 @@ fn page(member: &Member, values: &Map<String, Value>, version: u64, problem: Pro
         may_edit: member.may(Action::EditSettings),
         fields: fields(values),
         meanwhile: None,
+        goes: None,
         problem,
     }
+}
+
+/// What retention of so many days deletes; `None` where it is nothing.
+async fn goes(member: &Member, days: u32) -> Result<Option<Goes>, Refusal> {
+    let (store, number) = (&member.asking.store, member.project.number);
+    let beyond = store.events_beyond(number, days).await?;
+    if beyond.events == 0 {
+        return Ok(None);
+    }
+    let many = |number: u64, one: &str| {
+        let number = i64::try_from(number).unwrap_or(i64::MAX);
+        format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    };
+    Ok(Some(Goes {
+        days,
+        kept: member.project.settings.retention_days,
+        events: many(beyond.events, "event"),
+        of_days: many(beyond.days, "day"),
+        before: minute(beyond.kept_from).chars().take(10).collect(),
+    }))
 }
 
 pub(super) async fn show(member: Member) -> Response {
@@ -264,9 +297,15 @@ pub(super) async fn save(member: Member) -> Result<Response, Refusal> {
         }
         _ => return Ok(overtaken(&member, &entered)),
     };
-    // It deletes what is older, for good.
-    if settings.retention_days < member.project.settings.retention_days && !member.asking.is_proved() {
-        return Ok(super::prove_first(member.asking.clone(), &format!("/p/{}/settings", member.project.id)).await);
+    // It deletes what is older, for good: first it is said what, then it is asked who that wants.
+    if settings.retention_days < member.project.settings.retention_days {
+        let goes = goes(&member, settings.retention_days).await?;
+        if goes.is_some() && form.get("goes").parse() != Ok(settings.retention_days) {
+            return Ok(again(&SettingsPage { goes, ..page(&member, &entered, made_from, Problem::default()) }));
+        }
+        if !member.asking.is_proved() {
+            return Ok(super::prove_first(member.asking.clone(), &format!("/p/{}/settings", member.project.id)).await);
+        }
     }
     match member.asking.store.save_settings_from(&member.project.id, made_from, settings).await {
         Ok(_) => Ok(see(&format!("/p/{}/settings", member.project.id), "saved")),

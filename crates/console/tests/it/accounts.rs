@@ -5,6 +5,7 @@ use convizit_console::ConsoleConfig;
 use convizit_model::Role;
 use convizit_store::SessionPlace;
 
+use crate::capture::Shop;
 use crate::site::{Answer, Ask, PASSWORD, Site, Who};
 
 /// The cookie that a browser gets with its first page.
@@ -500,4 +501,57 @@ async fn tries_of_an_account_are_counted_over_all_processes() {
     assert!((1..=60).contains(&seconds), "{seconds}");
     site.pass(1);
     assert_eq!(site.post("/sign-in", &cookie, &wrong).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_retention_says_first_what_it_deletes() {
+    let shop = Shop::open().await;
+    let site = &shop.site;
+    site.pass(10 * 24 * 60);
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    let saved = async || site.store.project(&site.shop.id).await.unwrap();
+    let send = async |cookie: &str, days: &str, goes: &str| {
+        let version = saved().await.version.to_string();
+        let fields = [
+            ("version", version.as_str()),
+            ("origins", "https://typed.example"),
+            ("identity", "storage"),
+            ("cookie_days", "30"),
+            ("gpc", "stop"),
+            ("dnt", "stop"),
+            ("crowd", "5"),
+            ("retention_days", days),
+            ("samples_from", "admin"),
+            ("goes", goes),
+        ];
+        site.post("/p/shop/settings", cookie, &fields).await
+    };
+    let before = saved().await;
+    // Of another number of days than what was shown nothing is deleted either.
+    for (days, goes) in [("5", ""), ("5", "6")] {
+        let asked = send(&cookie, days, goes).await;
+        assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
+        for text in [
+            "Not saved yet. With 5 days in place of 60, 11 events of 5 days, all that was received before 20",
+            "name=\"goes\" value=\"5\"",
+            "Save and delete 11 events",
+            "https://typed.example",
+        ] {
+            assert!(asked.text.contains(text), "{text}: {}", asked.text);
+        }
+        assert_eq!(saved().await.version, before.version);
+    }
+    // Confirmed, it still asks who it is.
+    site.age_proof();
+    let asked = send(&cookie, "5", "5").await;
+    assert!(asked.asks_who_it_is(), "{}", asked.text);
+    assert!(asked.hidden().contains(&("goes".to_owned(), "5".to_owned())), "{:?}", asked.hidden());
+    assert_eq!(saved().await.version, before.version);
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    // What deletes nothing is saved at once, and what was confirmed is.
+    for (days, goes) in [("30", ""), ("5", "5")] {
+        let done = send(&cookie, days, goes).await;
+        assert_eq!(done.location(), "/p/shop/settings?done=saved", "{days} {}", done.text);
+    }
+    assert_eq!(saved().await.settings.retention_days, 5);
 }

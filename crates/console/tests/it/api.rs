@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::capture::Shop;
 use crate::incidents::only;
 use crate::site::{Answer, HOST, Site, Who};
 
@@ -332,6 +333,28 @@ async fn settings_are_saved_from_the_version_that_was_read() {
     let statuses = BTreeSet::from([one.status, two.status]);
     assert_eq!(statuses, BTreeSet::from([StatusCode::OK, StatusCode::CONFLICT]));
     assert_eq!(site.store.project(&site.shop.id).await.unwrap().version, now.version + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shorter_retention_deletes_is_told_before_and_with_it() {
+    let shop = Shop::open().await;
+    let site = &shop.site;
+    site.pass(10 * 24 * 60);
+    let erases = token(site, &[Scope::Settings, Scope::Erase], "erases").await;
+    let path = "/api/v1/projects/shop/settings";
+    let version = site.store.project(&site.shop.id).await.unwrap().version;
+    let patch = async |days: u32, dry_run: bool| {
+        let body = json!({"version": version, "settings": {"retention_days": days}, "dry_run": dry_run});
+        let answer = send(site, Call::write(&erases, Method::PATCH, path, body)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        read(&answer)
+    };
+    for (days, deletes) in [(5, 11), (30, 0), (90, 0)] {
+        assert_eq!(patch(days, true).await, json!({"version": version, "deletes": deletes}), "{days}");
+    }
+    assert_eq!(site.store.project(&site.shop.id).await.unwrap().version, version, "nothing was saved");
+    assert_eq!(patch(5, false).await, json!({"version": version + 1, "deletes": 11}));
+    assert_eq!(site.store.project(&site.shop.id).await.unwrap().settings.retention_days, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

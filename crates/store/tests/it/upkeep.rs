@@ -16,6 +16,7 @@ use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines,
 on_both_engines!(
     retention_drops_only_what_is_old,
     what_a_shorter_retention_takes_is_counted_before_it_goes,
+    a_projects_numbers_are_of_one_moment,
     rare_rows_go_with_the_events_of_their_time,
     the_newest_twenty_samples_stay,
     sessions_end_with_their_day,
@@ -73,7 +74,34 @@ async fn retention_drops_only_what_is_old(place: Place) {
     assert_eq!(store.events_after(blog.number, 0, 9, usize::MAX).await.unwrap()[0].number, 31);
 }
 
-/// What a destination refused, what could not be processed, ids from ahead of their time, notices that are dealt with.
+async fn a_projects_numbers_are_of_one_moment(place: Place) {
+    let (store, shop) = place.shop().await;
+    assert_eq!(store.counted(shop.number, 0).await.unwrap(), convizit_store::Counted::default());
+    for day in 0..3_u32 {
+        let made = NOON + i64::from(day) * DAY;
+        let events = (0..4).map(|n| event_at(made, day * 10 + n, u64::from(n))).collect();
+        store.commit_work(work(next(&store).await, &shop, events)).await.unwrap();
+    }
+    let counted = store.counted(shop.number, (TODAY + 1) * 24).await.unwrap();
+    assert_eq!(counted.events, store.last_event(shop.number).await.unwrap());
+    assert_eq!(counted.by_hour, store.events_by_hour_from(shop.number, (TODAY + 1) * 24).await.unwrap());
+    assert_eq!((counted.by_hour.len(), counted.by_hour.values().sum::<i64>()), (2, 8));
+    assert_eq!(counted.outcomes, store.outcomes(shop.number).await.unwrap());
+    // Whatever is stored meanwhile, no number is newer than another: every event is of an hour.
+    let (by, of) = (store.clone(), shop.clone());
+    let writes = tokio::spawn(async move {
+        for n in 100..140 {
+            let events = vec![event_at(NOON + 2 * DAY, n, 1)];
+            by.commit_work(work(next(&by).await, &of, events)).await.unwrap();
+        }
+    });
+    while !writes.is_finished() {
+        let counted = store.counted(shop.number, 0).await.unwrap();
+        assert_eq!(counted.events, counted.by_hour.values().sum::<i64>());
+    }
+    writes.await.unwrap();
+}
+
 async fn what_a_shorter_retention_takes_is_counted_before_it_goes(place: Place) {
     let (store, shop) = place.shop().await;
     let blog = store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
@@ -100,6 +128,7 @@ async fn what_a_shorter_retention_takes_is_counted_before_it_goes(place: Place) 
     assert_eq!(takes(2).await.events, 0);
 }
 
+/// What a destination refused, what could not be processed, ids from ahead of their time, notices that are dealt with.
 async fn rare_rows_go_with_the_events_of_their_time(place: Place) {
     let (store, shop) = place.shop().await;
     let week = ProjectSettings { retention_days: 7, ..ProjectSettings::default() };
