@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use convizit_model::{ElementId, GroupId, NameId, Project, Timestamp};
-use convizit_pipeline::{Catalogue, ElementView, GroupView, NameView, Registry};
+use convizit_pipeline::{Catalogue, ElementView, GroupView, NameView, Registry, Selector};
 use convizit_store::Store;
 
 use crate::Console;
 use crate::page::Refusal;
 
-/// What was read of a project is used again for so long while events arrive, …
-const FRESH: Duration = Duration::from_secs(2);
+/// What was read of a project is used again for so long while events arrive: a page that follows them asks twice a second, …
+const FRESH: Duration = Duration::from_millis(250);
 /// … and for so many times as long as reading it took: of two cores a twentieth at most goes into it.
 const SHARE: u32 = 20;
 /// What takes longer than this to read is read beside the page, which shows what was read before …
@@ -21,7 +21,7 @@ const SLOW: Duration = Duration::from_millis(25);
 const STALE: Duration = Duration::from_mins(10);
 /// Projects that are kept in memory at most.
 const KEPT: usize = 64;
-/// Hours of which it is known how many events they had: a week.
+/// Hours that the chart of a name or group shows: a week.
 pub(crate) const HOURS: i64 = 7 * 24;
 
 /// What is known of each project.
@@ -46,29 +46,45 @@ pub(crate) struct Known {
     pub(crate) catalogue: Catalogue,
     /// Events of each name that are kept.
     events: HashMap<NameId, i64>,
-    /// Events by hour since 1970, of the last week.
-    pub(crate) by_hour: HashMap<i64, i64>,
+    /// The catalogue's names, the most frequent first.
+    by_events: Vec<usize>,
     names: HashMap<NameId, usize>,
     elements: HashMap<ElementId, usize>,
     by_element: HashMap<ElementId, Vec<usize>>,
     by_group: HashMap<GroupId, Vec<usize>>,
+    /// What was told of excluded selectors: each looks through all controls.
+    sights: Mutex<HashMap<String, Option<Sight>>>,
 }
 
+/// The day when something was last seen that an entry of the exclusions takes out, and how much of it is known; `None` where there is
+/// nothing like it.
+pub(crate) type Sight = Option<(Timestamp, usize)>;
+
 impl Known {
-    fn new(registry: Registry, events: HashMap<NameId, i64>, by_hour: HashMap<i64, i64>) -> Self {
+    fn new(registry: Registry, events: HashMap<NameId, i64>) -> Self {
         let catalogue = registry.catalogue();
         let names = catalogue.names.iter().enumerate().map(|(at, name)| (name.id, at)).collect();
         let elements: HashMap<ElementId, usize> =
             catalogue.elements.iter().enumerate().map(|(at, element)| (element.id, at)).collect();
+        // Once, and not with each page: to look ten thousand names up as often as a sort compares them takes longer than all else.
+        let mut by_events: Vec<usize> = (0..catalogue.names.len()).collect();
+        let rank = |at: &usize| {
+            catalogue
+                .names
+                .get(*at)
+                .map(|name| (std::cmp::Reverse(events.get(&name.id).copied().unwrap_or(0)), name.text.as_str()))
+        };
+        by_events.sort_by_cached_key(rank);
         let mut known = Self {
             registry,
             catalogue,
             events,
-            by_hour,
+            by_events,
             names,
             elements,
             by_element: HashMap::new(),
             by_group: HashMap::new(),
+            sights: Mutex::default(),
         };
         for (at, name) in known.catalogue.names.iter().enumerate() {
             if let Some(element) = name.element {
@@ -85,11 +101,10 @@ impl Known {
         let rows = store.load_state(number).await?;
         let events = store.events_by_name(number).await?.into_iter().map(|(name, events)| (NameId(name), events));
         let events = events.collect();
-        let by_hour = store.events_by_hour_from(number, store.clock().now().hour() - HOURS + 1).await?;
         blocking(move || {
             let mut registry = Registry::default();
             registry.load(&rows).map_err(Refusal::Failed)?;
-            Ok(Self::new(registry, events, by_hour))
+            Ok(Self::new(registry, events))
         })
         .await?
     }
@@ -104,7 +119,7 @@ impl Known {
         blocking(move || {
             let mut registry = before.registry.clone();
             registry.load(&rows).map_err(Refusal::Failed)?;
-            Ok(Arc::new(Self::new(registry, before.events.clone(), before.by_hour.clone())))
+            Ok(Arc::new(Self::new(registry, before.events.clone())))
         })
         .await?
     }
@@ -153,6 +168,24 @@ impl Known {
     /// Events of a name that are kept.
     pub(crate) fn events(&self, name: NameId) -> i64 {
         self.events.get(&name).copied().unwrap_or(0)
+    }
+
+    /// What is known of an excluded selector; `None` where the page alone can tell. Told once: of those that are saved there are a
+    /// few hundred at most.
+    pub(crate) fn sight(&self, text: &str) -> Option<Sight> {
+        let known = || self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = known().get(text) {
+            return *told;
+        }
+        let selector = Selector::parse(text).ok().filter(Registry::can_tell);
+        let told = selector.map(|selector| self.registry.last_selected(&selector));
+        known().insert(text.to_owned(), told);
+        told
+    }
+
+    /// All names, the most frequent first.
+    pub(crate) fn by_events(&self) -> impl Iterator<Item = &NameView> {
+        self.by_events.iter().filter_map(|at| self.catalogue.names.get(*at))
     }
 
     /// A name of an address.
@@ -220,8 +253,8 @@ fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What is known of a project: with all that people decided; what visitors did is two seconds old at most, or older where there
-/// is much to read.
+/// What is known of a project: with all that people decided; what visitors did is a quarter of a second old at most, or older where
+/// there is much to read.
 pub(crate) async fn known(console: &Console, project: &Project) -> Result<Arc<Known>, Refusal> {
     let (store, number) = (console.store(), project.number);
     let Some(kept) = console.catalogues().get(number) else { return read(console, number).await };

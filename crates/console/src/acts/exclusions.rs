@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{Acting, Undone};
 use crate::access::Samples;
-use crate::known::Known;
+use crate::known::{Known, Sight};
 use crate::page::Refusal;
 
 /// Controls or pages that a try shows.
@@ -77,9 +77,6 @@ pub(crate) fn pages_of(known: &Known) -> HashMap<&str, Timestamp> {
     pages
 }
 
-/// The day when something that an entry takes out was last seen, and how much of it is known.
-pub(crate) type Sight = Option<(Timestamp, usize)>;
-
 /// When something was last seen on pages that a path takes out.
 fn last_on(pages: &HashMap<&str, Timestamp>, pattern: &str) -> Sight {
     let days = || pages.iter().filter(|(page, _)| is_excluded_path(pattern, page)).map(|(_, last)| *last);
@@ -94,10 +91,7 @@ pub(crate) fn last_of(
 ) -> Option<Sight> {
     match kind {
         ExclusionKind::Path => Some(last_on(pages, text)),
-        ExclusionKind::Selector => {
-            let selector = Selector::parse(text).ok().filter(Registry::can_tell)?;
-            Some(known.registry.last_selected(&selector))
-        }
+        ExclusionKind::Selector => known.sight(text),
     }
 }
 

@@ -9,8 +9,10 @@ use crate::access::Samples;
 use crate::known::Known;
 use crate::page::Refusal;
 
-/// Names of a group whose counts are drawn, the most frequent first.
-const DRAWN: usize = 40;
+/// Names whose counts a page of groups draws, those of all its groups together, and of one group at least: each is a week of hours
+/// that the database reads.
+const DRAWN: usize = 90;
+const DRAWN_OF_ONE: usize = 3;
 
 /// Events of all that stands in a group.
 pub(crate) fn events_in(known: &Known, group: GroupId) -> i64 {
@@ -25,11 +27,12 @@ pub(crate) fn by_events(known: &Known, fits: impl Fn(&GroupView) -> bool) -> Vec
     groups
 }
 
-/// The names whose counts are drawn.
-pub(crate) fn drawn(known: &Known, group: GroupId) -> Vec<u64> {
+/// The names whose counts are drawn of a group, where so many groups are: the most frequent ones.
+pub(crate) fn drawn(known: &Known, group: GroupId, groups: usize) -> Vec<u64> {
     let mut names: Vec<_> = known.names_in(group).map(|name| name.id).collect();
     names.sort_by_key(|name| std::cmp::Reverse(known.events(*name)));
-    names.into_iter().take(DRAWN).map(|name| name.0).collect()
+    let most = (DRAWN / groups.max(1)).max(DRAWN_OF_ONE);
+    names.into_iter().take(most).map(|name| name.0).collect()
 }
 
 /// Events by hour of several names together.

@@ -139,7 +139,7 @@ async fn show(
 ) -> Result<Json<OneGroup>, Problem> {
     let known = known(&console, &caller.project).await?;
     let group = find(&known, &id)?;
-    let (names, from) = (drawn(&known, group.id), caller.now().hour() - HOURS + 1);
+    let (names, from) = (drawn(&known, group.id, 1), caller.now().hour() - HOURS + 1);
     let by_name = caller.store.events_of_names_from(caller.project.number, &names, (from, 1)).await?;
     Ok(Json(OneGroup {
         group: GroupName::of(group, &known),

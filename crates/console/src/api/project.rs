@@ -75,17 +75,17 @@ struct ProjectView {
 async fn show(State(console): State<Console>, caller: Caller) -> Result<Json<ProjectView>, Problem> {
     let (store, project) = (&caller.store, &caller.project);
     let hour = caller.now().hour();
-    let by_hour = store.events_by_hour_from(project.number, hour - HOURS + 1).await?;
+    let counted = store.counted(project.number, hour - HOURS + 1).await?;
     Ok(Json(ProjectView {
         id: project.id.to_string(),
         key: project.key.to_string(),
         created: project.created,
         version: project.version,
-        events: store.last_event(project.number).await?,
-        last_day: by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum(),
+        events: counted.events,
+        last_day: counted.by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum(),
         names: known(&console, project).await?.catalogue.names.len(),
-        outcomes: store.outcomes(project.number).await?.into_iter().collect(),
-        hours: hours(by_hour),
+        outcomes: counted.outcomes.into_iter().collect(),
+        hours: hours(counted.by_hour),
         waiting: store.health().journal_offset.saturating_sub(store.worker_offset().await?),
         failing: failing(store),
     }))

@@ -84,11 +84,8 @@ fn is_in_state(name: &NameView, state: &str) -> bool {
 /// The names that a search finds, the most frequent first.
 pub(super) fn found<'a>(known: &'a Known, like: &str, fits: impl Fn(&NameView) -> bool) -> Vec<&'a NameView> {
     let lower = like.to_lowercase();
-    let names = known.catalogue.names.iter();
-    let mut names: Vec<&NameView> =
-        names.filter(|name| fits(name) && (lower.is_empty() || name.text.to_lowercase().contains(&lower))).collect();
-    names.sort_by(|a, b| known.events(b.id).cmp(&known.events(a.id)).then_with(|| a.text.cmp(&b.text)));
-    names
+    let held = |name: &&NameView| fits(name) && (lower.is_empty() || name.text.to_lowercase().contains(&lower));
+    known.by_events().filter(held).collect()
 }
 
 async fn list_page(

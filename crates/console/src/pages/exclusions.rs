@@ -16,9 +16,9 @@ use crate::Console;
 use crate::access::Member;
 use crate::acts::Undone;
 use crate::acts::decisions::called;
-use crate::acts::exclusions::{self, Sight, Thing, entries, last_of, pages_of, try_entry};
+use crate::acts::exclusions::{self, Thing, entries, last_of, pages_of, try_entry};
 use crate::acts::groups::by_events;
-use crate::known::{Known, known};
+use crate::known::{Known, Sight, known};
 use crate::page::{Chrome, Pager, Problem, Refusal, again, count, html, minute, see};
 
 /// Entries of a list on a page.

@@ -60,7 +60,7 @@ pub(super) async fn lines(
     for group in known.catalogue.elements.iter().filter_map(|element| element.group) {
         *controls.entry(group).or_default() += 1;
     }
-    let drawn: Vec<Vec<u64>> = groups.iter().map(|(group, _)| drawn(known, group.id)).collect();
+    let drawn: Vec<Vec<u64>> = groups.iter().map(|(group, _)| drawn(known, group.id, groups.len())).collect();
     let hour = store.clock().now().hour();
     let hours = store
         .events_of_names_from(project.number, &drawn.concat(), (hour - STEPS * STEP_HOURS + 1, STEP_HOURS))
@@ -147,7 +147,7 @@ async fn page(
     let group = find(&known, id)?.clone();
     let id = group.id;
     let hour = member.asking.now().hour();
-    let names = drawn(&known, id);
+    let names = drawn(&known, id, 1);
     let hours = store.events_of_names_from(project.number, &names, (hour - HOURS + 1, 3)).await?;
     let samples = member.samples();
     let inside = controls_in(&known, id);

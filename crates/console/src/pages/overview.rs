@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::Response;
 use convizit_model::limits::BATCH_BYTES;
 use convizit_model::{Action, Change, DecisionId, Notice, NoticeKind, Project, Timestamp};
-use convizit_pipeline::{SiteChange, SiteChangeKind};
-use convizit_store::Store;
+use convizit_pipeline::{NameView, SiteChange, SiteChangeKind};
+use convizit_store::{Counted, Store};
 
 use super::destinations;
 use crate::Console;
@@ -106,46 +106,55 @@ pub(crate) fn failing(store: &Store) -> Option<String> {
     store.health().failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()))
 }
 
-async fn now(console: &Console, project: &Project) -> Result<Now, Refusal> {
-    let store = console.store();
+/// What the page's numbers are made of: one reading, so that none of them is newer than another.
+async fn counted(store: &Store, project: &Project) -> Result<Counted, Refusal> {
+    Ok(store.counted(project.number, store.clock().now().hour() - HOURS + 1).await?)
+}
+
+async fn now(store: &Store, counted: &Counted, names: usize) -> Result<Now, Refusal> {
     let hour = store.clock().now().hour();
-    let known = known(console, project).await?;
-    let by_hour = &known.by_hour;
-    let day: i64 = by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum();
-    let outcomes = store.outcomes(project.number).await?;
-    let outcomes = outcomes.into_iter().map(|(outcome, items)| {
-        let means = meaning(&outcome);
-        (outcome, count(i64::try_from(items).unwrap_or(i64::MAX)), means)
-    });
-    let names = known.catalogue.names.len();
+    let day: i64 = counted.by_hour.iter().filter(|(at, _)| **at > hour - 24).map(|(_, events)| events).sum();
+    let outcomes = counted
+        .outcomes
+        .iter()
+        .map(|(outcome, items)| (outcome.clone(), count(i64::try_from(*items).unwrap_or(i64::MAX)), meaning(outcome)));
     Ok(Now {
         failing: failing(store),
         waiting: store.health().journal_offset.saturating_sub(store.worker_offset().await?),
-        events: count(store.last_event(project.number).await?),
+        events: count(counted.events),
         day: count(day),
         names: count(i64::try_from(names).unwrap_or(i64::MAX)),
         outcomes: outcomes.collect(),
-        chart: chart(by_hour, hour, HOURS, 1),
+        chart: chart(&counted.by_hour, hour, HOURS, 1),
     })
+}
+
+/// Names that came since a time, the newest first: what people do before pages that they saw, and no measure that the browser takes
+/// by itself.
+fn new_names(known: &Known, since: Timestamp) -> Vec<(String, String, String)> {
+    let of_control = |name: &NameView| name.element.is_some() || name.group.is_some();
+    let is_new = |name: &&NameView| {
+        name.since > since && name.captured && (of_control(name) || !known.registry.is_automatic(name.id))
+    };
+    let mut names: Vec<_> = known.catalogue.names.iter().filter(is_new).collect();
+    names.sort_by_key(|name| (!of_control(name), std::cmp::Reverse((name.since, name.id))));
+    let line = |name: &NameView| (name.id.to_string(), name.text.clone(), minute(name.since));
+    names.into_iter().take(NEW_NAMES).map(line).collect()
 }
 
 pub(super) async fn show(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
-    if store.outcomes(project.number).await?.is_empty() {
+    let counted = counted(store, project).await?;
+    if counted.outcomes.is_empty() {
         return start(State(console), member).await;
     }
     let since = member.asking.now().plus_millis(-NEW_MILLIS);
     let known = known(&console, project).await?;
-    let mut names: Vec<_> = known.catalogue.names.iter().filter(|name| name.since > since && name.captured).collect();
-    names.sort_by_key(|name| std::cmp::Reverse((name.since, name.id)));
-    let new_names = names.into_iter().take(NEW_NAMES);
-    let new_names = new_names.map(|name| (name.id.to_string(), name.text.clone(), minute(name.since))).collect();
-    let events = store.last_event(project.number).await?;
     let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| Sending {
         badge: destinations::badge(state.standing(events)),
         why: state.trouble(),
         kind: state.destination.kind.as_str().to_owned(),
-        behind: (events - state.cursor).max(0),
+        behind: (counted.events - state.cursor).max(0),
         dead: state.dead,
         name: state.destination.name,
     });
@@ -155,14 +164,14 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
         chrome: member.asking.chrome("Overview", "overview"),
         project: project.id.to_string(),
         origins: project.settings.origins.join(", "),
-        now: now(&console, project).await?,
+        now: now(store, &counted, known.catalogue.names.len()).await?,
         lost: lost(&known, &notices),
         notices: notices.iter().filter(|notice| !has_own_place(notice.kind)).take(20).map(line).collect(),
-        new_names,
+        new_names: new_names(&known, since),
         moved: moved(&known, since, samples.as_ref()),
         questions: questions(&known),
         may_edit: member.may(Action::EditCapture),
-        health: health(store, project, &known).await?,
+        health: health(store, &counted).await?,
         destinations: destinations.collect(),
     }))
 }
@@ -234,11 +243,7 @@ fn questions(known: &Known) -> Vec<Question> {
 }
 
 /// What collection is like: a kind of badge, a word, and what it means and asks for.
-async fn health(
-    store: &Store,
-    project: &Project,
-    known: &Known,
-) -> Result<Vec<(&'static str, &'static str, String)>, Refusal> {
+async fn health(store: &Store, counted: &Counted) -> Result<Vec<(&'static str, &'static str, String)>, Refusal> {
     let mut lines = Vec::new();
     if let Some(why) = failing(store) {
         lines.push(("bad", "nothing is taken", why));
@@ -250,7 +255,7 @@ async fn health(
         lines.push(("warn", "naming is behind", text));
     }
     let now = store.clock().now().hour();
-    match known.by_hour.keys().max() {
+    match counted.by_hour.keys().max() {
         Some(last) if now - last < QUIET_HOURS => {
             let time = Timestamp::from_millis(last * 3_600_000);
             lines.push(("good", "collecting", format!("the newest events came in the hour of {} UTC", minute(time))));
@@ -260,9 +265,8 @@ async fn health(
             lines.push(("warn", "quiet", text.to_owned()));
         }
     }
-    let refused: u64 = store
-        .outcomes(project.number)
-        .await?
+    let refused: u64 = counted
+        .outcomes
         .iter()
         .filter(|(outcome, _)| outcome.starts_with("refused.") && outcome.as_str() != "refused.overloaded")
         .map(|(_, items)| items)
@@ -296,7 +300,10 @@ async fn notices(member: &Member) -> Result<Vec<Notice>, Refusal> {
 
 pub(super) async fn pulse(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let newest = newest(&member).await?;
-    Ok(marked(html(&PulsePartial { now: now(&console, &member.project).await? }), newest))
+    let (store, project) = (&member.asking.store, &member.project);
+    let counted = counted(store, project).await?;
+    let names = known(&console, project).await?.catalogue.names.len();
+    Ok(marked(html(&PulsePartial { now: now(store, &counted, names).await? }), newest))
 }
 
 /// An outcome in words.

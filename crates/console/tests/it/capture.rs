@@ -51,16 +51,23 @@ impl Shop {
 
     /// What the worker does with a click.
     pub(crate) async fn click(&mut self, path: &str, descriptor: Value) {
+        self.arrive(path, json!({"type": "click", "descriptor": descriptor})).await;
+    }
+
+    /// The same of any event.
+    pub(crate) async fn arrive(&mut self, path: &str, mut event: Value) {
         static IDS: AtomicU32 = AtomicU32::new(1);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         let (store, shop) = (&self.site.store, &self.site.shop);
         let now = store.clock().now();
+        event["id"] = json!(format!("0193a1f0-0000-7000-8000-{id:012}"));
+        event["time"] = json!(now.to_string());
         let received: Received = serde_json::from_value(json!({
             "project": "shop", "number": shop.number, "received": now.to_string(), "clock": 0,
             "visitor": format!("v{}", id % 5), "device": {}, "location": {},
             "batch": {"v": 1, "key": shop.key.as_str(), "batch": format!("tab.{id}"), "sent": now.to_string(),
                 "session": {"id": "s"}, "page": {"url": format!("https://shop.example{path}"), "path": path, "language": "en"},
-                "events": [{"id": format!("0193a1f0-0000-7000-8000-{id:012}"), "type": "click", "time": now.to_string(), "descriptor": descriptor}]}
+                "events": [event]}
         }))
         .unwrap();
         self.registry.load(&store.decisions_after(shop.number, self.registry.last_decision()).await.unwrap()).unwrap();
@@ -418,4 +425,53 @@ async fn pages_that_show_examples_are_read_as_samples_are() {
         assert_eq!(shop.site.get(&page, &admin).await.status, StatusCode::OK);
     }
     only(&shop.site, IncidentKind::MassExport).await;
+}
+
+/// What stands in a section of a page.
+fn section<'a>(page: &'a str, id: &str) -> &'a str {
+    let from = page.split_once(&format!("<h2 id=\"{id}\">")).unwrap_or_else(|| panic!("no section {id} in {page}")).1;
+    from.split_once("</section>").unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_names_are_of_what_people_do_and_not_of_what_browsers_measure() {
+    let mut shop = Shop::open().await;
+    for metric in ["LCP", "INP", "CLS", "FCP", "TTFB"] {
+        shop.arrive("/help", json!({"type": "web_vital", "properties": {"Metric": metric, "Value": 7}})).await;
+    }
+    for kind in ["page_view", "page_leave"] {
+        shop.arrive("/help", json!({"type": kind, "properties": {}})).await;
+    }
+    let cookie = shop.site.session(Who::In(Role::Viewer)).await;
+    let page = shop.site.get("/p/shop", &cookie).await.text;
+    let new = section(&page, "new");
+    assert!(!new.contains("web vital") && !new.contains("page leave"), "{new}");
+    let at = |text: &str| new.find(text).unwrap_or_else(|| panic!("no {text} in {new}"));
+    assert!(at("Download invoice") < at("page view") && at("Chat with us") < at("page view"), "{new}");
+    let all = shop.site.get("/p/shop/events?like=vital", &cookie).await.text;
+    assert!(
+        all.contains("1 to 5 of 5") || all.matches("web vital</a>").count() == 5,
+        "the list of events has all of them: {all}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_numbers_of_the_overview_are_of_one_moment() {
+    let mut shop = Shop::open().await;
+    let cookie = shop.site.session(Who::In(Role::Viewer)).await;
+    for expected in 11..=14 {
+        for path in ["/p/shop", "/p/shop/pulse"] {
+            let text = shop.site.get(path, &cookie).await.text;
+            let tiles: Vec<&str> =
+                text.split("class=\"tile\"><strong>").skip(1).map(|tile| tile.split('<').next().unwrap()).collect();
+            let accepted = text.split("accepted</th><td class=\"number\">").nth(1).unwrap().split('<').next().unwrap();
+            let expected = expected.to_string();
+            assert_eq!(
+                (tiles[0], tiles[1], accepted),
+                (expected.as_str(), expected.as_str(), expected.as_str()),
+                "{path}"
+            );
+        }
+        shop.click("/help", button("Ask a person", "chat")).await;
+    }
 }

@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use super::{Form, Registry, item_owner};
 
+/// Metrics that the tracker measures: each has a name of its own.
+const VITALS: [&str; 5] = ["LCP", "INP", "CLS", "FCP", "TTFB"];
+
 /// Everything that a project has names for, the oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Catalogue {
@@ -118,6 +121,14 @@ impl Registry {
     #[must_use]
     pub fn made_as(&self, id: NameId) -> Option<&str> {
         self.names.get(&id.0).map(|name| name.text.as_str())
+    }
+
+    /// Whether the events of a name come without anybody doing anything: Core Web Vitals, and leaving a page.
+    #[must_use]
+    pub fn is_automatic(&self, id: NameId) -> bool {
+        let Some(owner) = self.names.get(&id.0).map(|name| name.owner) else { return false };
+        let is = |kind, variant| crate::naming::name_id(kind, owner, variant) == id.0;
+        is(EventType::PageLeave, "") || VITALS.iter().any(|metric| is(EventType::WebVital, metric))
     }
 
     /// What a control is called, whatever was merged into it or it into others: the oldest of its own names. `None` without one.
