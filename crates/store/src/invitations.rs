@@ -6,7 +6,7 @@ use convizit_model::{Project, Role, Timestamp};
 use sqlx::{AnyConnection, query};
 
 use crate::Store;
-use crate::accounts::{Account, NewAccount, new_password, sealed_of, valid_email, valid_name};
+use crate::accounts::{Account, NewAccount, new_password, normal_email, sealed_of, valid_email, valid_name};
 use crate::audit::Entry;
 use crate::error::{Columns as _, During, StoreError};
 use crate::members;
@@ -65,6 +65,14 @@ pub struct Invitation {
     pub made: Timestamp,
     /// When it ends.
     pub expires: Timestamp,
+}
+
+impl Invitation {
+    /// Whether it is for this address.
+    #[must_use]
+    pub fn is_for(&self, email: &str) -> bool {
+        self.email.as_deref().is_some_and(|own| normal_email(own) == normal_email(email))
+    }
 }
 
 fn person_of(hash: &[u8]) -> Place<'_> {
@@ -148,14 +156,22 @@ impl Store {
             None => None,
         };
         let (number, id) = project.map_or((0, ""), |project| (project.number, project.id.as_str()));
+        // Of one address the newest holds, whatever an earlier one would have made of it.
+        let earlier = match email {
+            Some(email) if matches!(kind, InvitationKind::Member | InvitationKind::Master) => {
+                self.links_of(kind, number, email).await?
+            }
+            _ => Vec::new(),
+        };
         let now = self.clock().now();
         let expires = now.plus_millis(millis);
         // What it makes of somebody, or whose sign-in it opens.
         let detail = account.map_or_else(|| role.as_str().to_owned(), |number| format!("account:{number}"));
         let entry = self.entry("invitation.make", id, kind.as_str(), detail);
         self.change(NAME, entry, move |connection| {
-            let person = person.clone();
+            let (person, earlier) = (person.clone(), earlier.clone());
             Box::pin(async move {
+                end_links(connection, &earlier).await?;
                 let old = query("DELETE FROM invitations WHERE expires < $1").bind(now.as_millis());
                 old.execute(&mut *connection).await.during(NAME)?;
                 if matches!(kind, InvitationKind::First | InvitationKind::Demo) {
@@ -220,7 +236,8 @@ impl Store {
         .await
     }
 
-    /// Invites somebody into a project, as Admin at most; returns the link's secret.
+    /// Invites somebody into a project, as Admin at most, in place of any open invitation of the same address; returns the link's
+    /// secret.
     ///
     /// # Errors
     /// `Invalid` with what to change.
@@ -441,7 +458,7 @@ impl Store {
         self.invite(InvitationKind::Password, None, Role::Viewer, whose, PASSWORD_LINK_MILLIS).await
     }
 
-    /// Invites somebody to be a Master Admin; returns the link's secret.
+    /// Invites somebody to be a Master Admin, in place of any open invitation of the same address; returns the link's secret.
     ///
     /// # Errors
     /// `Invalid` with what to change.

@@ -45,6 +45,19 @@ async fn role_now(connection: &mut AnyConnection, project: i64, account: i64) ->
     role_before(connection, project, account).await?.ok_or_else(|| StoreError::not_found("member", account))
 }
 
+/// The same, where it is still the role that somebody saw who wants to change it.
+async fn role_seen(
+    connection: &mut AnyConnection,
+    (project, account): (i64, i64),
+    seen: Option<Role>,
+) -> Result<Role, StoreError> {
+    let now = role_now(connection, project, account).await?;
+    if seen.is_some_and(|seen| seen != now) {
+        return Err(StoreError::Moved { what: format!("the role of account {account}") });
+    }
+    Ok(now)
+}
+
 /// From which role to which, for the audit log.
 pub(crate) fn from_to(before: Option<Role>, after: Option<Role>) -> String {
     let word = |role: Option<Role>| role.map_or("none", Role::as_str);
@@ -154,6 +167,20 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Invalid` for the Owner, or a role above Admin.
     pub async fn set_role(&self, project: &Project, account: i64, role: Role) -> Result<(), StoreError> {
+        self.set_role_from(project, account, None, role).await
+    }
+
+    /// The same, if the member's role is still the one that was seen; `None` for whatever it is.
+    ///
+    /// # Errors
+    /// As `set_role`; `Moved` when somebody has given the member another role since.
+    pub async fn set_role_from(
+        &self,
+        project: &Project,
+        account: i64,
+        seen: Option<Role>,
+        role: Role,
+    ) -> Result<(), StoreError> {
         if role > Role::Admin {
             return Err(owner_stays());
         }
@@ -164,7 +191,7 @@ impl Store {
             let (entry, links) = (entry.clone(), links.clone());
             Box::pin(async move {
                 hold(connection, number).await?;
-                let before = role_now(connection, number, account).await?;
+                let before = role_seen(connection, (number, account), seen).await?;
                 if before == Role::Owner {
                     return Err(owner_stays());
                 }
@@ -181,6 +208,19 @@ impl Store {
     /// # Errors
     /// `NotFound`; `Invalid` for the Owner.
     pub async fn remove_member(&self, project: &Project, account: i64) -> Result<(), StoreError> {
+        self.remove_member_from(project, account, None).await
+    }
+
+    /// The same, if the member's role is still the one that was seen; `None` for whatever it is.
+    ///
+    /// # Errors
+    /// As `remove_member`; `Moved` when somebody has given the member another role since.
+    pub async fn remove_member_from(
+        &self,
+        project: &Project,
+        account: i64,
+        seen: Option<Role>,
+    ) -> Result<(), StoreError> {
         const NAME: &str = "remove member";
         let number = project.number;
         let entry = self.entry("member.remove", project.id.as_str(), &format!("account:{account}"), "");
@@ -189,7 +229,7 @@ impl Store {
             let (entry, links) = (entry.clone(), links.clone());
             Box::pin(async move {
                 hold(connection, number).await?;
-                let before = role_now(connection, number, account).await?;
+                let before = role_seen(connection, (number, account), seen).await?;
                 if before == Role::Owner {
                     return Err(owner_stays());
                 }

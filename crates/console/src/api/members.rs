@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use convizit_model::{Role, Timestamp};
 use convizit_store::{Scope, StoreError};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::openapi::{Api, Call};
@@ -105,6 +106,8 @@ async fn list(caller: Caller, Asked(asked): Asked<Part>) -> Result<Json<Page<Mem
 struct SetRole {
     /// Which.
     role: GivenRole,
+    /// The role that was read: where it is another one by now, nothing is changed.
+    seen: Option<GivenRole>,
 }
 
 fn number(account: &str) -> Result<i64, Problem> {
@@ -116,8 +119,15 @@ async fn set_role(
     Path((_, account)): Path<(String, String)>,
     Given(given): Given<SetRole>,
 ) -> Result<StatusCode, Problem> {
-    caller.store.set_role(&caller.project, number(&account)?, given.role.into()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let (account, seen) = (number(&account)?, given.seen.map(Role::from));
+    match caller.store.set_role_from(&caller.project, account, seen, given.role.into()).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(StoreError::Moved { .. }) => {
+            let now = caller.store.role(caller.project.number, account).await?;
+            Err(Problem::stale("seen", json!({"role": now})))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn remove(caller: Caller, Path((_, account)): Path<(String, String)>) -> Result<StatusCode, Problem> {

@@ -29,6 +29,10 @@ struct MembersPage<'a> {
     email: &'a str,
     role: &'a str,
     handed: Option<Handed>,
+    /// Whether an earlier invitation of the same address has ended with this one.
+    replaced: bool,
+    /// What somebody else has made of a member meanwhile.
+    meanwhile: Option<String>,
     problem: Problem,
 }
 
@@ -39,6 +43,8 @@ struct Line {
     email: String,
     role: Role,
     role_name: &'static str,
+    /// The role that is chosen in its form.
+    chosen: Role,
     second_factor: bool,
     since: String,
     own: bool,
@@ -67,6 +73,7 @@ async fn page<'a>(member: &'a Member, handed: Option<Handed>, problem: Problem) 
             email: if may_edit { one.account.email } else { String::new() },
             role: one.role,
             role_name: role_name(one.role),
+            chosen: one.role,
             second_factor: one.account.second_factor || one.account.excused,
             since: minute(one.since),
         })
@@ -88,6 +95,8 @@ async fn page<'a>(member: &'a Member, handed: Option<Handed>, problem: Problem) 
         email: if handed.is_some() { "" } else { fields.get("email") },
         role: fields.get("role"),
         handed,
+        replaced: false,
+        meanwhile: None,
         problem,
     })
 }
@@ -103,12 +112,18 @@ fn given(text: &str) -> Result<Role, Refusal> {
 
 pub(super) async fn invite(State(console): State<Console>, member: Member) -> Result<Response, Refusal> {
     let fields = &member.asking.fields;
-    let (role, email) = (given(fields.get("role"))?, fields.get("email"));
+    let email = fields.get("email");
+    let Ok(role) = given(fields.get("role")) else {
+        let problem = Problem::new("role", "a role is viewer, editor or admin: choose one of them");
+        return Ok(again(&page(&member, None, problem).await?));
+    };
+    let open = member.asking.store.invitations(member.project.number).await?;
+    let replaced = open.iter().any(|one| one.is_for(email));
     match member.asking.store.invite_member(&member.project, email, role).await {
         Ok(secret) => {
             let letter = Letter::Member(member.project.id.as_str(), role_name(role));
             let handed = letter.hand_over(&console, email, &member.asking.own_address, &secret).await;
-            Ok(html(&page(&member, Some(handed), Problem::default()).await?))
+            Ok(html(&MembersPage { replaced, ..page(&member, Some(handed), Problem::default()).await? }))
         }
         Err(StoreError::Invalid(text)) => Ok(again(&page(&member, None, Problem::new("email", text)).await?)),
         Err(error) => Err(error.into()),
@@ -132,13 +147,34 @@ pub(super) async fn set_role(member: Member, Path((_, account)): Path<(String, i
         member.asking.store.audit("access.refuse", member.project.id.as_str(), path, OWN_ROLE).await?;
     }
     let role = role?;
-    member.asking.store.set_role(&member.project, account, role).await?;
-    Ok(to_list(&member, "role"))
+    match member.asking.store.set_role_from(&member.project, account, seen(&member), role).await {
+        Ok(()) => Ok(to_list(&member, "role")),
+        Err(StoreError::Moved { .. }) => overtaken(&member, account, Some(role)).await,
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(super) async fn remove(member: Member, Path((_, account)): Path<(String, i64)>) -> Result<Response, Refusal> {
-    member.asking.store.remove_member(&member.project, account).await?;
-    Ok(to_list(&member, "removed"))
+    match member.asking.store.remove_member_from(&member.project, account, seen(&member)).await {
+        Ok(()) => Ok(to_list(&member, "removed")),
+        Err(StoreError::Moved { .. }) => overtaken(&member, account, None).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The role that the form was made from; `None` where it does not say.
+fn seen(member: &Member) -> Option<Role> {
+    Role::of(member.asking.fields.get("seen"))
+}
+
+/// Somebody else was quicker: what they did is said, and what was chosen stays chosen.
+async fn overtaken(member: &Member, account: i64, chosen: Option<Role>) -> Result<Response, Refusal> {
+    let mut page = page(member, None, Problem::default()).await?;
+    if let Some(line) = page.members.iter_mut().find(|line| line.number == account) {
+        page.meanwhile = Some(format!("{} has become {} since you opened this page", line.name, line.role_name));
+        line.chosen = chosen.unwrap_or(line.role);
+    }
+    Ok(again(&page))
 }
 
 pub(super) async fn show_owner(member: Member) -> Result<Response, Refusal> {

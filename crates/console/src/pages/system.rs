@@ -31,6 +31,8 @@ struct SystemPage<'a> {
     may_remove: bool,
     email: &'a str,
     handed: Option<Handed>,
+    /// Whether an earlier invitation of the same address has ended with this one.
+    replaced: bool,
     problem: Problem,
 }
 
@@ -89,6 +91,7 @@ async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Resu
         may_remove,
         email: if handed.is_some() { "" } else { person.asking.fields.get("email") },
         handed,
+        replaced: false,
         problem,
     })
 }
@@ -96,10 +99,11 @@ async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Resu
 pub(super) async fn invite_master(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
     let asking = &person.asking;
     let email = asking.fields.get("email");
+    let replaced = asking.store.master_invitations().await?.iter().any(|one| one.is_for(email));
     match asking.store.invite_master(email).await {
         Ok(secret) => {
             let handed = Letter::Master.hand_over(&console, email, &asking.own_address, &secret).await;
-            Ok(html(&page(&person, Some(handed), Problem::default()).await?))
+            Ok(html(&SystemPage { replaced, ..page(&person, Some(handed), Problem::default()).await? }))
         }
         Err(StoreError::Invalid(text)) => Ok(again(&page(&person, None, Problem::new("email", text)).await?)),
         Err(error) => Err(error.into()),

@@ -555,3 +555,46 @@ async fn a_shorter_retention_says_first_what_it_deletes() {
     }
     assert_eq!(saved().await.settings.retention_days, 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_invitation_takes_the_place_of_the_first_and_says_so() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    let invite = async |email: &str, role: &str| {
+        site.post("/p/shop/members/invite", &cookie, &[("email", email), ("role", role)]).await.text
+    };
+    let link = |text: &str| {
+        let from = text.split("/welcome/").nth(1).unwrap_or_else(|| panic!("no link in {text}"));
+        from.split('<').next().unwrap().to_owned()
+    };
+    let first = invite("new@shop.example", "admin").await;
+    assert!(!first.contains("had an open invitation"), "{first}");
+    let second = invite("New@Shop.example", "viewer").await;
+    assert!(second.contains("had an open invitation"), "{second}");
+    assert!(site.store.invitation(&link(&first)).await.unwrap().is_none());
+    assert_eq!(site.store.invitation(&link(&second)).await.unwrap().unwrap().role, Role::Viewer);
+    assert_eq!(site.store.invitations(site.shop.number).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_change_a_member_the_second_sees_it() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    let editor = site.account(Who::In(Role::Editor)).number;
+    let role = async || site.store.role(site.shop.number, editor).await.unwrap();
+    let path = format!("/p/shop/members/{editor}/role");
+    // The page was made when they were a Viewer; somebody has made them an Editor since.
+    let late = site.post(&path, &cookie, &[("seen", "viewer"), ("role", "admin")]).await;
+    assert_eq!((late.status, role().await), (StatusCode::UNPROCESSABLE_ENTITY, Some(Role::Editor)));
+    let form = late.text.split(&format!("action=\"{path}\"")).nth(1).unwrap().split("</form>").next().unwrap();
+    assert!(
+        late.text.contains("Person editor@shop.example has become Editor since you opened this page"),
+        "{}",
+        late.text
+    );
+    assert!(form.contains("name=\"seen\" value=\"editor\"") && form.contains("value=\"admin\" selected"), "{form}");
+    let late = site.post(&format!("/p/shop/members/{editor}/remove"), &cookie, &[("seen", "viewer")]).await;
+    assert_eq!((late.status, role().await), (StatusCode::UNPROCESSABLE_ENTITY, Some(Role::Editor)));
+    let done = site.post(&path, &cookie, &[("seen", "editor"), ("role", "admin")]).await;
+    assert_eq!((done.location(), role().await), ("/p/shop/members?done=role", Some(Role::Admin)));
+}

@@ -358,6 +358,18 @@ async fn what_a_shorter_retention_deletes_is_told_before_and_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_is_changed_as_it_was_read() {
+    let site = Site::make().await;
+    let members = token(&site, &[Scope::Members], "members").await;
+    let path = format!("/api/v1/projects/shop/members/{}", site.account(Who::In(Role::Editor)).number);
+    let put = async |body| send(&site, Call::write(&members, Method::PUT, &path, body)).await;
+    let stale = put(json!({"role": "admin", "seen": "viewer"})).await;
+    assert_eq!((stale.status, &read(&stale)["current"]["role"]), (StatusCode::CONFLICT, &json!("editor")));
+    assert_eq!(put(json!({"role": "viewer", "seen": "editor"})).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(put(json!({"role": "admin"})).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_come_in_pages_and_nothing_comes_twice() {
     let site = Site::make().await;
     let audit = token(&site, &[Scope::Audit], "audit").await;

@@ -13,6 +13,8 @@ on_both_engines!(
     a_project_has_one_owner_whatever_comes_at_once,
     who_is_made_owner_meanwhile_stays_it,
     who_is_removed_has_no_second_link,
+    of_an_address_the_newest_invitation_holds_alone,
+    a_role_is_changed_as_it_was_seen,
     a_code_is_taken_once_even_by_two_at_once,
     a_second_factor_ends_sessions_that_never_gave_it,
     a_session_ends_when_it_should,
@@ -152,6 +154,43 @@ async fn who_is_removed_has_no_second_link(place: Place) {
     refused(store.accept_as(&back, &bob).await, "used already");
     store.accept_as(&of_shop, &bob).await.unwrap();
     assert!(!store.account(bob.number).await.unwrap().master && store.account(ada.number).await.unwrap().master);
+}
+
+async fn of_an_address_the_newest_invitation_holds_alone(place: Place) {
+    let (store, shop) = place.shop().await;
+    let blog = store.create_project(&"blog".parse().unwrap(), ProjectSettings::default()).await.unwrap();
+    master(&store).await;
+    let old = store.invite_member(&shop, "bob@shop.example", Role::Admin).await.unwrap();
+    let of_blog = store.invite_member(&blog, "bob@shop.example", Role::Viewer).await.unwrap();
+    let of_cleo = store.invite_member(&shop, "cleo@shop.example", Role::Viewer).await.unwrap();
+    let as_master = store.invite_master("bob@shop.example").await.unwrap();
+    let new = store.invite_member(&shop, " Bob@Shop.example", Role::Viewer).await.unwrap();
+    refused(store.accept(&old, "", "Bob", PASSWORD).await, "used already");
+    let open = store.invitations(shop.number).await.unwrap();
+    assert_eq!(open.iter().filter(|one| one.is_for("BOB@shop.example")).count(), 1, "{open:?}");
+    let bob = store.accept(&new, "", "Bob", PASSWORD).await.unwrap();
+    assert_eq!(store.role(shop.number, bob.number).await.unwrap(), Some(Role::Viewer));
+    // Of another project, another person and to be more they hold.
+    store.accept_as(&of_blog, &bob).await.unwrap();
+    store.accept(&of_cleo, "", "Cleo", PASSWORD).await.unwrap();
+    let newer = store.invite_master("Bob@shop.example").await.unwrap();
+    refused(store.accept_as(&as_master, &bob).await, "used already");
+    store.accept_as(&newer, &bob).await.unwrap();
+    assert_eq!(store.master_invitations().await.unwrap(), []);
+}
+
+async fn a_role_is_changed_as_it_was_seen(place: Place) {
+    let (store, shop) = place.shop().await;
+    let bob = member(&store, &shop, "bob", Role::Editor).await.number;
+    let role = async || store.role(shop.number, bob).await.unwrap();
+    let moved = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Moved { .. })), "{result:?}");
+    moved(store.set_role_from(&shop, bob, Some(Role::Viewer), Role::Admin).await);
+    moved(store.remove_member_from(&shop, bob, Some(Role::Viewer)).await);
+    assert_eq!(role().await, Some(Role::Editor));
+    store.set_role_from(&shop, bob, Some(Role::Editor), Role::Viewer).await.unwrap();
+    store.set_role(&shop, bob, Role::Admin).await.unwrap();
+    store.remove_member_from(&shop, bob, Some(Role::Admin)).await.unwrap();
+    assert_eq!(role().await, None);
 }
 
 async fn a_code_is_taken_once_even_by_two_at_once(place: Place) {
