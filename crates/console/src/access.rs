@@ -5,6 +5,7 @@
 //! from our own page. Programs come in with a token instead, by `access/token.rs`.
 
 mod token;
+mod way_on;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, on};
@@ -27,6 +28,8 @@ use crate::page::{Chrome, Refusal};
 use crate::{Console, Face, session};
 
 pub(crate) use token::{Caller, bearer};
+
+use way_on::way_on;
 
 /// Bytes of a form at most.
 const FORM_BYTES: usize = 256 * 1024;
@@ -459,8 +462,8 @@ async fn form(console: &Console, secret: &str, parts: Parts, body: Body) -> Resu
     if !session::is_of_our_page(&parts.headers, console.config()) {
         return Err(end(Refusal::Foreign));
     }
-    let bytes = to_bytes(body, FORM_BYTES).await.map_err(|_| end(StatusCode::PAYLOAD_TOO_LARGE))?;
-    let fields = Fields::parse(&bytes).ok_or_else(|| end(StatusCode::PAYLOAD_TOO_LARGE))?;
+    let bytes = to_bytes(body, FORM_BYTES).await.map_err(|_| end(Refusal::TooLarge))?;
+    let fields = Fields::parse(&bytes).ok_or_else(|| end(Refusal::TooLarge))?;
     if !console.store().is_form_token(secret, fields.get("token")) {
         return Err(end(Refusal::Foreign));
     }
@@ -551,7 +554,7 @@ async fn identify(
         let detail = if own { OWN_ROLE } else { "" };
         asking.store.audit("access.refuse", project, row.path, detail).await.map_err(failed)?;
     }
-    Err(end(Refusal::Forbidden))
+    Err(end(Refusal::Forbidden(way_on(asking, row).await)))
 }
 
 /// Counts what the frame of every page shows, and takes down who reads the audit log; of samples their right does.

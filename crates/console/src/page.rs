@@ -82,13 +82,44 @@ impl Problem {
     }
 }
 
+/// Where somebody goes on whose role is not enough.
+#[derive(Debug, Default)]
+pub(crate) struct WayOn {
+    /// The project whose page it is; `None` for one of the installation.
+    pub(crate) project: Option<ProjectId>,
+    /// What the person is there, and the least that is let in.
+    pub(crate) role: &'static str,
+    pub(crate) needs: Option<Role>,
+    /// Who can give that, as they are called.
+    pub(crate) people: Vec<String>,
+}
+
+impl WayOn {
+    fn text(&self) -> String {
+        let (Some(project), Some(needs)) = (&self.project, self.needs) else {
+            return "This is for Master Admins. Ask one of them to do it, or to make you one.".to_owned();
+        };
+        let people = match self.people.split_last() {
+            None => "a Master Admin".to_owned(),
+            Some((last, [])) => last.clone(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        };
+        let (role, needs) = (self.role, crate::pages::role_name(needs));
+        format!(
+            "Your role in {project} is {role}, and this asks for {needs} or above. Ask {people} to do it, or for another role."
+        )
+    }
+}
+
 /// Why a page is not shown.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// There is no such page, or it is not theirs: nobody learns which.
     NotFound,
     /// The role does not allow it.
-    Forbidden,
+    Forbidden(WayOn),
+    /// A form of more bytes or fields than are read.
+    TooLarge,
     /// A form that our own pages did not send, or an old one.
     Foreign,
     /// Too many tries; seconds to wait.
@@ -115,6 +146,8 @@ struct RefusalPage<'a> {
     title: &'a str,
     text: &'a str,
     alert: bool,
+    /// The project that the way on leads back to.
+    project: &'a str,
 }
 
 impl IntoResponse for Refusal {
@@ -125,10 +158,12 @@ impl IntoResponse for Refusal {
                 "There is nothing here",
                 "The page does not exist, or you are no member of its project. Ask its Owner or an Admin to invite you.".to_owned(),
             ),
-            Self::Forbidden => (
-                StatusCode::FORBIDDEN,
-                "Your role does not allow this",
-                "Ask the project's Owner or an Admin for another role. The members page shows who they are.".to_owned(),
+            Self::Forbidden(way) => (StatusCode::FORBIDDEN, "Your role does not allow this", way.text()),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "This is too much for one form",
+                "A form takes 256 KiB and 2 000 fields. Go back: your browser still has what you entered. Send it in parts."
+                    .to_owned(),
             ),
             Self::Foreign => (
                 StatusCode::FORBIDDEN,
@@ -147,7 +182,11 @@ impl IntoResponse for Refusal {
             }
         };
         let alert = matches!(self, Self::Failed(_));
-        let mut answer = (status, html(&RefusalPage { title, text: &text, alert })).into_response();
+        let project = match &self {
+            Self::Forbidden(WayOn { project: Some(project), .. }) => project.as_str(),
+            _ => "",
+        };
+        let mut answer = (status, html(&RefusalPage { title, text: &text, alert, project })).into_response();
         if let Self::TooMany(seconds) = self {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

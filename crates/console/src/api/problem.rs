@@ -172,7 +172,7 @@ impl From<Refusal> for Problem {
                 Self::failed(text)
             }
             // Of pages alone.
-            Refusal::Forbidden | Refusal::Foreign => Self::no_token(),
+            Refusal::Forbidden(_) | Refusal::TooLarge | Refusal::Foreign => Self::no_token(),
         }
     }
 }

@@ -34,6 +34,7 @@ use convizit_model::Action::{
 };
 
 pub(crate) use account::prove_first;
+pub(crate) use welcome::role_name;
 
 use crate::access::Access::{HalfSignedIn, Installation, Newcomer, Open, Person, Project};
 use crate::access::{Routes, Row};

@@ -7,7 +7,7 @@ use convizit_store::Store;
 
 use crate::access::{Member, Samples};
 use crate::live::{marked, newest};
-use crate::page::{Chrome, Refusal, html};
+use crate::page::{Chrome, Refusal, WayOn, html};
 
 /// Events that are shown, and their bytes.
 const SHOWN: i64 = 50;
@@ -68,7 +68,7 @@ async fn lines(_: &Samples, store: &Store, project: &Project) -> Result<Vec<Line
 }
 
 fn right(member: &Member) -> Result<Samples, Refusal> {
-    member.samples().ok_or(Refusal::Forbidden)
+    member.samples().ok_or_else(|| Refusal::Forbidden(WayOn::default()))
 }
 
 pub(super) async fn show(member: Member) -> Result<Response, Refusal> {
@@ -85,7 +85,7 @@ fn follows(member: &Member, newest: i64) -> bool {
 pub(super) async fn pulse(member: Member) -> Result<Response, Refusal> {
     let newest = newest(&member).await?;
     let right = if follows(&member, newest) {
-        member.samples_of_follower().ok_or(Refusal::Forbidden)?
+        member.samples_of_follower().ok_or_else(|| Refusal::Forbidden(WayOn::default()))?
     } else {
         right(&member)?
     };

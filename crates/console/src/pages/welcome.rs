@@ -52,7 +52,7 @@ struct ResetPage<'a> {
 }
 
 /// A role as people call it.
-pub(super) fn role_name(role: Role) -> &'static str {
+pub(crate) fn role_name(role: Role) -> &'static str {
     match role {
         Role::Viewer => "Viewer",
         Role::Editor => "Editor",

@@ -557,6 +557,31 @@ async fn a_shorter_retention_says_first_what_it_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whose_role_is_not_enough_learns_whom_to_ask_and_finds_a_way_on() {
+    let site = Site::make().await;
+    let (editor, admin) = (site.session(Who::In(Role::Editor)).await, site.session(Who::In(Role::Admin)).await);
+    let refused = site.get("/p/shop/audit", &editor).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    for text in [
+        "Your role in shop is Editor, and this asks for Admin or above.",
+        "Ask Person owner@shop.example (Owner) or Person admin@shop.example (Admin)",
+        "href=\"/p/shop\"",
+        "href=\"/p/shop/members\"",
+        "href=\"/projects\"",
+    ] {
+        assert!(refused.text.contains(text), "{text}: {}", refused.text);
+    }
+    // What is the Owner's alone, an Admin cannot give.
+    let refused = site.get("/p/shop/owner", &admin).await.text;
+    assert!(refused.contains("asks for Owner or above. Ask Person owner@shop.example (Owner) to do it"), "{refused}");
+    // Samples are for whom the project says.
+    let refused = site.get("/p/shop/samples", &editor).await.text;
+    assert!(refused.contains("asks for Admin or above"), "{refused}");
+    let refused = site.get("/system", &admin).await.text;
+    assert!(refused.contains("This is for Master Admins") && !refused.contains("/p/"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_invitation_takes_the_place_of_the_first_and_says_so() {
     let site = Site::make().await;
     let cookie = site.session(Who::In(Role::Admin)).await;
@@ -597,4 +622,69 @@ async fn of_two_who_change_a_member_the_second_sees_it() {
     assert_eq!((late.status, role().await), (StatusCode::UNPROCESSABLE_ENTITY, Some(Role::Editor)));
     let done = site.post(&path, &cookie, &[("seen", "editor"), ("role", "admin")]).await;
     assert_eq!((done.location(), role().await), ("/p/shop/members?done=role", Some(Role::Admin)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_typed_stays_in_every_form_that_is_refused() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::MasterAdmin)).await;
+    let version = site.shop.version.to_string();
+    let long = "x".repeat(300);
+    for (path, fields, kept) in [
+        (
+            "/projects",
+            vec![("id", "My Shop"), ("origins", "https://typed.example")],
+            vec!["value=\"My Shop\"", "https://typed.example", "id=\"wrong-id\""],
+        ),
+        (
+            "/p/shop/members/invite",
+            vec![("email", "nobody"), ("role", "editor")],
+            vec!["value=\"nobody\"", "value=\"editor\" selected", "id=\"wrong-email\""],
+        ),
+        (
+            "/p/shop/members/invite",
+            vec![("email", "typed@shop.example"), ("role", "owner")],
+            vec!["value=\"typed@shop.example\"", "id=\"wrong-role\""],
+        ),
+        (
+            "/p/shop/exclusions/add",
+            vec![("version", version.as_str()), ("kind", "selector"), ("entry", ".a:::b")],
+            vec!["value=\".a:::b\"", "id=\"wrong-selector\""],
+        ),
+        (
+            "/p/shop/privacy/erase",
+            vec![("kind", "visitor"), ("ids", long.as_str())],
+            vec![long.as_str(), "value=\"visitor\" checked", "id=\"wrong-ids\""],
+        ),
+        (
+            "/p/shop/notices/channels",
+            vec![
+                ("version", "0"),
+                ("mail_to", "admin"),
+                ("webhook", "ftp://typed.example"),
+                ("mail_kinds", "dead_letters"),
+            ],
+            vec![
+                "value=\"ftp://typed.example\"",
+                "value=\"admin\" selected",
+                "value=\"dead_letters\"",
+                "id=\"wrong-webhook\"",
+            ],
+        ),
+        (
+            "/system/masters/invite",
+            vec![("email", "nobody at all")],
+            vec!["value=\"nobody at all\"", "id=\"wrong-email\""],
+        ),
+    ] {
+        let refused = site.post(path, &cookie, &fields).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}: {}", refused.text);
+        for text in kept {
+            assert!(refused.text.contains(text), "{path}: {text} is missing in {}", refused.text);
+        }
+    }
+    // What is too much for a form at all.
+    let much = site.post("/p/shop/settings", &cookie, &[("origins", &"x".repeat(300 * 1024))]).await;
+    assert_eq!(much.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(much.text.contains("your browser still has what you entered"), "{}", much.text);
 }
