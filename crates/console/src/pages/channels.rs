@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::{Channel, NoticeKind, Role};
+use convizit_model::{Channel, Channels, NoticeKind, Role};
 use convizit_store::SavedChannels;
 
 use crate::Console;
@@ -39,7 +39,8 @@ struct ChannelsPage<'a> {
     /// A signing secret that was made just now: it is shown this once.
     secret: Option<String>,
     sends: Vec<Sent>,
-    meanwhile: bool,
+    /// What is saved otherwise than it is entered, where somebody else was quicker.
+    meanwhile: Option<String>,
     /// The channels that can be tried, and in words.
     tests: Vec<(&'static str, &'static str)>,
     tested: Option<&'static str>,
@@ -131,7 +132,7 @@ async fn page<'a>(console: &Console, member: &'a Member, saved: &SavedChannels) 
         tests: tests.into_iter().filter(|(.., ready)| *ready).map(|(word, name, _)| (word, name)).collect(),
         secret: None,
         sends: sends(member).await?,
-        meanwhile: false,
+        meanwhile: None,
         tested: None,
         untested: None,
         problem: Problem::default(),
@@ -165,6 +166,39 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     Ok(html(&page(&console, &member, &saved).await?))
 }
 
+/// In what the saved channels differ from what a form says, with what is saved.
+fn differ(form: &Fields, saved: &Channels) -> String {
+    let mut differ = Vec::new();
+    let mail = saved.mail_to.map_or("", Role::as_str);
+    if form.get("mail_to") != mail {
+        let name = MAIL_TO.iter().find(|(word, _)| *word == mail).map_or(mail, |(_, name)| name);
+        differ.push(format!("mail, now to {name}"));
+    }
+    let hook = saved.webhook.as_ref().map_or("", |hook| hook.url.as_str());
+    if form.get("webhook").trim() != hook {
+        differ.push(if hook.is_empty() {
+            "the webhook, now none".to_owned()
+        } else {
+            format!("the webhook, now {hook}")
+        });
+    }
+    let slack = form.get("slack").trim();
+    if !slack.is_empty() && saved.slack.as_deref() != Some(slack) {
+        // Its address is not shown again.
+        differ.push(if saved.slack.is_some() { "Slack, now another one" } else { "Slack, now none" }.to_owned());
+    }
+    let kinds = [&saved.mail_kinds, &saved.webhook_kinds, &saved.slack_kinds];
+    for ((field, saved), name) in KINDS.iter().zip(kinds).zip(["mail", "the webhook", "Slack"]) {
+        let chosen = chosen(form, field);
+        if chosen.len() != saved.len() || chosen.iter().any(|kind| !saved.contains(kind)) {
+            let titles: Vec<&str> = saved.iter().map(|kind| kind.title()).collect();
+            let titles = if titles.is_empty() { "nothing".to_owned() } else { titles.join(", ") };
+            differ.push(format!("what goes by {name}, now {titles}"));
+        }
+    }
+    if differ.is_empty() { "nothing".to_owned() } else { differ.join("; ") }
+}
+
 /// What a form says.
 fn wanted(form: &Fields) -> Wanted<'_> {
     Wanted {
@@ -183,7 +217,8 @@ pub(super) async fn save(State(console): State<Console>, member: Member) -> Resu
     let (store, form) = (&member.asking.store, &member.asking.fields);
     let saved = store.channels(member.project.number).await?;
     let moved = async |saved: &SavedChannels| {
-        let page = ChannelsPage { meanwhile: true, ..entered(&console, &member, saved, Problem::default()).await? };
+        let meanwhile = Some(differ(form, &saved.channels));
+        let page = ChannelsPage { meanwhile, ..entered(&console, &member, saved, Problem::default()).await? };
         Ok::<_, Refusal>(again(&page))
     };
     if form.get("version").parse() != Ok(saved.version) {

@@ -61,7 +61,8 @@ struct FormPage {
     renew: bool,
     /// What the form was made from, as JSON.
     seen: String,
-    meanwhile: bool,
+    /// What stands there otherwise than it is entered, where somebody else was quicker.
+    meanwhile: Option<String>,
     problem: Problem,
 }
 
@@ -83,6 +84,8 @@ struct Entry {
     stored: bool,
     /// It is to be taken away.
     removed: bool,
+    /// The words that it is one of, and which is chosen; none where it is a text.
+    words: Vec<(String, bool)>,
 }
 
 /// What connectors are for, in the order in which they are shown.
@@ -123,17 +126,24 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
             (known, means.to_owned())
         }
     };
-    let entries = manifest.into_iter().flat_map(|manifest| &manifest.settings).map(|setting| Entry {
-        id: setting.id.clone(),
-        label: setting.label.clone(),
-        hint: setting.hint.clone(),
+    let entries = manifest.into_iter().flat_map(|manifest| &manifest.settings).map(|setting| {
         // Secrets are shown to nobody, not even to whoever has just typed one.
-        value: if setting.secret { String::new() } else { text(&format!("set-{}", setting.id)) },
-        secret: setting.secret,
-        optional: setting.default.is_some(),
-        needless: setting.default.is_some(),
-        stored: false,
-        removed: fields.get(&format!("remove-{}", setting.id)) == "yes",
+        let typed = if setting.secret { String::new() } else { text(&format!("set-{}", setting.id)) };
+        let words = if setting.secret { Vec::new() } else { setting.words() };
+        let by_default = setting.default.as_deref().filter(|_| typed.is_empty() && !words.is_empty());
+        let value = by_default.map(str::to_owned).unwrap_or(typed);
+        Entry {
+            id: setting.id.clone(),
+            label: setting.label.clone(),
+            hint: setting.hint.clone(),
+            secret: setting.secret,
+            optional: setting.default.is_some(),
+            needless: setting.default.is_some(),
+            stored: false,
+            removed: fields.get(&format!("remove-{}", setting.id)) == "yes",
+            words: words.into_iter().map(|word| (word.to_owned(), word == value)).collect(),
+            value,
+        }
     });
     let hosts = manifest.map(|manifest| &manifest.hosts).filter(|hosts| hosts.len() > 1);
     let regions = hosts.into_iter().flat_map(|hosts| hosts.keys());
@@ -171,7 +181,7 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         hold: fields.get("hold") == "yes",
         renew: fields.get("renew") == "yes",
         seen: text("seen"),
-        meanwhile: false,
+        meanwhile: None,
         problem,
     }
 }
@@ -326,7 +336,14 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         DestinationKind::File { path } => page.path.clone_from(path),
         DestinationKind::Connector { region, settings, .. } => {
             for entry in &mut page.entries {
-                entry.value = settings.get(&entry.id).filter(|_| !entry.secret).cloned().unwrap_or_default();
+                // One of a few words that is not stored is the default.
+                let stored = settings.get(&entry.id).filter(|_| !entry.secret).cloned();
+                if let Some(stored) = stored.or_else(|| entry.words.is_empty().then(String::new)) {
+                    entry.value = stored;
+                }
+                for (word, on) in &mut entry.words {
+                    *on = *word == entry.value;
+                }
             }
             for (name, on) in &mut page.regions {
                 *on = Some(&*name) == region.as_ref();
@@ -335,6 +352,31 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         DestinationKind::Stdout { .. } => {}
     }
     page
+}
+
+/// In what a destination differs from what was typed, with what stands there; of secrets nothing.
+fn differ(typed: &FormPage, stands: &FormPage) -> String {
+    let mut differ = Vec::new();
+    let mut hold = |name: &str, typed: &str, stands: &str| {
+        if typed.trim() != stands {
+            differ.push(format!("{name}, now {}", if stands.is_empty() { "empty" } else { stands }));
+        }
+    };
+    hold("the address", &typed.url, &stands.url);
+    hold("the schema", &typed.schema, &stands.schema);
+    hold("the path", &typed.path, &stands.path);
+    let region =
+        |page: &FormPage| page.regions.iter().find(|(_, on)| *on).map_or(String::new(), |(name, _)| name.clone());
+    hold("the region", &region(typed), &region(stands));
+    for (typed, stands) in typed.entries.iter().zip(&stands.entries).filter(|(entry, _)| !entry.secret) {
+        hold(&stands.label, &typed.value, &stands.value);
+    }
+    let types = |page: &FormPage| {
+        let on: Vec<&str> = page.types.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
+        if on.is_empty() { "all".to_owned() } else { on.join(", ") }
+    };
+    hold("the types of events", &types(typed), &types(stands));
+    if differ.is_empty() { "nothing that is shown here".to_owned() } else { differ.join("; ") }
 }
 
 pub(super) async fn show_change(
@@ -387,8 +429,11 @@ pub(super) async fn change(
         let page = FormPage { seen: fields.get("seen").to_owned(), ..typed(&destination, Problem::default()) };
         return looked(&console, &member, word, page).await;
     }
-    let meanwhile =
-        |destination: &Destination| Ok(again(&FormPage { meanwhile: true, ..typed(destination, Problem::default()) }));
+    let meanwhile = |destination: &Destination| {
+        let typed = typed(destination, Problem::default());
+        let differ = differ(&typed, &current(&console, &member, destination));
+        Ok(again(&FormPage { meanwhile: Some(differ), ..typed }))
+    };
     let seen: Option<Destination> = serde_json::from_str(fields.get("seen")).ok();
     let Some(seen) = seen.filter(|seen| seen_of(seen) == seen_of(&destination)) else { return meanwhile(&destination) };
     let shaping = match shaping_form::shaping(fields) {

@@ -246,6 +246,9 @@ async fn of_two_who_change_a_destination_the_second_sees_it_and_loses_nothing() 
     let late = site.post(path, &two, &[("seen", &seen), ("url", &mine), ("types", "submit")]).await;
     assert!(late.status == StatusCode::UNPROCESSABLE_ENTITY && late.text.contains("Somebody else has changed"));
     assert!(late.text.contains("second"), "what was typed is still there");
+    let differs =
+        late.text.split("It differs from what is there now in: ").nth(1).unwrap().split("</p>").next().unwrap();
+    assert!(differs.contains("first") && differs.contains("the types of events, now click."), "{differs}");
     let again = site.post(path, &two, &[("seen", &seen_in(&late.text)), ("url", &mine), ("renew", "yes")]).await;
     assert!(again.status == StatusCode::OK && again.text.contains("whsec_"), "{}", again.text);
     let (destination, _) = site.store.destination(&site.shop.id, "hook").await.unwrap();
@@ -521,4 +524,27 @@ async fn one_that_takes_nothing_does_not_look_well() {
     site.store.delivery_recovered(&site.shop.id, "hook").await.unwrap();
     let page = site.get("/p/shop/destinations/hook", &viewer).await;
     assert!(page.text.contains("badge good\">sending") && page.text.contains("its name does not resolve"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_one_of_a_few_words_is_chosen_and_not_typed() {
+    let site = Site::make().await;
+    let cookie = site.session(ADMIN).await;
+    let form = site.get("/p/shop/new-destination?kind=http", &cookie).await.text;
+    let select = |text: &str| {
+        let from = text.split_once("<select id=\"set-format\"").unwrap_or_else(|| panic!("no choice in {text}")).1;
+        from.split_once("</select>").unwrap().0.to_owned()
+    };
+    let choices = select(&form);
+    assert!(
+        choices.contains("<option selected>array</option><option>lines</option><option>single</option>"),
+        "{choices}"
+    );
+    assert!(form.contains("<input type=\"text\" id=\"set-header\""), "any header of a form is typed");
+    // What was chosen stays so where something else is to be changed.
+    let fields =
+        [("kind", "http"), ("name", "Wrong name"), ("set-address", "https://in.example"), ("set-format", "lines")];
+    let refused = site.post("/p/shop/new-destination", &cookie, &fields).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(select(&refused.text).contains("<option selected>lines</option>"), "{}", refused.text);
 }

@@ -118,6 +118,11 @@ async fn channels_are_set_and_tried_and_keep_their_secrets() {
         "{}",
         late.text
     );
+    assert!(
+        late.text.contains("It differs from what is saved in: the webhook, now https://hooks.invalid/n."),
+        "{}",
+        late.text
+    );
     let page = site.get(path, &admin).await.text;
     assert!(!page.contains(&secret) && !page.contains("canary"), "{page}");
 

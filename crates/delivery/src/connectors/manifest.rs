@@ -117,6 +117,18 @@ pub struct Setting {
     pub default: Option<String>,
 }
 
+impl Setting {
+    /// The words that it is one of, in the manifest's order; none where it is any text of a form.
+    #[must_use]
+    pub fn words(&self) -> Vec<&str> {
+        let plain = |word: &&str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        };
+        let words: Vec<&str> = self.regex.split('|').collect();
+        if words.len() > 1 && words.iter().all(plain) { words } else { Vec::new() }
+    }
+}
+
 fn any_line() -> String {
     r"[^\r\n]+".to_owned()
 }
