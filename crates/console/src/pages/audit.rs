@@ -17,6 +17,9 @@ use crate::page::{Chrome, Problem, Refusal, again, count, escaped, html, minute}
 /// Entries that are looked through for a page, and that are shown.
 const LOOKED: i64 = 2_000;
 const SHOWN: usize = 200;
+/// Characters of an entry's text that are shown at once, and at all: an export has the whole.
+const FOLDED: usize = 120;
+const TEXT: usize = 1_000;
 const DAY_MILLIS: i64 = 86_400_000;
 const COLUMNS: [&str; 7] = ["number", "time", "actor", "act", "project", "subject", "detail"];
 
@@ -53,6 +56,17 @@ struct Wanted {
     act: String,
     from: String,
     to: String,
+}
+
+impl Line {
+    /// What fits into a line of the list; what is longer is folded behind it.
+    fn first(&self) -> &str {
+        self.detail.char_indices().nth(FOLDED).map_or(&self.detail, |(at, _)| self.detail.get(..at).unwrap_or_default())
+    }
+
+    fn is_folded(&self) -> bool {
+        self.first().len() < self.detail.len()
+    }
 }
 
 /// The beginning of a day.
@@ -127,12 +141,20 @@ async fn page(member: &Member, wanted: Wanted, verified: Option<Result<String, S
     let mut names = Names::default();
     let newest = AuditFilter { project: Some(project.id.as_str()), acts_only: true, ..AuditFilter::default() };
     let (mut actors, mut acts) = (BTreeMap::new(), BTreeSet::new());
-    for entry in store.audit_log(newest, LOOKED).await? {
-        actors.insert(entry.actor.clone(), names.of(store, &entry.actor).await);
-        acts.insert(entry.act);
+    let newest = store.audit_log(newest, LOOKED).await?;
+    for entry in &newest {
+        if !actors.contains_key(&entry.actor) {
+            actors.insert(entry.actor.clone(), names.of(store, &entry.actor).await);
+        }
+        acts.insert(entry.act.clone());
     }
     let below = member.asking.query.get("below").parse().ok();
-    let found = store.audit_log(AuditFilter { below, ..filter }, LOOKED).await?;
+    // Without a filter the newest are what is asked for: two thousand rows are not read twice.
+    let found = if wanted.is_all() && below.is_none() {
+        newest
+    } else {
+        store.audit_log(AuditFilter { below, ..filter }, LOOKED).await?
+    };
     let (looked, mut entries, mut older) = (found.len(), Vec::new(), None);
     let end = found.last().map(|entry| entry.number);
     for entry in found {
@@ -145,7 +167,11 @@ async fn page(member: &Member, wanted: Wanted, verified: Option<Result<String, S
             older = Some(entry.number + 1);
             break;
         }
-        let AuditEntry { number, time, actor, act, subject, detail, .. } = entry;
+        let AuditEntry { number, time, actor, act, subject, mut detail, .. } = entry;
+        if let Some((at, _)) = detail.char_indices().nth(TEXT) {
+            detail.truncate(at);
+            detail.push_str("… (the export has all of it)");
+        }
         entries.push(Line { number, when: minute(time), who, actor, act, subject, detail });
     }
     if older.is_none() && i64::try_from(looked).is_ok_and(|looked| looked == LOOKED) {

@@ -181,14 +181,21 @@ fn tried(known: &Known, kind: ExclusionKind, found: exclusions::Tried) -> Tried 
         },
         said: one.said,
     };
-    let paths = if found.on == 1 { "1 path".to_owned() } else { format!("{} paths", found.on) };
     Tried {
         hits: found.hits,
         perhaps: found.perhaps,
         events: count(found.events),
         of: match kind {
             ExclusionKind::Selector => format!("{} known controls", many(found.of)),
-            ExclusionKind::Path => format!("the newest {} events, on {paths}", many(found.of)),
+            ExclusionKind::Path => {
+                let paths = if found.on == 1 { "path" } else { "paths" };
+                format!(
+                    "the newest {} events: {} of their {} {paths}",
+                    many(found.of),
+                    many(found.hits),
+                    many(found.on)
+                )
+            }
         },
         controls: found.controls.into_iter().map(control).collect(),
         paths: found.paths.into_iter().map(|(path, events)| (path, many(events))).collect(),

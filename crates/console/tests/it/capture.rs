@@ -168,7 +168,7 @@ async fn a_selector_is_tried_before_it_holds_and_taken_out_again() {
         "{}",
         answer.text
     );
-    assert!(answer.text.contains("takes out 2 of the newest 11 events, on 3 paths"), "{}", answer.text);
+    assert!(answer.text.contains("takes out 2 of the newest 11 events: 1 of their 3 paths"), "{}", answer.text);
     let form = [("version", field(&answer, "version")), ("kind", "path"), ("entry", "/help")];
     assert_eq!(
         shop.site.post("/p/shop/exclusions/add", &cookie, &form).await.location(),

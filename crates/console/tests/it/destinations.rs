@@ -548,3 +548,20 @@ async fn what_is_one_of_a_few_words_is_chosen_and_not_typed() {
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(select(&refused.text).contains("<option selected>lines</option>"), "{}", refused.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_entries_of_the_audit_log_are_folded_and_the_export_has_them_whole() {
+    let site = Site::make().await;
+    let cookie = site.session(ADMIN).await;
+    let long = format!("begins {} ends", "ü".repeat(5_000));
+    site.store.audit("settings.save", "shop", "exclude_paths", long.as_str()).await.unwrap();
+    site.store.audit("destination.test", "shop", "hook", "short").await.unwrap();
+    let page = site.get("/p/shop/audit", &cookie).await.text;
+    let row = page.split("<tr>").find(|row| row.contains("begins")).unwrap();
+    assert!(row.contains("<details><summary>begins ü") && row.contains("the export has all of it"), "{row}");
+    assert!(row.len() < 4_000, "{}", row.len());
+    let short = page.split("<tr>").find(|row| row.contains("<td>short</td>"));
+    assert!(short.is_some(), "what fits is not folded: {page}");
+    let export = site.post("/p/shop/audit/export", &cookie, &[("format", "jsonl")]).await.text;
+    assert!(export.contains(&long));
+}
