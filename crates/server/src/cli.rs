@@ -9,6 +9,7 @@ mod doctor;
 mod erase;
 mod export;
 mod faces;
+mod far;
 mod incidents;
 mod keys;
 mod names;

@@ -14,10 +14,20 @@ pub(super) struct Receipt {
     pub(super) when: String,
     pub(super) what: String,
     pub(super) badge: (&'static str, String),
+    /// How many persons are cleared, and of how many; 0 of 1 is the whole dataset that is not.
+    pub(super) cleared: i64,
+    pub(super) of: i64,
     /// Each destination, and what it was told.
     pub(super) told: Vec<(String, String)>,
     /// What holds it open, and until when at most.
     held: Vec<String>,
+}
+
+impl Receipt {
+    /// Whether nothing of it lies anywhere any more.
+    fn is_cleared(&self) -> bool {
+        self.cleared >= self.of
+    }
 }
 
 impl From<Erasure> for Receipt {
@@ -44,7 +54,9 @@ impl From<Erasure> for Receipt {
             let HeldBy { frame, day, goes, .. } = by;
             format!("frame {frame} of {day} does not open: whoever runs this installation restores it, or retention takes it on {goes}")
         });
-        Self { when: minute(one.made), what, badge, told: told.collect(), held: held.collect(), request: one.request }
+        let of = one.persons.max(1);
+        let cleared = of - one.open.clamp(0, of);
+        Self { when: minute(one.made), what, badge, cleared, of, told: told.collect(), held: held.collect(), request: one.request }
     }
 }
 
@@ -62,7 +74,12 @@ struct ErasurePage {
     chrome: Chrome,
     project: String,
     receipt: Receipt,
-    cleared: bool,
+}
+
+#[derive(Template)]
+#[template(path = "erasure_partial.html")]
+struct ErasurePartial {
+    receipt: Receipt,
 }
 
 #[derive(Template)]
@@ -86,14 +103,21 @@ pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
 }
 
 pub(super) async fn show(member: Member, Path((_, request)): Path<(String, String)>) -> Result<Response, Refusal> {
-    let found = member.asking.store.erasure(member.project.number, &request).await?;
-    let erasure = found.ok_or(Refusal::NotFound)?;
     Ok(html(&ErasurePage {
         chrome: member.asking.chrome(&format!("Receipt {request}"), "privacy"),
         project: member.project.id.to_string(),
-        cleared: erasure.open == 0,
-        receipt: erasure.into(),
+        receipt: receipt(&member, &request).await?,
     }))
+}
+
+async fn receipt(member: &Member, request: &str) -> Result<Receipt, Refusal> {
+    let found = member.asking.store.erasure(member.project.number, request).await?;
+    Ok(found.ok_or(Refusal::NotFound)?.into())
+}
+
+/// How far an erasure has come, for a page that is open.
+pub(super) async fn pulse(member: Member, Path((_, request)): Path<(String, String)>) -> Result<Response, Refusal> {
+    Ok(html(&ErasurePartial { receipt: receipt(&member, &request).await? }))
 }
 
 async fn dataset(member: &Member, problem: Problem) -> Result<DatasetPage, Refusal> {
@@ -121,4 +145,26 @@ pub(super) async fn delete(member: Member) -> Result<Response, Refusal> {
     }
     let request = member.asking.store.erase_all(&member.project).await?;
     Ok(see(&format!("/p/{id}/privacy/erasures/{request}"), "dataset"))
+}
+
+#[cfg(test)]
+mod tests {
+    use convizit_model::Timestamp;
+
+    use super::*;
+
+    fn shown(persons: i64, all: bool, open: i64) -> String {
+        let (request, made) = ("er_1".to_owned(), Timestamp::from_millis(0));
+        let receipt = Erasure { request, made, persons, all, open, destinations: Vec::new() }.into();
+        ErasurePartial { receipt }.render().unwrap()
+    }
+
+    #[test]
+    fn a_list_of_persons_says_how_many_are_cleared() {
+        let under_way = shown(10, false, 4);
+        assert!(under_way.contains("value=\"6\" max=\"10\"") && under_way.contains("6 of 10 persons"), "{under_way}");
+        assert!(!shown(10, false, 0).contains("<progress") && shown(10, false, 0).contains("They are overwritten."));
+        assert!(!shown(0, true, 1).contains("<progress") && shown(0, true, 1).contains("being overwritten"));
+        assert!(shown(0, true, 0).contains("They are overwritten."));
+    }
 }

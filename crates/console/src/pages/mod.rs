@@ -151,6 +151,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .add(Row::post("/p/{project}/privacy/export", Project(ServePersons)).proved(), people::export)
         .add(Row::get("/p/{project}/privacy/erasures", Project(ServePersons)), erasures::list)
         .add(Row::get("/p/{project}/privacy/erasures/{request}", Project(ServePersons)), erasures::show)
+        .add(Row::get("/p/{project}/privacy/erasures/{request}/pulse", Project(ServePersons)), erasures::pulse)
         .add(Row::get("/p/{project}/privacy/delete", Project(DeleteDataset)).proved(), erasures::show_delete)
         .add(Row::post("/p/{project}/privacy/delete", Project(DeleteDataset)).proved(), erasures::delete)
         .add(Row::get("/p/{project}/members", Project(SeeProject)), members::list)

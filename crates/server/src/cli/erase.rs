@@ -10,6 +10,7 @@ use convizit_store::backup::Progress;
 use convizit_store::{Erasure, HeldBy, Store};
 
 use crate::cli::ask::Hold;
+use crate::cli::far::Far;
 use crate::cli::{counted, say, table_with_notes};
 
 /// For so many persons their events are counted before the question.
@@ -117,12 +118,16 @@ pub(crate) fn persons(whose: &Whose, file: Option<&std::path::Path>) -> Result<V
 /// How many events these persons have, and how many frames that may hold more of theirs do not open.
 async fn count(store: &Store, project: &Project, persons: &[Person]) -> Result<(usize, usize)> {
     let (mut after, mut events, mut unread) = (0, 0, 0);
+    let mut far = Far::of(store, project.number, "counting").await?;
     loop {
         let found = store.person_events(project, persons, after, FRAMES).await?;
         events += found.events.len();
         unread += found.unread.len();
         match found.next {
-            Some(next) => after = next,
+            Some(next) => {
+                after = next;
+                far.is_at(after);
+            }
             None => return Ok((events, unread)),
         }
     }

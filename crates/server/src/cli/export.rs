@@ -1,7 +1,7 @@
 //! `convizit export`: everything that is stored of a person, as JSON lines and as CSV.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +11,7 @@ use convizit_model::{Event, Person, ProjectId};
 use convizit_store::Store;
 
 use crate::cli::erase::{Whose, persons};
+use crate::cli::far::Far;
 use crate::cli::{counted, new_file, say_error};
 
 /// Frames that are read at once.
@@ -66,6 +67,7 @@ impl Export {
         }
         let mut files = None;
         let (mut after, mut events, mut unread) = (0, 0_u64, Vec::new());
+        let mut far = Far::of(store, project.number, "exporting").await?;
         loop {
             let found = store.person_events(&project, &persons, after, FRAMES).await?;
             unread.extend(found.unread);
@@ -90,10 +92,17 @@ impl Export {
                 }
             }
             match found.next {
-                Some(next) => after = next,
+                Some(next) => {
+                    after = next;
+                    // Not among lines that go to the same terminal.
+                    if self.out.is_some() || !std::io::stdout().is_terminal() {
+                        far.is_at(after);
+                    }
+                }
                 None => break,
             }
         }
+        drop(far);
         if let Some((mut json, mut csv)) = files {
             json.flush()?;
             csv.flush()?;
