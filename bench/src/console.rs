@@ -225,6 +225,11 @@ impl Console {
             ("events, searched", "/p/shop/events?like=gab".to_owned()),
             ("a frequent event", format!("/p/shop/events/{}", NameId(frequent.name))),
             ("a rare event", format!("/p/shop/events/{}", NameId(rare.name))),
+            ("a merge, looked for", format!("/p/shop/events/{}/merge", NameId(frequent.name))),
+            ("a merge, before it is made", {
+                let (one, into) = (NameId(rare.name), NameId(frequent.name));
+                format!("/p/shop/events/{one}/merge?into={into}")
+            }),
             ("groups", "/p/shop/groups".to_owned()),
             ("exclusions", "/p/shop/exclusions".to_owned()),
             ("exclusions, a path tried", "/p/shop/exclusions?path=%2Fa*".to_owned()),

@@ -79,8 +79,8 @@ pub(crate) fn pages_of(known: &Known) -> HashMap<&str, Timestamp> {
 
 /// When something was last seen on pages that a path takes out.
 fn last_on(pages: &HashMap<&str, Timestamp>, pattern: &str) -> Sight {
-    let days = || pages.iter().filter(|(page, _)| is_excluded_path(pattern, page)).map(|(_, last)| *last);
-    days().max().map(|last| (last, days().count()))
+    let days = pages.iter().filter(|(page, _)| is_excluded_path(pattern, page)).map(|(_, last)| *last);
+    days.fold(None, |sight: Sight, day| Some(sight.map_or((day, 1), |(last, count)| (last.max(day), count + 1))))
 }
 
 /// When something that an entry takes out was last seen; `None` where the page alone can tell. `pages` are `pages_of`.

@@ -171,11 +171,16 @@ impl Registry {
                 captured: !self.is_dropped(0, Some(self.canonical_group(*id))),
             })
             .collect();
+        Catalogue { elements, groups, names: self.name_views() }
+    }
+
+    /// All names, the oldest first.
+    fn name_views(&self) -> Vec<NameView> {
         let items: HashMap<u64, u64> = self.groups.keys().map(|id| (item_owner(*id), *id)).collect();
         let parts: HashSet<u64> = self.parts().map(|(part, _, _)| part).collect();
         let mut names: Vec<NameView> = self.names.keys().filter_map(|id| self.name_view(*id, &items, &parts)).collect();
         names.sort_by_key(|name| (name.since, name.id));
-        Catalogue { elements, groups, names }
+        names
     }
 
     /// Of a name whose owner was merged into another: what the same event is called there.
@@ -243,8 +248,9 @@ impl Registry {
             proposed: false,
             evidence: None,
         });
-        let before = self.catalogue().names;
-        let now: HashMap<NameId, NameView> = after.catalogue().names.into_iter().map(|name| (name.id, name)).collect();
+        // Names alone: what controls say is of no account here, and by far the most.
+        let before = self.name_views();
+        let now: HashMap<NameId, NameView> = after.name_views().into_iter().map(|name| (name.id, name)).collect();
         Ok(before
             .into_iter()
             .filter_map(|before| {
