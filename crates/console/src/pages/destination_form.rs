@@ -376,6 +376,15 @@ fn differ(typed: &FormPage, stands: &FormPage) -> String {
         if on.is_empty() { "all".to_owned() } else { on.join(", ") }
     };
     hold("the types of events", &types(typed), &types(stands));
+    let less = |page: &FormPage| {
+        let on: Vec<&str> = page.less.ticks.iter().filter(|(.., on)| *on).map(|(_, name, _)| *name).collect();
+        on.into_iter().chain(page.less.without.split_whitespace()).collect::<Vec<_>>().join(", ")
+    };
+    hold("what is left out", &less(typed), &less(stands));
+    hold("the condition", &typed.less.when, &stands.less.when);
+    hold("the share of visitors", &typed.less.percent, &stands.less.percent);
+    let lines = |page: &FormPage| page.less.fields.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+    hold("own fields", &lines(typed), &lines(stands));
     if differ.is_empty() { "nothing that is shown here".to_owned() } else { differ.join("; ") }
 }
 

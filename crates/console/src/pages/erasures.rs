@@ -56,7 +56,16 @@ impl From<Erasure> for Receipt {
         });
         let of = one.persons.max(1);
         let cleared = of - one.open.clamp(0, of);
-        Self { when: minute(one.made), what, badge, cleared, of, told: told.collect(), held: held.collect(), request: one.request }
+        Self {
+            when: minute(one.made),
+            what,
+            badge,
+            cleared,
+            of,
+            told: told.collect(),
+            held: held.collect(),
+            request: one.request,
+        }
     }
 }
 
@@ -155,7 +164,7 @@ mod tests {
 
     fn shown(persons: i64, all: bool, open: i64) -> String {
         let (request, made) = ("er_1".to_owned(), Timestamp::from_millis(0));
-        let receipt = Erasure { request, made, persons, all, open, destinations: Vec::new() }.into();
+        let receipt = Erasure { request, made, persons, all, open, held: Vec::new(), destinations: Vec::new() }.into();
         ErasurePartial { receipt }.render().unwrap()
     }
 

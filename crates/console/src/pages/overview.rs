@@ -151,7 +151,7 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     let since = member.asking.now().plus_millis(-NEW_MILLIS);
     let known = known(&console, project).await?;
     let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| Sending {
-        badge: destinations::badge(state.standing(events)),
+        badge: destinations::badge(state.standing(counted.events)),
         why: state.trouble(),
         kind: state.destination.kind.as_str().to_owned(),
         behind: (counted.events - state.cursor).max(0),
