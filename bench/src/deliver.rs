@@ -77,6 +77,7 @@ impl Deliver {
                 name: "end".to_owned(),
                 enabled: true,
                 paused: None,
+                processor: Some(convizit_model::Processor::own()),
                 shaping: Default::default(),
                 types: Vec::new(),
                 kind,

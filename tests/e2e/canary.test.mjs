@@ -177,7 +177,7 @@ before(async () => {
   site.ok("settings", "set", "shop", "exclude_selectors", '[".no-track"]');
   site.ok("settings", "set", "shop", "exclude_paths", '["/private/*"]');
   site.ok("settings", "set", "shop", "filter_bots", "false");
-  for (const name of ["takes", "refuses"]) site.ok("destination", "add", "shop", name, "webhook", "--url", `${receiver}/${name}`);
+  for (const name of ["takes", "refuses"]) site.ok("destination", "add", "shop", name, "webhook", "--url", `${receiver}/${name}`, "--processor", "own");
   snippet = readFileSync(path.resolve(import.meta.dirname, "../../tracker/dist/snippet.html"), "utf8").replace("{{origin}}", proxy).replace("{{key}}", site.key);
   running = await site.serve({ role: "collect" });
   browser = await startBrowser();

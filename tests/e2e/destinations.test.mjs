@@ -54,6 +54,14 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
   await look("02-test-refused", { dark: true });
   hook.secret = secret;
   await page.click("button:has-text('Resume')");
+  await page.locator("#wrong-processor").waitFor();
+  await page.click("a:has-text('Enter it')");
+  await page.fill("#processor", "Hooks Ltd");
+  await page.fill("#processor_region", "eu");
+  await page.fill("#agreement", "2026-10-01");
+  await page.click("text=Check and save");
+  await said();
+  await page.click("button:has-text('Resume')");
   await said();
 
   hook.judge = (events) => (events.some((event) => event.properties?.["Product price"] === 12) ? 422 : 204);

@@ -178,6 +178,7 @@ test("from the printed link to named events at a webhook, and a colleague who lo
   await page.click("main >> text=Add a destination");
   await page.fill("#name", "hook");
   await page.fill("#url", receiver.url);
+  await page.check("input[name=own]");
   await look("21-add-webhook");
   await page.click("text=Check and add");
   receiver.secret = await page.locator("#secret").textContent();

@@ -148,7 +148,7 @@ async function prepare(stand, port) {
     for (const [role, batches] of [["all", 60], ["all", 40], ["collect", 20]]) {
       await stand.serve({ role });
       // While it runs, so that this stands in the log of control.db; of the second folder in control.db itself.
-      if (stand.ledger.length === 0) site.ok("destination", "add", "shop", "all", "webhook", "--url", `http://127.0.0.1:${port}/all`);
+      if (stand.ledger.length === 0) site.ok("destination", "add", "shop", "all", "webhook", "--url", `http://127.0.0.1:${port}/all`, "--processor", "own");
       // The second folder goes on from the first.
       for (let batch = 0; batch < batches; batch++) await stand.take("");
       if (role === "all") await until("all is stored", async () => (await stand.running.metrics()).get("convizit_worker_lag_batches") === 0);

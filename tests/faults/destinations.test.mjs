@@ -78,7 +78,7 @@ async function receiver(stand, name) {
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   ends.push(() => { server.close(); for (const socket of sockets) socket.destroy(); });
   state.port = server.address().port;
-  stand.site.ok("destination", "add", "shop", name, "webhook", "--url", `http://127.0.0.1:${state.port}/${name}`);
+  stand.site.ok("destination", "add", "shop", name, "webhook", "--url", `http://127.0.0.1:${state.port}/${name}`, "--processor", "own");
   return state;
 }
 

@@ -37,7 +37,7 @@ async function again(stand, when) {
 
 test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, async () => {
   const stand = await Stand.make({ env: { EVENTS_URL: postgres.url, LAKE_SECRET: "a-secret-of-s3" }, events: 4 });
-  const destination = (...args) => stand.site.answered("destination", "add", "shop", ...args);
+  const destination = (...args) => stand.site.answered("destination", "add", "shop", ...args, "--processor", "own");
   await destination("db", "postgres", "--url-env", "EVENTS_URL");
   await destination("hook", "webhook", "--url", hook.url);
   const settings = ["aws_region=eu-central-1", "bucket=lake", "key_id=AKIAEXAMPLE000000000", `endpoint=${lake.url}`];

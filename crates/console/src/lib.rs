@@ -30,6 +30,7 @@ use convizit_pipeline::Countries;
 use convizit_store::Store;
 
 pub use access::{Access, Admitted, Row};
+pub use acts::processors::{Line as ProcessorLine, lines as processors, table as processors_table};
 pub use snippet::{snippet, unreachable_snippet};
 
 use access::Routes;

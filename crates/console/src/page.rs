@@ -126,6 +126,8 @@ pub(crate) enum Refusal {
     TooMany(u64),
     /// What was asked for is not possible as it stands.
     Invalid(String),
+    /// Something that stands there is in its way, which a person has to change first.
+    Barred(String),
     /// The store cannot answer now.
     Failed(String),
 }
@@ -135,6 +137,7 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::NotFound { .. } => Self::NotFound,
             StoreError::Invalid(text) => Self::Invalid(text),
+            StoreError::Barred(text) => Self::Barred(text),
             other => Self::Failed(other.to_string()),
         }
     }
@@ -176,6 +179,7 @@ impl IntoResponse for Refusal {
                 format!("Wait {seconds} seconds, then try again."),
             ),
             Self::Invalid(text) => (StatusCode::UNPROCESSABLE_ENTITY, "This is not possible", text.clone()),
+            Self::Barred(text) => (StatusCode::CONFLICT, "Something is to be done first", text.clone()),
             Self::Failed(text) => {
                 tracing::warn!(why = text, "a page could not be shown");
                 (StatusCode::SERVICE_UNAVAILABLE, "The console cannot answer now", text.clone())

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::id::ProjectId;
+use crate::processor::Processor;
 use crate::wire::EventType;
 
 /// A destination of a project.
@@ -26,6 +27,9 @@ pub struct Destination {
     /// What it gets of them.
     #[serde(default, skip_serializing_if = "Shaping::is_none")]
     pub shaping: Shaping,
+    /// Who processes what it gets; `None` for one that was added before there were entries, or waits for its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<Processor>,
     /// What it is, and how to reach it.
     #[serde(flatten)]
     pub kind: DestinationKind,
@@ -273,6 +277,7 @@ mod tests {
                 enabled: true,
                 paused: None,
                 types: vec![EventType::Click],
+                processor: Processor::of("Hooks Ltd", "eu", "2026-10-01").unwrap(),
                 shaping: Shaping { without: vec!["device.brand".to_owned()], percent: Some(10), ..Shaping::default() },
                 kind,
             };

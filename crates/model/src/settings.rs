@@ -67,6 +67,10 @@ pub struct ProjectSettings {
     pub samples_from: Role,
     /// Whether every member must have a second factor, whatever their role.
     pub second_factor_for_all: bool,
+    /// Where data is to stay: `eu`, `us`, or whatever regions of processors begin with; `none` for anywhere.
+    pub residency: String,
+    /// What becomes of a destination that keeps data elsewhere.
+    pub residency_rule: ResidencyRule,
 }
 
 impl Default for ProjectSettings {
@@ -89,6 +93,8 @@ impl Default for ProjectSettings {
             retention_days: 60,
             samples_from: Role::Admin,
             second_factor_for_all: false,
+            residency: Self::ANYWHERE.to_owned(),
+            residency_rule: ResidencyRule::Warn,
         }
     }
 }
@@ -121,6 +127,17 @@ pub enum Signal {
     Ignore,
 }
 
+/// What becomes of a destination that keeps data elsewhere than it is to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResidencyRule {
+    /// It is said.
+    #[default]
+    Warn,
+    /// It cannot be enabled.
+    Refuse,
+}
+
 /// What is wrong with a setting, and what to change.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -137,6 +154,9 @@ pub const LIST_ENTRIES: usize = 200;
 pub const ENTRY_CHARS: usize = 500;
 
 impl ProjectSettings {
+    /// The label of a project whose data may be kept anywhere.
+    pub const ANYWHERE: &'static str = "none";
+
     /// Checks every field.
     ///
     /// # Errors
@@ -183,6 +203,13 @@ impl ProjectSettings {
         }
         if !(2..=100).contains(&self.crowd) {
             return fail("crowd".to_owned(), "2 to 100 visitors");
+        }
+        let plain = self.residency.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !plain || !(2..=20).contains(&self.residency.len()) {
+            return fail(
+                "residency".to_owned(),
+                "a region such as eu or us, of 2 to 20 of a-z, 0-9 and -; none for anywhere",
+            );
         }
         if self.samples_from > Role::Admin {
             return fail(
@@ -270,6 +297,10 @@ mod tests {
         assert!(error.to_string().contains("without a path"));
         let error = ProjectSettings { cookie_days: 401, ..ProjectSettings::default() }.validate().unwrap_err();
         assert_eq!(error.field, "cookie_days");
+        for residency in ["", "EU", "in the EU"] {
+            let settings = ProjectSettings { residency: residency.to_owned(), ..ProjectSettings::default() };
+            assert_eq!(settings.validate().unwrap_err().field, "residency");
+        }
     }
 
     #[test]

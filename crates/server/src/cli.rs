@@ -88,7 +88,7 @@ enum Command {
     /// Where events go.
     #[command(
         subcommand,
-        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit"
+        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit --processor own"
     )]
     Destination(destination::Destination),
     /// What events can be sent to, and how far each connector is proven.

@@ -161,6 +161,7 @@ async fn destinations(store: &Store, project: &ProjectId, folder: &Path, demo: &
             name: name.to_owned(),
             enabled: true,
             paused: None,
+            processor: Some(convizit_model::Processor::own()),
             shaping: Default::default(),
             types: Vec::new(),
             kind,

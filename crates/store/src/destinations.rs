@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use convizit_keys::{KeyError, Place};
-use convizit_model::{Destination, NoticeKind, ProjectId};
+use convizit_model::{Destination, NoticeKind, Processor, ProjectId, ProjectSettings};
 use sqlx::{AnyConnection, query};
 
 use crate::dead_letters::{Letters, write_letters};
@@ -26,6 +26,16 @@ pub(crate) fn secret_of(name: &str) -> Place<'_> {
     Place { table: "destinations", purpose: "secret", row: name.as_bytes() }
 }
 
+/// Fails where events would go to somebody of whom too little is known, or out of where they are to stay.
+fn admit(destination: &Destination, settings: &ProjectSettings) -> Result<(), StoreError> {
+    match destination.concern(settings) {
+        Some(concern) if concern.bars => {
+            Err(StoreError::Barred(format!("destination {} {}", destination.name, concern.what)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a change makes of a destination; false when it is not to be made.
 type Alter = Arc<dyn Fn(&mut Destination) -> bool + Send + Sync>;
 
@@ -33,6 +43,9 @@ type Alter = Arc<dyn Fn(&mut Destination) -> bool + Send + Sync>;
 fn changed_words(was: Option<&Destination>, now: &Destination, with_secret: bool) -> String {
     let mut words = vec![now.kind.in_words()];
     words.extend(now.changes_since(was));
+    if was.is_none_or(|was| was.processor != now.processor) {
+        words.extend(now.processor.as_ref().map(|processor| format!("processed by {processor}")));
+    }
     if with_secret {
         words.push(if was.is_some() { "new credentials" } else { "with credentials" }.to_owned());
     }
@@ -63,7 +76,8 @@ impl Store {
     /// without one, the stored secret stays.
     ///
     /// # Errors
-    /// `Invalid` for a name that is not 1 to 64 of a-z, 0-9 and -; `NotFound` for the project.
+    /// `Invalid` for a name that is not 1 to 64 of a-z, 0-9 and -; `Barred` for one that is to send at once and may not; `NotFound` for the
+    /// project.
     pub async fn save_destination(
         &self,
         destination: &Destination,
@@ -97,7 +111,11 @@ impl Store {
         if name.parse::<ProjectId>().is_err() {
             return Err(StoreError::Invalid("a destination's name has 1 to 64 of a-z, 0-9 and -".to_owned()));
         }
-        let project = self.project(&destination.project).await?.number;
+        let of = self.project(&destination.project).await?;
+        if destination.enabled && destination.paused.is_none() {
+            admit(destination, &of.settings)?;
+        }
+        let project = of.number;
         let body = serde_json::to_vec(destination).map_err(|error| StoreError::Invalid(error.to_string()))?;
         // The cursor comes first: a destination without one is never seen.
         let start = if from_start { 0 } else { self.last_event(project).await? };
@@ -443,7 +461,7 @@ impl Store {
     /// Pauses a destination with a reason and a notice, or resumes it with `None`, which ends that notice.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Barred` for one that may not be resumed as it is entered.
     pub async fn pause_destination(
         &self,
         project: &ProjectId,
@@ -451,6 +469,12 @@ impl Store {
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
         let paused = reason.map(str::to_owned);
+        if paused.is_none() {
+            let (destination, _) = self.destination(project, name).await?;
+            if destination.paused.is_some() {
+                admit(&destination, &self.project(project).await?.settings)?;
+            }
+        }
         let act = if paused.is_some() { "destination.pause" } else { "destination.resume" };
         let change = move |destination: &mut Destination| {
             destination.paused.clone_from(&paused);
@@ -471,29 +495,64 @@ impl Store {
         Ok(())
     }
 
-    /// Changes what a destination that stands as `seen` is and wants; false, and nothing is changed, when somebody has changed it
+    /// Enters who processes a destination's events.
+    ///
+    /// # Errors
+    /// `NotFound`; `Barred` for one that sends and would not be allowed to.
+    pub async fn enter_processor(
+        &self,
+        project: &ProjectId,
+        name: &str,
+        processor: &Processor,
+    ) -> Result<(), StoreError> {
+        let (seen, _) = self.destination(project, name).await?;
+        let changed = Destination { processor: Some(processor.clone()), ..seen.clone() };
+        self.admit_change(&seen, &changed).await?;
+        let processor = processor.clone();
+        let change = move |destination: &mut Destination| {
+            destination.processor = Some(processor.clone());
+            true
+        };
+        let act = ("destination.processor", "enter processor");
+        self.alter_destination(act, (project, name), None, Arc::new(change)).await.map(|_| ())
+    }
+
+    /// One that sends already goes on though it could not be enabled now, and is not made such a one.
+    async fn admit_change(&self, seen: &Destination, changed: &Destination) -> Result<(), StoreError> {
+        let settings = self.project(&seen.project).await?.settings;
+        if changed.enabled && changed.paused.is_none() && admit(seen, &settings).is_ok() {
+            admit(changed, &settings)?;
+        }
+        Ok(())
+    }
+
+    /// Changes what a destination that stands as `seen` is and wants, and who processes it; false, and nothing is changed, when somebody has changed it
     /// since. Whether it is paused stays; without a new secret the stored one stays.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Barred` for one that sends and would not be allowed to.
     pub async fn change_destination(
         &self,
         seen: &Destination,
         changed: &Destination,
         secret: Option<&str>,
     ) -> Result<bool, StoreError> {
+        self.admit_change(seen, changed).await?;
         let (was, to) = (seen.clone(), changed.clone());
         let change = move |destination: &mut Destination| {
-            let same =
-                destination.kind == was.kind && destination.types == was.types && destination.shaping == was.shaping;
+            let same = destination.kind == was.kind
+                && destination.types == was.types
+                && destination.shaping == was.shaping
+                && destination.processor == was.processor;
             if same {
                 (destination.kind, destination.types) = (to.kind.clone(), to.types.clone());
                 destination.shaping.clone_from(&to.shaping);
+                destination.processor.clone_from(&to.processor);
             }
             same
         };
-        let of = (&seen.project, seen.name.as_str());
-        self.alter_destination(("destination.save", "change destination"), of, secret, Arc::new(change)).await
+        let (act, of) = (("destination.save", "change destination"), (&seen.project, seen.name.as_str()));
+        self.alter_destination(act, of, secret, Arc::new(change)).await
     }
 
     /// Read and changed in one transaction: one that is removed meanwhile must not come back.

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// What a person asked for is not possible as it stands.
     #[error("{0}")]
     Invalid(String),
+    /// A destination may not send events as it is entered: who processes them is not known, or keeps them elsewhere than is allowed.
+    #[error("{0}")]
+    Barred(String),
     /// The stored data cannot be used by this build, or is damaged.
     #[error("{0}")]
     Unusable(String),

@@ -48,7 +48,7 @@ async function hook(name, judge) {
   receivers.push(server);
   state.port = server.address().port;
   state.close = () => new Promise((done) => { server.closeAllConnections(); server.close(done); });
-  const added = site.ok("destination", "add", "shop", name, "webhook", "--url", `http://127.0.0.1:${state.port}/${name}`, "--json");
+  const added = site.ok("destination", "add", "shop", name, "webhook", "--url", `http://127.0.0.1:${state.port}/${name}`, "--processor", "own", "--json");
   state.secret = JSON.parse(added).secret;
   return state;
 }

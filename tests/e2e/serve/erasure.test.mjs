@@ -28,9 +28,9 @@ before(async () => {
     });
   });
   await new Promise((done) => receiver.listen(0, "127.0.0.1", done));
-  const hook = site.ok("destination", "add", "shop", "hook", "webhook", "--url", `http://127.0.0.1:${receiver.address().port}/hook`, "--json");
+  const hook = site.ok("destination", "add", "shop", "hook", "webhook", "--url", `http://127.0.0.1:${receiver.address().port}/hook`, "--processor", "own", "--json");
   site.secret = JSON.parse(hook).secret;
-  site.ok("destination", "add", "shop", "db", "postgres", "--url-env", "EVENTS_URL");
+  site.ok("destination", "add", "shop", "db", "postgres", "--url-env", "EVENTS_URL", "--processor", "own");
   site.ok("destination", "add", "shop", "lines", "file", "--path", path.join(lines, "events.jsonl"));
   running = await site.serve();
 });

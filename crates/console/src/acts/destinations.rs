@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use convizit_delivery::Preview;
 use convizit_delivery::connectors;
-use convizit_model::{Destination, DestinationKind, EventType, Project, ProjectId, Shaping};
+use convizit_model::{Destination, DestinationKind, EventType, Processor, Project, ProjectId, Shaping};
 use convizit_store::{Store, StoreError, StoredEvent};
 
 use super::{Acting, Undone};
@@ -32,6 +32,24 @@ pub(crate) struct Said<'a> {
     pub(crate) settings: BTreeMap<String, String>,
     /// Of a connector: settings of which nothing is to be kept, secrets too.
     pub(crate) removed: BTreeSet<String>,
+    /// Who processes the events: the organisation, where it keeps them, and the date of the agreement.
+    pub(crate) processor: &'a str,
+    pub(crate) processor_region: &'a str,
+    pub(crate) agreement: &'a str,
+}
+
+/// The entry of who processes the events; the region of a connector's account is taken where none is said.
+fn processor_of(said: &Said<'_>, kind: &DestinationKind) -> Result<Option<Processor>, Problem> {
+    let region = match kind {
+        DestinationKind::Connector { region: Some(region), .. }
+            if said.processor_region.is_empty() && !said.processor.is_empty() =>
+        {
+            region.as_str()
+        }
+        _ => said.processor_region,
+    };
+    let entry = Processor::of(said.processor, region, said.agreement);
+    entry.map_err(|wrong| Problem::new(wrong.field, wrong.problem))
 }
 
 /// What is said of a kind, and the field that is to be changed where that is nothing of use.
@@ -149,8 +167,10 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
         DestinationKind::Postgres { .. } => Some(said.secret.to_owned()),
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
     };
+    let processor = processor_of(&said, &kind).map_err(Undone::Wrong)?;
     let project = acting.project.id.clone();
-    let destination = Destination { project, name: name.to_owned(), enabled: true, paused: held, types, shaping, kind };
+    let destination =
+        Destination { project, name: name.to_owned(), enabled: true, paused: held, types, shaping, processor, kind };
     let states = acting.store.destinations(Some(&acting.project.id)).await?;
     if states.iter().any(|state| state.destination.name == name) {
         return Err(Undone::wrong("name", "there is a destination of this name already: choose another"));
@@ -195,9 +215,11 @@ pub(crate) async fn change(
         DestinationKind::Postgres { .. } if !said.secret.is_empty() => Some(said.secret.to_owned()),
         _ => None,
     };
-    let changed = Destination { types, shaping, kind, ..seen.clone() };
-    // Delivery may be writing to a file: one that stays where it is is left alone.
-    if !(matches!(changed.kind, DestinationKind::File { .. }) && changed.kind == seen.kind) {
+    // An entry is changed and never taken away: where nothing is said it stays.
+    let processor = processor_of(&said, &kind).map_err(Undone::Wrong)?.or_else(|| seen.processor.clone());
+    let changed = Destination { types, shaping, kind, processor, ..seen.clone() };
+    // One that stays where it is is not asked: it may be away while its types or its entry change, and delivery may be writing to a file.
+    if changed.kind != seen.kind || secret.is_some() {
         check(console, &changed, secret.as_deref().or(stored.as_deref())).await?;
     }
     if !acting.store.change_destination(seen, &changed, secret.as_deref()).await? {

@@ -7,6 +7,7 @@ pub(crate) mod drafts;
 pub(crate) mod exclusions;
 pub(crate) mod groups;
 pub(crate) mod incidents;
+pub(crate) mod processors;
 
 use convizit_model::Project;
 use convizit_store::{Store, StoreError};

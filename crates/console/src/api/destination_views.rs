@@ -1,11 +1,12 @@
 //! Destinations as programs read them: how each stands, what it gets, and what it was when it was read.
 
-use convizit_model::{Destination, EventType, Shaping, Timestamp};
+use convizit_model::{Destination, EventType, ProjectSettings, Shaping, Timestamp};
 use convizit_store::DestinationState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::processors::ProcessorView;
 use crate::acts::destinations::place;
 
 /// What a destination gets of the events of its types: all of each where nothing is said.
@@ -68,11 +69,17 @@ pub(super) struct DestinationView {
     pub(super) behind: i64,
     /// Events that it refused.
     pub(super) refused: i64,
+    /// Who processes what it gets; null where that was not entered yet.
+    pub(super) processor: Option<ProcessorView>,
+    /// What whoever answers for privacy has to look at: no entry, or a region outside of where data is to stay; null where nothing is.
+    pub(super) concern: Option<String>,
 }
 
 impl DestinationView {
-    pub(super) fn of(state: DestinationState, last: i64) -> Self {
+    pub(super) fn of(state: DestinationState, last: i64, settings: &ProjectSettings) -> Self {
         Self {
+            concern: state.destination.concern(settings).map(|concern| concern.what),
+            processor: state.destination.processor.clone().map(ProcessorView::from),
             state: state.standing(last).as_str(),
             failing: state.failing.map(|failing| FailingView {
                 since: failing.since,

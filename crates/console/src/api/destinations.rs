@@ -15,6 +15,7 @@ use super::destination_views::{DestinationView, SeenDestination, ShapingView};
 use super::events::{Hour, hours};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
+use super::processors::GivenProcessor;
 use super::refused::Refused;
 use super::{Asked, Given, Page, Part, after, at, limit};
 use crate::Console;
@@ -122,7 +123,8 @@ async fn list(caller: Caller, Asked(asked): Asked<Part>) -> Result<Json<Page<Des
     let (limit, begun) = (limit(asked.limit)?, after::<String>(asked.after.as_deref())?);
     let last = caller.store.last_event(caller.project.number).await?;
     let all = caller.store.destinations(Some(&caller.project.id)).await?;
-    let left = all.into_iter().map(|state| DestinationView::of(state, last));
+    let settings = &caller.project.settings;
+    let left = all.into_iter().map(|state| DestinationView::of(state, last, settings));
     let left = left.filter(|view| begun.as_ref().is_none_or(|begun| view.name > *begun));
     Ok(Json(Page::of(left, limit, |view| view.name.clone())))
 }
@@ -143,7 +145,7 @@ async fn show(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result
         place: may.then(|| place(&state.destination.kind)),
         region,
         settings,
-        destination: DestinationView::of(state, last),
+        destination: DestinationView::of(state, last, &project.settings),
         hours: hours(store.delivered_by_hour(project.number, &name).await?),
         failures: failures.map(|one| Failure { time: one.time, reason: one.reason }).collect(),
         refused: refused.into_iter().map(Refused::from).collect(),
@@ -218,6 +220,8 @@ struct Add {
     /// Whether it waits until it is resumed.
     #[serde(default)]
     hold: bool,
+    /// Who processes what it gets; needed unless it waits, and for files never.
+    processor: Option<GivenProcessor>,
 }
 
 /// A signing secret that was made just now.
@@ -239,6 +243,7 @@ async fn add(
         return Err(Problem::invalid(what).at("connector"));
     }
     let held = || format!("added by token {}, to be resumed once it is ready", caller.token.name);
+    let processor = given.processor.unwrap_or_default();
     let adding = Adding {
         name: &given.name,
         said: Said {
@@ -252,6 +257,9 @@ async fn add(
             path: given.path.trim(),
             region: given.region.trim(),
             settings: given.settings,
+            processor: processor.name.trim(),
+            processor_region: processor.region.trim(),
+            agreement: processor.agreement.trim(),
             ..Said::default()
         },
         types: given.types,
@@ -291,6 +299,8 @@ struct Change {
     /// Of a webhook: whether a new signing secret is made, and the old one signs no more.
     #[serde(default)]
     renew: bool,
+    /// Who processes what it gets.
+    processor: Option<GivenProcessor>,
 }
 
 /// What somebody is told who was too late.
@@ -351,6 +361,11 @@ async fn change(
     }
     if given.renew && said.kind != "webhook" {
         return Err(Problem::invalid(format!("a {} has none that could be renewed", said.kind)).at("renew"));
+    }
+    if let Some(processor) = &given.processor {
+        said.processor = processor.name.trim();
+        said.processor_region = processor.region.trim();
+        said.agreement = processor.agreement.trim();
     }
     let changing = Changing {
         said,

@@ -19,6 +19,7 @@ mod merge;
 mod openapi;
 mod persons;
 pub(crate) mod problem;
+mod processors;
 mod project;
 mod refused;
 mod samples;
@@ -61,7 +62,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     let api = decisions::routes(groups::routes(api));
     let api = exclusions::routes(drafts::routes(api));
     let api = samples::routes(api);
-    let api = refused::routes(destinations::routes(api));
+    let api = processors::routes(refused::routes(destinations::routes(api)));
     let api = channels::routes(incidents::routes(api));
     let api = members::routes(api);
     audit::routes(persons::routes(api)).routes()

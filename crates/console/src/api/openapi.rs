@@ -37,7 +37,7 @@ const REFUSALS: &[(u16, &str)] = &[
 ];
 /// And for those that change something.
 const OF_WRITES: &[(u16, &str)] = &[
-    (409, "Somebody else was quicker, or the same call is being carried out."),
+    (409, "Somebody else was quicker, the same call is being carried out, or something is to be done first."),
     (413, "The body is too large."),
     (415, "The body is no JSON."),
     (422, "What is asked for is not possible, or the key came with another call."),
@@ -141,11 +141,11 @@ impl Call {
         self
     }
 
-    /// Answered with a JSON text on each line.
-    pub(super) fn answers_lines(mut self, says: &'static str) -> Self {
+    /// Answered with text of this kind.
+    pub(super) fn answers_text(mut self, kind: &'static str, says: &'static str) -> Self {
         let schema: RefOr<Schema> = ObjectBuilder::new().schema_type(Type::String).build().into();
         let content = ContentBuilder::new().schema(Some(schema)).build();
-        self.answer = (200, ResponseBuilder::new().description(says).content("application/x-ndjson", content).build());
+        self.answer = (200, ResponseBuilder::new().description(says).content(kind, content).build());
         self
     }
 

@@ -29,7 +29,7 @@ pub(super) fn routes(api: Api) -> Api {
     api.add(erases.takes::<Persons>().answers::<Accepted>(202, "Erased; the stored bytes follow."), erase)
         .add(lists.asks::<Part>().answers::<Page<ErasureView>>(200, "Erasures."), list)
         .add(shows.answers::<ErasureView>(200, "The erasure."), show)
-        .add(exports.takes::<Persons>().answers_lines("An event on each line, as JSON."), export)
+        .add(exports.takes::<Persons>().answers_text("application/x-ndjson", "An event on each line, as JSON."), export)
 }
 
 /// An erasure that was taken down.

@@ -76,6 +76,11 @@ impl Problem {
         stale.at(field)
     }
 
+    /// Something that stands there has to be changed first.
+    pub(crate) fn barred(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:convizit:problem:barred", "Something is to be done first", detail)
+    }
+
     pub(crate) fn no_token() -> Self {
         let detail = "a living token is needed: Authorization: Bearer …, made by convizit token add";
         Self::new(StatusCode::UNAUTHORIZED, "urn:convizit:problem:unauthorized", "No living token", detail)
@@ -166,6 +171,7 @@ impl From<Refusal> for Problem {
         match refusal {
             Refusal::NotFound => Self::not_found(),
             Refusal::Invalid(text) => Self::invalid(text),
+            Refusal::Barred(text) => Self::barred(text),
             Refusal::TooMany(seconds) => Self::too_many(Wait(seconds)),
             Refusal::Failed(text) => {
                 tracing::warn!(why = text, "a call could not be answered");

@@ -87,6 +87,11 @@ struct SettingsSchema {
     samples_from: SamplesFromSchema,
     /// Whether no member enters the project without a second factor.
     second_factor_for_all: bool,
+    /// Where events are to stay: a region such as `eu`, or `none`.
+    #[schema(min_length = 2, max_length = 20)]
+    residency: String,
+    /// What becomes of a destination that keeps them elsewhere.
+    residency_rule: ResidencyRuleSchema,
 }
 
 /// How visitors are recognised.
@@ -119,6 +124,15 @@ enum SamplesFromSchema {
     Viewer,
     Editor,
     Admin,
+}
+
+/// What becomes of a destination that keeps events elsewhere than they are to stay.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ResidencyRule)]
+#[serde(rename_all = "snake_case")]
+enum ResidencyRuleSchema {
+    Warn,
+    Refuse,
 }
 
 /// The same, of which any may be left out.

@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use convizit_delivery::{Preview, connectors};
-use convizit_model::{Destination, DestinationKind, EventType};
+use convizit_model::{Destination, DestinationKind, EventType, Processor};
 
 use super::destinations::{Shown, path_of, preview_for, with};
 use super::shaping_form::{self, ShapingForm};
@@ -56,6 +56,11 @@ struct FormPage {
     open: bool,
     /// What it would get, and of which event that is.
     look: Option<(Preview, &'static str)>,
+    /// Who processes the events.
+    own: bool,
+    processor: String,
+    processor_region: String,
+    agreement: String,
     from_start: bool,
     hold: bool,
     renew: bool,
@@ -177,6 +182,10 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         less,
         open,
         look: None,
+        own: fields.get("own") == "yes",
+        processor: text("processor"),
+        processor_region: text("processor_region"),
+        agreement: text("agreement"),
         from_start: fields.get("begin") == "start",
         hold: fields.get("hold") == "yes",
         renew: fields.get("renew") == "yes",
@@ -210,6 +219,9 @@ fn said<'a>(kind: &'a str, fields: &'a Fields) -> Said<'a> {
         region: text("region"),
         settings: settings.map(|(id, value)| (id.to_owned(), value.trim().to_owned())).collect(),
         removed: fields.starting_with("remove-").filter(|(_, on)| *on == "yes").map(|(id, _)| id.to_owned()).collect(),
+        processor: if text("own") == "yes" { Processor::OWN } else { text("processor") },
+        processor_region: text("processor_region"),
+        agreement: text("agreement"),
     }
 }
 
@@ -280,6 +292,7 @@ pub(super) async fn add(State(console): State<Console>, member: Member) -> Resul
     match destinations::add(&console, &member.acting(), adding).await {
         Ok(secret) => done(&console, &member, (name, secret), "destination-added").await,
         Err(Undone::Wrong(problem)) => Ok(again(&page(problem))),
+        Err(Undone::Refused(Refusal::Barred(text))) => Ok(again(&page(Problem::new("processor", text)))),
         Err(undone) => Err(undone.into()),
     }
 }
@@ -330,6 +343,12 @@ fn current(console: &Console, member: &Member, destination: &Destination) -> For
         seen: seen_of(destination),
         ..page
     };
+    if let Some(processor) = &destination.processor {
+        page.own = processor.is_own();
+        page.processor = if page.own { String::new() } else { processor.name.clone() };
+        page.processor_region.clone_from(&processor.region);
+        page.agreement.clone_from(&processor.agreement);
+    }
     match &destination.kind {
         DestinationKind::Webhook { url } => page.url.clone_from(url),
         DestinationKind::Postgres { schema } => page.schema.clone_from(schema),
@@ -376,6 +395,11 @@ fn differ(typed: &FormPage, stands: &FormPage) -> String {
         if on.is_empty() { "all".to_owned() } else { on.join(", ") }
     };
     hold("the types of events", &types(typed), &types(stands));
+    let processor = |page: &FormPage| {
+        let entered = [&page.processor, &page.processor_region, &page.agreement].map(String::as_str);
+        if page.own { Processor::OWN.to_owned() } else { entered.join(" ").trim().to_owned() }
+    };
+    hold("who processes the events", &processor(typed), &processor(stands));
     let less = |page: &FormPage| {
         let on: Vec<&str> = page.less.ticks.iter().filter(|(.., on)| *on).map(|(_, name, _)| *name).collect();
         on.into_iter().chain(page.less.without.split_whitespace()).collect::<Vec<_>>().join(", ")
@@ -454,6 +478,7 @@ pub(super) async fn change(
     match destinations::change(&console, &member.acting(), &seen, changing).await {
         Ok(secret) => done(&console, &member, (&name, secret), "destination-changed").await,
         Err(Undone::Wrong(problem)) => Ok(again(&typed(&destination, problem))),
+        Err(Undone::Refused(Refusal::Barred(text))) => Ok(again(&typed(&destination, Problem::new("processor", text)))),
         Err(Undone::Meanwhile) => {
             let (destination, _) = store.destination(id, &name).await?;
             meanwhile(&destination)

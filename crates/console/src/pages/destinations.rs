@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use convizit_delivery::Preview;
-use convizit_model::{Action, Change, Destination, DestinationKind, Shaping};
+use convizit_model::{Action, Change, Destination, DestinationKind, ProjectSettings, Shaping};
 use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, StoreError};
 
 use super::decisions::who;
@@ -46,6 +46,10 @@ struct Card {
     types: String,
     /// What it does not get, or otherwise.
     less: Vec<(&'static str, String)>,
+    /// Who processes the events; empty where nobody was entered.
+    processor: String,
+    /// What is to be looked at.
+    concern: Option<String>,
 }
 
 /// How a destination stands, with its colour.
@@ -59,14 +63,17 @@ pub(super) fn badge(standing: Standing) -> (&'static str, &'static str) {
 }
 
 impl Card {
-    fn of(state: DestinationState, events: i64) -> Self {
+    fn of(state: DestinationState, events: i64, settings: &ProjectSettings) -> Self {
         let (standing, trouble) = (state.standing(events), state.trouble());
         let destination = state.destination;
+        let concern = destination.concern(settings).map(|concern| concern.what);
         let behind = (events - state.cursor).max(0);
         Self {
             kind: destination.kind.as_str().to_owned(),
             badge: badge(standing),
             failing: trouble.filter(|_| destination.paused.is_none()).map(|text| sentence(&text)),
+            processor: destination.processor.as_ref().map(ToString::to_string).unwrap_or_default(),
+            concern,
             sent: count(state.cursor),
             behind: count(behind),
             dead: count(state.dead),
@@ -110,7 +117,7 @@ pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
     Ok(html(&DestinationsPage {
         chrome: member.asking.chrome("Destinations", "destinations"),
         project: project.id.to_string(),
-        destinations: states.into_iter().map(|state| Card::of(state, events)).collect(),
+        destinations: states.into_iter().map(|state| Card::of(state, events, &project.settings)).collect(),
         may_edit: member.may(Action::EditDestinations),
     }))
 }
@@ -295,7 +302,7 @@ async fn page(
         preview_of,
         own: OwnFields::of(&state.destination).filter(|_| may_edit),
         may_edit,
-        card: Card::of(state, store.last_event(project.number).await?),
+        card: Card::of(state, store.last_event(project.number).await?, &project.settings),
         said,
         entered: Entered { since: field("since"), from: field("from"), to: field("to") },
         problem,
@@ -369,8 +376,15 @@ pub(super) async fn pause(member: Member, Path((_, name)): Path<(String, String)
     set(&member, &name, Some("paused in the console"), "paused").await
 }
 
-pub(super) async fn resume(member: Member, Path((_, name)): Path<(String, String)>) -> Result<Response, Refusal> {
-    set(&member, &name, None, "resumed").await
+pub(super) async fn resume(
+    State(console): State<Console>,
+    member: Member,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    match set(&member, &name, None, "resumed").await {
+        Err(Refusal::Barred(text)) => refused(&console, &member, &name, Problem::new("processor", text)).await,
+        done => done,
+    }
 }
 
 pub(super) async fn remove(

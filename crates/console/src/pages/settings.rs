@@ -42,6 +42,7 @@ enum Kind {
     Number(u32, u32),
     Yes,
     Choice(&'static [(&'static str, &'static str)]),
+    Word,
     Types,
 }
 
@@ -69,6 +70,9 @@ impl Field {
     }
     fn is_yes(&self) -> bool {
         matches!(self.kind, Kind::Yes)
+    }
+    fn is_word(&self) -> bool {
+        matches!(self.kind, Kind::Word)
     }
     fn choices(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
@@ -179,6 +183,20 @@ const FIELDS: &[(&str, &str, &str, &str, Kind)] = &[
         "Viewers and Editors too. Whoever has none sets it up before they enter this project.",
         Kind::Yes,
     ),
+    (
+        "Privacy",
+        "residency",
+        "Where events are to stay",
+        "A region such as eu or us, which the regions of processors are held against; none for anywhere.",
+        Kind::Word,
+    ),
+    (
+        "Privacy",
+        "residency_rule",
+        "A destination that keeps them elsewhere",
+        "",
+        Kind::Choice(&[("warn", "is pointed out"), ("refuse", "cannot be enabled; one that sends already goes on")]),
+    ),
 ];
 
 /// The form as it shows settings.
@@ -213,7 +231,7 @@ fn entered(form: &Fields) -> Map<String, Value> {
             Kind::Lines => texts(lines(text)),
             Kind::Number(..) => text.parse::<u32>().map_or_else(|_| Value::from(text), Value::from),
             Kind::Yes => Value::Bool(text == "yes"),
-            Kind::Choice(_) => Value::from(text),
+            Kind::Choice(_) | Kind::Word => Value::from(text),
             Kind::Types => texts(form.all(name).map(str::to_owned).collect()),
         };
         ((*name).to_owned(), value)

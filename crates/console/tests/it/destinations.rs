@@ -127,6 +127,7 @@ async fn hook(site: &Site, url: &str) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        processor: Some(convizit_model::Processor::own()),
         shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: url.to_owned() },
@@ -172,6 +173,33 @@ async fn a_webhook_is_added_tried_and_removed_in_the_page() {
     assert_eq!(destination.types.len(), 1);
     let again = site.post("/p/shop/new-destination", &cookie, &good).await;
     assert!(again.status == StatusCode::UNPROCESSABLE_ENTITY && again.text.contains("wrong-name"));
+
+    // Added to wait, it is resumed once it is known who processes what it gets.
+    let resume = async || site.post("/p/shop/destinations/hook/resume", &cookie, &[]).await;
+    let barred = resume().await;
+    assert!(
+        barred.status == StatusCode::UNPROCESSABLE_ENTITY && barred.text.contains("wrong-processor"),
+        "{}",
+        barred.text
+    );
+    let entry = convizit_model::Processor::of("Hooks Ltd", "us", "2026-10-01").unwrap().unwrap();
+    site.store.enter_processor(&site.shop.id, "hook", &entry).await.unwrap();
+    assert_eq!(resume().await.status, StatusCode::SEE_OTHER);
+    let settings = convizit_model::ProjectSettings { residency: "eu".to_owned(), ..site.shop.settings.clone() };
+    site.store.save_settings(&site.shop.id, settings).await.unwrap();
+    let page = site.get("/p/shop/destinations/hook", &cookie).await;
+    assert!(page.text.contains("Hooks Ltd (us, agreement of 2026-10-01)"), "{}", page.text);
+    assert!(page.text.contains("keeps data in us") && !page.text.contains("Paused"), "{}", page.text);
+    let bare = [("kind", "webhook"), ("name", "bare"), ("url", receiver.url.as_str())];
+    let barred = site.post("/p/shop/new-destination", &cookie, &bare).await;
+    assert!(
+        barred.status == StatusCode::UNPROCESSABLE_ENTITY && barred.text.contains("wrong-processor"),
+        "{}",
+        barred.text
+    );
+    let own = [bare.as_slice(), &[("own", "yes")]].concat();
+    assert!(site.post("/p/shop/new-destination", &cookie, &own).await.text.contains("whsec_"));
+    site.store.remove_destination(&site.shop.id, "bare").await.unwrap();
 
     let (test, answer) = ("/p/shop/destinations/hook/test", "/p/shop/destinations/hook?tested=yes");
     let tested = site.post(test, &cookie, &[]).await;

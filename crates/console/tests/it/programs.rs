@@ -338,6 +338,27 @@ async fn a_webhook_is_added_changed_tried_and_removed_by_a_program() {
         assert_eq!((answer.status.as_u16(), read(&answer)["field"].as_str()), (422, Some(field)));
     }
 
+    // It was added to wait: it is resumed once it is known who processes what it gets.
+    let resume = async || program.post("/destinations/hook/resume", json!({})).await;
+    let barred = resume().await;
+    assert_eq!(
+        (barred.status, read(&barred)["type"].as_str()),
+        (StatusCode::CONFLICT, Some("urn:convizit:problem:barred")),
+        "{}",
+        barred.text
+    );
+    let entry = |agreement: &str| json!({"processor": {"name": "Hooks Ltd", "region": "eu", "agreement": agreement}});
+    let wrong = change(entry("yesterday")).await;
+    assert_eq!((wrong.status.as_u16(), read(&wrong)["field"].as_str()), (422, Some("agreement")));
+    assert_eq!(change(entry("2026-10-01")).await.status, StatusCode::OK);
+    assert_eq!(resume().await.status, StatusCode::NO_CONTENT);
+    let entered = &program.get("/destinations/hook").await["destination"];
+    assert_eq!((&entered["processor"]["name"], &entered["concern"]), (&json!("Hooks Ltd"), &Value::Null));
+    let list = reads.get("/processors").await;
+    assert_eq!((&list["items"][0]["destination"], &list["items"][0]["region"]), (&json!("hook"), &json!("eu")));
+    let csv = reads.ask(Method::GET, "/processors.csv", None).await;
+    assert!(csv.text.contains("shop,hook,webhook,Hooks Ltd,eu,2026-10-01,sending,"), "{}", csv.text);
+
     let tested = program.done("/destinations/hook/test", json!({})).await;
     assert!(tested["said"].as_str().unwrap().contains("took the event"), "{tested}");
     receiver.answers(401);
@@ -412,7 +433,9 @@ async fn refused_events_and_ranges_are_sent_again_by_a_program() {
     let (site, receiver) = (Site::make().await, Receiver::start().await);
     let program = Program::with(&site, &[Scope::Read, Scope::Destinations], "delivers").await;
     let sees = Program::with(&site, &[Scope::Read, Scope::Samples], "sees").await;
-    let add = json!({"kind": "webhook", "name": "hook", "url": receiver.url, "from_start": true});
+    let mut add = json!({"kind": "webhook", "name": "hook", "url": receiver.url, "from_start": true});
+    assert_eq!(program.post("/destinations", add.clone()).await.status, StatusCode::CONFLICT, "nobody is entered");
+    add["processor"] = json!({"name": "own"});
     program.done("/destinations", add).await;
     put(&site, &["Canary of a visitor", "b", "c", "d"]).await;
     let dead = vec![DeadLetter::new(2, "the receiver answered 422"), DeadLetter::new(3, "the receiver answered 400")];

@@ -79,6 +79,8 @@ impl Connector {
                 write!(text, " \\\n  --set {}=…", setting.id).ok();
             }
         }
+        let region = if manifest.hosts.len() > 1 { "" } else { " --processor-region …" };
+        write!(text, " \\\n  --processor …{region} --agreement 2026-10-01").ok();
         text.push_str("\n```\n\n");
         if !manifest.settings.is_empty() || manifest.hosts.len() > 1 {
             text.push_str("| setting | what | |\n|---|---|---|\n");

@@ -60,6 +60,7 @@ impl Stand {
             name: name.to_owned(),
             enabled: true,
             paused: None,
+            processor: Some(convizit_model::Processor::own()),
             types: Vec::new(),
             shaping: Default::default(),
             kind,

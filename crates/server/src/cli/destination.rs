@@ -8,19 +8,19 @@ use clap::{Args, Subcommand};
 use convizit_delivery::DeliveryConfig;
 use convizit_delivery::connectors::{self, Connector};
 use convizit_keys::read_secret_file;
-use convizit_model::{Destination as Configured, DestinationKind, EventType, ProjectId, Shaping};
-use convizit_store::{DestinationState, Erasure, Store};
+use convizit_model::{Destination as Configured, DestinationKind, EventType, Processor, ProjectId, Shaping};
+use convizit_store::{DestinationState, Erasure, Store, StoreError};
 
 use crate::cli::ask::Hold;
 use crate::cli::resend::Again;
-use crate::cli::{counted, say, table};
+use crate::cli::{counted, say, say_error, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Destination {
     /// Adds a destination after checking that it can be reached.
     #[command(
         subcommand_value_name = "webhook|postgres|file|connector",
-        after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl\n  convizit destination add shop mx connector mixpanel --region eu --set project_id=77 --set token=… --set user=… --secret-env secret=MIXPANEL_SECRET"
+        after_help = "Examples:\n  convizit destination add shop hook webhook --url https://hooks.example/convizit --processor 'Hooks Ltd' --processor-region eu --agreement 2026-10-01\n  DB=postgres://me:secret@db/events convizit destination add shop db postgres --url-env DB --processor own\n  convizit destination add shop lines file --path /var/lib/convizit/events.jsonl\n  convizit destination add shop mx connector mixpanel --region eu --set project_id=77 --set token=… --set user=… --secret-env secret=MIXPANEL_SECRET --processor 'Mixpanel Inc.' --agreement 2026-10-01"
     )]
     Add {
         /// The project.
@@ -28,7 +28,7 @@ pub(crate) enum Destination {
         /// The destination's name: a-z, 0-9 and -.
         name: String,
         #[command(subcommand)]
-        kind: Kind,
+        kind: Box<Kind>,
     },
     /// Lists destinations, how far they are behind, and why one is paused or failing.
     #[command(after_help = "Example: convizit destination list shop --json")]
@@ -50,6 +50,28 @@ pub(crate) enum Destination {
         /// Goes on behind events that cannot be read, and says which those are.
         #[arg(long)]
         skip_damaged: bool,
+    },
+    /// Enters who processes what a destination gets: needed before it sends.
+    #[command(
+        after_help = "Examples:\n  convizit destination processor shop amp --processor 'Amplitude Inc.' --processor-region eu --agreement 2026-10-01\n  convizit destination processor shop hook --processor own"
+    )]
+    Processor {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        entry: Entry,
+    },
+    /// Lists who processes the events, for a record of processing.
+    #[command(after_help = "Example: convizit destination processors shop --csv > processors.csv")]
+    Processors {
+        /// Only of this project.
+        project: Option<ProjectId>,
+        /// For programs.
+        #[arg(long, conflicts_with = "csv")]
+        json: bool,
+        /// For spreadsheets.
+        #[arg(long)]
+        csv: bool,
     },
     /// Removes a destination and its dead letters.
     #[command(after_help = "Example: convizit destination remove shop hook --yes")]
@@ -83,8 +105,49 @@ impl Which {
     }
 }
 
+/// Who processes the events.
+#[derive(Debug, Args)]
+pub(crate) struct Entry {
+    /// The organisation that processes the events, as the agreement names it; own for a system of your organisation.
+    #[arg(long, value_name = "NAME")]
+    processor: Option<String>,
+    /// Where it keeps them: eu, us, eu-west-1; of a connector by default the region of the account.
+    #[arg(long, value_name = "REGION")]
+    processor_region: Option<String>,
+    /// Date of the data processing agreement.
+    #[arg(long, value_name = "DATE")]
+    agreement: Option<String>,
+}
+
+impl Entry {
+    /// The entry; `None` where nothing was said.
+    fn processor(&self, kind: &DestinationKind) -> Result<Option<Processor>> {
+        let account = match kind {
+            DestinationKind::Connector { region: Some(region), .. } if self.processor.is_some() => region.as_str(),
+            _ => "",
+        };
+        let of = |text: &Option<String>| text.clone().unwrap_or_default();
+        let region = self.processor_region.clone().unwrap_or_else(|| account.to_owned());
+        Processor::of(&of(&self.processor), &region, &of(&self.agreement))
+            .map_err(|wrong| anyhow!("--{}: {wrong}", wrong.field.replace('_', "-")))
+    }
+}
+
+/// How an entry is given.
+const HOW: &str = "--processor 'Amplitude Inc.' --processor-region eu --agreement 2026-10-01, or --processor own for a system of your organisation";
+
+/// Says where to enter what a destination lacks.
+fn with_flags(error: StoreError, command: &str) -> anyhow::Error {
+    match error {
+        StoreError::Barred(what) => anyhow!("{what}; {command}: {HOW}"),
+        other => other.into(),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Common {
+    #[command(flatten)]
+    entry: Entry,
     /// Only these types of events; all when none is given.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
@@ -128,7 +191,7 @@ impl Common {
 pub(crate) enum Kind {
     /// An HTTP endpoint, signed as Standard Webhooks say; prints the signing secret once.
     #[command(
-        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit --type click"
+        after_help = "Example: convizit destination add shop hook webhook --url https://hooks.example/convizit --type click --processor own"
     )]
     Webhook {
         /// Where batches are posted.
@@ -139,7 +202,7 @@ pub(crate) enum Kind {
     },
     /// A PostgreSQL database; the URL holds a password and is never an argument.
     #[command(
-        after_help = "Example: convizit destination add shop db postgres --url-file /etc/convizit/db-url --from-start"
+        after_help = "Example: convizit destination add shop db postgres --url-file /etc/convizit/db-url --from-start --processor own"
     )]
     Postgres {
         /// Name of the environment variable that holds the URL.
@@ -165,7 +228,7 @@ pub(crate) enum Kind {
     },
     /// A vendor; `convizit destinations` lists them, `convizit destinations mixpanel` says what one needs.
     #[command(
-        after_help = "Example: convizit destination add shop amp connector amplitude --region us --secret-env api_key=AMPLITUDE_KEY"
+        after_help = "Example: convizit destination add shop amp connector amplitude --region us --secret-env api_key=AMPLITUDE_KEY --processor 'Amplitude Inc.' --agreement 2026-10-01"
     )]
     Connector {
         /// The connector's id: `mixpanel`.
@@ -206,9 +269,20 @@ impl Destination {
                         say(format!("events {first} to {last} are passed over: they cannot be read"))?;
                     }
                 }
-                store.pause_destination(&which.project, &which.name, None).await?;
+                let Which { project, name } = &which;
+                let command = format!("enter it with convizit destination processor {project} {name}");
+                store.pause_destination(project, name, None).await.map_err(|error| with_flags(error, &command))?;
                 say(format!("{} sends on from where it stopped", which.name))
             }
+            Self::Processor { which, entry } => {
+                let kind = which.known(store).await?.destination.kind;
+                let Some(processor) = entry.processor(&kind)? else { bail!("say who it is: {HOW}") };
+                let entered = store.enter_processor(&which.project, &which.name, &processor).await;
+                entered.map_err(|error| with_flags(error, "say another"))?;
+                say(format!("what {} gets is processed by {processor}", which.name))?;
+                point_out(store, &which.known(store).await?.destination).await
+            }
+            Self::Processors { project, json, csv } => processors(store, project, json, csv).await,
             Self::Remove { which, hold } => {
                 let dead = counted(which.known(store).await?.dead, "dead letter");
                 let number = store.project(&which.project).await?.number;
@@ -231,12 +305,12 @@ impl Destination {
     }
 }
 
-async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: String, kind: Kind) -> Result<()> {
+async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: String, kind: Box<Kind>) -> Result<()> {
     store.project(&project).await?;
     if store.destinations(Some(&project)).await?.iter().any(|state| state.destination.name == name) {
         bail!("there is a destination {name} already: remove it first, or choose another name");
     }
-    let (kind, secret, common) = match kind {
+    let (kind, secret, common) = match *kind {
         Kind::Webhook { url, common } => {
             (DestinationKind::Webhook { url }, Some(convizit_keys::webhook_secret()?), common)
         }
@@ -271,9 +345,11 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         })
         .collect::<Result<Vec<_>>>()?;
     let shaping = common.shaping()?;
-    let destination = Configured { project, name, enabled: true, paused: None, types, shaping, kind };
+    let processor = common.entry.processor(&kind)?;
+    let destination = Configured { project, name, enabled: true, paused: None, types, shaping, processor, kind };
     convizit_delivery::check(&destination, secret.as_deref(), config).await.map_err(|error| anyhow!(error))?;
-    store.add_destination(&destination, secret.as_deref(), common.from_start).await?;
+    let added = store.add_destination(&destination, secret.as_deref(), common.from_start).await;
+    added.map_err(|error| with_flags(error, "give"))?;
     if common.json {
         let shown = secret.filter(|_| matches!(destination.kind, DestinationKind::Webhook { .. }));
         return say(serde_json::json!({"destination": destination, "secret": shown}).to_string());
@@ -282,7 +358,39 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
     if let (DestinationKind::Webhook { .. }, Some(secret)) = (&destination.kind, &secret) {
         say(format!("signing secret, shown only now: {secret}"))?;
     }
+    point_out(store, &destination).await
+}
+
+/// Says what whoever answers for privacy has to look at.
+async fn point_out(store: &Store, destination: &Configured) -> Result<()> {
+    let settings = store.project(&destination.project).await?.settings;
+    if let Some(concern) = destination.concern(&settings) {
+        say_error(&format!("note: {} {}", destination.name, concern.what));
+    }
     Ok(())
+}
+
+async fn processors(store: &Store, project: Option<ProjectId>, json: bool, csv: bool) -> Result<()> {
+    let projects = match project {
+        Some(id) => vec![store.project(&id).await?],
+        None => store.projects().await?,
+    };
+    let mut lines = Vec::new();
+    for project in &projects {
+        lines.extend(convizit_console::processors(store, project).await?);
+    }
+    if json {
+        return say(serde_json::to_string(&lines)?);
+    }
+    if csv {
+        let table = convizit_console::processors_table(&lines).map_err(|error| anyhow!(error))?;
+        return say(String::from_utf8_lossy(&table).trim_end());
+    }
+    if lines.is_empty() {
+        return say("There is no destination yet, so nobody but you processes events.");
+    }
+    let columns = ["project", "destination", "kind", "processor", "region", "agreement", "state", "concern"];
+    table(&columns, &lines.iter().map(convizit_console::ProcessorLine::cells).collect::<Vec<_>>())
 }
 
 /// Settings as they were given; a secret is no argument, since arguments are seen by every user of the machine.
@@ -343,11 +451,15 @@ async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<(
     }
     if states.is_empty() {
         return say(
-            "There is no destination yet: convizit destination add shop hook webhook --url https://hooks.example/convizit",
+            "There is no destination yet: convizit destination add shop hook webhook --url https://hooks.example/convizit --processor own",
         );
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut notes) = (Vec::new(), Vec::new());
     for state in states {
+        let settings = store.project(&state.destination.project).await?.settings;
+        if let Some(concern) = state.destination.concern(&settings) {
+            notes.push(format!("note: {} of {} {}", state.destination.name, state.destination.project, concern.what));
+        }
         let behind = (last(&state) - state.cursor).max(0);
         let what = state.trouble().unwrap_or_else(|| state.standing(last(&state)).text().to_owned());
         rows.push(vec![
@@ -359,5 +471,6 @@ async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<(
             what,
         ]);
     }
-    table(&["project", "name", "kind", "behind", "dead", "state"], &rows)
+    table(&["project", "name", "kind", "behind", "dead", "state"], &rows)?;
+    notes.iter().try_for_each(say)
 }

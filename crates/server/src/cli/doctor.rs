@@ -45,6 +45,10 @@ impl Findings {
         self.0.push(Finding { what, project: Some(project.to_string()), problem: result.err(), warning: None });
     }
 
+    fn warn_of(&mut self, project: &ProjectId, what: &'static str, warning: String) {
+        self.0.push(Finding { what, project: Some(project.to_string()), problem: None, warning: Some(warning) });
+    }
+
     fn warn(&mut self, what: &'static str, warning: Option<String>) {
         self.0.push(Finding { what, project: None, problem: None, warning });
     }
@@ -150,6 +154,12 @@ async fn in_store(config: &Config, store: &Store, findings: &mut Findings) -> Re
         let rests = demo_rests && state.destination.name == demo::RECEIVER;
         let result = if rests { Ok(()) } else { reachable(&delivery, store, &state).await? };
         let slow = if result.is_ok() && !rests { slow(store, &state).await? } else { None };
+        let (project, name) = (&state.destination.project, &state.destination.name);
+        if let Some(concern) = state.destination.concern(&store.project(project).await?.settings) {
+            let text =
+                format!("{name} of {project} {}: convizit destination processor {project} {name} --help", concern.what);
+            findings.warn_of(project, "processor", text);
+        }
         findings.add_of(&state.destination.project, "destination", result);
         if let Some(warning) = slow {
             findings.warn("destination", Some(warning));

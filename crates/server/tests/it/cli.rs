@@ -110,7 +110,30 @@ fn projects_settings_destinations_and_notices_are_made_changed_listed_and_remove
     std::fs::write(at.join("convizit.toml"), settings).unwrap();
     let hook = free();
     let url = format!("http://{}/", hook.local_addr().unwrap());
-    ok(at, &["destination", "add", "shop", "hook", "webhook", "--url", &url]);
+    let add = ["destination", "add", "shop", "hook", "webhook", "--url", &url];
+    assert!(fails(at, &add).contains("hook has no entry of who processes its events"));
+    let told = fails(at, &[add.as_slice(), &["--processor", "Hooks Ltd", "--processor-region", "us"]].concat());
+    assert!(told.contains("--agreement") && told.contains("2026-10-01"), "{told}");
+    ok(at, &[add.as_slice(), &["--processor", "own"]].concat());
+    let list = ok(at, &["destination", "processors", "shop", "--csv"]);
+    assert!(
+        list.contains("shop,hook,webhook,own,,,sending,\n") && list.contains("shop,lines,file,own,,,sending,"),
+        "{list}"
+    );
+    ok(at, &["settings", "set", "shop", "residency", "eu"]);
+    let entry = ["--processor", "Hooks Ltd", "--processor-region", "us", "--agreement", "2026-10-01"];
+    ok(at, &[&["destination", "processor", "shop", "hook"], entry.as_slice()].concat());
+    let list: serde_json::Value = serde_json::from_str(&ok(at, &["destination", "processors", "--json"])).unwrap();
+    assert_eq!((&list[0]["processor"], &list[0]["region"]), (&"Hooks Ltd".into(), &"us".into()), "{list}");
+    let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
+    assert!(
+        told.contains("warning  processor: hook of shop keeps data in us, and this project's is to stay in eu"),
+        "{told}"
+    );
+    ok(at, &["destination", "processor", "shop", "hook", "--processor", "own"]);
+    ok(at, &["settings", "set", "shop", "residency_rule", "refuse"]);
+    let told = fails(at, &[&["destination", "processor", "shop", "hook"], entry.as_slice()].concat());
+    assert!(told.contains("keeps data in us") && told.contains("say another"), "{told}");
     drop((hook, console));
     let told = String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
     assert!(told.contains(&format!("problem  collector port: collector.listen = {busy} is busy")), "{told}");
@@ -557,6 +580,7 @@ fn a_doctor_finds_nothing_wrong_with_the_destinations_of_the_demo() {
                 name,
                 enabled: true,
                 paused: None,
+                processor: Some(convizit_model::Processor::own()),
                 types: Vec::new(),
                 shaping: Default::default(),
                 kind,

@@ -1,6 +1,8 @@
 //! Destinations: their secrets sealed, their cursors moved by one reader, their dead letters kept.
 
-use convizit_model::{Destination, DestinationKind, EventType, NoticeKind, Project, Shaping};
+use convizit_model::{
+    Destination, DestinationKind, EventType, NoticeKind, Processor, Project, ProjectSettings, ResidencyRule, Shaping,
+};
 use convizit_store::{DeadLetter, DestinationState, Standing, Store, StoreError};
 use sqlx::Row as _;
 
@@ -16,6 +18,7 @@ on_both_engines!(
     the_audit_log_says_what_changed_and_no_secret,
     a_destination_goes_on_behind_events_that_cannot_be_read,
     one_that_cannot_be_opened_hides_no_other,
+    nothing_is_enabled_before_it_is_known_who_processes_it,
 );
 
 pub(crate) fn hook(project: &Project, name: &str) -> Destination {
@@ -24,6 +27,7 @@ pub(crate) fn hook(project: &Project, name: &str) -> Destination {
         name: name.to_owned(),
         enabled: true,
         paused: None,
+        processor: Some(Processor::own()),
         shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
@@ -225,4 +229,42 @@ async fn one_that_cannot_be_opened_hides_no_other(place: Place) {
     }
     let notices = store.notices(false).await.unwrap();
     assert_eq!((notices.len(), notices[0].count, notices[0].subject.as_str()), (1, 1, "two"));
+}
+
+async fn nothing_is_enabled_before_it_is_known_who_processes_it(place: Place) {
+    let (store, shop) = place.shop().await;
+    let barred = |done: Result<(), StoreError>, word: &str| {
+        let error = done.unwrap_err();
+        assert!(matches!(error, StoreError::Barred(ref text) if text.contains(word)), "{error}");
+    };
+    let bare = Destination { processor: None, ..hook(&shop, "hook") };
+    barred(store.add_destination(&bare, None, false).await, "hook has no entry");
+    assert!(store.destinations(Some(&shop.id)).await.unwrap().is_empty());
+    // It may wait for its entry.
+    let held = Destination { paused: Some("not yet".to_owned()), ..bare };
+    store.add_destination(&held, None, false).await.unwrap();
+    barred(store.pause_destination(&shop.id, "hook", None).await, "hook has no entry");
+    let of = |region: &str| Processor::of("Hooks Ltd", region, "2026-10-01").unwrap().unwrap();
+    store.enter_processor(&shop.id, "hook", &of("us")).await.unwrap();
+    let residency =
+        |rule| ProjectSettings { residency: "eu".to_owned(), residency_rule: rule, ..shop.settings.clone() };
+    store.save_settings(&shop.id, residency(ResidencyRule::Refuse)).await.unwrap();
+    barred(store.pause_destination(&shop.id, "hook", None).await, "keeps data in us");
+    store.enter_processor(&shop.id, "hook", &of("eu-west-1")).await.unwrap();
+    store.pause_destination(&shop.id, "hook", None).await.unwrap();
+    // One that sends is not led away.
+    barred(store.enter_processor(&shop.id, "hook", &of("us")).await, "keeps data in us");
+    let (seen, _) = store.destination(&shop.id, "hook").await.unwrap();
+    let away = Destination { processor: Some(of("us")), ..seen.clone() };
+    barred(store.change_destination(&seen, &away, None).await.map(|_| ()), "keeps data in us");
+    assert_eq!(store.destination(&shop.id, "hook").await.unwrap().0, seen);
+    // Where it is only to be said, nobody is held up.
+    store.save_settings(&shop.id, residency(ResidencyRule::Warn)).await.unwrap();
+    assert!(store.change_destination(&seen, &away, None).await.unwrap());
+    let log = store.audit_entries(Some(shop.id.as_str()), 20).await.unwrap();
+    let entered = |act: &str, region: &str| {
+        let detail = format!("processed by Hooks Ltd ({region}, agreement of 2026-10-01)");
+        log.iter().any(|entry| entry.act == act && entry.subject == "hook" && entry.detail.contains(&detail))
+    };
+    assert!(entered("destination.processor", "eu-west-1") && entered("destination.save", "us"), "{log:?}");
 }

@@ -378,6 +378,7 @@ fn hook(shop: &Project) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        processor: Some(convizit_model::Processor::own()),
         shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },

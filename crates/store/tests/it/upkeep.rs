@@ -314,6 +314,7 @@ fn hook(project: &Project) -> Destination {
         name: "hook".to_owned(),
         enabled: true,
         paused: None,
+        processor: Some(convizit_model::Processor::own()),
         shaping: Default::default(),
         types: Vec::new(),
         kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
