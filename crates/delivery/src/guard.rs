@@ -2,13 +2,33 @@
 //!
 //! It looks at addresses after name resolution, and the connection goes to the very address that was looked at.
 
+#[cfg(test)]
+mod hostile;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
+
+/// Where names lead.
+pub(crate) trait Names: std::fmt::Debug + Send + Sync {
+    /// The addresses of a name, with this port.
+    fn find<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>>;
+}
+
+/// What this machine asks; tests ask a name server of their own.
+#[derive(Debug)]
+struct System;
+
+impl Names for System {
+    fn find<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+    }
+}
 
 /// Which addresses may be dialled.
 #[derive(Debug, Clone)]
@@ -16,6 +36,7 @@ pub(crate) struct Guard {
     networks: Arc<Vec<IpNet>>,
     /// The public internet, too.
     public: bool,
+    names: Arc<dyn Names>,
 }
 
 impl Guard {
@@ -30,12 +51,20 @@ impl Guard {
                     .map_err(|_| format!("delivery.allow_networks: {text} is no network such as 10.0.0.0/8"))
             })
             .collect::<Result<_, String>>()?;
-        Ok(Self { networks: Arc::new(networks), public: true })
+        Ok(Self { networks: Arc::new(networks), public: true, names: Arc::new(System) })
     }
 
     /// The same for the operator's networks only.
     pub(crate) fn own(&self) -> Self {
         Self { public: false, ..self.clone() }
+    }
+
+    /// The same for what is sent to this address: without TLS only to the operator's networks.
+    pub(crate) fn for_address(&self, text: &str) -> Self {
+        match Url::parse(text) {
+            Ok(url) if url.scheme() == "http" => self.own(),
+            _ => self.clone(),
+        }
     }
 
     pub(crate) fn allows(&self, address: IpAddr) -> bool {
@@ -45,13 +74,14 @@ impl Guard {
 
     /// The addresses of a host that may be dialled.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
-        let found: Vec<SocketAddr> =
-            tokio::net::lookup_host((host, port)).await.map_err(|_| Unresolved::Unknown(host.to_owned()))?.collect();
-        let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| self.allows(address.ip())).collect();
-        if allowed.is_empty() {
-            return Err(Unresolved::Forbidden(host.to_owned()));
+        let unknown = |_| Unresolved::Unknown(host.to_owned());
+        let found: Vec<SocketAddr> = self.names.find(host, port).await.map_err(unknown)?;
+        let (allowed, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| self.allows(address.ip()));
+        if !allowed.is_empty() {
+            return Ok(allowed);
         }
-        Ok(allowed)
+        let is_open = others.iter().any(|address| is_public(canonical(address.ip())));
+        Err(if is_open { Unresolved::Open(host.to_owned()) } else { Unresolved::Forbidden(host.to_owned()) })
     }
 
     /// The checks of an address that need no network: scheme, no user information, no forbidden literal.
@@ -72,7 +102,7 @@ impl Guard {
             None => return Err(format!("{text} has no host")),
         };
         if literal.is_some_and(|address| !self.allows(address)) {
-            if !self.public {
+            if !self.public && literal.is_some_and(|address| is_public(canonical(address))) {
                 return Err(format!(
                     "{text}: write https; without it only networks are sent to that the operator allows with delivery.allow_networks"
                 ));
@@ -118,6 +148,11 @@ pub(crate) enum Unresolved {
     /// A person must act.
     #[error("{0} leads to a private or reserved address; the operator allows networks with delivery.allow_networks")]
     Forbidden(String),
+    /// A person must act.
+    #[error(
+        "{0}: write https; without it only networks are sent to that the operator allows with delivery.allow_networks"
+    )]
+    Open(String),
 }
 
 /// IPv4 inside IPv6 forms (mapped, compatible, 6to4, NAT64) as the IPv4 address that is reached.

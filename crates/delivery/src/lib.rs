@@ -16,6 +16,7 @@ mod trial;
 mod trouble;
 mod why;
 
+
 use convizit_model::{Channel, Destination, DestinationKind, Project, Shaping};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +72,7 @@ pub fn check_config(config: &DeliveryConfig) -> Result<(), String> {
 /// # Errors
 /// One sentence: what is wrong and what to change.
 pub fn check_address(url: &str, config: &DeliveryConfig) -> Result<(), String> {
-    Guard::new(&config.allow_networks)?.check_url(url).map(|_| ())
+    Guard::new(&config.allow_networks)?.for_address(url).check_url(url).map(|_| ())
 }
 
 /// Sends a test message over one channel of a project, as a notice would go.
@@ -111,12 +112,12 @@ pub async fn check(destination: &Destination, secret: Option<&str>, config: &Del
     check_shaping(&destination.shaping, &destination.kind)?;
     let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;
     match &destination.kind {
-        DestinationKind::Webhook { url } => guard.reach(url).await?,
+        DestinationKind::Webhook { url } => guard.for_address(url).reach(url).await?,
         // An address that a person typed; those of manifests are right.
         DestinationKind::Connector { connector, region, settings } => {
             let connector = connectors::find(connector, config.connectors.as_deref())?;
             if let Some(address) = connector.typed_address(region.as_deref(), settings) {
-                guard.reach(&address).await?;
+                guard.for_address(&address).reach(&address).await?;
             }
         }
         DestinationKind::Postgres { .. } | DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {}

@@ -10,6 +10,8 @@ use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
+use crate::why;
+
 /// A server that takes longer is asked again later.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -184,6 +186,9 @@ impl MailConfig {
     /// What went wrong: of the server's answer the code alone, since its text may name whom it was to.
     fn why(&self, error: &lettre::transport::smtp::Error) -> MailError {
         let place = format!("{}:{}", self.host, self.port);
+        if let Some(said) = why::of_tls(error) {
+            return MailError::Later(format!("TLS with the mail server {place} failed: {said}"));
+        }
         match error.status() {
             Some(code) if error.is_permanent() => MailError::Refused(match u16::from(code) {
                 530 | 534 | 535 => format!("the mail server {place} does not take this user and password ({code})"),
@@ -193,17 +198,11 @@ impl MailConfig {
             None if error.is_client() => {
                 MailError::Refused(format!("the mail server {place} does not offer what is needed: {error}"))
             }
-            None if is_of_tls(error) => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
+            None if error.is_tls() => MailError::Later(format!("TLS with the mail server {place} failed: {error}")),
             None if error.is_timeout() => MailError::Later(format!("the mail server {place} does not answer")),
             None => MailError::Later(format!("the mail server {place} cannot be reached")),
         }
     }
-}
-
-/// Whether it was TLS that failed: of a certificate that is not trusted lettre says that the connection did.
-fn is_of_tls(error: &lettre::transport::smtp::Error) -> bool {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    error.is_tls() || causes.map(ToString::to_string).any(|said| said.contains("certificate") || said.contains("TLS"))
 }
 
 fn random_id() -> String {

@@ -12,6 +12,7 @@ use crate::connectors::{self, Http};
 use crate::destinations::{self, Fate, SendError, Sink};
 use crate::guard::Guard;
 use crate::shaping::Shape;
+use crate::why;
 
 /// What the test event is called.
 pub const TEST_NAME: &str = "Convizit test event";
@@ -128,16 +129,12 @@ pub async fn test(
 /// What went wrong, and what a person can do about it.
 fn advice(kind: &DestinationKind, error: &SendError) -> String {
     let said = error.to_string();
-    // The usual causes say themselves what to look at.
-    if said.contains("cannot be reached: ") {
-        return said;
-    }
     if matches!(kind, DestinationKind::Connector { .. }) {
         return match error {
-            SendError::Later { .. } => {
+            SendError::Later { .. } if !why::says(&said) => {
                 format!("{said}. Try again in a while; if it stays so, may this machine reach it?")
             }
-            _ => format!("{said}."),
+            _ => sentence(said),
         };
     }
     let webhook = matches!(kind, DestinationKind::Webhook { .. });
@@ -147,7 +144,8 @@ fn advice(kind: &DestinationKind, error: &SendError) -> String {
         }
         SendError::Pause(_) if webhook && said.ends_with(" 410") => "it wants no more events; give another address",
         // These say it themselves.
-        SendError::Pause(_) | SendError::Ended => return format!("{said}."),
+        SendError::Pause(_) | SendError::Ended => return sentence(said),
+        SendError::Later { .. } if why::says(&said) => return sentence(said),
         SendError::Refused(_) => "it does not take an event of this form; its own log says why",
         SendError::TooLarge => "it must take bodies of up to 1 MB, better of 2",
         SendError::Later { .. } if webhook && said.contains("answered") => {
@@ -158,7 +156,12 @@ fn advice(kind: &DestinationKind, error: &SendError) -> String {
         }
         SendError::Later { .. } => "is it running, and may this machine reach it?",
     };
-    format!("{said}: {what}{}", if what.ends_with('?') { "" } else { "." })
+    sentence(format!("{said}: {what}"))
+}
+
+/// With its end, where it is no question.
+fn sentence(said: String) -> String {
+    if said.ends_with('?') { said } else { said + "." }
 }
 
 /// How a vendor would get this event, without credentials.

@@ -1,54 +1,66 @@
-//! Why a connection did not come about, in a sentence: the usual causes, each with what to look at. Never an address, which may hold a token.
+//! Why a connection did not come about, in a sentence: the usual causes, each with what to do. Never an address, which may hold a token.
 
 use std::error::Error;
 use std::io;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
+use crate::destinations::SendError;
 use crate::guard::Unresolved;
 
-/// Errors that stand in each other at most.
+/// Causes of a cause that are followed.
 const DEPTH: usize = 16;
+/// With what a sentence of TLS goes on behind the name of whom it is about.
+const NOT_SENT: &str = "is not sent to: ";
+/// With what a sentence of the network goes on.
+const NOT_REACHED: &str = "cannot be reached: ";
 
 /// Why a request came to no answer within so many seconds; `who` is what was asked.
-pub(crate) fn unanswered(who: &str, seconds: u64, error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("{who} did not answer within {seconds} s");
+pub(crate) fn unsent(who: &str, seconds: u64, error: &reqwest::Error) -> SendError {
+    if let Some(refused) = refused(who, error) {
+        return refused;
     }
-    match cause(error) {
-        Some(cause) => format!("{who} cannot be reached: {cause}"),
-        None if error.is_connect() => format!("{who} cannot be reached"),
-        None => format!("the connection to {who} broke"),
+    if error.is_builder() {
+        return SendError::Pause(format!("the address of {who} cannot be used: give it in another form"));
     }
+    SendError::later(if error.is_timeout() {
+        format!("{who} did not answer within {seconds} s")
+    } else if let Some(cause) = cause(error) {
+        format!("{who} {NOT_REACHED}{cause}")
+    } else if error.is_connect() {
+        format!("{who} cannot be reached")
+    } else {
+        format!("the connection to {who} broke")
+    })
 }
 
-/// The first cause in an error and in what stands behind it that a person can do something about.
+/// Why nobody was sent to who was reached or may be: an address that is not allowed, TLS that cannot be trusted.
+pub(crate) fn refused(who: &str, error: &(dyn Error + 'static)) -> Option<SendError> {
+    match find::<Unresolved>(error) {
+        Some(Unresolved::Unknown(_)) | None => {}
+        Some(forbidden) => return Some(SendError::Pause(forbidden.to_string())),
+    }
+    // It may be mended by itself: certificates are renewed.
+    of_tls(error).map(|said| SendError::later(format!("{who} {NOT_SENT}{said}")))
+}
+
+/// Whether a sentence is one of these, which needs no further advice.
+pub(crate) fn says(sentence: &str) -> bool {
+    sentence.contains(NOT_SENT) || sentence.contains(NOT_REACHED)
+}
+
+/// Why the network did not bring it there, where a person can do something about that.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let mut next = Some(error);
+    if let Some(Unresolved::Unknown(_)) = find(error) {
+        return Some("its name does not resolve; is it spelt right, and does this machine's name server know it?");
+    }
+    let mut at = Some(error);
     for _ in 0..DEPTH {
-        let error = next?;
-        let found = match (error.downcast_ref::<Unresolved>(), error.downcast_ref::<rustls::Error>()) {
-            (Some(Unresolved::Unknown(_)), _) => {
-                Some("its name does not resolve; is it spelt right, and does this machine's name server know it?")
-            }
-            (Some(Unresolved::Forbidden(_)), _) => Some(
-                "its name leads to a private or reserved address, which is refused; the operator allows networks with delivery.allow_networks",
-            ),
-            (None, Some(error)) => Some(of_tls(error)),
-            (None, None) => None,
-        };
-        if found.is_some() {
-            return found;
+        let error = at?;
+        if let Some(found) = error.downcast_ref::<io::Error>().and_then(|io| of_io(io.kind())) {
+            return Some(found);
         }
-        next = match error.downcast_ref::<io::Error>() {
-            // What stands in one is not told by `source`.
-            Some(io) => match (of_io(io.kind()), io.get_ref()) {
-                (Some(found), _) => return Some(found),
-                (None, Some(inner)) => Some(inner),
-                (None, None) => None,
-            },
-            None => error.source(),
-        };
+        at = behind(error);
     }
     None
 }
@@ -64,22 +76,57 @@ fn of_io(kind: io::ErrorKind) -> Option<&'static str> {
     })
 }
 
-fn of_tls(error: &rustls::Error) -> &'static str {
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
+/// Why TLS was not agreed on, and what to do; `None` where it was not TLS that failed.
+pub(crate) fn of_tls(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    const NOBODY: &str = "its certificate is signed by nobody whom this machine trusts; take one of a public authority there, or add \
+                          your own authority's certificate to those that this machine trusts";
+    const OLD: &str = "it does not speak TLS 1.2 or 1.3; turn one of them on there";
+    Some(match find::<rustls::Error>(error)? {
+        rustls::Error::InvalidCertificate(wrong) => match wrong {
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "its TLS certificate has expired; renew it there"
+                "its certificate has expired; renew it there"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate is not valid yet; are the clocks of both machines right?"
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "its TLS certificate is of another name; use the name that it is of"
+                "its certificate is for another name; give the name that stands in the certificate, or renew it there with this name"
             }
-            CertificateError::UnknownIssuer => {
-                "its TLS certificate is not trusted by this machine; it may be self-signed, or its chain is not whole"
-            }
-            _ => "its TLS certificate is not taken",
+            CertificateError::Revoked => "its certificate was revoked; renew it there",
+            // Also one that signed itself.
+            _ => NOBODY,
         },
-        _ => "TLS fails; does it speak TLS 1.2 or later at this port?",
+        rustls::Error::AlertReceived(
+            AlertDescription::ProtocolVersion
+            | AlertDescription::HandshakeFailure
+            | AlertDescription::InsufficientSecurity,
+        )
+        | rustls::Error::PeerIncompatible(_) => OLD,
+        rustls::Error::InvalidMessage(_) => "what answers there is not TLS; is the port right?",
+        _ => "TLS could not be agreed on; its own log says why",
+    })
+}
+
+/// What stands behind an error.
+fn behind<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    // The source of an io::Error is that of the error which it holds, and not this error itself.
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(held) => Some(held),
+        None => error.source(),
     }
+}
+
+/// An error among the causes of another.
+fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    let mut at = Some(error);
+    for _ in 0..DEPTH {
+        let error = at?;
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        at = behind(error);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -88,39 +135,39 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_cause_is_found_however_deep_it_is_wrapped() {
+        let expired = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, expired));
+        let said = refused("the receiver", &wrapped).unwrap().to_string();
+        assert_eq!(said, "the receiver is not sent to: its certificate has expired; renew it there");
+        assert!(says(&said));
+        let inside = io::Error::other(Unresolved::Forbidden("hooks.example".to_owned()));
+        assert!(matches!(refused("the receiver", &inside), Some(SendError::Pause(text)) if text.contains("hooks.example")));
+        for passing in [io::Error::other(Unresolved::Unknown("hooks.example".to_owned())), io::Error::other("reset")] {
+            assert!(refused("the receiver", &passing).is_none());
+        }
+    }
+
     /// An error behind which another one stands.
     #[derive(Debug, thiserror::Error)]
     #[error("outside")]
     struct Outside(#[source] Box<dyn Error + Send + Sync>);
 
-    fn behind(error: impl Error + Send + Sync + 'static) -> Outside {
-        Outside(Box::new(Outside(Box::new(error))))
-    }
-
     #[test]
     fn each_usual_cause_is_found_behind_whatever_stands_before_it() {
-        let tls = |error: CertificateError| {
-            behind(io::Error::other(io::Error::new(
-                io::ErrorKind::InvalidData,
-                rustls::Error::InvalidCertificate(error),
-            )))
-        };
+        let wrapped = |error: Box<dyn Error + Send + Sync>| Outside(Box::new(Outside(error)));
+        let of = |kind: io::ErrorKind| wrapped(Box::new(io::Error::from(kind)));
         for (error, word) in [
-            (behind(Unresolved::Unknown("canary.example".to_owned())), "does not resolve"),
-            (behind(Unresolved::Forbidden("canary.example".to_owned())), "delivery.allow_networks"),
-            (behind(io::Error::from(io::ErrorKind::ConnectionRefused)), "is refused"),
-            (behind(io::Error::from(io::ErrorKind::TimedOut)), "firewall"),
-            (behind(io::Error::from(io::ErrorKind::NetworkUnreachable)), "no way"),
-            (tls(CertificateError::Expired), "has expired"),
-            (tls(CertificateError::NotValidForName), "another name"),
-            (tls(CertificateError::UnknownIssuer), "not trusted"),
-            (tls(CertificateError::BadEncoding), "not taken"),
-            (behind(rustls::Error::DecryptError), "TLS fails"),
+            (wrapped(Box::new(Unresolved::Unknown("canary.example".to_owned()))), "does not resolve"),
+            (of(io::ErrorKind::ConnectionRefused), "is refused"),
+            (of(io::ErrorKind::TimedOut), "firewall"),
+            (of(io::ErrorKind::NetworkUnreachable), "no way"),
         ] {
             let said = cause(&error).unwrap_or_default();
             assert!(said.contains(word) && !said.contains("canary"), "{error:?}: {said}");
         }
-        assert_eq!(cause(&behind(io::Error::from(io::ErrorKind::BrokenPipe))), None);
+        assert_eq!(cause(&of(io::ErrorKind::BrokenPipe)), None);
     }
 
     #[tokio::test]
@@ -142,14 +189,11 @@ mod tests {
         for (url, word) in [
             (format!("http://{closed}/canary"), "is refused"),
             ("http://nowhere.invalid/canary".to_owned(), "does not resolve"),
-            (format!("https://127.0.0.1:{port}/canary"), "TLS fails"),
+            (format!("https://127.0.0.1:{port}/canary"), "is not TLS"),
         ] {
             let error = client.get(&url).send().await.unwrap_err();
-            let said = unanswered("the receiver", 15, &error);
-            assert!(
-                said.starts_with("the receiver cannot be reached: ") && said.contains(word),
-                "{url}: {said} {error:?}"
-            );
+            let said = unsent("the receiver", 15, &error).to_string();
+            assert!(says(&said) && said.contains(word), "{url}: {said} {error:?}");
             assert!(!said.contains("canary"), "{said}");
         }
     }

@@ -55,9 +55,8 @@ impl Http {
         let settings = connector.settle(region, entered).map_err(|error| SendError::Pause(error.to_string()))?;
         let base = base_of(&connector, region, &settings)?;
         // Without TLS only to the operator's own networks.
-        let (typed, own) = (base, guard.own());
-        let guard = if Url::parse(&typed).is_ok_and(|url| url.scheme() == "http") { &own } else { guard };
-        let base = guard.check_url(&typed).map_err(SendError::Pause)?;
+        let guard = &guard.for_address(&base);
+        let base = guard.check_url(&base).map_err(SendError::Pause)?;
         let mut client = Client::builder()
             // A redirect would carry events and credentials to an address that nobody typed.
             .redirect(Policy::none())
@@ -199,10 +198,7 @@ impl Http {
             value.set_sensitive(true);
             request = request.header(name, value);
         }
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| SendError::later(why::unanswered(self.vendor(), TIMEOUT.as_secs(), &error)))?;
+        let answer = request.send().await.map_err(|error| why::unsent(self.vendor(), TIMEOUT.as_secs(), &error))?;
         let status = answer.status().as_u16();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = retry_after(after, at.as_millis().div_euclid(1_000));

@@ -231,7 +231,7 @@ async fn granted(
 ) -> Result<(String, Duration), SendError> {
     let address = guard.check_url(address).map_err(SendError::Pause)?;
     let answer = client.post(address).header("content-type", kind).body(body).send().await.map_err(|error| {
-        SendError::later(why::unanswered("the address that gives tokens", TIMEOUT.as_secs(), &error))
+        why::unsent("the address that gives tokens", TIMEOUT.as_secs(), &error)
     })?;
     let status = answer.status();
     let bytes = super::http::bounded(answer).await?;

@@ -174,7 +174,7 @@ impl Postgres {
 async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
     let mut config = Config::new();
     let ports = parsed.get_ports();
-    let mut hosts = 0;
+    let (mut hosts, mut inside, own) = (0, true, guard.own());
     for (index, host) in parsed.get_hosts().iter().enumerate() {
         let port = ports.get(index).or(ports.first()).copied().unwrap_or(5432);
         let Host::Tcp(name) = host else {
@@ -184,10 +184,11 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
         };
         let addresses = guard.resolve(name, port).await.map_err(|error| match error {
             Unresolved::Unknown(_) => SendError::later(error.to_string()),
-            Unresolved::Forbidden(_) => SendError::Pause(error.to_string()),
+            Unresolved::Forbidden(_) | Unresolved::Open(_) => SendError::Pause(error.to_string()),
         })?;
         if let Some(address) = addresses.first() {
             config.host(name).hostaddr(address.ip()).port(port);
+            inside &= own.allows(address.ip());
             hosts += 1;
         }
     }
@@ -203,7 +204,19 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
     if let Some(database) = parsed.get_dbname() {
         config.dbname(database);
     }
-    config.ssl_mode(parsed.get_ssl_mode()).application_name("convizit").connect_timeout(CONNECT);
+    let mode = match parsed.get_ssl_mode() {
+        mode if inside => mode,
+        SslMode::Disable => {
+            return Err(SendError::Pause(
+                "the connection URL has sslmode=disable, which is for networks that the operator allows with delivery.allow_networks: \
+                 take it out"
+                    .to_owned(),
+            ));
+        }
+        // Whoever stands between could say that the server has no TLS.
+        _ => SslMode::Require,
+    };
+    config.ssl_mode(mode).application_name("convizit").connect_timeout(CONNECT);
     // On this machine there is nobody between, and Debian's own servers have a certificate that nobody signed.
     if config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback) && config.get_ssl_mode() == SslMode::Prefer {
         config.ssl_mode(SslMode::Disable);
@@ -288,6 +301,13 @@ async fn tls_config() -> rustls::ClientConfig {
 /// What a database error means. Only its code is kept: its text may quote a value.
 fn judge(error: &tokio_postgres::Error) -> SendError {
     let Some(code) = error.code() else {
+        if let Some(refused) = why::refused("the database", error) {
+            return refused;
+        }
+        // The driver's own words: those of a TLS library were looked for before.
+        if std::error::Error::source(error).is_some_and(|cause| cause.to_string() == "server does not support TLS") {
+            return SendError::later("the database speaks no TLS: set ssl = on there");
+        }
         return SendError::later(match why::cause(error) {
             _ if error.is_closed() => "the database closed the connection".to_owned(),
             Some(cause) => format!("the database cannot be reached: {cause}"),
@@ -364,4 +384,25 @@ fn row_of(stored: &StoredEvent) -> Option<[Option<String>; 25]> {
         serde_json::to_string(&event.properties).ok(),
         Some(json),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_tls_only_the_operators_networks_are_written_to() {
+        let guard = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
+        let mode = async |url: &str| {
+            let config = checked(url.parse().unwrap(), &guard).await;
+            config.map(|config| config.get_ssl_mode()).map_err(|error| error.to_string())
+        };
+        assert_eq!(mode("postgres://me@8.8.8.8/db").await.unwrap(), SslMode::Require);
+        assert_eq!(mode("postgres://me@8.8.8.8/db?sslmode=prefer").await.unwrap(), SslMode::Require);
+        assert!(mode("postgres://me@8.8.8.8/db?sslmode=disable").await.unwrap_err().contains("take it out"));
+        assert_eq!(mode("postgres://me@127.0.0.1/db?sslmode=disable").await.unwrap(), SslMode::Disable);
+        assert_eq!(mode("postgres://me@127.0.0.1/db?sslmode=require").await.unwrap(), SslMode::Require);
+        let both = mode("postgres://me@127.0.0.1,8.8.8.8/db?sslmode=disable").await;
+        assert!(both.is_err(), "one of two is public");
+    }
 }

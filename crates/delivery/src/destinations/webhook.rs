@@ -28,6 +28,7 @@ pub(crate) struct Webhook {
 
 impl Webhook {
     pub(crate) fn open(url: &str, secret: Option<&str>, name: String, guard: &Guard) -> Result<Self, SendError> {
+        let guard = &guard.for_address(url);
         let url = guard.check_url(url).map_err(SendError::Pause)?;
         let secret = secret
             .ok_or_else(|| SendError::Pause("the signing secret is missing: add the destination again".to_owned()))?;
@@ -87,7 +88,7 @@ impl Webhook {
             .body(body)
             .send()
             .await
-            .map_err(|error| SendError::later(reason(&error)))?;
+            .map_err(|error| unsent(&error))?;
         judge(answer.status(), answer.headers(), timestamp)
     }
 }
@@ -106,14 +107,15 @@ fn client(guard: &Guard) -> Result<Client, SendError> {
 
 /// Posts JSON to an address that is itself the credential.
 pub(crate) async fn post_plain(url: &str, body: Vec<u8>, guard: &Guard) -> Result<(), SendError> {
+    let guard = &guard.for_address(url);
     let url = guard.check_url(url).map_err(SendError::Pause)?;
     let sending = client(guard)?.post(url).header(CONTENT_TYPE, "application/json").body(body).send();
-    let answer = sending.await.map_err(|error| SendError::later(reason(&error)))?;
+    let answer = sending.await.map_err(|error| unsent(&error))?;
     judge(answer.status(), answer.headers(), now())
 }
 
-fn reason(error: &reqwest::Error) -> String {
-    why::unanswered("the receiver", TIMEOUT.as_secs(), error)
+fn unsent(error: &reqwest::Error) -> SendError {
+    why::unsent("the receiver", TIMEOUT.as_secs(), error)
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap, now: i64) -> Result<(), SendError> {

@@ -11,4 +11,5 @@ mod postgres;
 mod receiver;
 mod resend;
 mod stand;
+mod tls;
 mod webhook;
