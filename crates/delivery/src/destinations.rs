@@ -54,7 +54,7 @@ pub(crate) struct Taken {
     pub(crate) fates: Vec<Fate>,
     /// Why those that are still waiting were not sent.
     pub(crate) failure: Option<SendError>,
-    /// What had to be cut, renamed or left out.
+    /// What had to be cut, renamed or left out of the events that were taken.
     pub(crate) changes: Changes,
 }
 

@@ -37,7 +37,8 @@ pub(crate) struct Encoded {
     pub(crate) skipped: Vec<usize>,
     /// Events that it would refuse, each with the reason.
     pub(crate) refused: Vec<(usize, String)>,
-    pub(crate) changes: Changes,
+    /// Of each event, by its place in the batch.
+    pub(crate) changes: Vec<Changes>,
 }
 
 /// What requests are made with beside the events.
@@ -69,7 +70,7 @@ impl Connector {
     /// The requests for these events.
     pub(crate) fn encode(&self, events: &[StoredEvent], with: With<'_>) -> Encoded {
         let With { settings, set, name, now } = with;
-        let mut encoded = Encoded::default();
+        let mut encoded = Encoded { changes: vec![Changes::default(); events.len()], ..Encoded::default() };
         let plain = self.plain(settings);
         let mut open: Vec<Open> = Vec::new();
         for (row, stored) in events.iter().enumerate() {
@@ -107,10 +108,10 @@ impl Connector {
                 }
             }
             if let Some(limit) = &send.name {
-                bound_name(&mut item, limit, &mut encoded.changes);
+                bound_name(&mut item, limit, &mut encoded.changes[row]);
             }
             for limit in &send.limit {
-                bound_object(&mut item, limit, &mut encoded.changes);
+                bound_object(&mut item, limit, &mut encoded.changes[row]);
             }
             let before = compiled.before.as_ref().and_then(|before| before.run(input, Limits::default()));
             let text = match before {

@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Verdict, judge};
-use super::encode::{Request, With};
+use super::encode::{Encoded, Request, With};
 use super::token::Credentials;
 use super::{Connector, filled};
 use crate::destinations::{Fate, SendError, Taken};
@@ -79,11 +79,19 @@ impl Http {
         &self.connector.manifest.meta.name
     }
 
-    /// Sends a batch; one fate for each event.
+    /// Sends a batch; one fate for each event. What had to be changed counts once it was taken, however often it was tried.
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
-        let encoded = self.connector.encode(events, self.with());
+        let mut encoded = self.connector.encode(events, self.with());
+        let changes = std::mem::take(&mut encoded.changes);
+        let mut taken = self.send_encoded(events, encoded).await?;
+        for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
+            taken.changes.add(changes);
+        }
+        Ok(taken)
+    }
+
+    async fn send_encoded(&mut self, events: &[StoredEvent], encoded: Encoded) -> Result<Taken, SendError> {
         let mut taken = Taken::of(events.len());
-        taken.changes = encoded.changes;
         for row in encoded.skipped {
             taken.fates[row] = Fate::Skipped;
         }
@@ -415,4 +423,71 @@ pub(super) async fn bounded(mut answer: Response) -> Result<Vec<u8>, SendError> 
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    const MANIFEST: &str = r#"
+        host_setting = "address"
+        [meta]
+        id = "ours"
+        name = "Ours"
+        group = "analytics"
+        version = 1
+        proof = "spec-only"
+        about = "A vendor of the test's own."
+        credential = "None."
+        docs = "https://vendor.example/docs"
+        [[settings]]
+        id = "address"
+        label = "Address"
+        [[send]]
+        path = "/events"
+        item = { name = "$.name" }
+        [send.batch]
+        shape = "array"
+        max_events = 10
+        max_bytes = 100000
+        max_item_bytes = 5000
+        [[send.limit]]
+        at = ""
+        value = 3
+    "#;
+
+    #[tokio::test]
+    async fn what_had_to_be_cut_counts_once_and_when_it_was_taken() {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let answers: Arc<Mutex<VecDeque<u16>>> = Arc::new(Mutex::new([503, 422, 422, 200].into()));
+        let router = axum::Router::new().fallback(move || {
+            let code = answers.lock().unwrap().pop_front().unwrap();
+            async move { StatusCode::from_u16(code).unwrap() }
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let entered = BTreeMap::from([("address".to_owned(), format!("http://{}", listener.local_addr().unwrap()))]);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let guard = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
+        let connector = Arc::new(Connector::read(MANIFEST).unwrap());
+        let mut vendor = Http::open(connector, None, &entered, ("shop/ours".to_owned(), Vec::new()), &guard).unwrap();
+        let event = |number| StoredEvent {
+            number,
+            json:
+                br#"{"name":"too long","type":"click","time":"2026-11-23T12:01:07Z","received":"2026-11-23T12:01:08Z"}"#
+                    .to_vec()
+                    .into(),
+        };
+        let events = [event(1), event(2)];
+        let busy = vendor.send(&events).await.unwrap();
+        assert!(busy.failure.is_some() && busy.changes == Default::default(), "a try is no change: {busy:?}");
+        // The batch is refused, then its first half, and the second one is taken.
+        let taken = vendor.send(&events).await.unwrap();
+        assert!(matches!(taken.fates.as_slice(), [Fate::Refused(_), Fate::Done]), "{taken:?}");
+        assert_eq!((taken.changes.cut, taken.changes.left_out, taken.changes.renamed), (1, 0, 0));
+    }
 }
