@@ -86,6 +86,7 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
   await page.locator("h1:has-text('Send 5 events to hook again?')").waitFor();
   await look("04-replay");
   assert.equal(hook.events.length, 5, "it is only counted");
+  await page.check("input[name=agreed]");
   await page.click("text=Send them again");
   await said();
   await until("they come again", () => hook.events.length === 10);

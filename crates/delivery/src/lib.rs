@@ -7,6 +7,7 @@ mod lanes;
 mod mail;
 mod mapping;
 mod notices;
+mod replays;
 mod resend;
 mod retry;
 mod route;
@@ -16,13 +17,13 @@ mod trial;
 mod trouble;
 mod why;
 
-
 use convizit_model::{Channel, Destination, DestinationKind, Project, Shaping};
 use convizit_store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use mail::{Mail, MailConfig, MailError, MailTls};
 pub use mapping::MappingError;
+pub use replays::{ReplayRules, replay_rules};
 pub use shaping::ShapingError;
 pub use trial::{Preview, TEST_NAME, newest_for, preview, test, test_event};
 
@@ -134,24 +135,6 @@ pub async fn answers(destination: &Destination, secret: Option<&str>, config: &D
         DestinationKind::File { path } => destinations::file_allowed(path.as_ref(), &config.allow_folders),
         _ => check(destination, secret, config).await,
     }
-}
-
-/// What a person should know before events are sent a second time to a vendor; `None` where it knows repeats for as long as events are kept.
-#[must_use]
-pub fn replay_warning(kind: &DestinationKind, config: &DeliveryConfig) -> Option<String> {
-    let DestinationKind::Connector { connector, .. } = kind else { return None };
-    let connector = connectors::find(connector, config.connectors.as_deref()).ok()?;
-    let (meta, dedup, replay) = (&connector.manifest.meta, &connector.manifest.dedup, &connector.manifest.replay);
-    if !replay.warning.is_empty() {
-        return Some(replay.warning.clone());
-    }
-    if dedup.field.is_empty() {
-        return Some(format!("{} knows no repeats: events that it has already will be there twice.", meta.name));
-    }
-    let hours = dedup.window_hours;
-    (hours > 0).then(|| {
-        format!("{} knows repeats for {hours} hours only: what it got earlier will be there twice.", meta.name)
-    })
 }
 
 /// A new secret with which a webhook's batches are signed, as Standard Webhooks have it.

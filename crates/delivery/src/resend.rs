@@ -7,6 +7,7 @@ use convizit_store::{FoundEvents, Resent, StoreError, StoredEvent};
 use tokio::time::Instant;
 
 use crate::destinations::{SendError, Sink};
+use crate::replays::oldest_of;
 use crate::retry;
 use crate::route::{Route, Sent, Stop};
 
@@ -141,8 +142,13 @@ impl Route {
         events.retain(|event| event.number <= replay.last);
         // Where nothing is left of the range, all of it is done.
         let newest = events.last().map_or(replay.last, |event| event.number);
+        let oldest = oldest_of(&self.destination.kind, &self.config, replay.made);
         let wanted = |event: &StoredEvent| {
-            event.head().is_some_and(|head| replay.covers(&head) && self.destination.wants(head.kind))
+            event.head().is_some_and(|head| {
+                // What was too old when they were counted was said to be left out.
+                let late = oldest.is_some_and(|oldest| head.time < oldest);
+                replay.covers(&head) && self.destination.wants(head.kind) && !late
+            })
         };
         events.retain(wanted);
         let sent = if events.is_empty() {

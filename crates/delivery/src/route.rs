@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 pub(crate) struct Route {
     pub(crate) store: Store,
     pub(crate) destination: Destination,
-    config: DeliveryConfig,
+    pub(crate) config: DeliveryConfig,
     guard: Guard,
     stop: CancellationToken,
     /// Where it cannot be used, why.

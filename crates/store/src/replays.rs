@@ -28,6 +28,9 @@ pub struct EventHead {
     /// What kind of action.
     #[serde(rename = "type")]
     pub kind: EventType,
+    /// When it happened.
+    #[serde(default)]
+    pub time: Timestamp,
     /// When the collector received it.
     pub received: Timestamp,
 }
@@ -51,6 +54,8 @@ pub struct ReplayPlan {
     pub events: i64,
     /// Whether they were counted one by one; else there are at most so many.
     pub exact: bool,
+    /// How many of the range are left out, since they happened before what the destination takes; where not all were counted, at least so many.
+    pub late: i64,
 }
 
 /// How far a replay has come.
@@ -244,7 +249,8 @@ impl Store {
         Ok(Some((first, last.min(cursor))).filter(|(first, last)| first <= last))
     }
 
-    /// What a replay of events received from one time on and before another would send.
+    /// What a replay of events received from one time on and before another would send; `oldest` is when what the destination takes has
+    /// happened at the earliest.
     ///
     /// # Errors
     /// `Invalid` for a range that ends before it begins; `NotFound`, `Database`, `Keys`.
@@ -253,13 +259,14 @@ impl Store {
         project: &ProjectId,
         name: &str,
         (from, to): (Timestamp, Timestamp),
+        oldest: Option<Timestamp>,
     ) -> Result<ReplayPlan, StoreError> {
         let number = self.project(project).await?.number;
         let (destination, cursor) = self.destination(project, name).await?;
         let Some((first, last)) = self.range(number, cursor, (from, to)).await? else {
-            return Ok(ReplayPlan { first: 0, last: 0, events: 0, exact: true });
+            return Ok(ReplayPlan { first: 0, last: 0, events: 0, exact: true, late: 0 });
         };
-        let (mut at, mut looked, mut events) = (first - 1, 0, 0);
+        let (mut at, mut looked, mut events, mut late) = (first - 1, 0, 0, 0);
         while looked < COUNTED && at < last {
             let found = match self.events_after(number, at, READ, READ_BYTES).await {
                 // Delivery passes over it, too.
@@ -274,12 +281,16 @@ impl Store {
             for event in found.iter().filter(|event| event.number <= last) {
                 looked += 1;
                 let wanted =
-                    |head: EventHead| head.received >= from && head.received < to && destination.wants(head.kind);
-                events += i64::from(event.head().is_some_and(wanted));
+                    |head: &EventHead| head.received >= from && head.received < to && destination.wants(head.kind);
+                match event.head().filter(wanted) {
+                    Some(head) if oldest.is_some_and(|oldest| head.time < oldest) => late += 1,
+                    Some(_) => events += 1,
+                    None => {}
+                }
             }
         }
         let exact = at >= last || looked < COUNTED;
-        Ok(ReplayPlan { first, last, events: if exact { events } else { events + last - at }, exact })
+        Ok(ReplayPlan { first, last, events: if exact { events } else { events + last - at }, exact, late })
     }
 
     /// Takes down a replay, which delivery then carries out.

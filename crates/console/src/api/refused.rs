@@ -1,8 +1,9 @@
 //! Sending again: events that a destination refused, some or all, and replays of a range of time.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use convizit_delivery::{ReplayRules, replay_rules};
 use convizit_model::Timestamp;
 use convizit_store::{DeadLetter, Replay, Scope};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::openapi::{Api, Call};
 use super::problem::Problem;
 use super::{Asked, Given, Page, Part, after, at, limit};
+use crate::Console;
 use crate::access::Caller;
 
 /// Refused events that are named in one call.
@@ -224,6 +226,9 @@ struct Range {
     /// Before then; now by default.
     #[schema(value_type = Option<String>, format = DateTime)]
     to: Option<String>,
+    /// That the plan's warning was read; needed where it has one.
+    #[serde(default)]
+    agreed: bool,
 }
 
 /// The times of a range, of which the second is now where it is not said.
@@ -247,24 +252,46 @@ struct Plan {
     events: i64,
     /// Whether they were counted one by one; else there are at most so many.
     exact: bool,
+    /// How many of the range are left out because they are older than what the destination takes; where it is not exact, at least so many.
+    late: i64,
+    /// What is to be agreed to before: what becomes of repeats, or that times are lost; null where nothing is.
+    warning: Option<String>,
+    /// Why none can be begun; null where one can.
+    refused: Option<String>,
+}
+
+/// What holds for a replay to a destination.
+async fn rules(console: &Console, caller: &Caller, name: &str) -> Result<ReplayRules, Problem> {
+    let (destination, _) = caller.store.destination(&caller.project.id, name).await?;
+    Ok(replay_rules(&destination.kind, &console.config().delivery, caller.now()))
 }
 
 async fn plan(
+    State(console): State<Console>,
     caller: Caller,
     Path((_, name)): Path<(String, String)>,
     Asked(asked): Asked<OfRange>,
 ) -> Result<Json<Plan>, Problem> {
     let range = range(&caller, &asked.from, asked.to.as_deref())?;
-    let plan = caller.store.plan_replay(&caller.project.id, &name, range).await?;
-    Ok(Json(Plan { events: plan.events, exact: plan.exact }))
+    let ReplayRules { refused, warning, oldest, .. } = rules(&console, &caller, &name).await?;
+    let plan = caller.store.plan_replay(&caller.project.id, &name, range, oldest).await?;
+    Ok(Json(Plan { events: plan.events, exact: plan.exact, late: plan.late, warning, refused }))
 }
 
 async fn start(
+    State(console): State<Console>,
     caller: Caller,
     Path((_, name)): Path<(String, String)>,
     Given(given): Given<Range>,
 ) -> Result<(StatusCode, Json<ReplayView>), Problem> {
     let range = range(&caller, &given.from, given.to.as_deref())?;
+    let rules = rules(&console, &caller, &name).await?;
+    if let Some(why) = rules.refused {
+        return Err(Problem::invalid(why));
+    }
+    if let Some(warning) = rules.warning.filter(|_| !given.agreed) {
+        return Err(Problem::barred(format!("{warning} Say agreed: true to send them all the same")).at("agreed"));
+    }
     let replay = caller.store.start_replay(&caller.project.id, &name, range).await?;
     Ok((StatusCode::CREATED, Json(replay.into())))
 }

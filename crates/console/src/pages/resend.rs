@@ -3,14 +3,15 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_model::{Change, DestinationKind, Timestamp};
+use convizit_delivery::replay_rules;
+use convizit_model::{Change, Timestamp};
 use convizit_store::{ReplayPlan, StoreError};
 
 use super::destinations::{path_of, refused};
 use crate::Console;
 use crate::access::Member;
 use crate::known::known;
-use crate::page::{Chrome, Problem, Refusal, count, html, minute, see};
+use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
 /// The dead letters that a form chose: `None` for all.
 fn chosen(member: &Member) -> Result<Option<Vec<i64>>, Problem> {
@@ -70,7 +71,10 @@ struct ReplayPage {
     from: String,
     to: String,
     warning: Option<String>,
+    /// How many are too old for it, and why.
+    late: Option<String>,
     paused: bool,
+    problem: Problem,
 }
 
 /// A time of a form: as a browser's field has it, which is taken as UTC, or whole.
@@ -117,20 +121,31 @@ pub(super) async fn replay(
         Ok(range) => range,
         Err(problem) => return refused(&console, &member, &name, problem).await,
     };
-    if member.asking.fields.get("counted") == "yes" {
+    let rules = replay_rules(&destination.kind, &console.config().delivery, member.asking.now());
+    if let Some(why) = rules.refused {
+        return refused(&console, &member, &name, Problem::new("from", why)).await;
+    }
+    let fields = &member.asking.fields;
+    let counted = fields.get("counted") == "yes";
+    let agreed = rules.warning.is_none() || fields.get("agreed") == "yes";
+    if counted && agreed {
         return match store.start_replay(id, &name, range).await {
             Ok(_) => Ok(see(&path_of(&member, &name), "replayed")),
             Err(StoreError::Invalid(text)) => refused(&console, &member, &name, Problem::new("from", text)).await,
             Err(error) => Err(error.into()),
         };
     }
-    let ReplayPlan { events, exact, .. } = store.plan_replay(id, &name, range).await?;
+    let ReplayPlan { events, exact, late, .. } = store.plan_replay(id, &name, range, rules.oldest).await?;
     if events == 0 {
-        let text = "no event that it wants and had its turn of was received then: choose another range";
+        let text = if late > 0 {
+            format!("all {} events of this range are too old: {}", count(late), rules.bound)
+        } else {
+            "no event that it wants and had its turn of was received then: choose another range".to_owned()
+        };
         return refused(&console, &member, &name, Problem::new("from", text)).await;
     }
     let (from, to) = range;
-    Ok(html(&ReplayPage {
+    let page = ReplayPage {
         chrome: member.asking.chrome(&format!("Replay to {name}"), "destinations"),
         project: id.to_string(),
         many: count(events),
@@ -138,21 +153,20 @@ pub(super) async fn replay(
         shown: (minute(from), minute(to)),
         from: from.to_string(),
         to: to.to_string(),
-        warning: match destination.kind {
-            DestinationKind::Postgres { .. } => None,
-            DestinationKind::Connector { .. } => {
-                convizit_delivery::replay_warning(&destination.kind, &console.config().delivery)
-            }
-            DestinationKind::Webhook { .. } => {
-                Some("Its receiver must know an event again by its id; one that does not has them twice.".to_owned())
-            }
-            DestinationKind::File { .. } | DestinationKind::Stdout { .. } => Some(
-                "Lines that are in the file already will be there twice: an event's id tells them apart.".to_owned(),
-            ),
-        },
+        warning: rules.warning,
+        late: (late > 0).then(|| {
+            let least = if exact { "" } else { "at least " };
+            format!("{least}{} more are too old and are left out: {}.", count(late), rules.bound)
+        }),
         paused: destination.paused.is_some(),
+        problem: if counted {
+            Problem::new("agreed", "say that you have read this, and want it all the same")
+        } else {
+            Problem::default()
+        },
         name,
-    }))
+    };
+    Ok(if counted { again(&page) } else { html(&page) })
 }
 
 pub(super) async fn stop(

@@ -320,10 +320,15 @@ async fn refused_events_and_ranges_are_sent_again_from_the_page() {
         counted.text
     );
     assert!(site.store.replays(site.shop.number, "hook").await.unwrap().is_empty(), "it was only counted");
-    let begun = site.post(&at("replay"), &cookie, &[("from", &from), ("to", &later), ("counted", "yes")]).await;
+    let mut fields = vec![("from", from.as_str()), ("to", &later), ("counted", "yes")];
+    let not = site.post(&at("replay"), &cookie, &fields).await;
+    assert!(not.status == StatusCode::UNPROCESSABLE_ENTITY && not.text.contains("wrong-agreed"), "{}", not.text);
+    assert!(site.store.replays(site.shop.number, "hook").await.unwrap().is_empty(), "nobody has agreed");
+    fields.push(("agreed", "yes"));
+    let begun = site.post(&at("replay"), &cookie, &fields).await;
     assert_eq!(begun.location(), "/p/shop/destinations/hook?done=replayed", "{}", begun.text);
     let replay = site.store.open_replay(site.shop.number, "hook").await.unwrap().unwrap();
-    assert_eq!((replay.from.to_string(), replay.last), (from, 3));
+    assert_eq!((replay.from.to_string(), replay.last), (from.clone(), 3));
     assert_eq!(site.post(&at("replay/1/stop"), &cookie, &[]).await.status, StatusCode::SEE_OTHER);
     let stopped = site.store.replays(site.shop.number, "hook").await.unwrap().remove(0);
     assert_eq!(stopped.state, ReplayState::Stopped);

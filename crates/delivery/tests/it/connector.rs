@@ -8,7 +8,8 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use convizit_delivery::{DeliveryConfig, preview, test};
-use convizit_model::DestinationKind;
+use convizit_model::{DestinationKind, Timestamp};
+use convizit_store::ReplayState;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -260,4 +261,22 @@ async fn a_wrong_credential_pauses_and_nothing_that_is_kept_or_said_holds_it() {
         let bytes = std::fs::read(stand.folder.path().join(file)).unwrap_or_default();
         assert!(!bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()), "{file}");
     }
+}
+
+#[tokio::test]
+async fn a_replay_leaves_out_what_the_vendor_takes_no_more() {
+    let (stand, vendor, config) = stand().await;
+    put(&stand, &names(3)).await;
+    let running = deliver(&stand, &config);
+    stand.at("ours", 3).await;
+    let bounded = MANIFEST.replace("[dedup]", "[time]\nmax_age_hours = 1\n[dedup]");
+    std::fs::write(stand.folder.path().join("connectors/ours.toml"), bounded).unwrap();
+    let always = (Timestamp::from_millis(0), Timestamp::from_millis(4_000_000_000_000));
+    stand.store.start_replay(&stand.project, "ours", always).await.unwrap();
+    let number = stand.store.project(&stand.project).await.unwrap().number;
+    let replay = async || stand.store.replays(number, "ours").await.unwrap().remove(0);
+    until(async || replay().await.state == ReplayState::Done).await;
+    let done = replay().await;
+    assert_eq!((done.sent, done.dead, vendor.labels().len()), (0, 0, 3), "said beforehand, and no dead letters");
+    running.end().await;
 }

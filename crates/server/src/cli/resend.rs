@@ -2,8 +2,8 @@
 
 use anyhow::{Result, anyhow, bail};
 use clap::Subcommand;
-use convizit_delivery::DeliveryConfig;
-use convizit_model::{DestinationKind, Timestamp};
+use convizit_delivery::{DeliveryConfig, replay_rules};
+use convizit_model::Timestamp;
 use convizit_store::{ReplayPlan, Store};
 
 use crate::cli::ask::Hold;
@@ -189,21 +189,6 @@ async fn dead(store: &Store, which: &Which, json: bool) -> Result<()> {
     ))
 }
 
-/// What a destination cannot tell apart, so that a replay would be there twice.
-fn warning(kind: &DestinationKind, config: &DeliveryConfig) -> Option<String> {
-    let said = match kind {
-        DestinationKind::Connector { .. } => return convizit_delivery::replay_warning(kind, config),
-        DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
-            Some("lines that are there already will be there twice: tell them apart by their id")
-        }
-        DestinationKind::Webhook { .. } => {
-            Some("the receiver must know events again by their id, or it has them twice")
-        }
-        DestinationKind::Postgres { .. } => None,
-    };
-    said.map(str::to_owned)
-}
-
 async fn replay(
     store: &Store,
     which: &Which,
@@ -213,18 +198,34 @@ async fn replay(
     json: bool,
 ) -> Result<()> {
     let kind = which.known(store).await?.destination.kind;
-    let warning = warning(&kind, config);
-    let plan = store.plan_replay(&which.project, &which.name, (from, to)).await?;
-    if json && hold.is_dry() {
-        return say(serde_json::json!({"dry_run": true, "from": from, "to": to, "plan": plan}).to_string());
+    let rules = replay_rules(&kind, config, store.clock().now());
+    if let Some(why) = rules.refused {
+        bail!("{why}");
     }
-    if plan.events == 0 {
+    let plan = store.plan_replay(&which.project, &which.name, (from, to), rules.oldest).await?;
+    if json && hold.is_dry() {
+        let warning = rules.warning;
+        return say(
+            serde_json::json!({"dry_run": true, "from": from, "to": to, "plan": plan, "warning": warning}).to_string()
+        );
+    }
+    let ReplayPlan { events, exact, late, .. } = plan;
+    if events == 0 && late > 0 {
+        bail!("all {} received from {from} to {to} are too old: {}", counted(late, "event"), rules.bound);
+    }
+    if events == 0 {
         bail!("no event that {} had its turn of was received from {from} to {to}", which.name);
     }
-    let ReplayPlan { events, exact, .. } = plan;
     let many = format!("{}{}", if exact { "" } else { "at most " }, counted(events, "event"));
-    let warning = warning.map(|text| format!("; {text}")).unwrap_or_default();
-    if !hold.goes_on(&format!("send {many} received from {from} to {to} to {} again{warning}", which.name))? {
+    let mut what = format!("send {many} received from {from} to {to} to {} again", which.name);
+    if late > 0 {
+        let least = if exact { "" } else { "at least " };
+        what.push_str(&format!(", without {least}{late} that are too old ({})", rules.bound));
+    }
+    if let Some(warning) = rules.warning {
+        what.push_str(&format!("; {}", warning.trim_end_matches('.')));
+    }
+    if !hold.goes_on(&what)? {
         return Ok(());
     }
     let replay = store.start_replay(&which.project, &which.name, (from, to)).await?;
@@ -270,13 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_cannot_tell_repeats_apart_is_warned() {
-        assert!(
-            warning(&DestinationKind::File { path: "/x".to_owned() }, &DeliveryConfig::default())
-                .unwrap()
-                .contains("twice")
-        );
-        assert!(warning(&DestinationKind::Postgres { schema: "s".to_owned() }, &DeliveryConfig::default()).is_none());
+    fn a_destination_is_named_as_commands_take_it() {
         let which = Which { project: "shop".parse().unwrap(), name: "hook".to_owned() };
         assert_eq!(which.to_string(), "shop hook");
     }

@@ -80,16 +80,19 @@ async fn a_replay_is_of_a_range_up_to_the_cursor(place: Place) {
     store.save_destination(&hook(&shop, "hook"), None, true).await.unwrap();
     store.advance(id, "hook", 0, 25, Vec::new()).await.unwrap();
     let yesterday = (time(NOON - DAY), time(NOON));
-    let plan = store.plan_replay(id, "hook", yesterday).await.unwrap();
+    let plan = store.plan_replay(id, "hook", yesterday, None).await.unwrap();
     assert_eq!((plan.events, plan.exact, plan.first), (10, true, 1));
-    let today = store.plan_replay(id, "hook", (time(NOON), time(NOON + 60_000))).await.unwrap();
+    let today = store.plan_replay(id, "hook", (time(NOON), time(NOON + 60_000)), None).await.unwrap();
     assert_eq!((today.events, today.last), (15, 25), "what is behind the cursor comes by itself");
-    let part = store.plan_replay(id, "hook", (time(NOON - DAY + 3), time(NOON - DAY + 5))).await.unwrap();
+    let part = store.plan_replay(id, "hook", (time(NOON - DAY + 3), time(NOON - DAY + 5)), None).await.unwrap();
     assert_eq!(part.events, 2, "from the first moment on, and before the last");
+    // Of what a vendor takes no more, how many are left out.
+    let bounded = store.plan_replay(id, "hook", yesterday, Some(time(NOON - DAY + 4))).await.unwrap();
+    assert_eq!((bounded.events, bounded.late), (6, 4));
     let pages = Destination { types: vec![EventType::PageView], ..hook(&shop, "pages") };
     store.save_destination(&pages, None, true).await.unwrap();
     store.advance(id, "pages", 0, 30, Vec::new()).await.unwrap();
-    assert_eq!(store.plan_replay(id, "pages", yesterday).await.unwrap().events, 0);
+    assert_eq!(store.plan_replay(id, "pages", yesterday, None).await.unwrap().events, 0);
     for (range, word) in [((time(5), time(5)), "ends before it begins"), ((time(0), time(9)), "no stored event")] {
         let error = store.start_replay(id, "hook", range).await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid(ref text) if text.contains(word)), "{error}");
@@ -141,7 +144,7 @@ async fn what_was_erased_is_not_sent_again(place: Place) {
     store.advance(&shop.id, "hook", 0, 6, dead).await.unwrap();
     store.erase(&shop, &[visitor("a")]).await.unwrap();
     let range = (time(NOON - DAY), time(NOON + DAY));
-    assert_eq!(store.plan_replay(&shop.id, "hook", range).await.unwrap().events, 3);
+    assert_eq!(store.plan_replay(&shop.id, "hook", range, None).await.unwrap().events, 3);
     let found = store.events_of(shop.number, &[1, 2, 5, 6], 1 << 20).await.unwrap();
     assert_eq!((numbers(&found), found.gone), (vec![2, 6], vec![1, 5]));
     store.start_replay(&shop.id, "hook", range).await.unwrap();
@@ -170,7 +173,7 @@ async fn what_cannot_be_read_holds_up_nothing_else(place: Place) {
     assert_eq!(found.unread.iter().map(|letter| letter.number).collect::<Vec<_>>(), [7, 9]);
     assert!(found.unread[0].reason.contains("events 7 to 9"), "{}", found.unread[0].reason);
     let range = (time(NOON - DAY), time(NOON + DAY));
-    let plan = store.plan_replay(&shop.id, "hook", range).await.unwrap();
+    let plan = store.plan_replay(&shop.id, "hook", range, None).await.unwrap();
     assert_eq!((plan.events, plan.exact), (6, true), "what is read of it");
 
     place.clock.set(NOON + 60_000);
