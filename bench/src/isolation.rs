@@ -129,6 +129,7 @@ impl Isolation {
                         paused: None,
                         shaping: Default::default(),
                         types: Vec::new(),
+                        processor: Some(convizit_model::Processor::own()),
                         kind: DestinationKind::Webhook { url: format!("http://{address}/{way}/{index}") },
                     };
                     store.save_destination(&destination, Some(&secret), true).await?;

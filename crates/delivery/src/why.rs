@@ -143,7 +143,9 @@ mod tests {
         assert_eq!(said, "the receiver is not sent to: its certificate has expired; renew it there");
         assert!(says(&said));
         let inside = io::Error::other(Unresolved::Forbidden("hooks.example".to_owned()));
-        assert!(matches!(refused("the receiver", &inside), Some(SendError::Pause(text)) if text.contains("hooks.example")));
+        assert!(
+            matches!(refused("the receiver", &inside), Some(SendError::Pause(text)) if text.contains("hooks.example"))
+        );
         for passing in [io::Error::other(Unresolved::Unknown("hooks.example".to_owned())), io::Error::other("reset")] {
             assert!(refused("the receiver", &passing).is_none());
         }

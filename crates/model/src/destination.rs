@@ -249,6 +249,7 @@ mod tests {
             paused: None,
             types: Vec::new(),
             shaping: Shaping::default(),
+            processor: None,
             kind,
         };
         let was = of(connector("path", "canary"));

@@ -97,6 +97,7 @@ mod tests {
                 paused: paused.map(str::to_owned),
                 types: Vec::new(),
                 shaping: Default::default(),
+                processor: None,
                 kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
             },
             cursor,

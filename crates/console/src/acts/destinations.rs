@@ -302,7 +302,7 @@ pub(crate) fn drafted(
     };
     convizit_delivery::check_shaping(&shaping, &kind).map_err(|error| Problem::new(error.field, error.what))?;
     let (project, name) = (project.id.clone(), "preview".to_owned());
-    Ok(Destination { project, name, enabled: true, paused: None, types, shaping, kind })
+    Ok(Destination { project, name, enabled: true, paused: None, types, shaping, processor: None, kind })
 }
 
 /// The newest event that a destination gets.

@@ -114,6 +114,7 @@ pub(crate) async fn connector(site: &Site, address: &str) -> Option<String> {
         paused: None,
         types: Vec::new(),
         shaping: Default::default(),
+        processor: Some(convizit_model::Processor::own()),
         kind: DestinationKind::Connector { connector: "http".to_owned(), region: None, settings },
     };
     site.store.save_destination(&destination, secret.as_deref(), false).await.unwrap();

@@ -230,9 +230,13 @@ async fn granted(
     body: String,
 ) -> Result<(String, Duration), SendError> {
     let address = guard.check_url(address).map_err(SendError::Pause)?;
-    let answer = client.post(address).header("content-type", kind).body(body).send().await.map_err(|error| {
-        why::unsent("the address that gives tokens", TIMEOUT.as_secs(), &error)
-    })?;
+    let answer = client
+        .post(address)
+        .header("content-type", kind)
+        .body(body)
+        .send()
+        .await
+        .map_err(|error| why::unsent("the address that gives tokens", TIMEOUT.as_secs(), &error))?;
     let status = answer.status();
     let bytes = super::http::bounded(answer).await?;
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
