@@ -32,7 +32,9 @@ pub use project::{PROJECT_KEY_DAYS, ProjectKey, ProjectKeys, version_of};
 pub use random::{random_bytes, random_text};
 pub use ring::{KeyRing, MacKey, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, verify_signature};
 pub use rsa::RsaKey;
-pub use signature::{sha256, sign_webhook, verify_webhook, webhook_secret};
+pub use signature::{
+    MysqlPlugin, Scram, mysql_proof, scram, sha256, sign_ed25519, sign_webhook, verify_webhook, webhook_secret,
+};
 pub use sigv4::{AwsRequest, sign_aws};
 
 /// A key's 32 bytes, wiped when dropped.

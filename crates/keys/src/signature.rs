@@ -1,9 +1,12 @@
-//! Hashes and the signatures that destinations check: SHA-256 and Standard Webhooks.
+//! Hashes and the proofs that destinations check: SHA-256, Standard Webhooks, Ed25519 (NATS), SCRAM (Kafka), MySQL's.
 //!
 //! Standard Webhooks: HMAC-SHA-256 over `id.timestamp.body`, secrets `whsec_<base64>`, signatures `v1,<base64>`
 //! (the standard's specification, section "Signature scheme").
 
-use aws_lc_rs::{digest, hmac};
+use std::num::NonZeroU32;
+
+use aws_lc_rs::signature::Ed25519KeyPair;
+use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -72,6 +75,86 @@ fn webhook_key(secret: &str) -> Result<hmac::Key, KeyError> {
     Ok(hmac::Key::new(hmac::HMAC_SHA256, &bytes))
 }
 
+/// The Ed25519 signature (RFC 8032) of a message by the key pair of a 32-byte seed, with which NATS knows users of a credentials file.
+///
+/// # Errors
+/// When the seed has not 32 bytes.
+pub fn sign_ed25519(seed: &[u8], message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let pair =
+        Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Primitive("an Ed25519 seed has 32 bytes"))?;
+    Ok(pair.sign(message).as_ref().to_vec())
+}
+
+/// The hash of a SCRAM mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scram {
+    /// SCRAM-SHA-256 (RFC 7677).
+    Sha256,
+    /// SCRAM-SHA-512.
+    Sha512,
+}
+
+/// Iterations of a SCRAM server: fewer are not safe, with more it would make this process compute for it.
+const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4_096..=1_000_000;
+
+/// The client's proof and the signature by which the server shows that it knows the password, too (RFC 5802, section 3).
+/// `salted_by` and `iterations` are what the server sent, `message` is the AuthMessage.
+///
+/// # Errors
+/// When the server asks for too few or too many iterations.
+pub fn scram(
+    hash: Scram,
+    password: &str,
+    (salted_by, iterations): (&[u8], u32),
+    message: &[u8],
+) -> Result<(Vec<u8>, Vec<u8>), KeyError> {
+    let (derive, mac, digested) = match hash {
+        Scram::Sha256 => (pbkdf2::PBKDF2_HMAC_SHA256, hmac::HMAC_SHA256, &digest::SHA256),
+        Scram::Sha512 => (pbkdf2::PBKDF2_HMAC_SHA512, hmac::HMAC_SHA512, &digest::SHA512),
+    };
+    let times = NonZeroU32::new(iterations)
+        .filter(|times| SCRAM_ITERATIONS.contains(&times.get()))
+        .ok_or(KeyError::Primitive("a SCRAM server asks for 4096 to 1000000 iterations"))?;
+    let mut salted = Zeroizing::new(vec![0; digested.output_len()]);
+    pbkdf2::derive(derive, times, salted_by, password.as_bytes(), &mut salted);
+    let under = |key: &[u8], text: &[u8]| hmac::sign(&hmac::Key::new(mac, key), text);
+    let client_key = under(&salted, b"Client Key");
+    let stored_key = digest::digest(digested, client_key.as_ref());
+    let signature = under(stored_key.as_ref(), message);
+    let proof = client_key.as_ref().iter().zip(signature.as_ref()).map(|(key, of)| key ^ of).collect();
+    let server_key = under(&salted, b"Server Key");
+    Ok((proof, under(server_key.as_ref(), message).as_ref().to_vec()))
+}
+
+/// How a MySQL server knows a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MysqlPlugin {
+    /// `mysql_native_password`: SHA-1, as its protocol has it.
+    Native,
+    /// `caching_sha2_password`: SHA-256.
+    CachingSha2,
+}
+
+/// The proof of a password to a MySQL server for the nonce that it sent (MySQL's "Authentication Methods"): of `H` the plug-in's hash,
+/// `H(password) xor H(nonce, H(H(password)))` for the first, `H(password) xor H(H(H(password)), nonce)` for the second.
+#[must_use]
+pub fn mysql_proof(plugin: MysqlPlugin, password: &str, nonce: &[u8]) -> Vec<u8> {
+    let hash = |parts: &[&[u8]]| {
+        let algorithm = match plugin {
+            MysqlPlugin::Native => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            MysqlPlugin::CachingSha2 => &digest::SHA256,
+        };
+        digest::digest(algorithm, &parts.concat())
+    };
+    let once = hash(&[password.as_bytes()]);
+    let twice = hash(&[once.as_ref()]);
+    let of = match plugin {
+        MysqlPlugin::Native => hash(&[nonce, twice.as_ref()]),
+        MysqlPlugin::CachingSha2 => hash(&[twice.as_ref(), nonce]),
+    };
+    once.as_ref().iter().zip(of.as_ref()).map(|(one, other)| one ^ other).collect()
+}
+
 /// The 32 bytes of a SHA-256 output as an array.
 pub(crate) fn bytes32(output: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -121,5 +204,28 @@ mod tests {
     fn sha256_is_that_of_fips_180() {
         let hex: String = sha256(b"abc").iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn ed25519_is_that_of_rfc_8032_and_scram_that_of_rfc_7677() {
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        };
+        // RFC 8032, section 7.1, test 1: the empty message.
+        let seed = hex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let signature = hex(concat!(
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+            "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+        ));
+        assert_eq!(sign_ed25519(&seed, b"").unwrap(), signature);
+        assert!(sign_ed25519(&seed[1..], b"").is_err());
+        // RFC 7677, section 3.
+        let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                       s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let (proof, server) = scram(Scram::Sha256, "pencil", (&salt, 4096), message.as_bytes()).unwrap();
+        assert_eq!(STANDARD.encode(proof), "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        assert_eq!(STANDARD.encode(server), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
+        assert!(scram(Scram::Sha512, "pencil", (&salt, 1), b"").is_err());
     }
 }
