@@ -1,7 +1,7 @@
 //! The connectors: what can be sent to, each by a manifest; requests are made by `encode`, bounded by `shape`, their answers read by `answer`.
 
 mod answer;
-mod encode;
+pub(crate) mod encode;
 mod http;
 pub mod manifest;
 #[cfg(test)]
@@ -52,6 +52,7 @@ pub(crate) struct Compiled {
     pub(crate) envelope: Option<Directive>,
     pub(crate) before: Option<Directive>,
     pub(crate) group_by: Option<Directive>,
+    pub(crate) key: Option<Directive>,
     pub(crate) path_values: Vec<(String, Directive)>,
 }
 
@@ -181,6 +182,7 @@ impl Connector {
                 envelope: directive(&send.batch.envelope)?,
                 before: directive(&send.batch.before)?,
                 group_by: directive(&send.batch.group_by)?,
+                key: directive(&send.key)?,
                 path_values: send
                     .path_values
                     .iter()
@@ -266,13 +268,13 @@ impl Connector {
         places.join(" ")
     }
 
-    /// The address that a person typed; `None` where the manifest has it.
+    /// The address for HTTP that a person typed; `None` where the manifest has it.
     pub(crate) fn typed_address(&self, region: Option<&str>, settings: &BTreeMap<String, String>) -> Option<String> {
         let typed = |id: &Option<String>| {
             id.as_ref().and_then(|id| settings.get(id)).is_some_and(|text| !text.trim().is_empty())
         };
         let is_typed = typed(&self.manifest.host_setting) || typed(&self.manifest.endpoint_setting);
-        is_typed.then(|| http::base_of(self, region, settings).ok()).flatten()
+        (is_typed && self.manifest.protocol.is_none()).then(|| http::base_of(self, region, settings).ok()).flatten()
     }
 
     /// What a person entered, checked: settings as they are stored in the open, and the secrets as one JSON object, to be sealed.
@@ -289,6 +291,11 @@ impl Connector {
         let (secrets, plain): (BTreeMap<_, _>, BTreeMap<_, _>) = whole.into_iter().partition(|(id, _)| is_secret(id));
         let secrets = (!secrets.is_empty()).then(|| serde_json::json!(secrets).to_string());
         Ok((plain, secrets))
+    }
+
+    /// Whether a protocol other than HTTP is spoken.
+    pub(crate) fn is_native(&self) -> bool {
+        self.manifest.protocol.is_some()
     }
 
     /// Settings that are no secrets, as mappings read them.

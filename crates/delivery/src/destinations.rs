@@ -1,8 +1,15 @@
 //! The destinations of the default build, behind one closed enum.
 
+mod amqp;
 mod file;
+mod kafka;
 mod line;
+mod mqtt;
+mod mysql;
+pub(crate) mod native;
+mod nats;
 mod postgres;
+mod redis;
 mod stdout;
 pub(crate) mod webhook;
 
@@ -137,6 +144,7 @@ pub(crate) struct Bounds {
 pub(crate) enum Sink {
     Connector(Box<Http>),
     File(file::File),
+    Native(Box<native::Native>),
     Postgres(Box<postgres::Postgres>),
     Stdout(stdout::Stdout),
     Webhook(Box<webhook::Webhook>),
@@ -155,7 +163,12 @@ impl Sink {
                 let connector = connectors::find(connector, config.connectors.as_deref()).map_err(SendError::Pause)?;
                 let entered = connectors::with_secrets(settings, secret).map_err(SendError::Pause)?;
                 let shape = Shape::compile(&destination.shaping).map_err(|error| SendError::Pause(error.what))?;
-                Self::Connector(Box::new(Http::open(connector, region.as_deref(), &entered, (name, shape.set), guard)?))
+                let (region, named) = (region.as_deref(), (name, shape.set));
+                if connector.is_native() {
+                    Self::Native(Box::new(native::Native::open(connector, region, &entered, named, guard)?))
+                } else {
+                    Self::Connector(Box::new(Http::open(connector, region, &entered, named, guard)?))
+                }
             }
             DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
             DestinationKind::Postgres { schema } => {
@@ -184,6 +197,7 @@ impl Sink {
     /// Makes ready what `send` needs: a schema.
     pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
         match self {
+            Self::Native(sink) => sink.ready().await,
             Self::Postgres(sink) => sink.ready().await,
             Self::Connector(_) | Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
         }
@@ -194,6 +208,7 @@ impl Sink {
         let cannot = |what: &str| Err(SendError::Refused(what.to_owned()));
         match self {
             Self::Connector(sink) => sink.erase(project, message).await,
+            Self::Native(sink) => sink.erase(project, message).await,
             Self::Postgres(sink) => sink.erase(project, message).await,
             Self::Webhook(sink) => sink.erase(project, message).await,
             Self::File(sink) => cannot(&file_erasure(&sink.path().display().to_string(), message)),
@@ -205,6 +220,7 @@ impl Sink {
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
         match self {
             Self::Connector(sink) => return sink.send(events).await,
+            Self::Native(sink) => return sink.send(events).await,
             Self::File(sink) => sink.send(events).await,
             Self::Postgres(sink) => sink.send(events).await,
             Self::Stdout(sink) => sink.send(events).await,

@@ -2,6 +2,7 @@
 
 pub mod connectors;
 mod destinations;
+mod dial;
 mod guard;
 mod lanes;
 mod mail;

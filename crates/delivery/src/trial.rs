@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::DeliveryConfig;
 use crate::connectors::{self, Http};
-use crate::destinations::{self, Fate, SendError, Sink};
+use crate::destinations::{self, Fate, SendError, Sink, native};
 use crate::guard::Guard;
 use crate::shaping::Shape;
 use crate::why;
@@ -178,6 +178,17 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
         Err(error) => return Some(said(error.what)),
     };
     let with = (name.as_str(), shape.set.as_slice());
+    if connector.is_native() {
+        let record = match native::preview(&connector, settings, with, event) {
+            Ok(record) => record,
+            Err(why) => return Some(said(why)),
+        };
+        let mut fields = vec![("to".to_owned(), record.place), ("key".to_owned(), record.key)];
+        fields.retain(|(_, value)| !value.is_empty());
+        fields.extend(record.headers);
+        let body = serde_json::to_string_pretty(&record.item).unwrap_or_default();
+        return Some(Preview { how: format!("One record of {}.", connector.manifest.meta.name), fields, body });
+    }
     let shown = match Http::preview(&connector, region.as_deref(), settings, with, std::slice::from_ref(event)) {
         Ok(shown) => shown,
         Err(error) => return Some(said(error)),

@@ -29,10 +29,31 @@ pub(crate) struct Request {
     pub(crate) items: Vec<Value>,
 }
 
+/// One event as a protocol takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Record {
+    /// Its place in the batch.
+    pub(crate) row: usize,
+    /// The event's id, by which repeats are known.
+    pub(crate) id: String,
+    /// The topic, subject, stream or table.
+    pub(crate) place: String,
+    /// Records of one key stay in order.
+    pub(crate) key: String,
+    /// When it happened, in milliseconds since 1970.
+    pub(crate) time: i64,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) item: Value,
+    /// The item as JSON.
+    pub(crate) body: Vec<u8>,
+}
+
 /// What became of a batch before anything is sent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Encoded {
     pub(crate) requests: Vec<Request>,
+    /// Where a protocol is spoken, in place of requests.
+    pub(crate) records: Vec<Record>,
     /// Events that this destination is not to get.
     pub(crate) skipped: Vec<usize>,
     /// Events that it would refuse, each with the reason.
@@ -130,6 +151,10 @@ impl Connector {
                 ));
                 continue;
             }
+            if send.batch.shape == Shape::Records {
+                encoded.records.push(self.record(index, (row, item, text), input, settings));
+                continue;
+            }
             let group = compiled.group_by.as_ref().and_then(|group| group.run(input, Limits::default()));
             let full = |batch: &Open| {
                 batch.items.len() >= send.batch.max_events || batch.bytes + text.len() + 1 > send.batch.max_bytes
@@ -174,15 +199,7 @@ impl Connector {
         let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let mut values = settings.clone();
         values.insert("batch".to_owned(), id);
-        let input = Input { event: &batch.first, settings: plain };
-        for (id, of) in &compiled.path_values {
-            let text = match of.run(input, Limits::default()) {
-                Some(Value::String(text)) => text,
-                Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
-                _ => String::new(),
-            };
-            values.insert(id.clone(), text);
-        }
+        values.extend(compiled.path_values(Input { event: &batch.first, settings: plain }));
         let mut target = path_of(&send.path, &values);
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (key, value) in &send.query {
@@ -194,12 +211,7 @@ impl Connector {
             target.push_str(&query);
         }
         let mut headers = vec![("content-type".to_owned(), send.content_type.clone())];
-        for (key, value) in &send.headers {
-            let value = filled(value, &values, str::to_owned);
-            if !value.is_empty() {
-                headers.push((key.to_ascii_lowercase(), value));
-            }
-        }
+        headers.extend(headers_of(send, &values));
         Request {
             send: batch.send,
             method: send.method.clone(),
@@ -209,6 +221,34 @@ impl Connector {
             gzip: send.batch.gzip || send.batch.gzip_file,
             rows: batch.rows,
             items: batch.items,
+        }
+    }
+
+    fn record(
+        &self,
+        index: usize,
+        (row, item, text): (usize, Value, String),
+        input: Input<'_>,
+        settings: &BTreeMap<String, String>,
+    ) -> Record {
+        let (send, compiled) = (&self.manifest.send[index], &self.sends[index]);
+        let of_event = compiled.path_values(input);
+        // A setting may name values of the event; these name nothing any more.
+        let mut values = settings.clone();
+        for value in values.values_mut().filter(|value| value.contains('{')) {
+            *value = filled(value, &of_event, str::to_owned);
+        }
+        values.extend(of_event);
+        let key = compiled.key.as_ref().and_then(|key| key.run(input, Limits::default()));
+        Record {
+            row,
+            id: input.event["id"].as_str().unwrap_or_default().to_owned(),
+            place: filled(&send.path, &values, str::to_owned),
+            key: key.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            time: read_time(input.event, "time").map_or(0, Timestamp::as_millis),
+            headers: headers_of(send, &values),
+            item,
+            body: text.into_bytes(),
         }
     }
 
@@ -233,8 +273,7 @@ impl Connector {
         if manifest.identity.needs == Needs::User && event["user"].is_null() {
             return Admission::Skipped;
         }
-        let read = |event: &Value, field: &str| event[field].as_str().and_then(|text| text.parse::<Timestamp>().ok());
-        let (Some(time), Some(received)) = (read(event, "time"), read(event, "received")) else {
+        let (Some(time), Some(received)) = (read_time(event, "time"), read_time(event, "received")) else {
             return Admission::Refused("its time cannot be read".to_owned());
         };
         let hours = manifest.time.max_age_hours;
@@ -254,7 +293,27 @@ enum Admission {
     Refused(String),
 }
 
+fn read_time(event: &Value, field: &str) -> Option<Timestamp> {
+    event[field].as_str().and_then(|text| text.parse().ok())
+}
+
+/// The headers of a `[[send]]` that have a value.
+fn headers_of(send: &Send, values: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let of = send.headers.iter().map(|(key, value)| (key.to_ascii_lowercase(), filled(value, values, str::to_owned)));
+    of.filter(|(_, value)| !value.is_empty()).collect()
+}
+
 impl Compiled {
+    /// What path and headers may hold of an event.
+    fn path_values(&self, input: Input<'_>) -> BTreeMap<String, String> {
+        let text = |of: &Directive| match of.run(input, Limits::default()) {
+            Some(Value::String(text)) => text,
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => value.to_string(),
+            _ => String::new(),
+        };
+        self.path_values.iter().map(|(id, of)| (id.clone(), text(of))).collect()
+    }
+
     fn takes(&self, kind: &str, input: Input<'_>) -> bool {
         (self.types.is_empty() || self.types.iter().any(|one: &EventType| one.as_str() == kind))
             && self.when.as_ref().is_none_or(|when| when.meets(input))
@@ -264,7 +323,7 @@ impl Compiled {
 fn body_of(send: &Send, envelope: Option<Value>, texts: &[String], items: &[Value]) -> Vec<u8> {
     let list = || format!("[{}]", texts.join(","));
     match send.batch.shape {
-        Shape::Single => texts.first().cloned().unwrap_or_default().into_bytes(),
+        Shape::Single | Shape::Records => texts.first().cloned().unwrap_or_default().into_bytes(),
         Shape::Array => list().into_bytes(),
         Shape::Ndjson => texts.iter().map(|text| format!("{text}\n")).collect::<String>().into_bytes(),
         Shape::Object | Shape::Text => {

@@ -4,6 +4,8 @@
 mod auth;
 #[path = "manifest/erase.rs"]
 mod erase;
+#[path = "manifest/protocol.rs"]
+mod protocol;
 #[path = "manifest/response.rs"]
 mod response;
 #[path = "manifest/send.rs"]
@@ -15,6 +17,7 @@ use serde::Deserialize;
 
 pub use auth::{Auth, Exchange};
 pub use erase::{Erase, ErasesWhom, WhereSetting};
+pub use protocol::{Protocol, Schemes};
 pub use response::{Confirm, Partial, Response, Rest, Signs};
 pub use send::{Batch, Limit, NameLimit, Nested, Send, Shape, Style};
 
@@ -24,6 +27,9 @@ pub use send::{Batch, Limit, NameLimit, Nested, Send, Shape, Style};
 pub struct Manifest {
     /// What it is called and how far it is proven.
     pub meta: Meta,
+    /// What is spoken; `None` for HTTP.
+    #[serde(default)]
+    pub protocol: Option<Protocol>,
     /// Region → address, which may hold `{settings}`. Empty where the user types the address.
     #[serde(default)]
     pub hosts: BTreeMap<String, String>,
@@ -286,6 +292,18 @@ impl Manifest {
                 _ => return Err(format!("endpoint_setting names {id}, which is no setting with the default \"\"")),
             }
         }
+        if let Some(protocol) = self.protocol {
+            if self.host_setting.as_deref() != Some("address") {
+                return Err("a protocol is spoken at an address: host_setting = \"address\"".to_owned());
+            }
+            if !matches!(self.auth, Auth::None) || self.erase.is_some() {
+                return Err("auth and erase belong to HTTP: a protocol has its own".to_owned());
+            }
+            if let Some(id) = protocol.needs().iter().find(|id| !self.settings.iter().any(|setting| setting.id == **id))
+            {
+                return Err(format!("its protocol needs the setting {id}"));
+            }
+        }
         for (region, host) in &self.hosts {
             if !host.starts_with("https://") || host[8..].contains(['/', '?', '#', '@']) {
                 return Err(format!("hosts.{region}: https://name, nothing behind it"));
@@ -318,7 +336,10 @@ impl Manifest {
             return Err("nothing is sent: [[send]] is missing".to_owned());
         }
         for send in &self.send {
-            if !send.path.starts_with('/') {
+            if self.protocol.is_some() != (send.batch.shape == Shape::Records) {
+                return Err("the shape records belongs to protocols, the others to HTTP".to_owned());
+            }
+            if self.protocol.is_none() && !send.path.starts_with('/') {
                 return Err(format!("send.path {} does not begin with /", send.path));
             }
             if !matches!(send.method.as_str(), "POST" | "PUT") {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::manifest::{ConsentRule, ErasesWhom, Needs, Style};
+use super::manifest::{ConsentRule, ErasesWhom, Needs, Rate, Style};
 use super::{Connector, built_in};
 
 /// What a proof means.
@@ -116,6 +116,11 @@ impl Connector {
                 send.types.join(", ")
             };
             let when = if send.when.is_some() { " that meets its condition" } else { "" };
+            if self.is_native() {
+                let (to, most) = (&send.path, send.batch.max_item_bytes / 1_000);
+                writeln!(text, "- {types}{when}: to `{to}`, each for itself and of at most {most} kB, up to {} on their way before the first is acknowledged", send.batch.max_events).ok();
+                continue;
+            }
             let most = match send.batch.max_events {
                 1 => "one a request".to_owned(),
                 many => format!("up to {many} in a request of {} kB", send.batch.max_bytes / 1_000),
@@ -156,7 +161,8 @@ impl Connector {
         }
         let sample = serde_json::from_str::<serde_json::Value>(&self.sample_body()).ok();
         if let Some(body) = sample.and_then(|body| serde_json::to_string_pretty(&body).ok()) {
-            writeln!(text, "\nThe first request for the sample events (`convizit destinations --check` prints such requests):\n\n```json\n{body}\n```").ok();
+            let what = if self.is_native() { "record" } else { "request" };
+            writeln!(text, "\nThe first {what} for the sample events (`convizit destinations --check` prints such {what}s):\n\n```json\n{body}\n```").ok();
         }
         text.push_str("\n## What to know\n\n");
         let dedup = &manifest.dedup;
@@ -186,12 +192,12 @@ impl Connector {
                 "- Only events of visitors who agreed to ads are sent, and none with Global Privacy Control.\n"
             }
         });
-        writeln!(
-            text,
-            "- At most {} requests a second, {} at once.",
-            manifest.rate.per_second, manifest.rate.concurrency
-        )
-        .ok();
+        let Rate { per_second, concurrency } = manifest.rate;
+        if self.is_native() {
+            writeln!(text, "- {concurrency} connections, each with the events of its visitors in order.").ok();
+        } else {
+            writeln!(text, "- At most {per_second} requests a second, {concurrency} at once.").ok();
+        }
         if !manifest.replay.allowed {
             text.push_str("- Events cannot be sent a second time.\n");
         }
@@ -199,6 +205,12 @@ impl Connector {
             writeln!(text, "- Replay: {}", manifest.replay.warning).ok();
         }
         text.push_str(match manifest.erase.as_ref().map(|erase| erase.of) {
+            None if manifest.protocol.is_some_and(|protocol| protocol.erases()) => {
+                "- Erasure: the rows of users and visitors are deleted.\n"
+            }
+            None if self.is_native() => {
+                "- Erasure: what was sent is not taken back; the receipt says what a person has to do there.\n"
+            }
             None => "- Erasure: the vendor has no call that is used; the receipt says what a person has to do there.\n",
             Some(ErasesWhom::All) => "- Erasure: passed on for users and visitors.\n",
             Some(ErasesWhom::Users) => {
@@ -216,6 +228,9 @@ impl Connector {
         let sample =
             std::fs::read_to_string(folder.join(format!("{}.json", self.manifest.meta.id))).unwrap_or_default();
         let sample: serde_json::Value = serde_json::from_str(&sample).unwrap_or_default();
+        if self.is_native() {
+            return sample["makes"]["records"][0].to_string();
+        }
         let body = &sample["makes"]["requests"][0]["body"];
         // The first event of it says enough.
         let mut body = body.clone();

@@ -95,6 +95,17 @@ impl Connector {
                     "events": request.rows, "body": body})
             })
             .collect();
+        if self.is_native() {
+            let records: Vec<Value> = encoded
+                .records
+                .into_iter()
+                .map(|record| {
+                    json!({"to": record.place, "id": record.id, "key": record.key,
+                        "headers": record.headers.into_iter().collect::<BTreeMap<_, _>>(), "event": record.row, "body": record.item})
+                })
+                .collect();
+            return Ok(json!({"records": records, "not_sent": encoded.skipped, "refused": encoded.refused}));
+        }
         Ok(json!({"requests": requests, "not_sent": encoded.skipped, "refused": encoded.refused}))
     }
 }

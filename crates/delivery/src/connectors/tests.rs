@@ -113,6 +113,14 @@ fn bounds_hold_for_every_connector_whatever_an_event_holds() {
                 assert!(name.chars().count() <= limit.max, "{id}: {name}");
             }
         }
+        for record in &encoded.records {
+            assert!(
+                !record.id.is_empty() && !record.place.is_empty() && !record.place.contains('{'),
+                "{id}: {record:?}"
+            );
+            assert!(record.body.len() <= connector.manifest.send[0].batch.max_item_bytes, "{id}");
+            seen[record.row] += 1;
+        }
         for row in encoded.skipped.iter().chain(encoded.refused.iter().map(|(row, _)| row)) {
             seen[*row] += 1;
         }
@@ -193,6 +201,34 @@ fn a_manifest_that_cannot_be_right_is_refused_with_its_place() {
         assert!(text.contains(from), "{from}");
         let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(word), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_protocol_has_the_settings_that_it_needs_and_nothing_of_http() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/nats.toml")).unwrap();
+    for (from, to, word) in [
+        ("protocol = \"nats\"", "protocol = \"telex\"", "telex"),
+        ("protocol = \"nats\"\n", "", "belongs to protocols"),
+        ("shape = \"records\"", "shape = \"ndjson\"", "belongs to protocols"),
+        ("id = \"credentials\"", "id = \"creds\"", "needs the setting credentials"),
+        ("host_setting = \"address\"", "host_setting = \"subject\"", "host_setting"),
+        ("[dedup]", "[auth]\nkind = \"bearer\"\ntoken = \"{password}\"\n[dedup]", "belong to HTTP"),
+        ("path = \"{subject}\"", "path = \"{password}\"", "secrets stand in [auth] only"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(word), "{to}: {error}");
+    }
+    let nats = Connector::read(&text).unwrap();
+    let subject = |subject: &str| {
+        let entered = [("address", "tls://nats.example"), ("subject", subject)];
+        let entered = entered.into_iter().map(|(id, value)| (id.to_owned(), value.to_owned())).collect();
+        nats.sample_requests(None, &entered).map(|made| made["records"][0]["to"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(subject("x.{project}.{type}.{name}").unwrap(), "x.shop.click.add_to_cart");
+    for wrong in ["x..y", "x.{visitor}", "x.>", "x y", ".x"] {
+        assert!(subject(wrong).is_err(), "{wrong}");
     }
 }
 

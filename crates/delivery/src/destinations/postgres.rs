@@ -9,6 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::destinations::SendError;
+use crate::dial::tls_config;
 use crate::guard::{Guard, Unresolved};
 use crate::why;
 
@@ -285,17 +286,6 @@ async fn version(client: &Client, schema: &str) -> Result<Option<i32>, SendError
             other.unwrap_or(0)
         ))),
     }
-}
-
-async fn tls_config() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    // Files are read: not on a thread that others need.
-    let found = tokio::task::spawn_blocking(|| rustls_native_certs::load_native_certs().certs).await;
-    for certificate in found.unwrap_or_default() {
-        // One that cannot be parsed is one that is not trusted.
-        roots.add(certificate).ok();
-    }
-    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 /// What a database error means. Only its code is kept: its text may quote a value.

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stand::{Stand, id};
 
-const EVENTS: i64 = 300;
-const CANARY: &str = "canary-7f3a";
+pub(crate) const EVENTS: i64 = 300;
+pub(crate) const CANARY: &str = "canary-7f3a";
 
 /// A server of a Python package, until it is dropped.
 struct Emulator {
@@ -68,8 +68,8 @@ impl Drop for Emulator {
     }
 }
 
-/// An environment of its own below the target folder, which is made when it is not there.
-fn installed(folder: &str, package: &str) -> PathBuf {
+/// An environment of its own with packages, below the target folder, which is made when it is not there.
+pub(crate) fn installed(folder: &str, packages: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
     let lock = File::create(folder.with_extension("lock")).unwrap();
     lock.lock().unwrap();
@@ -80,13 +80,14 @@ fn installed(folder: &str, package: &str) -> PathBuf {
             assert!(ran.status.success(), "{}: install python3-venv", String::from_utf8_lossy(&ran.stderr));
         };
         run(Path::new("python3"), &["-m".as_ref(), "venv".as_ref(), "--clear".as_ref(), folder.as_os_str()]);
-        run(&folder.join("bin/pip"), &["install".as_ref(), "--quiet".as_ref(), package.as_ref()]);
+        let install = ["install", "--quiet"].into_iter().chain(packages.split(' ')).map(OsStr::new);
+        run(&folder.join("bin/pip"), &install.collect::<Vec<_>>());
         fs::write(whole, "").unwrap();
     }
     folder
 }
 
-fn connector(connector: &str, settings: &[(&str, &str)]) -> DestinationKind {
+pub(crate) fn connector(connector: &str, settings: &[(&str, &str)]) -> DestinationKind {
     let settings: BTreeMap<_, _> = settings.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect();
     DestinationKind::Connector { connector: connector.to_owned(), region: None, settings }
 }
@@ -96,20 +97,20 @@ fn name_of(number: i64) -> String {
     if number % 10 == 0 { format!("Viewed {number}") } else { format!("e{number}") }
 }
 
-async fn put_all(stand: &Stand) {
+pub(crate) async fn put_all(stand: &Stand) {
     let names: Vec<String> = (1..=EVENTS).map(name_of).collect();
     stand.put(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
 }
 
 /// All events once more, by a destination that begins anew.
-async fn again(stand: &Stand, name: &str, secret: &str) {
+pub(crate) async fn again(stand: &Stand, name: &str, secret: &str) {
     let destination = stand.state(name).await.destination;
     stand.store.remove_destination(&stand.project, name).await.unwrap();
     stand.store.save_destination(&destination, Some(secret), true).await.unwrap();
     stand.at(name, EVENTS).await;
 }
 
-fn ids() -> BTreeSet<String> {
+pub(crate) fn ids() -> BTreeSet<String> {
     (1..=EVENTS).map(|number| id(number).to_string()).collect()
 }
 

@@ -5,11 +5,14 @@
 mod connector;
 mod emulators;
 mod file;
+mod kafka;
 mod mailbox;
 mod notices;
 mod postgres;
+mod protocols;
 mod receiver;
 mod resend;
+mod server;
 mod stand;
 mod tls;
 mod webhook;

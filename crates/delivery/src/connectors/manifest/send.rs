@@ -21,6 +21,7 @@ pub struct Send {
     #[serde(default = "post")]
     pub method: String,
     /// Behind the host; may hold `{settings}`, `{+settings}` whose `/` part steps, `{batch}`, the batch's id, and `{path_values}`.
+    /// Of a protocol the topic, subject, stream or table; there a setting may itself hold `{path_values}`, which are those of the event.
     pub path: String,
     /// Further names for path and query: mappings of the first event. With `group_by` they are the same for all of a request.
     #[serde(default)]
@@ -28,9 +29,12 @@ pub struct Send {
     /// Parameters of the address; may hold `{settings}`, `{batch}` and `{path_values}`.
     #[serde(default)]
     pub query: BTreeMap<String, String>,
-    /// Headers; may hold `{settings}` and `{batch}`. One without a value is not sent.
+    /// Headers; may hold `{settings}`, `{batch}` and `{path_values}`. One without a value is not sent.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Of a protocol: a mapping to the key whose records stay in order.
+    #[serde(default)]
+    pub key: Option<Value>,
     /// Of the body.
     #[serde(default = "json_type")]
     pub content_type: String,
@@ -103,6 +107,8 @@ pub enum Shape {
     Text,
     /// The item itself.
     Single,
+    /// Each item a record of its own, as protocols take them; a batch is what is on its way at once.
+    Records,
 }
 
 /// Bounds of an event's name.
