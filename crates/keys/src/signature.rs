@@ -228,4 +228,16 @@ mod tests {
         assert_eq!(STANDARD.encode(server), "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=");
         assert!(scram(Scram::Sha512, "pencil", (&salt, 1), b"").is_err());
     }
+
+    #[test]
+    fn proofs_to_mysql_are_those_of_its_documents() {
+        // Computed after the documents' formulas by Python's hashlib.
+        let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let nonce = b"abcdefghijklmnopqrst";
+        assert_eq!(hex(mysql_proof(MysqlPlugin::Native, "right", nonce)), "f7c0c34f7ddf026c28f840d5a3d40591171b43a6");
+        assert_eq!(
+            hex(mysql_proof(MysqlPlugin::CachingSha2, "right", nonce)),
+            "851dcfe07279fe370df7949daebeed86ec9a9da85bee101829e9b596940ea558"
+        );
+    }
 }

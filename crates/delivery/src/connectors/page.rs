@@ -116,9 +116,14 @@ impl Connector {
                 send.types.join(", ")
             };
             let when = if send.when.is_some() { " that meets its condition" } else { "" };
-            if self.is_native() {
-                let (to, most) = (&send.path, send.batch.max_item_bytes / 1_000);
-                writeln!(text, "- {types}{when}: to `{to}`, each for itself and of at most {most} kB, up to {} on their way before the first is acknowledged", send.batch.max_events).ok();
+            if let Some(protocol) = manifest.protocol {
+                let (to, most, many) = (&send.path, send.batch.max_item_bytes / 1_000, send.batch.max_events);
+                let how = if protocol.erases() {
+                    format!("up to {many} rows in a statement")
+                } else {
+                    format!("each for itself, up to {many} on their way before the first is acknowledged")
+                };
+                writeln!(text, "- {types}{when}: to `{to}`, {how}, each of at most {most} kB").ok();
                 continue;
             }
             let most = match send.batch.max_events {

@@ -168,8 +168,14 @@ async fn a_topic_has_each_event_at_the_broker_that_leads_its_partition_and_what_
     assert!(there[..300] == once && there[300..] == once, "{there:?}");
 }
 
-/// A broker of the test's own that knows SASL/PLAIN: it says what came, and takes one password.
-async fn signing_in() -> u16 {
+/// No broker, and a topic that nobody made.
+const NO_TOPIC: &[u8] = b"\0\0\0\0\0\0\0\0\xff\xff\0\0\0\0\0\0\0\x01\0\x03\0\x0fconvizit-events\0\0\0\0\0";
+/// A broker within somebody's network, which leads the only partition of the topic.
+const ELSEWHERE: &[u8] = b"\0\0\0\0\0\0\0\x01\0\0\0\x07\0\x0810.9.9.9\0\0\x23\x84\xff\xff\xff\xff\0\0\0\x07\
+    \0\0\0\x01\0\0\0\x0fconvizit-events\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\0";
+
+/// A broker of the test's own that knows SASL/PLAIN, takes one password, and describes its cluster so.
+async fn broker(metadata: &'static [u8]) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -182,8 +188,7 @@ async fn signing_in() -> u16 {
                         17 => &[0, 0, 0, 0, 0, 1, 0, 5, b'P', b'L', b'A', b'I', b'N'],
                         36 if request.ends_with(b"\0shop\0right") => &[0, 0, 0xff, 0xff, 0, 0, 0, 0],
                         36 => &[0, 58, 0xff, 0xff, 0, 0, 0, 0],
-                        // No broker, and a topic that nobody made.
-                        _ => b"\0\0\0\0\0\0\0\0\xff\xff\0\0\0\0\0\0\0\x01\0\x03\0\x0fconvizit-events\0\0\0\0\0",
+                        _ => metadata,
                     };
                     let answer =
                         [&u32::try_from(body.len() + 4).unwrap().to_be_bytes()[..], &request[4..8], body].concat();
@@ -197,7 +202,7 @@ async fn signing_in() -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_pause_and_a_missing_topic_is_said() {
-    let (stand, port) = (Stand::new().await, signing_in().await);
+    let (stand, port) = (Stand::new().await, broker(NO_TOPIC).await);
     let kind = connector("kafka", &[("address", &format!("kafka://127.0.0.1:{port}")), ("user", "shop")]);
     let config = stand.config(&["127.0.0.0/8"]);
     let right = json!({"password": "right"}).to_string();
@@ -212,4 +217,13 @@ async fn wrong_credentials_pause_and_a_missing_topic_is_said() {
     let running = stand.deliver();
     assert!(stand.paused("to").await.contains("refused the credentials"));
     running.end().await;
+}
+
+#[tokio::test]
+async fn a_broker_that_a_cluster_names_is_looked_at_before_it_is_dialled() {
+    let (stand, port) = (Stand::new().await, broker(ELSEWHERE).await);
+    let config = stand.config(&["127.0.0.0/8"]);
+    let now = stand.store.clock().now();
+    let said = test(&stand.destination("to", kind(port)), Some(&no_secret()), &config, now).await.unwrap_err();
+    assert!(said.contains("10.9.9.9 leads to a private or reserved address"), "{said}");
 }
