@@ -30,6 +30,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["delivery", "keys"]),
     ("lettre", &["delivery"]),
     ("tokio-postgres", &["delivery"]),
+    ("tokio-rustls", &["delivery"]),
     ("anyhow", &["server", "bench"]),
     ("ring", &[]),
     ("openssl", &[]),
