@@ -69,7 +69,7 @@ impl Servers {
     pub(crate) async fn dial_one(&self, host: &str, port: u16, guard: &Guard) -> Result<TcpStream, SendError> {
         let resolved = guard.resolve(host, port).await.map_err(|error| match error {
             Unresolved::Unknown(_) => SendError::later(error.to_string()),
-            Unresolved::Forbidden(_) => SendError::Pause(error.to_string()),
+            Unresolved::Forbidden(_) | Unresolved::Open(_) => SendError::Pause(error.to_string()),
         })?;
         // Without TLS only to the operator's own networks.
         let own = guard.own();

@@ -136,7 +136,7 @@ impl Native {
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
         let with = With { settings: &self.settings.of, set: &self.set, name: &self.name, now: now() };
         let Encoded { records, skipped, refused, changes, .. } = self.connector.encode(events, with);
-        let mut taken = Taken { changes, ..Taken::of(events.len()) };
+        let mut taken = Taken::of(events.len());
         for row in skipped {
             taken.fates[row] = Fate::Skipped;
         }
@@ -157,6 +157,9 @@ impl Native {
         self.used = Instant::now();
         for (record, fate) in records.iter().zip(fates) {
             taken.fates[record.row] = fate;
+        }
+        for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
+            taken.changes.add(changes);
         }
         if let Err(failure) = sent {
             self.speaker = None;
