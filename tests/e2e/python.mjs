@@ -10,15 +10,15 @@ const run = promisify(execFile);
 /** Where environments and reports lie. */
 export const output = path.resolve(import.meta.dirname, "../../test-output");
 
-/** The path of a program of a package: `installed("moto[server]==5.2.5", "moto_server")`. */
-export async function installed(requirement, program) {
-  const folder = path.join(output, requirement.replace(/\W+/g, "-"));
+/** The path of a program of packages: `installed("moto[server]==5.2.5", "moto_server")`. */
+export async function installed(requirements, program) {
+  const folder = path.join(output, requirements.replace(/\W+/g, "-"));
   const whole = path.join(folder, "whole");
   if (!existsSync(whole)) {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(output, { recursive: true });
     await run("python3", ["-m", "venv", "--clear", folder]);
-    await run(path.join(folder, "bin/pip"), ["install", "--quiet", requirement]);
+    await run(path.join(folder, "bin/pip"), ["install", "--quiet", ...requirements.split(" ")]);
     writeFileSync(whole, "");
   }
   return path.join(folder, "bin", program);

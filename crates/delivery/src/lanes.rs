@@ -118,7 +118,12 @@ impl Lanes {
     /// A batch of each idle lane that has one, within these bounds; each is planned from now on.
     pub(crate) fn batches(&mut self, events: usize, bytes: usize, now: Instant) -> Vec<(usize, Vec<StoredEvent>)> {
         let mut batches = Vec::new();
+        let (read, has_room) = (self.read, self.has_room());
         for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.on_the_way) {
+            // After a crash: a part of what was planned would be another request than the one that may have arrived.
+            if has_room && lane.planned.is_some_and(|last| last > read) {
+                continue;
+            }
             if lane.planned.is_some_and(|last| last <= lane.done) {
                 lane.planned = None;
             }
@@ -314,6 +319,16 @@ mod tests {
         let plan = lanes.plan();
         // After a crash more events are there.
         let mut after = Lanes::new(4, lanes.cursor(), &plan);
+        feed(&mut after, 11);
+        let early = after.batches(500, 1 << 20, now);
+        let whole: Vec<usize> = first.iter().map(|(_, batch)| batch.len()).collect();
+        assert!(
+            early.iter().all(|(lane, batch)| batch.len() == whole[*lane]),
+            "what was planned goes out whole or not yet: {early:?}"
+        );
+        for (lane, batch) in &early {
+            after.finish(*lane, batch, vec![Fate::Waiting; batch.len()], now);
+        }
         feed(&mut after, 40);
         let again = after.batches(500, 1 << 20, now);
         let of = |batches: &[(usize, Vec<StoredEvent>)]| {

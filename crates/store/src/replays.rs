@@ -388,7 +388,7 @@ impl Store {
         let number = self.project(project).await?.number;
         self.cursor(number, name).await?;
         let detail = format!("{}; replay {id}", self.in_words(project, name).await);
-        self.audit("destination.stop-replay", project.as_str(), name, detail).await?;
+        self.audit("destination.stop_replay", project.as_str(), name, detail).await?;
         let owned = name.to_owned();
         self.data()
             .run_tx(NAME, move |connection| {

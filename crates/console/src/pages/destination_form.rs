@@ -249,8 +249,8 @@ async fn look(
 
 /// The form as it was sent, with what the destination would get.
 async fn looked(console: &Console, member: &Member, kind: &str, page: FormPage) -> Result<Response, Refusal> {
-    // A page that is open asks: that samples are read was taken down with the first look.
-    let right = member.samples_of_follower();
+    // Each look may be of another event, and nothing was read before the first: all count as reading.
+    let right = member.samples();
     Ok(match look(console, member, kind, right.as_ref()).await? {
         Ok(look) => html(&FormPage { look: Some(look), open: true, ..page }),
         Err(problem) => again(&FormPage { open: page.open || shaping_form::is_part(&problem.field), problem, ..page }),
@@ -318,8 +318,14 @@ impl OwnFields {
         let settings = settings.iter().map(|(id, value)| (format!("set-{id}"), value.clone()));
         let types = destination.types.iter().map(|kind| ("types".to_owned(), kind.as_str().to_owned()));
         let ticks = less.ticks.iter().filter(|(.., on)| *on).map(|(word, ..)| ("less".to_owned(), (*word).to_owned()));
+        let own = destination.processor.as_ref().is_some_and(Processor::is_own);
+        let entered = destination.processor.clone().unwrap_or_default();
         let texts = [
             ("seen", seen_of(destination)),
+            ("own", if own { "yes" } else { "" }.to_owned()),
+            ("processor", if own { String::new() } else { entered.name }),
+            ("processor_region", entered.region),
+            ("agreement", entered.agreement),
             ("region", region.clone().unwrap_or_default()),
             ("without", less.without),
             ("when", less.when),

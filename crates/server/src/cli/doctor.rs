@@ -195,8 +195,8 @@ async fn stored(store: &Store, projects: &[Project], findings: &mut Findings) ->
     let frames = store.damaged_frames().await?;
     for DamagedFrame { project, first, last, day, goes, .. } in &frames {
         let problem = format!(
-            "frame {first} of project {project} (events {first} to {last} of {day}) does not open: restore it (docs/data-lifecycle.md, \"A frame \
-             that does not open\"); retention takes it on {goes}"
+            "frame {first} of project {project} (events {first} to {last} of {day}) does not open: convizit restore --frame {project}/{first} brings it \
+             back from a backup; retention takes it on {goes}"
         );
         findings.add_of(project, "frame", Err(problem));
     }

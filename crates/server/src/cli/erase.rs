@@ -265,7 +265,7 @@ const HELD: usize = 5;
 pub(crate) fn held_by(erasure: &Erasure, HeldBy { frame, day, goes, .. }: &HeldBy) -> String {
     let whom = if erasure.open == 1 { "1 person is" } else { "some are" };
     format!(
-        "{whom} held by frame {frame} of {day}, which does not open: restore it (docs/data-lifecycle.md, \"A frame that does not open\"), \
-         or let retention take it on {goes}"
+        "{whom} held by frame {frame} of {day}, which does not open: bring it back \
+         (convizit restore --frame PROJECT/{frame}), or let retention take it on {goes}"
     )
 }

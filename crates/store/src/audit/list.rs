@@ -39,11 +39,13 @@ pub const ACTS: &[&str] = &[
     "destination.drop",
     "destination.pass_over",
     "destination.pause",
+    "destination.processor",
     "destination.remove",
     "destination.replay",
     "destination.resume",
     "destination.retry",
     "destination.save",
+    "destination.stop_replay",
     "destination.test",
     "draft.discard",
     "draft.publish",
@@ -222,5 +224,64 @@ impl Store {
             .await
             .during(NAME)?;
         Ok(written.into_iter().chain(ACTS.iter().map(|act| (*act).to_owned())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::ACTS;
+
+    /// Words of this form that are no acts: fields, files, templates.
+    const OTHERS: [&str; 7] = [
+        "audit.mark",
+        "backup.lock",
+        "backup.state",
+        "session.id",
+        "session.start",
+        "settings.retention_days",
+        "settings.secret",
+    ];
+
+    /// Texts `word.word` of the sources, without their tests, that begin as an act does.
+    fn words(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                words(&path, found);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("audit/list.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+                for word in text.split('"').skip(1) {
+                    let is_word =
+                        |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+                    if word.contains('.') && word.split('.').all(is_word) && !word.ends_with(".html") {
+                        found.insert(word.to_owned());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_act_that_is_written_is_known_and_every_known_one_is_written() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = BTreeSet::new();
+        for entry in std::fs::read_dir(crates).unwrap().flatten() {
+            words(&entry.path().join("src"), &mut found);
+        }
+        let kinds: BTreeSet<&str> = ACTS.iter().filter_map(|act| act.split('.').next()).collect();
+        let of_a_kind = |word: &&String| kinds.contains(word.split('.').next().unwrap_or_default());
+        let unknown: Vec<&String> = found
+            .iter()
+            .filter(of_a_kind)
+            .filter(|word| !ACTS.contains(&word.as_str()) && !OTHERS.contains(&word.as_str()))
+            .collect();
+        assert!(unknown.is_empty(), "written, and not in the list: {unknown:?}");
+        let unwritten: Vec<&&str> = ACTS.iter().filter(|act| !found.contains(**act)).collect();
+        assert!(unwritten.is_empty(), "in the list, and written nowhere: {unwritten:?}");
+        assert!(ACTS.is_sorted(), "in the order of the alphabet");
     }
 }
