@@ -405,7 +405,10 @@ fn differ(typed: &FormPage, stands: &FormPage) -> String {
         let entered = [&page.processor, &page.processor_region, &page.agreement].map(String::as_str);
         if page.own { Processor::OWN.to_owned() } else { entered.join(" ").trim().to_owned() }
     };
-    hold("who processes the events", &processor(typed), &processor(stands));
+    // Where nothing is said of it, it stays.
+    if !processor(typed).is_empty() {
+        hold("who processes the events", &processor(typed), &processor(stands));
+    }
     let less = |page: &FormPage| {
         let on: Vec<&str> = page.less.ticks.iter().filter(|(.., on)| *on).map(|(_, name, _)| *name).collect();
         on.into_iter().chain(page.less.without.split_whitespace()).collect::<Vec<_>>().join(", ")

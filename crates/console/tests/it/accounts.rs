@@ -358,6 +358,8 @@ async fn two_people_who_save_at_once_lose_nothing_typed() {
             ("crowd", "5".to_owned()),
             ("retention_days", days.to_owned()),
             ("samples_from", "admin".to_owned()),
+            ("residency", "none".to_owned()),
+            ("residency_rule", "warn".to_owned()),
         ];
         fields.to_vec()
     };
@@ -401,6 +403,8 @@ async fn a_shorter_retention_deletes_so_it_asks_who_it_is() {
             ("crowd", "5".to_owned()),
             ("retention_days", days.to_owned()),
             ("samples_from", "admin".to_owned()),
+            ("residency", "none".to_owned()),
+            ("residency_rule", "warn".to_owned()),
         ];
         fields.map(|(name, value)| (name.to_owned(), value)).to_vec()
     };
@@ -522,6 +526,8 @@ async fn a_shorter_retention_says_first_what_it_deletes() {
             ("crowd", "5"),
             ("retention_days", days),
             ("samples_from", "admin"),
+            ("residency", "none"),
+            ("residency_rule", "warn"),
             ("goes", goes),
         ];
         site.post("/p/shop/settings", cookie, &fields).await

@@ -464,6 +464,7 @@ async fn less_and_otherwise_is_set_in_the_form_and_shown_before_it_is_saved() {
     let less = [
         ("kind", "http"),
         ("name", "web"),
+        ("own", "yes"),
         ("set-address", address.as_str()),
         ("less", "os"),
         ("without", "properties.Note\r\npage.title"),

@@ -383,6 +383,7 @@ async fn a_connector_and_what_it_gets_is_changed_by_a_program() {
     let add = json!({
         "kind": "connector", "name": "web", "connector": "http",
         "settings": {"address": receiver.host(), "value": "canary-secret"}, "shaping": shaping,
+        "processor": {"name": "own"},
     });
     program.done("/destinations", add).await;
     let shown = program.get("/destinations/web").await;
