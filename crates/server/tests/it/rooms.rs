@@ -30,7 +30,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["delivery", "keys"]),
     ("lettre", &["delivery"]),
     ("tokio-postgres", &["delivery"]),
-    ("tokio-rustls", &["delivery"]),
+    ("tokio-rustls", &["delivery", "bench"]),
     ("anyhow", &["server", "bench"]),
     ("ring", &[]),
     ("openssl", &[]),

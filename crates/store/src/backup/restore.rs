@@ -178,8 +178,9 @@ impl Restore {
         let erased_again = self.end_filling((&control, &data), &sieve).await?;
         close((control, data), &scratch).await?;
         let config = StoreConfig { folder: scratch.clone(), backup: None, accept_gap: false, ..self.config.clone() };
-        let store = Store::assemble(config, self.provider.clone(), self.clock.clone(), Expects::Restored).await?;
-        let store = store.acting_as(actor);
+        // One handle only: while there is another, its connections stay open.
+        let opening = Store::assemble(config, self.provider.clone(), self.clock.clone(), Expects::Restored);
+        let store = opening.await?.acting_as(actor);
         let report = self.end(&store, &sieve, erased_again, progress).await;
         store.close().await;
         drop(store);
