@@ -111,6 +111,8 @@ impl Lanes {
             return false;
         }
         self.bytes += event.json.len();
+        // A copy of its own: as it was read, it holds the whole frame that it stood in, of which nothing else may wait.
+        let event = StoredEvent { number: event.number, json: event.json.to_vec().into() };
         lane.waiting.push_back(Row { event, visitor });
         true
     }
@@ -382,6 +384,19 @@ mod tests {
         lanes.finish(0, &batch, vec![Fate::Refused("never".to_owned())], now);
         let settled = lanes.settle();
         assert_eq!((settled.sent, settled.dead.len(), lanes.cursor()), (3, 1, 4));
+    }
+
+    #[test]
+    fn an_event_that_waits_holds_no_more_than_its_own_bytes() {
+        let lines: Vec<u8> = (0..1000).flat_map(|n| format!("{{\"visitor\":\"v{n}\"}}\n").into_bytes()).collect();
+        let end = lines.iter().position(|byte| *byte == b'\n').unwrap();
+        let frame = StoredEvent { number: 1, json: lines.into() }.json;
+        let mut lanes = Lanes::new(1, 0, "");
+        assert!(lanes.take(StoredEvent { number: 1, json: frame.slice(..end) }));
+        assert!(frame.is_unique(), "the frame goes with whoever has read it");
+        assert_eq!(lanes.bytes, end);
+        let (_, batch) = lanes.batches(1, 1 << 20, Instant::now()).remove(0);
+        assert_eq!(batch[0].json, frame.slice(..end));
     }
 
     #[test]
