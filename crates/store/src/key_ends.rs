@@ -62,7 +62,8 @@ impl KeyEnd {
 }
 
 impl Store {
-    /// Writes down that keys end, in one transaction with the end of the rows that they have sealed; then they are destroyed.
+    /// Writes down that keys end, in one transaction with the end of the rows that they have sealed. From then on they are destroyed,
+    /// by `take_over_key_ends` here or in any other process.
     pub(crate) async fn write_key_ends(&self, project: i64, ends: Vec<KeyEnd>) -> Result<(), StoreError> {
         const NAME: &str = "end keys";
         let (request, now) = (request_id()?, self.clock().now());
@@ -93,8 +94,7 @@ impl Store {
                     Ok(())
                 })
             })
-            .await?;
-        self.take_over_key_ends().await
+            .await
     }
 
     /// Takes the ledger over, and says whether the keys that it ends are gone.

@@ -236,32 +236,22 @@ impl Store {
                     .await?;
                 Ok(false)
             }
-            Some(_) => {
+            Some(request) => {
                 entry.act = "key.destroy";
-                let ring = self.ring().clone();
-                self.control()
-                    .run_tx(NAME, move |connection| {
-                        let (entry, ring) = (entry.clone(), ring.clone());
-                        Box::pin(async move { audit::append(connection, &ring, &[entry]).await })
-                    })
-                    .await?;
-                self.write_key_ends(project, self.ends_of(project, kind, number).await?).await?;
+                self.take_key_request(&request, entry).await?;
+                let written = match self.ends_of(project, kind, number).await {
+                    Ok(ends) => self.write_key_ends(project, ends).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = written {
+                    // Nothing ends by it: the second person says it once more.
+                    if let Err(error) = self.put_key_request_back(&request).await {
+                        tracing::warn!(%error, key, "the request to destroy a key is lost: both people say it once more");
+                    }
+                    return Err(error);
+                }
+                self.take_over_key_ends().await?;
                 self.delete_frames_of_ended_keys(project).await?;
-                // Last: where something fails before, the second person says it once more.
-                let key = key.to_owned();
-                self.control()
-                    .run_tx(NAME, move |connection| {
-                        let key = key.clone();
-                        Box::pin(async move {
-                            query("DELETE FROM key_requests WHERE key = $1")
-                                .bind(key)
-                                .execute(connection)
-                                .await
-                                .during(NAME)
-                                .map(|_| ())
-                        })
-                    })
-                    .await?;
                 self.copy_ledger_soon().await;
                 Ok(true)
             }

@@ -79,6 +79,60 @@ impl Store {
             .await
     }
 
+    /// Takes a request up to carry it out, in one transaction with the entry that says so: it can be withdrawn up to here, and not from
+    /// here on.
+    pub(super) async fn take_key_request(&self, request: &KeyRequest, entry: audit::Entry) -> Result<(), StoreError> {
+        const NAME: &str = "take up a request to destroy a key";
+        let (request, ring) = (request.clone(), self.ring().clone());
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let (request, entry, ring) = (request.clone(), entry.clone(), ring.clone());
+                Box::pin(async move {
+                    let done = query("DELETE FROM key_requests WHERE key = $1 AND made = $2 AND asked_by = $3")
+                        .bind(request.key.as_str())
+                        .bind(request.made.as_millis())
+                        .bind(request.asked_by.as_str())
+                        .execute(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    if done.rows_affected() == 0 {
+                        return Err(StoreError::Invalid(format!(
+                            "the request to destroy {} was withdrawn or carried out meanwhile, so nothing was done: convizit keys requests \
+                             says what is asked for now",
+                            request.key
+                        )));
+                    }
+                    audit::append(connection, &ring, &[entry]).await
+                })
+            })
+            .await
+    }
+
+    /// Puts a request back that was not carried out, unless somebody has asked anew.
+    pub(super) async fn put_key_request_back(&self, request: &KeyRequest) -> Result<(), StoreError> {
+        const NAME: &str = "put a request to destroy a key back";
+        let request = request.clone();
+        self.control()
+            .run_tx(NAME, move |connection| {
+                let request = request.clone();
+                Box::pin(async move {
+                    query(
+                        "INSERT INTO key_requests (key, asked_by, made, asked_from) VALUES ($1, $2, $3, $4) \
+                         ON CONFLICT (key) DO NOTHING",
+                    )
+                    .bind(request.key)
+                    .bind(request.asked_by)
+                    .bind(request.made.as_millis())
+                    .bind(request.asked_from)
+                    .execute(connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+                })
+            })
+            .await
+    }
+
     /// The user of the operating system behind the actor, without whose rights are used: `os:anna(1001)` of
     /// `os:anna(1001) as convizit(998)`. Empty where the actor is no such user.
     pub(super) fn os_user(&self) -> &str {

@@ -18,6 +18,8 @@ on_both_engines!(
     a_living_key_is_destroyed_by_two_people_only,
     two_tokens_of_one_user_of_the_machine_are_one_word,
     a_request_to_destroy_a_key_is_listed_and_withdrawn,
+    a_request_that_is_being_carried_out_is_not_withdrawn,
+    a_request_stands_again_where_its_key_could_not_be_ended,
     what_another_process_destroys_is_forgotten,
     an_end_of_a_key_that_was_cut_is_carried_out,
     two_installations_do_not_share_a_key_file,
@@ -292,6 +294,46 @@ async fn a_request_to_destroy_a_key_is_listed_and_withdrawn(place: Place) {
         let error = store.withdraw_key_request(key).await.unwrap_err();
         assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
     }
+}
+
+/// Whoever is told that nobody asks any more has kept the key.
+async fn a_request_that_is_being_carried_out_is_not_withdrawn(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let day = "day/shop/2026-11-23";
+    assert!(!store.destroy_key(day, "anna").await.unwrap());
+    // Holds the ledger up, behind the entry of the audit log.
+    let mut held = place.behind("data").await;
+    sqlx::raw_sql("BEGIN; UPDATE worker SET journal_offset = journal_offset WHERE id = 0")
+        .execute(&mut held)
+        .await
+        .unwrap();
+    let destroying = {
+        let store = store.clone();
+        tokio::spawn(async move { store.destroy_key(day, "ben").await })
+    };
+    let said = "SELECT COUNT(*) FROM audit WHERE act = 'key.destroy'";
+    within(Duration::from_secs(4), "it is begun", async || place.number_of("control", said).await == 1).await;
+    let error = store.withdraw_key_request(day).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
+    sqlx::raw_sql("COMMIT").execute(&mut held).await.unwrap();
+    assert!(destroying.await.unwrap().unwrap());
+    assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0]);
+}
+
+async fn a_request_stands_again_where_its_key_could_not_be_ended(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let day = "day/shop/2026-11-23";
+    assert!(!store.acting_as("os:anna(1001)").destroy_key(day, "anna").await.unwrap());
+    let asked = store.key_requests().await.unwrap();
+    let mut data = place.behind("data").await;
+    sqlx::raw_sql("ALTER TABLE worker RENAME TO worker_away").execute(&mut data).await.unwrap();
+    let error = store.destroy_key(day, "ben").await.unwrap_err();
+    assert!(matches!(error, StoreError::Database { .. }), "{error}");
+    sqlx::raw_sql("ALTER TABLE worker_away RENAME TO worker").execute(&mut data).await.unwrap();
+    assert_eq!(store.key_requests().await.unwrap(), asked);
+    assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+    assert!(store.destroy_key(day, "ben").await.unwrap());
+    assert_eq!((store.key_requests().await.unwrap(), stored(&store, shop.number, 0).await), (Vec::new(), Vec::new()));
 }
 
 async fn what_another_process_destroys_is_forgotten(place: Place) {
