@@ -21,6 +21,12 @@ pub(crate) fn person() -> String {
     actor(login().unwrap_or(runs), runs, |uid| name_of(&users, uid))
 }
 
+/// The same for a second word of somebody else: it says where no login is known, so that all are the one user who runs the command.
+pub(crate) fn person_or_no_login() -> String {
+    let marked = if login().is_some() { "" } else { convizit_store::NO_LOGIN };
+    person() + marked
+}
+
 fn actor(behind: u32, runs: u32, name: impl Fn(u32) -> Option<String>) -> String {
     let shown = |uid: u32| format!("{}({uid})", name(uid).unwrap_or_else(|| uid.to_string()));
     if behind == runs { format!("os:{}", shown(behind)) } else { format!("os:{} as {}", shown(behind), shown(runs)) }

@@ -97,7 +97,7 @@ pub use idempotency::{Claim, KeyedCall};
 pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};
 pub use members::Member;
-pub use named_keys::{KeyInfo, KeyNeed, KeyRequest};
+pub use named_keys::{KeyInfo, KeyNeed, KeyRequest, NO_LOGIN};
 pub use passkeys::{KnownPasskey, PasskeyAnswer};
 pub use replays::{EventHead, FoundEvents, Replay, ReplayPlan, ReplayState, Resent};
 pub use retention::Beyond;

@@ -12,7 +12,7 @@ mod notes;
 mod requests;
 
 pub use need::KeyNeed;
-pub use requests::KeyRequest;
+pub use requests::{KeyRequest, NO_LOGIN};
 
 use crate::Store;
 use crate::audit;
@@ -148,7 +148,7 @@ impl Store {
     }
 
     /// Destroys a living key when two different people ask for it within a day; false when this is the first. Two tokens in the hands
-    /// of one user of the operating system are one person.
+    /// of one user of the operating system are one person; where no login is known, each token is one.
     ///
     /// # Errors
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
@@ -157,7 +157,7 @@ impl Store {
         if let Err(error @ (StoreError::Invalid(_) | StoreError::NotFound { .. })) = &done {
             let mut entry = self.refusal("destroy", key, &error.to_string()).await;
             entry.actor = format!("token:{by}");
-            if !self.os_user().is_empty() {
+            if self.is_os() {
                 entry.detail = format!("{}; from {}", entry.detail, self.actor());
             }
             audit::write(self.control(), self.ring(), vec![entry]).await?;
@@ -190,7 +190,7 @@ impl Store {
 
     /// An entry of a token, which says from which user of the operating system it came.
     fn entry_of_token(&self, token: &str, act: &'static str, project: &str, subject: &str) -> audit::Entry {
-        let from = if self.os_user().is_empty() { String::new() } else { format!("from {}", self.actor()) };
+        let from = if self.is_os() { format!("from {}", self.actor()) } else { String::new() };
         let mut entry = self.entry(act, project, subject, from);
         entry.actor = format!("token:{token}");
         entry

@@ -11,6 +11,7 @@ use convizit_store::{KeyNeed, KeyRequest, Scope, Store};
 
 use crate::cli::ask::Hold;
 use crate::cli::{counted, say, table};
+use crate::os_user::person_or_no_login;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
@@ -144,6 +145,7 @@ impl Keys {
                         token_file.display()
                     );
                 };
+                let store = store.acting_as(&person_or_no_login());
                 let need = store.key_need(&key, &Progress::default()).await?;
                 if !hold.goes_on(&destroying(&key, &need, &token.name))? {
                     return Ok(());

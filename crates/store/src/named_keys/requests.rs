@@ -9,6 +9,10 @@ use crate::Store;
 use crate::audit;
 use crate::error::{Columns as _, During, StoreError};
 
+/// What the name of an actor ends with where neither the kernel nor sudo knows who has logged in, as in a container: everybody is the
+/// same user there.
+pub const NO_LOGIN: &str = ", and no login is known here";
+
 /// A request that a second person may confirm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyRequest {
@@ -134,10 +138,15 @@ impl Store {
     }
 
     /// The user of the operating system behind the actor, without whose rights are used: `os:anna(1001)` of
-    /// `os:anna(1001) as convizit(998)`. Empty where the actor is no such user.
+    /// `os:anna(1001) as convizit(998)`. Empty where the actor is no such user, or who has logged in is not known.
     pub(super) fn os_user(&self) -> &str {
         let person = self.actor().split(" as ").next().unwrap_or_default();
-        if person.starts_with("os:") { person } else { "" }
+        if self.is_os() && !self.actor().ends_with(NO_LOGIN) { person } else { "" }
+    }
+
+    /// Whether a user of the operating system acts, known or not.
+    pub(super) fn is_os(&self) -> bool {
+        self.actor().starts_with("os:")
     }
 
     /// Whether who asks now is the user of the operating system who asked before, with whatever token.

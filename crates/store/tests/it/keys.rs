@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use convizit_model::{NoticeKind, StateKind, StateRow};
-use convizit_store::{Scope, Store, StoreError};
+use convizit_store::{NO_LOGIN, Scope, Store, StoreError};
 
 use crate::engines::{DAY, NOON, Place, TODAY, event_at, events, on_both_engines, stored, within, work};
 
@@ -17,6 +17,7 @@ on_both_engines!(
     tomorrows_keys_are_made_an_hour_ahead,
     a_living_key_is_destroyed_by_two_people_only,
     two_tokens_of_one_user_of_the_machine_are_one_word,
+    where_no_login_is_known_two_tokens_are_two_people,
     a_request_to_destroy_a_key_is_listed_and_withdrawn,
     a_request_that_is_being_carried_out_is_not_withdrawn,
     a_request_stands_again_where_its_key_could_not_be_ended,
@@ -237,6 +238,27 @@ async fn two_tokens_of_one_user_of_the_machine_are_one_word(place: Place) {
     assert_eq!(from("key.destroy.ask"), [("token:anna", "from os:mia(1001) as root(0)")]);
     assert_eq!(from("key.destroy"), [("token:ben", "from os:noa(1002) as root(0)")]);
     assert_eq!(from("key.refuse").len(), 2);
+}
+
+/// In a container everybody is one user, and two people could never agree.
+async fn where_no_login_is_known_two_tokens_are_two_people(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let day = "day/shop/2026-11-23";
+    let store = store.acting_as(&format!("os:root(0){NO_LOGIN}"));
+    assert!(!store.destroy_key(day, "anna").await.unwrap());
+    assert_eq!(store.key_requests().await.unwrap()[0].asked_from, "");
+    let error = store.destroy_key(day, "anna").await.unwrap_err().to_string();
+    assert!(error.contains("a token of their own"), "{error}");
+    assert!(store.destroy_key(day, "ben").await.unwrap());
+    assert_eq!(stored(&store, shop.number, 0).await, [0_i64; 0]);
+    let log = store.audit_entries(None, 50).await.unwrap();
+    let said = "from os:root(0), and no login is known here";
+    for (act, actor) in [("key.destroy.ask", "token:anna"), ("key.destroy", "token:ben")] {
+        let entry = log.iter().find(|entry| entry.act == act).unwrap();
+        assert_eq!((entry.actor.as_str(), entry.detail.as_str()), (actor, said));
+    }
+    let refused = log.iter().find(|entry| entry.act == "key.refuse").unwrap();
+    assert!(refused.actor == "token:anna" && refused.detail.ends_with(said), "{refused:?}");
 }
 
 async fn a_list_of_keys_says_what_still_needs_an_old_one(place: Place) {
