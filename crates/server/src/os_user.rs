@@ -9,7 +9,7 @@ use rustix::process::{geteuid, getuid};
 
 /// What Linux says of a process that nobody has logged in for, such as in a container.
 const NO_LOGIN: u32 = u32::MAX;
-/// Files that show whose an installation is where its folder does not.
+/// Files that show whose an installation is where its folder does not; the first of them is made by every installation.
 const DATABASES: [&str; 3] = ["journal.db", "control.db", "data.db"];
 /// What commands read of their environment, which sudo would keep from them.
 const ENVIRONMENT: [&str; 2] = ["CONVIZIT_", "AWS_"];
@@ -93,12 +93,17 @@ pub(crate) fn refuse_root_within_another(data: &Path) -> Result<()> {
     }
 }
 
-/// The first file of another owner than its folder has, with what to do; `None` where all are of one user. What an operating system
-/// puts at the root of a disk is no matter.
+/// The first file of another owner than the databases in its folder, or where none is there than the folder itself, with what to do;
+/// `None` where all are of one user. What an operating system puts at the root of a disk is no matter.
 pub(crate) fn file_of_another(folders: &[PathBuf]) -> Option<String> {
     let owner = |path: &Path| std::fs::symlink_metadata(path).map(|about| about.uid()).ok();
     folders.iter().find_map(|folder| {
-        let own = owner(folder)?;
+        // A folder that root made for a service may be root's for good; what the service has written there is the service's.
+        let database = DATABASES.iter().find_map(|file| Some((*file, owner(&folder.join(file))?)));
+        let (whose, own) = match database {
+            Some((file, uid)) => (file, uid),
+            None => ("its folder", owner(folder)?),
+        };
         let entries = std::fs::read_dir(folder).ok()?;
         let other = entries.flatten().find_map(|entry| {
             let uid = owner(&entry.path()).filter(|uid| *uid != own)?;
@@ -106,7 +111,7 @@ pub(crate) fn file_of_another(folders: &[PathBuf]) -> Option<String> {
         });
         other.map(|(path, uid)| {
             format!(
-                "{} is of the user {}, and its folder of {}, whose service may not be able to read it: chown -R {} {} as root, and run commands as that \
+                "{} is of the user {}, and {whose} of {}, whose service may not be able to read it: chown -R {} {} as root, and run commands as that \
                  user",
                 path.display(),
                 shown(uid),
@@ -164,5 +169,25 @@ mod tests {
         std::os::unix::fs::chown(folder.path().join("audit.mark"), Some(65_534), None).unwrap();
         let told = file_of_another(&folders).unwrap();
         assert!(told.contains("audit.mark is of the user ") && told.contains("chown -R root "), "{told}");
+    }
+
+    #[test]
+    fn the_databases_say_whose_a_folder_is_that_root_has_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_owned()];
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root may give a file to another user");
+            return;
+        }
+        for file in ["control.db", "data.db", "audit.mark"] {
+            std::fs::write(folder.path().join(file), "of the service").unwrap();
+            std::os::unix::fs::chown(folder.path().join(file), Some(65_534), None).unwrap();
+        }
+        assert_eq!(file_of_another(&folders), None, "the folder alone is root's");
+        std::fs::write(folder.path().join("journal.mark"), "of root").unwrap();
+        let told = file_of_another(&folders).unwrap();
+        let said =
+            format!("and control.db of {0}, whose service may not be able to read it: chown -R {0} ", shown(65_534));
+        assert!(told.contains("journal.mark is of the user root, ") && told.contains(&said), "{told}");
     }
 }
