@@ -347,20 +347,39 @@ impl Restore {
         if !self.hold.goes_on(&format!("bring back {}", said.join("; ")))? {
             return Ok(());
         }
-        let mut mended = Vec::new();
-        for plan in plans {
-            mended.push(store.bring_frame_back(plan).await?);
+        let (mut mended, mut failed) = (Vec::new(), None);
+        for (plan, said) in plans.into_iter().zip(&said) {
+            match store.bring_frame_back(plan).await {
+                Ok(frame) => mended.push(frame),
+                Err(error) => {
+                    let ended = format!("it ended at {said}, and nothing behind that was brought back");
+                    failed = Some(anyhow::Error::new(error).context(ended));
+                    break;
+                }
+            }
+        }
+        tell_mended(&mended, self.json)?;
+        if let Some(error) = failed {
+            return Err(error);
         }
         if self.json {
-            return say(serde_json::to_string(&mended)?);
-        }
-        for frame in &mended {
-            say(format!("Brought back: {}.", brought_back(frame)))?;
+            return Ok(());
         }
         say(
             "A destination that was paused by one goes on with convizit destination resume PROJECT NAME; convizit verify looks at everything again.",
         )
     }
+}
+
+/// What was brought back, also where an error ended it.
+fn tell_mended(mended: &[MendedFrame], json: bool) -> Result<()> {
+    if json {
+        return say(serde_json::to_string(mended)?);
+    }
+    for frame in mended {
+        say(format!("Brought back: {}.", brought_back(frame)))?;
+    }
+    Ok(())
 }
 
 /// A frame that is, or is to be, brought back, in words.

@@ -175,3 +175,23 @@ fn a_damaged_frame_is_named_with_what_brings_it_back() {
     assert!(fails(at, &with(&["--yes"])).contains("there is nothing to bring back"));
     assert!(ok(at, &["audit", "list", "--act", "frame.restore"]).contains("events 2 to 2"));
 }
+
+#[test]
+fn frames_that_were_brought_back_before_an_error_are_named() {
+    let folder = with_events(&[0, 0, 0]);
+    let at = folder.path();
+    ok(at, &["backup"]);
+    behind(at, "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first > 1");
+    behind(
+        at,
+        "CREATE TRIGGER stays BEFORE DELETE ON frames WHEN OLD.first = 3 BEGIN SELECT RAISE(ABORT, 'it stays'); END",
+    );
+    let restore = ["restore", "--frame", "shop/2", "--frame", "shop/3", "--yes"];
+    let output = convizit(at, &restore, "");
+    let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Brought back: frame shop/2 ") && !said.contains("shop/3"), "{said}");
+    assert!(error.contains("it ended at frame shop/3 ") && error.contains("it stays"), "{error}");
+    let log = ok(at, &["audit", "list", "--act", "frame.restore"]);
+    assert!(log.contains("events 2 to 2") && !log.contains("events 3 to 3"), "{log}");
+}

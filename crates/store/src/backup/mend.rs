@@ -164,14 +164,18 @@ impl Store {
     /// Brings a frame back as it was planned.
     ///
     /// # Errors
-    /// `Moved` where it, or the ledger of erasures, has changed since; `Database`.
+    /// `Moved` where it, or the ledger of erasures, has changed since; `Database`, also where it is back and the audit log does not say so.
     pub async fn bring_frame_back(&self, plan: FramePlan) -> Result<MendedFrame, StoreError> {
         let frame = plan.frame();
         let from = frame.backup.map_or_else(|| "out of itself".to_owned(), |made| format!("from the backup of {made}"));
         let detail = format!("{from}, {} events, without {} erased since", frame.events, frame.erased);
         let subject = format!("events {} to {}", frame.first, frame.last);
-        self.audit("frame.restore", &frame.project, &subject, detail).await?;
         self.put_back(plan.back).await?;
+        // Behind it, since it may not come to pass.
+        self.audit("frame.restore", &frame.project, &subject, detail).await.map_err(|error| StoreError::Database {
+            action: "the frame is back, and the audit log does not say so",
+            problem: error.to_string(),
+        })?;
         Ok(frame)
     }
 

@@ -119,6 +119,8 @@ async fn a_frame_that_an_erasure_has_changed_meanwhile_is_left_as_it_is(place: P
     store.erase(&shop, &[visitor("a")]).await.unwrap();
     let error = store.bring_frame_back(plan).await.unwrap_err();
     assert!(matches!(error, StoreError::Moved { .. }), "{error}");
+    let log = store.audit_entries(Some("shop"), 50).await.unwrap();
+    assert!(!log.iter().any(|entry| entry.act == "frame.restore"), "what did not happen is not written down: {log:?}");
     let plan = store.plan_frame(frame(1), &Progress::default()).await.unwrap();
     assert_eq!(store.bring_frame_back(plan).await.unwrap().erased, 10);
     assert_eq!(stored(&store, shop.number, 0).await, without_a());
