@@ -9,11 +9,11 @@ use std::collections::HashSet;
 use convizit_model::Timestamp;
 use sqlx::{AnyConnection, Connection as _, query};
 
-use super::LOCKED;
 use super::target::Target;
-use crate::Store;
+use super::{LOCKED, manifests};
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
+use crate::{Store, audit};
 
 /// The row of `control_version` that says that this database was restored, and has written no copy of keys and erasures since.
 pub(super) const RESTORED: i64 = 5;
@@ -133,8 +133,8 @@ impl Store {
         let (mut ours, mut first_made, mut begun) = (HashSet::new(), None, None);
         for row in &rows {
             let (act, name, time): (&str, &str, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
+            ours.insert(name);
             if act == "backup.make" {
-                ours.insert(name);
                 first_made = Some(first_made.unwrap_or(time).min(time));
             } else {
                 begun = begun.max(Some(time));
@@ -154,6 +154,21 @@ impl Store {
         }
     }
 
+    /// Entries for the backups that lie in a place now and are dated ahead of the clock: by their times alone they would be taken for such as
+    /// another copy makes later.
+    pub(super) async fn known_ahead(
+        &self,
+        target: &Target,
+        act: &'static str,
+    ) -> Result<Vec<audit::Entry>, StoreError> {
+        let now = self.clock().now();
+        let ahead = manifests(target).await?.into_iter().filter(|(made, _)| *made > now);
+        let entry = |(_, name): (Timestamp, String)| {
+            self.entry(act, "", &name, "it lies there already, dated ahead of this machine's clock")
+        };
+        Ok(ahead.map(entry).collect())
+    }
+
     /// Makes this installation the one that writes in its places of backups, whatever lies there; the original has ended. A copy of
     /// keys and erasures that is newer than this database is left as it is all the same.
     ///
@@ -161,7 +176,13 @@ impl Store {
     /// `Invalid` when backups are off, `Database`.
     pub async fn take_over_backups(&self) -> Result<(), StoreError> {
         let config = self.makes_backups_at()?;
-        self.audit("backup.take_over", "", &config.to, "").await?;
+        let mut entries = match Target::open(&config.to, false) {
+            Ok(target) => self.known_ahead(&target, "backup.take_over").await?,
+            // Where there is no place, nothing lies in it.
+            Err(_) => Vec::new(),
+        };
+        entries.push(self.entry("backup.take_over", "", &config.to, ""));
+        audit::write(self.control(), self.ring(), entries).await?;
         self.take_backups().await
     }
 

@@ -24,7 +24,7 @@ use crate::database::Database;
 use crate::erasure::is_damage;
 use crate::error::{Columns as _, During, StoreError};
 use crate::start::make_folder;
-use crate::{Expects, Store, StoreConfig};
+use crate::{Expects, Store, StoreConfig, audit};
 
 /// Held while a restore into a folder goes on.
 const LOCK: &str = "restore.lock";
@@ -257,7 +257,10 @@ impl Restore {
         let journal_records = self.append(store, progress).await?;
         let events = stored.of_projects(&store.projects().await?);
         let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
-        store.audit("backup.restore", "", &self.name, detail).await?;
+        let mut entries = store.known_ahead(&self.target, "backup.restore").await?;
+        // Last, as the newest that says what was done.
+        entries.push(store.entry("backup.restore", "", &self.name, detail));
+        audit::write(store.control(), store.ring(), entries).await?;
         let accounts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM accounts")
             .fetch_one(store.control().readers())
             .await

@@ -18,6 +18,8 @@ on_both_engines!(
     what_only_looks_takes_no_place_until_a_person_says_so,
     what_only_looked_makes_backups_in_a_place_of_its_own,
     two_copies_of_an_installation_do_not_drop_each_others_backups,
+    what_was_restored_of_a_backup_of_the_future_makes_backups,
+    who_takes_over_knows_what_lies_there_whatever_its_date,
 );
 
 /// Every file of both places, and what is in it.
@@ -138,6 +140,45 @@ async fn two_copies_of_an_installation_do_not_drop_each_others_backups(place: Pl
     let original = kept.open().await;
     assert_eq!(back_up(&original).await.dropped, 1);
     original.close().await;
+}
+
+/// The clock of the original ran ahead when it made its last backup.
+async fn what_was_restored_of_a_backup_of_the_future_makes_backups(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    for days in [9, 10] {
+        kept.place.clock.set(NOON + days * DAY);
+        back_up(&store).await;
+    }
+    store.close().await;
+    kept.place.clock.set(NOON + 60_000);
+    let into = kept.fresh();
+    let (restored, report) = kept.restore(&into).await;
+    assert_eq!(report.made.as_millis(), NOON + 10 * DAY);
+    restored.close().await;
+    kept.place.clock.set(NOON + 120_000);
+    let copy = kept.open_beside(&into, true).await;
+    assert_eq!(back_up(&copy).await.events, 90);
+    copy.close().await;
+}
+
+async fn who_takes_over_knows_what_lies_there_whatever_its_date(place: Place) {
+    let (kept, into) = with_a_copy(place).await;
+    // Another one made it since, and its clock ran ahead.
+    let made = files(&kept.to().join("manifests")).pop().unwrap();
+    let name = made.file_name().unwrap().to_str().unwrap().replacen("2026", "2030", 1);
+    std::fs::copy(&made, made.with_file_name(&name)).unwrap();
+    kept.place.clock.set(NOON + 60_000);
+    let copy = kept.open_beside(&into, true).await;
+    let error = copy.back_up(&Progress::default()).await.unwrap_err().to_string();
+    assert!(error.contains(&name) && error.contains("made by another copy"), "{error}");
+    copy.take_over_backups().await.unwrap();
+    assert_eq!(back_up(&copy).await.events, 90);
+    let log = copy.audit_entries(None, 50).await.unwrap();
+    let known = log.iter().find(|entry| entry.subject == format!("manifests/{name}")).unwrap();
+    assert_eq!(known.act, "backup.take_over");
+    copy.close().await;
 }
 
 /// The lock of the database that whoever copies keys and erasures holds: `convkeys`.
