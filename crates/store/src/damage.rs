@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use convizit_model::{NoticeKind, ProjectId, Timestamp};
 use serde::Serialize;
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use crate::error::{Columns as _, During, StoreError};
 use crate::named_keys::date;
@@ -103,11 +103,12 @@ impl Store {
     ) -> Result<BTreeMap<String, Vec<HeldBy>>, StoreError> {
         const NAME: &str = "find what holds erasures";
         let mut held: BTreeMap<String, Vec<HeldBy>> = BTreeMap::new();
-        let closed = query(
-            "SELECT d.first, d.last, d.day, f.filter FROM damaged_frames d \
+        let (filter, _) = frames::as_bytes(self.data().engine);
+        let closed = query(AssertSqlSafe(format!(
+            "SELECT d.first, d.last, d.day, {filter} FROM damaged_frames d \
              JOIN frames f ON f.project = d.project AND f.first = d.first AND f.last = d.last \
              WHERE d.project = $1 AND d.holds = 1 ORDER BY d.first",
-        )
+        )))
         .bind(project)
         .fetch_all(self.data().readers())
         .await
@@ -128,7 +129,7 @@ impl Store {
         .during(NAME)?;
         for frame in &closed {
             let (first, last, day): (i64, i64, i64) = (frame.read(0)?, frame.read(1)?, frame.read(2)?);
-            let filter: Vec<u8> = frame.read(3).unwrap_or_default();
+            let filter: Vec<u8> = frame.read(3)?;
             let mut of: HashSet<String> = HashSet::new();
             for entry in &open {
                 let (person, through): (&[u8], i64) = (entry.read(1)?, entry.read(2)?);
@@ -261,7 +262,9 @@ impl Store {
     }
 
     async fn opens_or_is_gone(&self, project: i64, (first, last): (i64, i64), day: i64) -> Result<bool, StoreError> {
-        let row = query("SELECT body FROM frames WHERE project = $1 AND first = $2 AND last = $3")
+        let (_, body) = frames::as_bytes(self.data().engine);
+        let sql = format!("SELECT {body} FROM frames WHERE project = $1 AND first = $2 AND last = $3");
+        let row = query(AssertSqlSafe(sql))
             .bind(project)
             .bind(first)
             .bind(last)
@@ -269,10 +272,9 @@ impl Store {
             .await
             .during("look at damaged frames")?;
         let Some(row) = row else { return Ok(true) };
-        // Of a key that is gone, the frame goes as well. What is damaged may be of another type.
-        let (Ok(key), Ok(body)) = (self.keyring().day(project, day).await, row.read::<Vec<u8>>(0)) else {
-            return Ok(false);
-        };
+        let body: Vec<u8> = row.read(0)?;
+        // Of a key that is gone, the frame goes as well.
+        let Ok(key) = self.keyring().day(project, day).await else { return Ok(false) };
         let opened = tokio::task::spawn_blocking(move || frames::open(&key, project, first, &body).is_ok());
         Ok(opened.await.unwrap_or(false))
     }

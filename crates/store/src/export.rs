@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use convizit_model::{Person, Project};
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use crate::error::{Columns as _, During, StoreError};
 use crate::people::{PersonHash, may_hold};
-use crate::{Store, StoredEvent};
+use crate::{Store, StoredEvent, frames};
 
 /// Filters that are looked at in one step.
 const LOOK: i64 = 2_000;
@@ -34,20 +34,23 @@ impl Store {
         project: &Project,
         persons: &[Person],
         after: i64,
-        frames: usize,
+        most: usize,
     ) -> Result<PersonEvents, StoreError> {
         let number = project.number;
         let hasher = self.hasher();
         let wanted: HashSet<(&str, &str)> = persons.iter().map(|person| (person.kind(), person.id())).collect();
         let hashes: Vec<PersonHash> = persons.iter().map(|person| hasher.person(number, person)).collect();
-        let rows =
-            query("SELECT first, last, filter FROM frames WHERE project = $1 AND last > $2 ORDER BY first LIMIT $3")
-                .bind(number)
-                .bind(after)
-                .bind(LOOK)
-                .fetch_all(self.data().readers())
-                .await
-                .during("find events of persons")?;
+        let (filter, _) = frames::as_bytes(self.data().engine);
+        let sql = format!(
+            "SELECT first, last, {filter} FROM frames WHERE project = $1 AND last > $2 ORDER BY first LIMIT $3"
+        );
+        let rows = query(AssertSqlSafe(sql))
+            .bind(number)
+            .bind(after)
+            .bind(LOOK)
+            .fetch_all(self.data().readers())
+            .await
+            .during("find events of persons")?;
         let Some(last) = rows.last() else { return Ok(PersonEvents::default()) };
         let mut next: i64 = last.read(1)?;
         let mut found = PersonEvents::default();
@@ -58,7 +61,7 @@ impl Store {
             if !hashes.iter().any(|hash| may_hold(filter, hash)) {
                 continue;
             }
-            if read == frames {
+            if read == most {
                 next = first - 1;
                 break;
             }

@@ -113,6 +113,16 @@ fn seal(
     Ok(key.seal(place(&first.to_be_bytes()), &packed)?)
 }
 
+/// How the columns `filter` and `body` of frames are selected: as bytes, also where damage in a SQLite file has made something else of
+/// them. Read as they stand, such a value would be an error of all rows of its statement; so it is one of its frame alone.
+pub(crate) fn as_bytes(engine: Engine) -> (&'static str, &'static str) {
+    match engine {
+        Engine::Sqlite => ("CAST(COALESCE(filter, '') AS BLOB)", "CAST(COALESCE(body, '') AS BLOB)"),
+        // Where a column holds one type alone.
+        Engine::Postgres => ("filter", "body"),
+    }
+}
+
 fn place(first: &[u8; 8]) -> Place<'_> {
     Place { table: "frames", purpose: "body", row: first }
 }
@@ -244,17 +254,17 @@ impl Store {
         max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let ledger = self.ledger().now().of(project);
-        let hasher = self.hasher();
+        let (hasher, (filter, body)) = (self.hasher(), as_bytes(self.data().engine));
         let mut from = after.max(ledger.as_ref().map_or(0, |ledger| ledger.erased_through()));
         let mut events = Vec::new();
         let mut bytes = 0;
         loop {
-            let rows = query(
-                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND last > $2 \
+            let rows = query(AssertSqlSafe(format!(
+                "SELECT first, last, day, {filter}, {body} FROM frames WHERE project = $1 AND last > $2 \
                  AND first >= COALESCE((SELECT MAX(first) FROM frames WHERE project = $1 AND first <= $2 + 1), 0) \
                  AND first <= COALESCE((SELECT MIN(first) FROM frames WHERE project = $1 AND first > $2 + $3), $2 + $3) \
                  ORDER BY first LIMIT 64",
-            )
+            )))
             .bind(project)
             .bind(from)
             // No frame is read that lies wholly beyond what is asked for, but for the one behind a gap of erased events.

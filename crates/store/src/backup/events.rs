@@ -6,7 +6,7 @@ use std::sync::Arc;
 use convizit_keys::{DataKey, KeyError};
 use convizit_model::{EventId, Project, ProjectId};
 use serde::{Deserialize, Serialize};
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use super::Progress;
 use super::mend::FrameId;
@@ -109,24 +109,22 @@ fn ids(key: &DataKey, frame: &Frame) -> Result<Vec<(i64, [u8; seen::KEY])>, Stor
 impl Store {
     async fn frames_of(&self, project: i64, day: Option<i64>, after: i64, to: i64) -> Result<Vec<Frame>, StoreError> {
         const NAME: &str = "read frames";
+        let (filter, body) = frames::as_bytes(self.data().engine);
+        let head = format!(
+            "SELECT first, last, day, {filter}, {body} FROM frames WHERE project = $1 AND first > $2 AND first <= $3"
+        );
         let select = match day {
-            Some(day) => query(
-                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND first > $2 AND first <= $3 AND day = $5 \
-                 ORDER BY first LIMIT $4",
-            )
-            .bind(project)
-            .bind(after)
-            .bind(to)
-            .bind(PAGE)
-            .bind(day),
-            None => query(
-                "SELECT first, last, day, filter, body FROM frames WHERE project = $1 AND first > $2 AND first <= $3 \
-                 ORDER BY first LIMIT $4",
-            )
-            .bind(project)
-            .bind(after)
-            .bind(to)
-            .bind(PAGE),
+            Some(day) => query(AssertSqlSafe(format!("{head} AND day = $5 ORDER BY first LIMIT $4")))
+                .bind(project)
+                .bind(after)
+                .bind(to)
+                .bind(PAGE)
+                .bind(day),
+            None => query(AssertSqlSafe(format!("{head} ORDER BY first LIMIT $4")))
+                .bind(project)
+                .bind(after)
+                .bind(to)
+                .bind(PAGE),
         };
         let rows = select.fetch_all(self.data().readers()).await.during(NAME)?;
         rows.iter()

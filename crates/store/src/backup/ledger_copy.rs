@@ -176,7 +176,7 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Parsed, StoreError> {
 }
 
 async fn rows(database: &Database, table: &Table) -> Result<Pack, StoreError> {
-    let sql = table.select(&format!("ORDER BY {}", table.order));
+    let sql = table.select(database.engine, &format!("ORDER BY {}", table.order));
     let rows = query(AssertSqlSafe(sql)).fetch_all(database.readers()).await.during("copy keys and erasures")?;
     let rows = rows.iter().map(|row| table.cells(row)).collect::<Result<_, _>>()?;
     Ok(Pack { table: table.name.to_owned(), columns: table.names(), rows })

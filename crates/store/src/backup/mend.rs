@@ -10,7 +10,7 @@ use convizit_keys::DataKey;
 use convizit_model::{ProjectId, Timestamp};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query};
 
 use super::check::packs;
 use super::events::{Frame, look};
@@ -116,7 +116,9 @@ impl Store {
     pub async fn plan_frame(&self, id: FrameId, progress: &Progress) -> Result<FramePlan, StoreError> {
         const NAME: &str = "read a frame";
         let project = self.project(&id.project).await?.number;
-        let row = query("SELECT last, day, ledger, filter, body FROM frames WHERE project = $1 AND first = $2")
+        let (filter, body) = frames::as_bytes(self.data().engine);
+        let sql = format!("SELECT last, day, ledger, {filter}, {body} FROM frames WHERE project = $1 AND first = $2");
+        let row = query(AssertSqlSafe(sql))
             .bind(project)
             .bind(id.first)
             .fetch_optional(self.data().readers())

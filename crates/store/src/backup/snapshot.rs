@@ -10,7 +10,7 @@ use crate::database::{Database, Engine};
 use crate::error::{During, StoreError};
 
 /// A connection that sees the database as it was at one moment.
-pub(super) struct Snapshot(AnyConnection);
+pub(super) struct Snapshot(AnyConnection, Engine);
 
 impl Snapshot {
     pub(super) async fn of(database: &Database) -> Result<Self, StoreError> {
@@ -28,7 +28,7 @@ impl Snapshot {
                 connection.execute("SELECT 1").await.during(NAME)?;
             }
         }
-        Ok(Self(connection))
+        Ok(Self(connection, database.engine))
     }
 
     pub(super) async fn end(mut self) -> Result<(), StoreError> {
@@ -68,7 +68,8 @@ impl Snapshot {
     ) -> BoxStream<'_, Result<Vec<Cell>, StoreError>> {
         let condition = which.map(|(condition, _)| format!("WHERE {condition} ")).unwrap_or_default();
         // Names of tables and columns are constants.
-        let mut select = query(AssertSqlSafe(table.select(&format!("{condition}ORDER BY {}", table.order))));
+        let sql = table.select(self.1, &format!("{condition}ORDER BY {}", table.order));
+        let mut select = query(AssertSqlSafe(sql));
         for number in which.map(|(_, numbers)| numbers).into_iter().flatten() {
             select = select.bind(number);
         }

@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, query};
 use super::pack::Cell;
 use crate::database::{Database, Engine};
 use crate::error::{Columns as _, During, StoreError};
+use crate::frames;
 use crate::statement::{insert_rows, pieces};
 
 /// What a column holds.
@@ -375,8 +376,15 @@ impl Table {
     }
 
     /// `SELECT` of all columns; `rest` holds placeholders only.
-    pub(super) fn select(&self, rest: &str) -> String {
-        let columns: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+    pub(super) fn select(&self, engine: Engine, rest: &str) -> String {
+        // Of a damaged frame, too: it is in the backup as it is.
+        let (filter, body) = frames::as_bytes(engine);
+        let selected = |name: &'static str| match name {
+            "filter" if self.name == FRAMES.name => filter,
+            "body" if self.name == FRAMES.name => body,
+            name => name,
+        };
+        let columns: Vec<&str> = self.columns.iter().map(|(name, _)| selected(name)).collect();
         format!("SELECT {} FROM {} {rest}", columns.join(", "), self.name)
     }
 

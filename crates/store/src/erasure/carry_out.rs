@@ -10,12 +10,12 @@ use serde::Deserialize;
 use sqlx::{AssertSqlSafe, query};
 
 use super::forget_ids;
-use crate::Store;
 use crate::damage::Met;
 use crate::error::{Columns as _, During, StoreError};
 use crate::ledger::ProjectLedger;
 use crate::people::{HASH, PersonHash};
 use crate::statement::{marks, pieces};
+use crate::{Store, frames};
 
 /// Frames of which the filters are read at once.
 const LOOK: i64 = 500;
@@ -222,9 +222,10 @@ impl Store {
         let mut after = ledger.erased_through();
         loop {
             // By the last number: of two frames that were merged meanwhile, the second may have been looked at as neither.
-            let rows = query(
-                "SELECT first, filter, last, day FROM frames WHERE project = $1 AND last > $2 AND first <= $3 ORDER BY first LIMIT $4",
-            )
+            let (filter, _) = frames::as_bytes(self.data().engine);
+            let rows = query(AssertSqlSafe(format!(
+                "SELECT first, {filter}, last, day FROM frames WHERE project = $1 AND last > $2 AND first <= $3 ORDER BY first LIMIT $4",
+            )))
             .bind(project)
             .bind(after)
             .bind(through)
@@ -236,8 +237,7 @@ impl Store {
             after = last.read(2)?;
             let mut concerned: Vec<Concerned> = Vec::new();
             for row in &rows {
-                // Damage may have made it something else than bytes: then it says nothing.
-                let (first, filter) = (row.read(0)?, row.read(1).unwrap_or_default());
+                let (first, filter) = (row.read(0)?, row.read(1)?);
                 if ledger.concerns(first, filter) {
                     concerned.push(Concerned { first, last: row.read(2)?, day: row.read(3)?, filter });
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use convizit_keys::{DataKey, KeyError};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
-use super::{FULL, FULL_BYTES, Frame, People, WORTH, cannot_pack, insert, is_erased, open, runs, seal};
+use super::{FULL, FULL_BYTES, Frame, People, WORTH, as_bytes, cannot_pack, insert, is_erased, open, runs, seal};
 use crate::Store;
 use crate::damage::Met;
 use crate::database::Engine;
@@ -34,6 +34,7 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("find frames to merge")?;
+        let (filter, body) = as_bytes(self.data().engine);
         let mut packer = Packer::new(self.hasher())?;
         let (mut merged, mut waiting, mut failed) = (false, Vec::new(), None);
         for row in worth {
@@ -46,9 +47,10 @@ impl Store {
                 .during("find frames to merge")?;
             let frames: Vec<(i64, i64)> = pairs(&rows)?;
             for (first, last) in runs(&frames, day < today) {
-                let rows = query(
-                    "SELECT first, last, ledger, filter, body FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 ORDER BY first",
-                )
+                let rows = query(AssertSqlSafe(format!(
+                    "SELECT first, last, ledger, {filter}, {body} FROM frames WHERE project = $1 AND first >= $2 AND last <= $3 \
+                     ORDER BY first",
+                )))
                 .bind(project)
                 .bind(first)
                 .bind(last)
@@ -168,8 +170,10 @@ impl Store {
         const NAME: &str = "rewrite frames";
         let mut rewritten = Vec::new();
         let mut packer = Packer::new(self.hasher())?;
+        let (filter, body) = as_bytes(self.data().engine);
+        let sql = format!("SELECT last, ledger, {filter}, {body}, day FROM frames WHERE project = $1 AND first = $2");
         for first in firsts {
-            let row = query("SELECT last, ledger, filter, body, day FROM frames WHERE project = $1 AND first = $2")
+            let row = query(AssertSqlSafe(sql.as_str()))
                 .bind(project)
                 .bind(*first)
                 .fetch_optional(self.data().readers())

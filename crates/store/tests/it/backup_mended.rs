@@ -158,3 +158,40 @@ async fn a_frame_that_no_backup_has_whole_is_refused(place: Place) {
     assert!(matches!(error, StoreError::NotFound { what: "frame", .. }), "{error}");
     assert!(matches!(refused(13).await, StoreError::Invalid(_)), "it is whole");
 }
+
+/// One bit in the head of a row of SQLite makes another type of its columns, and of sealed bytes a text that is none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_of_which_a_column_is_of_another_type_is_damaged_and_nothing_beside_it() {
+    for sql in [
+        "UPDATE frames SET body = CAST(x'fffefd' AS TEXT) WHERE first = 10",
+        "UPDATE frames SET body = 17, filter = 'no filter' WHERE first = 10",
+        "UPDATE frames SET body = 1.5, filter = CAST(x'fffefd' AS TEXT) WHERE first = 10",
+    ] {
+        let kept = Kept::of(Place::sqlite());
+        let (store, shop) = kept.shop().await;
+        three_visitors(&store, &shop).await;
+        let first = back_up(&store).await;
+        spoil(&kept.place, sql).await;
+        // A destination is told, and gets what stands before it.
+        let error = store.events_after(shop.number, 9, 10, usize::MAX).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { first: 10, last: 12, .. }), "{sql}: {error}");
+        assert_eq!(store.events_after(shop.number, 0, 100, usize::MAX).await.unwrap().len(), 9, "{sql}");
+        let report = store.verify(&Progress::default()).await.unwrap();
+        assert_eq!(report.damaged_frames, ["shop/10"], "{sql}");
+        kept.place.clock.set(NOON + 60_000);
+        assert_eq!(back_up(&store).await.damaged, 1, "{sql}");
+        // Whoever is erased is so in all others.
+        store.erase(&shop, &[visitor("a")]).await.unwrap();
+        assert!(store.upkeep().await.is_err(), "{sql}: it holds the erasure open");
+        assert_eq!(kept.place.number("SELECT COUNT(*) FROM frames WHERE ledger > 0").await, 9, "{sql}");
+        let damaged = store.damaged_frames().await.unwrap();
+        assert!(damaged.len() == 1 && damaged[0].first == 10 && damaged[0].holds, "{sql}: {damaged:?}");
+        let found = store.person_events(&shop, &[visitor("b")], 0, 100).await.unwrap();
+        assert_eq!((found.events.len(), found.unread.len()), (9, 1), "{sql}");
+        let plan = store.plan_frame(frame(10), &Progress::default()).await.unwrap();
+        let back = store.bring_frame_back(plan).await.unwrap();
+        assert_eq!((back.backup, back.events, back.erased), (Some(first.made), 2, 1), "{sql}");
+        assert_eq!(stored(&store, shop.number, 0).await, without_a(), "{sql}");
+        is_whole(&store).await;
+    }
+}
