@@ -23,10 +23,7 @@ use crate::{CONTROL, DATA, disk, missing};
 
 pub(crate) mod start;
 
-use start::{
-    CONTROL_CHECKED, DATA_CHECKED, check_tables, is_missing_table, migrate, no_address, refuse_newer, unreachable,
-    writer,
-};
+use start::{CONTROL_CHECKED, DATA_CHECKED, check_tables, connect_to, is_missing_table, migrate, refuse_newer, writer};
 
 /// A transaction's work, borrowed from the connection it runs on.
 pub(crate) type Job<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
@@ -66,8 +63,6 @@ const READER_WAIT: &str = "PRAGMA busy_timeout = 50";
 /// Tries of a checkpoint, and the time between two of them: most readers are gone by the next.
 const CHECKPOINTS: u32 = 4;
 const BETWEEN: Duration = Duration::from_millis(200);
-/// How long PostgreSQL may take to let somebody in.
-const CONNECT: Duration = Duration::from_secs(4);
 
 /// Which engine a database runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,16 +165,7 @@ impl Database {
 
     /// Connects to PostgreSQL and runs the migrations.
     pub(crate) async fn postgres(url: &str, migrations: &[&Migrator]) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let options: AnyConnectOptions = url.parse().map_err(|_| no_address())?;
-        if !matches!(options.database_url.scheme(), "postgres" | "postgresql") {
-            return Err(no_address());
-        }
-        // Not by the pool, which takes a refused connection for a server that is starting, and says only that time is over.
-        let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options)).await;
-        let mut connection = connecting
-            .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
-            .map_err(|error| unreachable(&error.to_string()))?;
+        let (mut connection, options) = connect_to(url).await?;
         for migrator in migrations {
             refuse_newer(&mut connection, migrator).await?;
         }
@@ -232,12 +218,7 @@ impl Database {
     /// Whether a PostgreSQL database holds an installation; nothing is made in it.
     pub(crate) async fn has_rows(url: &str) -> Result<bool, StoreError> {
         const NAME: &str = "look whether the database is empty";
-        sqlx::any::install_default_drivers();
-        let options: AnyConnectOptions = url.parse().map_err(|_| no_address())?;
-        let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options)).await;
-        let mut connection = connecting
-            .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
-            .map_err(|error| unreachable(&error.to_string()))?;
+        let (mut connection, _) = connect_to(url).await?;
         for sql in ["SELECT COUNT(*) FROM installation", "SELECT COUNT(*) FROM projects", "SELECT COUNT(*) FROM frames"]
         {
             match sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await {

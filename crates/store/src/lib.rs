@@ -34,6 +34,7 @@ mod deliveries;
 mod destinations;
 mod disk;
 mod drafts;
+mod emptied;
 mod erasure;
 mod error;
 mod exclusions;

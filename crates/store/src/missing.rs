@@ -30,7 +30,7 @@ pub(crate) fn gone(folder: &Path, name: &str) -> String {
 }
 
 /// Which of these a folder has, in words.
-fn those(folder: &Path, names: &[&str]) -> Option<String> {
+pub(crate) fn those(folder: &Path, names: &[&str]) -> Option<String> {
     let there: Vec<&str> = names.iter().copied().filter(|name| !is_absent(&folder.join(name))).collect();
     let (last, before) = there.split_last()?;
     Some(if before.is_empty() { format!("{last} is") } else { format!("{} and {last} are", before.join(", ")) })
@@ -159,7 +159,7 @@ pub(crate) fn counted(count: impl Into<i128>, one: &str, many: &str) -> String {
 }
 
 /// What the last backup that ended well would bring back.
-fn last_backup(folder: &Path) -> String {
+pub(crate) fn last_backup(folder: &Path) -> String {
     let state = BackupState::of(folder);
     match (state.made, state.events) {
         (Some(made), Some(events)) => format!(", of {made} with {}", counted(events, "event", "events")),

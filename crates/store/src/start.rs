@@ -19,7 +19,7 @@ use crate::journal::{Bounds, SqliteJournal, Start};
 use crate::keyring::{self, Keyring};
 use crate::ledger::SharedLedger;
 use crate::mark::{self, Mark};
-use crate::{Inner, Store, StoreConfig, audit, missing};
+use crate::{Inner, Store, StoreConfig, audit, emptied, missing};
 
 /// What is taken for granted when a store opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ impl Store {
                 (control, Database::data_in(&config.folder).await?, lost)
             }
             Some(url) => {
+                emptied::database(&config, url).await?;
                 let (control, data) = Database::both(&config.folder, Some(url)).await?;
                 claim(&data, &config.folder).await?;
                 (control, data, None)

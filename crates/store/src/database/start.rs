@@ -109,8 +109,26 @@ async fn check_pragmas(connection: &mut AnyConnection, file: &str) -> Result<(),
     Ok(())
 }
 
+/// How long PostgreSQL may take to let somebody in.
+const CONNECT: Duration = Duration::from_secs(4);
+
+/// Connects to PostgreSQL, and says how that is done again. Not by a pool, which takes a refused connection for a server that is
+/// starting, and says only that time is over.
+pub(crate) async fn connect_to(url: &str) -> Result<(AnyConnection, AnyConnectOptions), StoreError> {
+    sqlx::any::install_default_drivers();
+    let options: AnyConnectOptions = url.parse().map_err(|_| no_address())?;
+    if !matches!(options.database_url.scheme(), "postgres" | "postgresql") {
+        return Err(no_address());
+    }
+    let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options)).await;
+    let connection = connecting
+        .map_err(|_| unreachable(&format!("no answer within {CONNECT:?}")))?
+        .map_err(|error| unreachable(&error.to_string()))?;
+    Ok((connection, options))
+}
+
 /// Without the address, which holds a password.
-pub(super) fn no_address() -> StoreError {
+fn no_address() -> StoreError {
     StoreError::Invalid(
         "the address of PostgreSQL cannot be read: check that it is like postgres://user:password@host:5432/database, \
          with signs such as @, : and / in the password written as %40, %3A and %2F"
@@ -118,7 +136,7 @@ pub(super) fn no_address() -> StoreError {
     )
 }
 
-pub(super) fn unreachable(problem: &str) -> StoreError {
+fn unreachable(problem: &str) -> StoreError {
     StoreError::Unusable(format!(
         "cannot connect to PostgreSQL ({problem}): check that it runs, and the host, port, user, password and database \
          of its address"
@@ -148,7 +166,7 @@ pub(super) async fn refuse_newer(connection: &mut AnyConnection, migrations: &Mi
 }
 
 /// Of a fresh database.
-pub(super) fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
+pub(crate) fn is_missing_table(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().as_deref() == Some("42P01") || error.message().contains("no such table")
 }
 

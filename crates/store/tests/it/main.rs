@@ -14,6 +14,7 @@ mod backup_s3;
 mod decisions;
 mod destinations;
 mod drafts;
+mod emptied;
 mod engines;
 mod erasure;
 mod failing_disk;
