@@ -39,7 +39,7 @@ fn admit(destination: &Destination, settings: &ProjectSettings) -> Result<(), St
 /// What a change makes of a destination; false when it is not to be made.
 type Alter = Arc<dyn Fn(&mut Destination) -> bool + Send + Sync>;
 
-/// What was added or changed, for the audit log, which is not sealed: of addresses the host, of secrets that there are new ones.
+/// What was added or changed, for the audit log, which is not sealed: of addresses and secrets that there are new ones.
 fn changed_words(was: Option<&Destination>, now: &Destination, with_secret: bool) -> String {
     let mut words = vec![now.kind.in_words()];
     words.extend(now.changes_since(was));

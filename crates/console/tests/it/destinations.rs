@@ -221,7 +221,7 @@ async fn a_webhook_is_added_tried_and_removed_in_the_page() {
     let log = site.store.audit_entries(Some("shop"), 9).await.unwrap();
     let tests: Vec<&str> =
         log.iter().filter(|entry| entry.act == "destination.test").map(|entry| entry.detail.as_str()).collect();
-    assert!(tests.len() == 2 && tests[0].starts_with("webhook at 127.0.0.1:"), "{tests:?}");
+    assert!(tests.len() == 2 && tests[0] == "webhook", "{tests:?}");
     assert!(!tests[0].contains("canary"), "{tests:?}");
 
     let not = site.post("/p/shop/destinations/hook/remove", &cookie, &[("name", "hock")]).await;
@@ -450,8 +450,7 @@ async fn a_secret_that_is_not_needed_is_taken_away() {
     let page = site.get("/p/shop/destinations/web", &admin).await;
     assert!(page.text.contains("<dt>Address</dt>") && page.text.contains(&address), "{}", page.text);
     let log = site.store.audit_entries(Some("shop"), 9).await.unwrap();
-    let host = address.strip_prefix("http://").unwrap();
-    assert!(log.iter().any(|entry| entry.detail == format!("http at {host}; new credentials")), "{log:?}");
+    assert!(log.iter().any(|entry| entry.detail == "http; new credentials"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,7 +72,8 @@ async fn no_byte_of_the_folder_shows_what_was_captured() {
         store.commit_work(all).await.unwrap();
     }
     let hook: convizit_model::Destination = serde_json::from_value(serde_json::json!(
-        {"project": "shop", "name": "hook", "enabled": true, "kind": "webhook", "url": "https://hooks.example/"}
+        {"project": "shop", "name": "hook", "enabled": true, "kind": "webhook", "url": "https://hooks.example/",
+         "processor": {"name": "own", "region": "", "agreement": ""}}
     ))
     .unwrap();
     store.save_destination(&hook, Some(CANARY), false).await.unwrap();
