@@ -18,7 +18,7 @@ use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Log, LogFormat};
-use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, stop_on_signal, tables};
+use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, share, stop_on_signal, tables};
 use crate::{cli, observe};
 
 /// The destination that is the demo's own receiver, which answers while the demo runs.
@@ -58,9 +58,14 @@ impl Demo {
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
         let folder = std::path::absolute(&self.folder)?;
-        let store =
-            make_store(&StoreConfig::in_folder(&folder), &ProviderConfig::File { path: folder.join("keys") }).await?;
-        let _alone = alone(&folder, Role::All)?;
+        let settings = StoreConfig::in_folder(&folder);
+        let mut shared = share(&settings)?;
+        let store = make_store(&settings, &ProviderConfig::File { path: folder.join("keys") }).await?;
+        if shared.is_none() {
+            // It was made only now.
+            shared = share(&settings)?;
+        }
+        let (_shared, _alone) = (shared, alone(&folder, Role::All)?);
         let tables = tables(None).await?;
 
         let shop = ports::shop(8080)?;

@@ -29,6 +29,8 @@ const ROLE_END: Duration = Duration::from_secs(15);
 const TOGETHER: Duration = Duration::from_secs(5);
 /// How long the last events may take to their destinations.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
+/// The lock that every process shares that runs on a data folder, whatever its role, and that whoever moves its databases away has alone.
+const SHARED: &str = "serve.lock";
 
 /// Which parts this process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -162,6 +164,8 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     let backs_up = backup.as_ref().is_some_and(|backup| backup.makes);
     let (settings, keys) =
         (StoreConfig { accept_gap, backup, upkeep: is(Role::Work), ..config.store() }, config.keys());
+    // Before anything is opened: what is moved aside must be open nowhere.
+    let mut shared = share(&settings)?;
     // What only reads has nothing to read in a new installation, but may have been started together with what makes one.
     let store = if is(Role::Collect) || is(Role::Work) {
         make_installation(&settings, &keys, |text| tracing::warn!("{text}")).await?
@@ -172,7 +176,11 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
         }
         open_store(&settings, &keys).await?
     };
-    let _alone = alone(&config.data, role)?;
+    if shared.is_none() {
+        // It was made only now.
+        shared = share(&settings)?;
+    }
+    let (_shared, _alone) = (shared, alone(&config.data, role)?);
     let collector = if is(Role::Collect) {
         convizit_collector::check_tls(&config.collector()).await.map_err(|error| anyhow!("collector: {error}"))?;
         Some((bind(config.collector.listen, "collector.listen")?, config.collector()))
@@ -240,23 +248,67 @@ pub(crate) async fn serve(config: &Config, role: Role, accept_gap: bool) -> Resu
     Ok(())
 }
 
+/// A lock file of a data folder, locked in this way; the system lets go of it when the process ends, however it ends. `None` where
+/// another process is in the way.
+fn lock(data: &Path, name: &str, how: impl FnOnce(&File) -> Result<(), TryLockError>) -> Result<Option<File>> {
+    let path = data.join(name);
+    let opened = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+    match how(&file) {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+    }
+}
+
+/// Says, for as long as the file is held, that a process runs on this data folder. `None` where there is no installation yet: then
+/// nothing is left in it.
+pub(crate) fn share(config: &StoreConfig) -> Result<Option<File>> {
+    let data = &config.folder;
+    if !config.is_there() {
+        return Ok(None);
+    }
+    os_user::refuse_root_of_another(data)?;
+    match lock(data, SHARED, File::try_lock_shared)? {
+        Some(file) => Ok(Some(file)),
+        None => bail!(
+            "convizit restore --move-aside is moving the databases of {} away: start again when it has ended",
+            data.display()
+        ),
+    }
+}
+
+/// Has a data folder alone, so that its databases can be moved away: what runs has them open, and would go on writing into them
+/// wherever they are. `None` where there is no installation.
+pub(crate) fn have_alone(config: &StoreConfig) -> Result<Option<File>> {
+    let data = &config.folder;
+    if !config.is_there() {
+        return Ok(None);
+    }
+    match lock(data, SHARED, File::try_lock)? {
+        Some(file) => Ok(Some(file)),
+        None => {
+            // The console alone holds nothing else.
+            let role = Role::HELD.into_iter().find(|role| runs(data, *role)).unwrap_or(Role::Console);
+            bail!(
+                "a convizit with the role {} runs on {}: end it first, since its databases are to be moved aside",
+                role.name(),
+                data.display()
+            )
+        }
+    }
+}
+
 /// Holds the roles of a data folder for this process: a second collector could only answer 503, a second delivery would
 /// send every event twice. The system lets go of them when the process ends, however it ends.
 pub(crate) fn alone(data: &Path, role: Role) -> Result<Vec<File>> {
     let hold = |name: String| {
-        let path = data.join(format!("{name}.lock"));
-        let opened = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => bail!(
+        lock(data, &format!("{name}.lock"), File::try_lock)?.with_context(|| {
+            format!(
                 "another convizit already runs the role {name} on the data folder {}: stop it first, or give this one a folder of its own",
                 data.display()
-            ),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("{} cannot be locked", path.display()))
-            }
-        }
+            )
+        })
     };
     Role::HELD.into_iter().filter(|one| role.is(*one)).map(|one| hold(one.name())).collect()
 }

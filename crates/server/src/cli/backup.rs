@@ -17,7 +17,7 @@ use crate::cli::ask::Hold;
 use crate::cli::{counted, say, say_error, table, with_store};
 use crate::config::Config;
 use crate::os_user::{person, refuse_root_within_another};
-use crate::run::{Role, alone, name_missing_keys, runs};
+use crate::run::{Role, alone, have_alone, name_missing_keys};
 
 /// From so long on, whoever waits sees how far it is.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
@@ -262,15 +262,9 @@ impl Restore {
         }
         let progress = Progress::default();
         let clock = Arc::new(SystemClock);
+        // Until the end, also while a person thinks about the question.
+        let _whole = if self.move_aside { have_alone(&config.store())? } else { None };
         let plan = if self.move_aside {
-            // What runs has the files open, and would go on writing into them wherever they are.
-            if let Some(role) = Role::HELD.into_iter().find(|role| runs(&config.data, *role)) {
-                bail!(
-                    "a convizit with the role {} runs on {}: end it first, since its databases are to be moved aside",
-                    role.name(),
-                    config.data.display()
-                );
-            }
             let planning = Plan::plan_over(config.store(), provider, clock, self.at, &progress);
             watched("looking at every pack", &progress, planning).await
         } else {

@@ -357,6 +357,15 @@ fn a_database_that_is_lost_comes_back_by_the_words_of_the_refusal() {
     let would = ok(at, &["restore", "--move-aside", "--dry-run"]);
     assert!(would.contains("would move data.db, journal.db") && data.join("data.db").exists(), "{would}");
     assert!(fails(at, &["restore", "--move-aside"]).contains("--yes"));
+    // As every process of any role shares it; a console holds nothing else.
+    let running = std::fs::File::create(data.join("serve.lock")).unwrap();
+    running.lock_shared().unwrap();
+    for arguments in [&["restore", "--move-aside", "--yes"][..], &["restore", "--move-aside", "--dry-run"]] {
+        let error = fails(at, arguments);
+        assert!(error.contains("a convizit with the role console runs on convizit-data: end it first"), "{error}");
+    }
+    assert!(data.join("data.db").exists());
+    drop(running);
     let said = ok(at, &["restore", "--move-aside", "--yes"]);
     assert!(said.contains("What lay there before is in convizit-data/aside-"), "{said}");
     assert!(ok(at, &["project", "list"]).contains("shop"));
