@@ -40,6 +40,7 @@ mod error;
 mod exclusions;
 mod export;
 mod frames;
+mod gap;
 mod idempotency;
 mod incidents;
 mod invitations;
@@ -244,7 +245,7 @@ struct Inner {
     scarce: Mutex<Option<bool>>,
     backup: Option<BackupConfig>,
     /// What the copy of keys and erasures was made of.
-    copied: tokio::sync::Mutex<Copied>,
+    copied: Copied,
 }
 
 impl Store {
@@ -294,6 +295,7 @@ impl Store {
     /// Waits for the writers to finish what they have and closes the databases.
     pub async fn close(&self) {
         self.0.stop.cancel();
+        let _copied = self.0.copied.end().await;
         if let Err(error) = self.save_counters().await {
             tracing::warn!(%error, "the counters of the last second were not saved");
         }

@@ -60,6 +60,18 @@ pub(crate) fn write(folder: &Path, name: &str, keys: &KeyRing, link: Link) -> io
     File::open(folder)?.sync_all()
 }
 
+/// Removes the mark: what is there from now on is trusted, and marked anew.
+pub(crate) fn remove(folder: &Path, name: &str) -> Result<(), StoreError> {
+    let path = folder.join(name);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let why = disk::io_in_words(&path, &error);
+            Err(StoreError::Unusable(format!("{name} cannot be removed, so that it could be made anew: {why}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Where the mark stands and what its entry was, where it can be read.
 pub(crate) fn known(folder: &Path, name: &str, keys: &KeyRing) -> Option<Link> {
     match read(folder, name, keys) {

@@ -8,7 +8,7 @@ use convizit_model::Timestamp;
 use crate::backup::BackupState;
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
-use crate::{StoreConfig, journal, mark};
+use crate::{StoreConfig, gap, journal, mark};
 
 pub(crate) const CONTROL: &str = "control.db";
 pub(crate) const DATA: &str = "data.db";
@@ -102,6 +102,12 @@ pub(crate) async fn data(
     let held =
         format!("the events{of}{days} and what was learned from them, where each destination stood, and the notices");
     let gone = gone(folder, DATA);
+    if config.accept_gap && !gap::may_accept(config) {
+        return Err(StoreError::Unusable(format!(
+            "{gone}. It held {held}. Only a convizit serve with the role all or work goes on without it, by --accept-gap: it takes the ledger \
+             of erasures over from its copy. Start that one first, and then the others"
+        )));
+    }
     if config.accept_gap {
         return Ok(Some(format!("{gone}, and is made anew without what it held: {held}")));
     }

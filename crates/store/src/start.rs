@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
 use convizit_keys::{KeyProvider, KeyRing};
-use convizit_model::{Clock, NoticeKind};
+use convizit_model::{Clock, NoticeKind, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::ACCEPTED_GAP;
+use crate::backup::anew::{self, Anew};
+use crate::backup::ledger_copy::Copied;
 use crate::backup::rows::RESTORING;
 use crate::crowd::Rulings;
 use crate::database::Database;
@@ -19,7 +21,7 @@ use crate::journal::{Bounds, SqliteJournal, Start};
 use crate::keyring::{self, Keyring};
 use crate::ledger::SharedLedger;
 use crate::mark::{self, Mark};
-use crate::{Inner, Store, StoreConfig, audit, emptied, missing};
+use crate::{Inner, Store, StoreConfig, audit, emptied, gap, missing};
 
 /// What is taken for granted when a store opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub(crate) enum Expects {
 impl Store {
     /// A store that does nothing by itself.
     pub(crate) async fn assemble(
-        config: StoreConfig,
+        mut config: StoreConfig,
         provider: Arc<dyn KeyProvider>,
         clock: Arc<dyn Clock>,
         expects: Expects,
@@ -45,18 +47,27 @@ impl Store {
             None => ("control.db", "data.db"),
             Some(_) => ("the PostgreSQL database", "the PostgreSQL database"),
         };
-        let (control, data, lost) = match &config.database {
+        let (control, data, keys, lost) = match config.database.clone() {
             None => {
                 missing::control(&config)?;
                 let control = Database::control_in(&config.folder).await?;
+                let begun = gap::is_begun(&control).await.in_file(names.0)?;
+                if begun {
+                    gap::refuse_others(&config)?;
+                    // What a person has accepted holds until it is written down.
+                    config.accept_gap = true;
+                }
                 let lost = missing::data(&config, &control, clock.now()).await.in_file(names.0)?;
-                (control, Database::data_in(&config.folder).await?, lost)
+                let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
+                let (data, lost) = open_data(&config, (&control, keys.ring()), (lost, begun), clock.now()).await?;
+                (control, data, keys, lost)
             }
             Some(url) => {
-                emptied::database(&config, url).await?;
-                let (control, data) = Database::both(&config.folder, Some(url)).await?;
+                emptied::database(&config, &url).await?;
+                let (control, data) = Database::both(&config.folder, Some(&url)).await?;
                 claim(&data, &config.folder).await?;
-                (control, data, None)
+                let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
+                (control, data, keys, None)
             }
         };
         let bounds = Bounds {
@@ -65,7 +76,6 @@ impl Store {
             reserve_bytes: config.reserve_bytes,
             ..Bounds::default()
         };
-        let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
         let mut accepted = check_audit(&control, &config, keys.ring()).await.in_file(names.0)?;
         let mut processed = processed_offset(&data).await.in_file(names.1)?;
         if let Some(lost) = &lost
@@ -105,7 +115,7 @@ impl Store {
         }
         let hour = clock.now().hour();
         let inner = Inner {
-            folder: config.folder,
+            folder: config.folder.clone(),
             keys,
             clock,
             control,
@@ -127,40 +137,61 @@ impl Store {
             stop: CancellationToken::new(),
             reserve_bytes: config.reserve_bytes,
             scarce: Mutex::default(),
-            backup: config.backup,
-            copied: tokio::sync::Mutex::default(),
+            backup: config.backup.clone(),
+            copied: Copied::default(),
         };
         let store = Self(Arc::new(inner), keyring::SYSTEM.into());
         store.refresh().await.in_file(names.0)?;
         store.look_for_rulings().await.in_file(names.1)?;
-        if lost.is_some()
-            && let Some(accepted) = &mut accepted
-        {
-            accepted.push_str(&match store.take_erasures_back().await {
-                Ok(count) => {
-                    let was = if count == 1 { "was" } else { "were" };
-                    let entries = missing::counted(count, "entry", "entries");
-                    format!("; {entries} of the ledger of erasures {was} taken over from its copy")
-                }
-                Err(error) => format!(
-                    "; the ledger of erasures could not be taken from its copy ({error}), so what was erased comes back with an older backup"
-                ),
-            });
-        }
         // Before anything can be read.
         store.look_for_erasures().await.in_file(names.1)?;
         store.first_sight_of_the_clock().await.in_file(names.1)?;
         if let Some(accepted) = accepted {
-            // Whoever reads the log later is to know why it looks whole.
-            store.audit("start.accept_gap", "", "", accepted.as_str()).await?;
             let text = format!(
                 "a start with --accept-gap went on with what there is: {accepted}. No older backup is dropped, and no pack of one, until this \
                  notice is marked as resolved: do so when nothing is to be brought back any more"
             );
             store.raise(NoticeKind::Audit, None, ACCEPTED_GAP, &text).await?;
+            // Whoever reads the log later is to know why it looks whole.
+            let entry = store.entry("start.accept_gap", "", "", accepted.as_str());
+            gap::end(store.control(), &config, store.ring(), entry).await?;
         }
         Ok(store)
     }
+}
+
+/// Opens the database of events, or makes it: where a person gives up what it held, with what a new one begins with. Returns what was
+/// lost and is given, in words; `begun` says that another start has begun to.
+async fn open_data(
+    config: &StoreConfig,
+    (control, ring): (&Database, &Arc<KeyRing>),
+    (lost, begun): (Option<String>, bool),
+    now: Timestamp,
+) -> Result<(Database, Option<String>), StoreError> {
+    if lost.is_none() && !begun {
+        return Ok((Database::data_in(&config.folder).await?, None));
+    }
+    let mut given = None;
+    if lost.is_some() {
+        // Before anything is made: it is no loss yet where the file is put back.
+        given = Some(Anew::look(config, control, ring, now).await?);
+        gap::begin(control).await?;
+    }
+    let data = Database::data_in(&config.folder).await?;
+    if given.is_none() && anew::is_new(&data).await.in_file(missing::DATA)? {
+        given = Some(Anew::look(config, control, ring, now).await?);
+    }
+    let mut told = lost.unwrap_or_else(|| {
+        format!(
+            "an earlier one was cut short, when {} was missing: it is as it was made anew, or was put back since",
+            missing::DATA
+        )
+    });
+    if let Some(given) = given {
+        told.push_str("; ");
+        told.push_str(&given.fill(&data).await?);
+    }
+    Ok((data, Some(told)))
 }
 
 /// Compares the audit log with its mark: entries that are missing from its end stop the start. Returns what a person has accepted.
@@ -177,8 +208,6 @@ async fn check_audit(control: &Database, config: &StoreConfig, ring: &KeyRing) -
             Some(_) => "the audit log is as far as its mark".to_owned(),
             None => "the audit log's mark could not be read".to_owned(),
         };
-        // What is missing is accepted, so the mark is made anew.
-        std::fs::remove_file(config.folder.join(mark::AUDIT)).ok();
         return Ok(Some(said));
     }
     // The mark first: another process may write meanwhile, and the log is then only further.

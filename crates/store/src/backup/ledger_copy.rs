@@ -10,7 +10,6 @@
 //! damaged in the database stays in the copy as it was.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
@@ -30,7 +29,7 @@ use crate::keyring::day_place;
 use crate::named_keys::date;
 
 /// The two files, in the order of their writing.
-const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
+pub(super) const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
 const MAC: usize = 32;
 /// What the copy's notice is about.
 const SUBJECT: &str = "copy of keys and erasures";
@@ -38,6 +37,8 @@ const SUBJECT: &str = "copy of keys and erasures";
 const DAMAGED: &str = "wrapped keys";
 /// Damaged keys that are named.
 const SAID: usize = 20;
+/// How long closing waits for a copy that is being written.
+const ENDED: Duration = Duration::from_secs(5);
 /// After a write that took long, the next waits so many times longer.
 const REST: u32 = 20;
 
@@ -52,9 +53,24 @@ pub(super) struct LedgerCopy {
 
 /// What the copying loop remembers.
 #[derive(Debug, Default)]
-pub(crate) struct Copied {
+struct Last {
     fingerprint: String,
     not_before: Option<Instant>,
+}
+
+/// How copying goes.
+#[derive(Debug, Default)]
+pub(crate) struct Copied {
+    last: tokio::sync::Mutex<Last>,
+    /// Held from the number of a copy until that is written.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl Copied {
+    /// Keeps copies from being begun, once the one that is being written is whole; waits no longer than a few seconds.
+    pub(crate) async fn end(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        tokio::time::timeout(ENDED, self.writing.lock()).await.ok()
+    }
 }
 
 impl LedgerCopy {
@@ -145,6 +161,32 @@ pub(super) async fn read(target: &Target, provider: &dyn KeyProvider) -> Result<
     }))
 }
 
+/// The newest copy that lies in a place, where one is whole and of the installation of this ring.
+pub(super) async fn lying(target: &Target, ring: &KeyRing) -> Result<Option<LedgerCopy>, StoreError> {
+    let mut newest: Option<LedgerCopy> = None;
+    for name in NAMES {
+        let Some(bytes) = target.get(name).await? else { continue };
+        pack::refuse_foreign(ring, What::Ledger, (name, &target.shown), &bytes)?;
+        // What is damaged is written over.
+        if let Ok((_, copy, body, tag)) = parse(name, &bytes)
+            && mac(ring, &body) == tag
+            && newest.as_ref().is_none_or(|newest| newest.sequence < copy.sequence)
+        {
+            newest = Some(copy);
+        }
+    }
+    Ok(newest)
+}
+
+/// The highest number of a copy that these settings have given; 0 where none was written.
+pub(super) async fn given(control: &Database) -> Result<u64, StoreError> {
+    let given: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 2")
+        .fetch_optional(control.readers())
+        .await
+        .during("number the copy of keys")?;
+    Ok(given.unwrap_or(0).cast_unsigned())
+}
+
 /// Which key a row of `keys` is: project, kind, number, what has wrapped it, and when it was made.
 type OfKey<'r> = (i64, &'r str, i64, &'r str, i64);
 
@@ -220,7 +262,7 @@ impl Store {
         }
         let fingerprint = self.ledger_fingerprint().await?;
         {
-            let copied = self.copied().lock().await;
+            let copied = self.copied().last.lock().await;
             if copied.fingerprint == fingerprint || copied.not_before.is_some_and(|time| time > Instant::now()) {
                 return Ok(());
             }
@@ -231,7 +273,7 @@ impl Store {
         }
         let started = Instant::now();
         let copying = self.copy_ledger().await;
-        let mut copied = self.copied().lock().await;
+        let mut copied = self.copied().last.lock().await;
         copied.not_before = Some(Instant::now() + started.elapsed() * REST);
         if copying.is_ok() {
             copied.fingerprint = fingerprint;
@@ -300,61 +342,6 @@ impl Store {
         Ok(false)
     }
 
-    /// The newest copy that lies in a place, where one is whole and of this installation.
-    async fn lying(&self, target: &Target) -> Result<Option<LedgerCopy>, StoreError> {
-        let mut newest: Option<LedgerCopy> = None;
-        for name in NAMES {
-            let Some(bytes) = target.get(name).await? else { continue };
-            pack::refuse_foreign(self.ring(), What::Ledger, (name, &target.shown), &bytes)?;
-            // What is damaged is written over.
-            if let Ok((_, copy, body, tag)) = parse(name, &bytes)
-                && mac(self.ring(), &body) == tag
-                && newest.as_ref().is_none_or(|newest| newest.sequence < copy.sequence)
-            {
-                newest = Some(copy);
-            }
-        }
-        Ok(newest)
-    }
-
-    /// Takes the ledger of erasures from its copy into a database of events that was made anew: without it the next copy would forget
-    /// who was erased, and an older backup would bring them back. Returns how many erasures came.
-    pub(crate) async fn take_erasures_back(&self) -> Result<u64, StoreError> {
-        const NAME: &str = "number events behind what was erased";
-        let Some(config) = self.backup_config() else { return Ok(0) };
-        let Some(copy) = self.lying(&place(&config.keys_to)?).await? else { return Ok(0) };
-        for pack in ERASURES.iter().filter_map(|table| copy.table(table.name)) {
-            super::restore::insert(self.data(), Arc::new(pack.clone())).await?;
-        }
-        let mut through: HashMap<i64, i64> = HashMap::new();
-        let rows = copy.table(ERASURES[0].name).map(|pack| pack.rows.as_slice()).unwrap_or_default();
-        for row in rows {
-            // In the order of the table's columns, which reading the copy has looked at.
-            let [_, project, _, _, _, last, ..] = row.as_slice() else { continue };
-            let known = through.entry(project.int()).or_default();
-            *known = (*known).max(last.int());
-        }
-        // What was stored up to a number is erased by it: what comes now is not.
-        let through: Vec<(i64, i64)> = through.into_iter().filter(|(project, _)| *project > 0).collect();
-        self.data()
-            .run_tx(NAME, move |connection| {
-                let through = through.clone();
-                Box::pin(async move {
-                    for (project, last) in through {
-                        query("INSERT INTO progress (project, last_number) VALUES ($1, $2)")
-                            .bind(project)
-                            .bind(last)
-                            .execute(&mut *connection)
-                            .await
-                            .during(NAME)?;
-                    }
-                    Ok(())
-                })
-            })
-            .await?;
-        Ok(rows.len() as u64)
-    }
-
     /// Puts what a copy has in the place of keys that are damaged in the database: those whose bytes have changed though nothing
     /// has wrapped them anew, and which do not open. Returns which, twenty at most.
     async fn keep_whole(&self, keys: &mut Pack, copy: &LedgerCopy) -> Result<Vec<String>, StoreError> {
@@ -405,16 +392,12 @@ impl Store {
 
     /// The copy that lies in a place, where this database may write over it: it has given that number, or a higher one.
     async fn lying_if_older(&self, target: &Target) -> Result<Option<LedgerCopy>, StoreError> {
-        let (place, lying) = (&target.shown, self.lying(target).await?);
+        let (place, lying) = (&target.shown, lying(target, self.ring()).await?);
         if lying.is_some() {
             self.refuse_to_look_and_write(place).await?;
         }
         // Asked after the copy was read: what another process of this database wrote there has a number that is in it by now.
-        let given: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 2")
-            .fetch_optional(self.control().readers())
-            .await
-            .during("number the copy of keys")?;
-        let given = given.unwrap_or(0).cast_unsigned();
+        let given = given(self.control()).await?;
         if let Some(newer) = lying.as_ref().filter(|copy| copy.sequence > given) {
             return Err(StoreError::Unusable(format!(
                 "the copy in {place} has the number {}, and this database has given {given} at most: it is an older state of the one that \
@@ -429,6 +412,8 @@ impl Store {
     /// Copies to a place. Returns the copy's number, and which keys are damaged in the database.
     async fn copy_ledger_to(&self, place: &str) -> Result<(u64, Vec<String>), StoreError> {
         let target = Target::open(place, true)?;
+        // Whoever closes the databases waits for it: a number that was given and not written looks like a lost copy.
+        let _whole = self.copied().writing.lock().await;
         // One process of this folder after the other; the first number that is taken is written first.
         let lock = self.hold("backup-keys.lock", true).await?;
         let turn = self.turn_to_copy().await?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::StoreError;
 use crate::{Store, disk};
 
+pub(crate) mod anew;
 mod check;
 mod drill;
 mod events;
@@ -314,7 +315,7 @@ impl Store {
         self.backup_config().is_some_and(|config| !config.makes)
     }
 
-    pub(crate) fn copied(&self) -> &tokio::sync::Mutex<ledger_copy::Copied> {
+    pub(crate) fn copied(&self) -> &ledger_copy::Copied {
         &self.0.copied
     }
 

@@ -6,6 +6,7 @@ use convizit_keys::version_of;
 
 use super::ledger_copy::LedgerCopy;
 use super::pack::{Cell, Manifest, Pack};
+use crate::gap::ACCEPTING;
 use crate::work::OF_PERSONS;
 
 /// What `worker.journal` says while a restore goes on: no start takes the database for its own.
@@ -115,8 +116,8 @@ impl Sieve {
                 "counts" | "rulings" | "damaged_state" | "dead_letters" | "replays" => !erased,
                 // Of a backup of an earlier program: the copy of keys and erasures says which live.
                 "tokens" => false,
-                // The sequence of the ledger copy is written by whoever restores.
-                "control_version" => at(row, "id").int() != 2,
+                // The sequence of the ledger copy is written by whoever restores; what a start had accepted is none of what comes back.
+                "control_version" => ![2, ACCEPTING].contains(&at(row, "id").int()),
                 _ => true,
             };
             if !keep && table != "control_version" {

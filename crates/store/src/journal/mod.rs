@@ -32,6 +32,14 @@ pub(crate) async fn begins_after(folder: &Path) -> Option<u64> {
     oldest
 }
 
+/// The newest batch of the journal of a data folder, processed or not. `None` when it cannot be read.
+pub(crate) async fn ends_at(folder: &Path) -> Option<u64> {
+    let mut connection = file::open_reader(folder).await.ok()?;
+    let newest = file::newest(&mut connection).await.ok()?;
+    sqlx::Connection::close(connection).await.ok();
+    newest.map(|link| link.offset)
+}
+
 /// Bytes of the records of one batch; a single larger record makes a batch of its own. Larger ones gain SQLite nothing.
 pub const BATCH_BYTES: usize = 128 * 1024;
 

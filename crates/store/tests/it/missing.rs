@@ -153,6 +153,92 @@ async fn who_was_erased_stays_so_when_the_events_are_lost() {
     restored.close().await;
 }
 
+/// Nothing is made anew without the ledger: the next copy would write over the only one that knows who was erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_events_are_begun_anew_without_the_newest_copy_of_the_ledger() {
+    let kept = filled().await;
+    lose(&kept, "data.db");
+    let accepting_as = |config: StoreConfig| StoreConfig { accept_gap: true, ..config };
+    let refuses = async |config: StoreConfig, parts: &[&str]| {
+        let text = open(&kept, accepting_as(config)).await.err().expect("it was not refused").to_string();
+        says(&text, &[&["data.db is missing from"][..], parts].concat());
+        assert!(!folder(&kept).join("data.db").exists(), "{text}");
+    };
+    // Of no other role is it known where the copy lies.
+    refuses(StoreConfig { upkeep: false, ..kept.config() }, &["role all or work", "--accept-gap"]).await;
+    refuses(StoreConfig { backup: None, ..kept.config() }, &["no place of its copy", "backup.keys_to"]).await;
+    let (keys_to, moved) = (kept.keys_to(), kept.backups.path().join("moved"));
+    std::fs::rename(&keys_to, &moved).unwrap();
+    let no_folder = format!("there is no folder {}", keys_to.display());
+    refuses(kept.config(), &[&no_folder, "ledger-a and ledger-b", "backup.keys_to"]).await;
+    std::fs::create_dir(&keys_to).unwrap();
+    refuses(kept.config(), &[&format!("no copy of it in {} is whole", keys_to.display())]).await;
+    std::fs::remove_dir(&keys_to).unwrap();
+    std::fs::rename(&moved, &keys_to).unwrap();
+    // One that is older does not know of everybody.
+    let given = async |sql: &'static str| {
+        sqlx::query(sql).execute(&mut kept.place.behind("control").await).await.unwrap();
+    };
+    given("UPDATE control_version SET version = version + 1 WHERE id = 2").await;
+    refuses(kept.config(), &["has the number", "what was erased since is not in it", "--move-aside"]).await;
+    given("UPDATE control_version SET version = version - 1 WHERE id = 2").await;
+    accepting(&kept).await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_gap_that_was_cut_is_gone_on_with_by_the_next_start() {
+    let kept = filled().await;
+    lose(&kept, "data.db");
+    // The journal does not open, so that the start ends between the making and the notice.
+    let (journal, whole) = (folder(&kept).join("journal.db"), folder(&kept).join("whole"));
+    std::fs::rename(&journal, &whole).unwrap();
+    std::fs::write(&journal, "this is no database ".repeat(1000)).unwrap();
+    assert!(open(&kept, StoreConfig { accept_gap: true, ..kept.config() }).await.is_err());
+    assert!(folder(&kept).join("data.db").exists() && folder(&kept).join("audit.mark").exists());
+    lose(&kept, "journal.db");
+    std::fs::rename(&whole, &journal).unwrap();
+    let looking = StoreConfig { makes: false, upkeep: false, ..kept.config() };
+    let text = open(&kept, looking.clone()).await.err().expect("it was not refused").to_string();
+    says(&text, &["was cut short", "convizit serve", "role all or work"]);
+    // Nobody says it again.
+    let store = open(&kept, kept.config()).await.unwrap();
+    says(&accepted(&store).await, &["data.db was missing", "batches 1 to 30 of the journal were passed over"]);
+    let log = store.audit_entries(None, 1000).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.act == "start.accept_gap").count(), 1);
+    assert!(store.keeps_all_backups().await.unwrap().is_some());
+    store.close().await;
+    open(&kept, looking).await.unwrap().close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_gap_destinations_go_on_and_no_number_is_given_twice() {
+    let kept = Kept::of(Place::sqlite());
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    // The backup does not know of these.
+    commit(&store, &shop, 30, events(90..100)).await;
+    store.close().await;
+    let mut given = 100;
+    for backups_are_left in [true, false] {
+        if !backups_are_left {
+            std::fs::remove_dir_all(kept.to()).unwrap();
+        }
+        lose(&kept, "data.db");
+        let store = accepting(&kept).await;
+        says(&accepted(&store).await, &["numbers that were never given", "1 destination goes on"]);
+        let last = store.last_event(shop.number).await.unwrap();
+        assert!(last >= given, "{last} after {given}");
+        assert_eq!(store.cursor(shop.number, "hook").await.unwrap(), last, "it has a place to go on from");
+        let offset = store.worker_offset().await.unwrap();
+        commit(&store, &shop, offset, events(500..501)).await;
+        let found = store.events_after(shop.number, last, 10, usize::MAX).await.unwrap();
+        assert_eq!(found.iter().map(|event| event.number).collect::<Vec<_>>(), [last + 1]);
+        given = last + 1;
+        store.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_settings_and_keys_come_back_by_the_words_of_the_refusal() {
     let kept = filled().await;
