@@ -164,12 +164,16 @@ pub(crate) fn counted(count: impl Into<i128>, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// What the last backup that ended well would bring back.
+/// What the last backup that ended well would bring back, and what comes with it.
 pub(crate) fn last_backup(folder: &Path) -> String {
     let state = BackupState::of(folder);
-    match (state.made, state.events) {
+    let mut text = match (state.made, state.events) {
         (Some(made), Some(events)) => format!(", of {made} with {}", counted(events, "event", "events")),
         (Some(made), None) => format!(", of {made}"),
         (None, _) => String::new(),
+    };
+    if !is_absent(&folder.join(JOURNAL)) {
+        text.push_str(", and what waits in journal.db");
     }
+    text
 }

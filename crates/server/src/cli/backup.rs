@@ -284,8 +284,16 @@ impl Restore {
             [] => String::new(),
             files => format!("move {} of {} into a folder there, ", files.join(", "), config.data.display()),
         };
+        let left = plan.left_journal();
+        let mut behind = match left.batches {
+            0 => String::new(),
+            batches => format!(", put {} that waited in journal.db behind it", counted(batches, "batch")),
+        };
+        if let Some(problem) = &left.problem {
+            behind.push_str(&format!(", leave what cannot be read of journal.db in that folder ({problem})"));
+        }
         let what = format!(
-            "{first}restore the backup of {} ({}, {}, {}) into {into}, and erase again what was erased since",
+            "{first}restore the backup of {} ({}, {}, {}) into {into}{behind}, and erase again what was erased since",
             backup.made,
             counted(backup.events, "event"),
             counted(backup.rows, "row"),
@@ -297,6 +305,7 @@ impl Restore {
                 "backup": backup,
                 "passed_over": plan.passed_over(),
                 "moves_aside": plan.moves_aside(),
+                "left_journal": plan.left_journal(),
             })
             .to_string());
         }
@@ -417,6 +426,17 @@ fn tell(report: &RestoreReport) -> Result<()> {
     }
     if report.journal_records > 0 {
         say(format!("Waiting for the worker: {} of visitors.", counted(report.journal_records, "batch")))?;
+    }
+    if report.left_journal.batches > 0 {
+        say(format!(
+            "Taken over from the journal that lay there: {}, which wait for the worker, too.",
+            counted(report.left_journal.batches, "batch")
+        ))?;
+    }
+    if let Some(problem) = &report.left_journal.problem {
+        say(format!(
+            "Not taken over from the journal that lay there, since it cannot be read: {problem}. It is kept in the folder that is named below."
+        ))?;
     }
     for name in &report.lost_destinations {
         say(format!("Destination {name} is left out, since no key opens it any more: add it again."))?;

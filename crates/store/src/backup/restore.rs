@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, query};
 
 use super::check::{Chosen, check, info, info_of, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
+use super::left::LeftJournal;
 use super::owner::{LOOKS, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::place::{cannot, is_folder_empty, left_in, move_aside, move_in};
@@ -48,6 +49,8 @@ pub struct Restore {
     passed_over: Vec<String>,
     /// What lies in the data folder and is moved aside.
     aside: Vec<&'static str>,
+    /// What waits in the journal among them.
+    left: LeftJournal,
 }
 
 /// What a restore did.
@@ -69,6 +72,8 @@ pub struct RestoreReport {
     pub accounts: u64,
     /// Records that wait in the journal for the worker.
     pub journal_records: u64,
+    /// What of these was taken over from the journal that lay there before.
+    pub left_journal: LeftJournal,
     /// Erasures that were carried out again.
     pub erased_again: u64,
     /// Frames that do not open, as they did not when the backup was made: `convizit verify` names them.
@@ -108,7 +113,7 @@ impl Restore {
         is_folder_empty(&config.folder)?;
         let plan = Self::plan_over(config, provider, clock, at, progress).await?;
         // What comes there meanwhile is somebody's.
-        Ok(Self { aside: Vec::new(), ..plan })
+        Ok(Self { aside: Vec::new(), left: LeftJournal::default(), ..plan })
     }
 
     /// The same for a data folder that has lost a part of its databases: what is left of them is moved aside once the backup is
@@ -125,7 +130,6 @@ impl Restore {
     ) -> Result<Self, StoreError> {
         let places = config.backup.clone().ok_or_else(off)?;
         is_database_empty(&config).await?;
-        let aside = left_in(&config.folder);
         let (target, keys) = (place_of(&places.to)?, ledger_copy::place(&places.keys_to)?);
         let (ledger, ring) = ledger_copy::read(&keys, &*provider).await?;
         let ring = Arc::new(ring);
@@ -139,13 +143,22 @@ impl Restore {
         }
         // Not its frames: what was damaged when it was made is no reason not to have the rest back.
         check(&target, &ring, (&name, &manifest), None, progress).await?;
-        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over, aside })
+        let left = LeftJournal::look(&config.folder, (&ring, &clock)).await;
+        // Behind it: whoever reads a database may leave a log beside it, or take it away.
+        let aside = left_in(&config.folder);
+        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over, aside, left })
     }
 
     /// Files of the data folder that are moved aside.
     #[must_use]
     pub fn moves_aside(&self) -> &[&'static str] {
         &self.aside
+    }
+
+    /// What waits in the journal among them: it goes behind what the backup holds.
+    #[must_use]
+    pub fn left_journal(&self) -> &LeftJournal {
+        &self.left
     }
 
     /// Why newer backups are not taken, newest first.
@@ -254,7 +267,12 @@ impl Restore {
             other => other?,
         }
         let stored = store.see_again().await?;
-        let journal_records = self.append(store, progress).await?;
+        let appended = self.append(store, progress).await?;
+        let left_journal = if self.aside.is_empty() {
+            LeftJournal::default()
+        } else {
+            LeftJournal::take_over(store, &self.config.folder, (&self.ring, &self.clock)).await
+        };
         let events = stored.of_projects(&store.projects().await?);
         let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
         let mut entries = store.known_ahead(&self.target, "backup.restore").await?;
@@ -277,7 +295,8 @@ impl Restore {
             left_out,
             lost_destinations: sieve.lost_destinations.clone(),
             accounts: accounts.cast_unsigned(),
-            journal_records,
+            journal_records: appended + left_journal.records,
+            left_journal,
             erased_again,
             damaged_frames: stored.damaged,
             aside: None,

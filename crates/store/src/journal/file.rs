@@ -171,6 +171,13 @@ pub(super) async fn oldest(connection: &mut SqliteConnection) -> Result<Option<u
     Ok(offset.map(unsigned))
 }
 
+/// The offset up to which all is processed: of the newest row of which only the tag is kept, or else the oldest; `None` when there is no row.
+pub(super) async fn processed(connection: &mut SqliteConnection) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT COALESCE((SELECT MAX(batch) FROM journal WHERE length(sealed) <= 16), (SELECT MIN(batch) FROM journal))";
+    let offset: Option<i64> = one(connection, sql).await?;
+    Ok(offset.map(unsigned))
+}
+
 /// Offset and tag of the newest row.
 pub(super) async fn newest(connection: &mut SqliteConnection) -> Result<Option<Link>, StoreError> {
     let row = sqlx::query("SELECT batch, substr(sealed, -16) FROM journal ORDER BY batch DESC LIMIT 1")

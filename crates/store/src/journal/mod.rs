@@ -14,6 +14,7 @@ use crate::{JournalBatch, StoreError};
 mod batch;
 mod file;
 mod keys;
+mod left;
 mod queue;
 mod sqlite;
 mod state;
@@ -21,6 +22,7 @@ mod watch;
 mod writer;
 
 pub(crate) use batch::Link;
+pub(crate) use left::{LeftBatches, records};
 pub use sqlite::{SqliteJournal, Start};
 
 /// The batch after which the journal of a data folder begins: that, and all before, is processed. `None` when it cannot be read.

@@ -277,6 +277,47 @@ async fn lost_settings_and_keys_come_back_by_the_words_of_the_refusal() {
     store.close().await;
 }
 
+/// What was answered is kept by a journal that is whole, whatever else was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_an_intact_journal_comes_back_with_the_backup() {
+    let kept = filled().await;
+    let store = open(&kept, kept.config()).await.unwrap();
+    for n in 0..3 {
+        store.journal_append(format!("late {n}").into()).await.unwrap();
+    }
+    store.close().await;
+    lose(&kept, "control.db");
+    says(&refused(&kept).await, &["with 90 events, and what waits in journal.db"]);
+    let looked = async || {
+        let (clock, provider) = (kept.place.clock.clone(), kept.place.provider());
+        Restore::plan_over(kept.config(), provider, clock, None, &Progress::default()).await.unwrap()
+    };
+    let plan = looked().await;
+    assert_eq!((plan.left_journal().batches, &plan.left_journal().problem), (3, &None));
+    let report = plan.run("os:test", &Progress::default()).await.unwrap();
+    assert_eq!((report.left_journal.batches, report.journal_records), (3, 3));
+    assert!(report.aside.unwrap().join("journal.db").exists());
+    let late = async |store: &Store| {
+        let batches = store.journal_read(store.worker_offset().await.unwrap(), 1 << 20).await.unwrap();
+        batches.into_iter().flat_map(|batch| batch.records).collect::<Vec<_>>()
+    };
+    let store = open(&kept, kept.config()).await.unwrap();
+    assert_eq!(late(&store).await, ["late 0", "late 1", "late 2"]);
+    store.close().await;
+    // One that does not open keeps nobody from the backup, and is said and kept.
+    kept.place.clock.set(NOON + 1000);
+    lose(&kept, "control.db");
+    lose(&kept, "journal.db");
+    std::fs::write(folder(&kept).join("journal.db"), "this is no database ".repeat(1000)).unwrap();
+    let plan = looked().await;
+    assert_eq!(plan.left_journal().batches, 0);
+    says(plan.left_journal().problem.as_ref().unwrap(), &["journal.db is damaged"]);
+    let report = plan.run("os:test", &Progress::default()).await.unwrap();
+    says(report.left_journal.problem.as_ref().unwrap(), &["journal.db is damaged"]);
+    assert!(report.aside.unwrap().join("journal.db").exists());
+    open(&kept, kept.config()).await.unwrap().close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_journal_says_what_waited_in_it() {
     let kept = Kept::of(Place::sqlite());
