@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::journal::{self, LeftBatches};
-use crate::{JournalBatch, Store};
+use crate::{JournalBatch, Store, mark};
 
 /// What waited in the journal that lay there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -57,6 +57,17 @@ impl LeftJournal {
                     break;
                 }
             }
+        }
+        // As a start does: what stood behind a damaged place of SQLite's log is gone without any error.
+        let end = reading.offset();
+        if let Some(marked) = mark::known(folder, mark::JOURNAL, ring).filter(|marked| marked.offset > end) {
+            left.problem.get_or_insert_with(|| {
+                format!(
+                    "journal.db ends at batch {end}, and batch {} was answered, by {}",
+                    marked.offset,
+                    mark::JOURNAL
+                )
+            });
         }
         reading.close().await;
         left

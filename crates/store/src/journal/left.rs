@@ -102,6 +102,11 @@ impl LeftBatches {
         }
     }
 
+    /// The batch that was read last.
+    pub(crate) fn offset(&self) -> u64 {
+        self.link.offset
+    }
+
     pub(crate) async fn close(self) {
         self.connection.close().await.ok();
     }

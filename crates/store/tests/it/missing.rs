@@ -315,7 +315,20 @@ async fn what_waits_in_an_intact_journal_comes_back_with_the_backup() {
     let report = plan.run("os:test", &Progress::default()).await.unwrap();
     says(report.left_journal.problem.as_ref().unwrap(), &["journal.db is damaged"]);
     assert!(report.aside.unwrap().join("journal.db").exists());
-    open(&kept, kept.config()).await.unwrap().close().await;
+    // Nor does one that has lost its end.
+    let store = open(&kept, kept.config()).await.unwrap();
+    store.journal_append("one".into()).await.unwrap();
+    store.close().await;
+    let earlier = folder(&kept).join("earlier");
+    std::fs::copy(folder(&kept).join("journal.db"), &earlier).unwrap();
+    let store = open(&kept, kept.config()).await.unwrap();
+    store.journal_append("two".into()).await.unwrap();
+    store.close().await;
+    std::fs::rename(earlier, folder(&kept).join("journal.db")).unwrap();
+    lose(&kept, "control.db");
+    let plan = looked().await;
+    assert_eq!(plan.left_journal().batches, 1);
+    says(plan.left_journal().problem.as_ref().unwrap(), &["ends at batch 31, and batch 32 was answered"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
