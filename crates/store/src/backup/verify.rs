@@ -1,5 +1,7 @@
 //! Looking at everything that is stored: whether each frame and each sealed row opens, and whether the chains are whole.
 
+use std::collections::BTreeMap;
+
 use convizit_keys::Place;
 use serde::Serialize;
 use sqlx::query;
@@ -70,7 +72,10 @@ impl Store {
             .during("measure frames")?;
         progress.expect(bytes.cast_unsigned());
         let projects = self.projects().await?;
-        for (project, last) in self.all_last_events().await? {
+        // What was learned is looked at where no event was stored, too.
+        let mut lasts: BTreeMap<i64, i64> = projects.iter().map(|project| (project.number, 0)).collect();
+        lasts.extend(self.all_last_events().await?);
+        for (project, last) in lasts {
             let id = projects.iter().find(|known| known.number == project).map(|known| &known.id);
             self.verify_frames((project, id), last, &mut report, progress).await?;
             self.verify_state(project, &mut report).await?;
