@@ -171,6 +171,35 @@ fn remove(value: &mut Value, steps: &[String]) {
     }
 }
 
+/// An event that has every field, and the same without each field that may be left out, with its name; the last lacks them all.
+#[cfg(test)]
+pub(crate) fn whole_and_without_each() -> Vec<(&'static str, StoredEvent)> {
+    let whole = serde_json::json!({
+        "id": "0193a1f0-1b2c-7def-8123-456789abc001", "project": "shop", "source": "convizit", "schema": 1, "name": "Add to cart",
+        "name_state": "published", "type": "click", "time": "2026-11-23T12:01:07.123Z", "client_time": "2026-11-23T12:02:07.000Z",
+        "received": "2026-11-23T12:01:08.000Z", "visitor": "v1", "session": {"id": "s1", "start": "2026-11-23T12:00:00.000Z"},
+        "user": "u1", "consent": {"analytics": true, "ads": true, "gpc": false},
+        "page": {"url": "https://shop.example/p", "path": "/p", "title": "Shoe", "type": "Product", "language": "en", "referrer": "https://a.example/"},
+        "element": {"id": "el_0000000000000001", "role": "button", "label": "Add", "section": "Card"},
+        "group": {"id": "gr_0000000000000001", "name": "Product card", "position": 3, "length": 12},
+        "properties": {"Product price": 89.9}, "campaign": {"source": "mail"},
+        "device": {"platform": "web", "os_name": "Android", "os_version": "15", "browser": "Chrome", "brand": "Pixel"},
+        "location": {"country": "DE", "region": "BE"}, "withheld": [{"field": "page.title", "rule": "email", "by": "browser", "rules": 1}]
+    });
+    let stored = StoredEvent { number: 7, json: whole.to_string().into_bytes().into() };
+    let without = |fields: Vec<String>| {
+        let shape = Shape::compile(&Shaping { without: fields, ..Shaping::default() }).unwrap();
+        shape.apply(stored.clone()).unwrap()
+    };
+    let mut cases = vec![("nothing", stored.clone())];
+    for field in FIELDS {
+        assert!(whole.pointer(&format!("/{}", field.replace('.', "/"))).is_some(), "{field} is missing here");
+        cases.push((field, without(vec![field.to_owned()])));
+    }
+    cases.push(("all", without(FIELDS.map(str::to_owned).to_vec())));
+    cases
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -42,18 +42,18 @@ enum Kind {
     Time,
 }
 
-/// Columns, by the names that the manifest gives them.
+/// Columns, by the names that the manifest gives them. What may be left out of an event may be NULL.
 const COLUMNS: [(&str, &str, Kind); 24] = [
     ("id", "CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY", Kind::Text),
     ("project", "VARCHAR(64) NOT NULL", Kind::Text),
     ("name", "TEXT NOT NULL", Kind::Text),
-    ("name_state", "VARCHAR(32) NOT NULL", Kind::Text),
+    ("name_state", "VARCHAR(32)", Kind::Text),
     ("type", "VARCHAR(32) NOT NULL", Kind::Text),
     ("time", "DATETIME(3) NOT NULL", Kind::Time),
     ("received", "DATETIME(3) NOT NULL", Kind::Time),
     ("visitor", "VARCHAR(512) NOT NULL", Kind::Text),
-    ("session", "VARCHAR(512) NOT NULL", Kind::Text),
-    ("session_start", "DATETIME(3) NOT NULL", Kind::Time),
+    ("session", "VARCHAR(512)", Kind::Text),
+    ("session_start", "DATETIME(3)", Kind::Time),
     ("user_id", "VARCHAR(512)", Kind::Text),
     ("page_url", "TEXT", Kind::Text),
     ("page_path", "TEXT", Kind::Text),
@@ -207,10 +207,8 @@ impl Mysql {
         let names: Vec<String> = COLUMNS.iter().map(|(name, ..)| format!("`{name}`")).collect();
         let mut sql = format!("INSERT INTO `{}` ({}) VALUES ", self.table, names.join(", "));
         for (at, record) in records.iter().enumerate() {
-            let values: Vec<String> =
-                COLUMNS.iter().map(|(name, _, kind)| value_of(&record.item[*name], *kind)).collect();
             sql.push_str(if at == 0 { "(" } else { ", (" });
-            sql.push_str(&values.join(", "));
+            sql.push_str(&values_of(&record.item).join(", "));
             sql.push(')');
         }
         // Unlike INSERT IGNORE this takes nothing but a repeat for done.
@@ -370,6 +368,11 @@ fn hex(text: &str) -> String {
     out
 }
 
+/// In the order of the columns.
+fn values_of(item: &Value) -> [String; COLUMNS.len()] {
+    COLUMNS.map(|(name, _, kind)| value_of(&item[name], kind))
+}
+
 fn value_of(value: &Value, kind: Kind) -> String {
     match (value, kind) {
         (Value::Number(number), Kind::Number) if number.is_i64() => number.to_string(),
@@ -402,7 +405,28 @@ fn judge(vendor: &str, packet: &[u8]) -> SendError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::connectors::encode::With;
+    use crate::shaping::whole_and_without_each;
+
+    #[test]
+    fn a_row_is_made_whatever_was_left_out_of_the_event() {
+        let connector = crate::connectors::find("mysql", None).unwrap();
+        let settings = BTreeMap::from([("table".to_owned(), "events".to_owned())]);
+        for (without, event) in whole_and_without_each() {
+            let now = "2026-11-23T12:02:00.000Z".parse().unwrap();
+            let with = With { settings: &settings, set: &[], name: "shop/db", now };
+            let mut encoded = connector.encode(&[event], with);
+            let record = encoded.records.pop().unwrap_or_else(|| panic!("without {without}: {encoded:?}"));
+            for ((name, form, _), value) in COLUMNS.iter().zip(values_of(&record.item)) {
+                let missing = value == "NULL";
+                assert!(!missing || !form.contains("NOT NULL"), "without {without} {name} is missing");
+                assert!(!missing || without != "nothing", "{name} is missing");
+            }
+        }
+    }
 
     #[test]
     fn nothing_of_an_event_can_be_read_as_sql() {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use convizit_model::{Event, Person, ProjectId};
+use convizit_model::{Person, ProjectId};
 use convizit_store::{EraseMessage, StoredEvent};
+use serde_json::Value;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
@@ -338,40 +339,45 @@ pub(crate) fn columns_of(event: &StoredEvent) -> Vec<(String, String)> {
     named.map(|((name, _), value)| ((*name).to_owned(), value.unwrap_or_else(|| "NULL".to_owned()))).collect()
 }
 
+/// `None` for what is no event. Whatever was left out of it is NULL.
 fn row_of(stored: &StoredEvent) -> Option<[Option<String>; 25]> {
     // PostgreSQL's text and jsonb hold no NUL.
     let json = String::from_utf8(stored.json.to_vec()).ok()?.replace("\\u0000", "\\ufffd");
-    let event: Event = serde_json::from_str(&json).ok()?;
-    let some = |text: &str| Some(text.replace('\0', "\u{fffd}"));
-    let name_state = match event.name_state {
-        convizit_model::NameState::Provisional => "provisional",
-        convizit_model::NameState::Published => "published",
+    let event: Value = serde_json::from_str(&json).ok()?;
+    let of = |path: &str| match event.pointer(path)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     };
+    // No shaping takes these away.
+    for path in ["/id", "/project", "/name", "/type", "/time", "/received", "/visitor"] {
+        of(path)?;
+    }
     Some([
-        some(&event.id.to_string()),
-        some(&stored.number.to_string()),
-        some(event.project.as_str()),
-        some(&event.name),
-        some(name_state),
-        some(event.kind.as_str()),
-        some(&event.time.to_string()),
-        some(&event.received.to_string()),
-        some(&event.visitor),
-        some(&event.session.id),
-        some(&event.session.start.to_string()),
-        event.user,
-        some(&event.page.url),
-        some(&event.page.path),
-        event.page.title,
-        event.page.kind,
-        event.element.as_ref().map(|element| element.id.to_string()),
-        event.element.map(|element| element.label),
-        event.group.as_ref().map(|group| group.id.to_string()),
-        event.group.as_ref().map(|group| group.name.clone()),
-        event.group.as_ref().map(|group| group.position.to_string()),
-        event.group.map(|group| group.length.to_string()),
-        event.location.country,
-        serde_json::to_string(&event.properties).ok(),
+        of("/id"),
+        Some(stored.number.to_string()),
+        of("/project"),
+        of("/name"),
+        of("/name_state"),
+        of("/type"),
+        of("/time"),
+        of("/received"),
+        of("/visitor"),
+        of("/session/id"),
+        of("/session/start"),
+        of("/user"),
+        of("/page/url"),
+        of("/page/path"),
+        of("/page/title"),
+        of("/page/type"),
+        of("/element/id"),
+        of("/element/label"),
+        of("/group/id"),
+        of("/group/name"),
+        of("/group/position"),
+        of("/group/length"),
+        of("/location/country"),
+        event.get("properties").filter(|properties| properties.is_object()).map(Value::to_string),
         Some(json),
     ])
 }
@@ -379,6 +385,36 @@ fn row_of(stored: &StoredEvent) -> Option<[Option<String>; 25]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shaping::whole_and_without_each;
+
+    #[test]
+    fn a_row_is_made_whatever_was_left_out_of_the_event() {
+        let value = |row: &[Option<String>; 25], name: &str| {
+            row[COLUMNS.iter().position(|(column, _)| *column == name).unwrap()].clone()
+        };
+        let cases = whole_and_without_each();
+        let whole = row_of(&cases[0].1).unwrap();
+        assert!(whole.iter().all(Option::is_some), "{whole:?}");
+        assert_eq!(value(&whole, "time").as_deref(), Some("2026-11-23T12:01:07.123Z"));
+        for (without, event) in &cases[1..] {
+            let row = row_of(event).unwrap_or_else(|| panic!("without {without} there is no row"));
+            for name in ["id", "number", "project", "name", "type", "time", "received", "visitor"] {
+                assert_eq!(value(&row, name), value(&whole, name), "without {without}");
+            }
+            let left_out = match *without {
+                "session" => "session_start",
+                "page" => "page_url",
+                "element" => "element_label",
+                "group" => "group_position",
+                "user" => "user_id",
+                "name_state" => "name_state",
+                "location.country" => "country",
+                _ => continue,
+            };
+            assert_eq!(value(&row, left_out), None, "without {without}");
+        }
+        assert!(row_of(&StoredEvent { number: 1, json: "{}".into() }).is_none());
+    }
 
     #[tokio::test]
     async fn without_tls_only_the_operators_networks_are_written_to() {

@@ -124,6 +124,17 @@ async fn events_become_rows_once_however_often_they_are_sent() {
     assert_eq!(row.get::<_, i32>(4), 3);
     assert_eq!((row.get::<_, &str>(5), row.get::<_, &str>(6)), ("Red\u{fffd}", "89.9"));
     assert_eq!(stand.state("db").await.dead + stand.state("again").await.dead, 0);
+    // Whatever is left out, there is a row.
+    let mut bare = stand.destination("bare", DestinationKind::Postgres { schema: "bare".to_owned() });
+    bare.shaping.without =
+        ["source", "name_state", "user", "session", "consent", "page", "group", "properties", "device", "location"]
+            .map(str::to_owned)
+            .into();
+    stand.store.save_destination(&bare, Some(&server.url("right")), true).await.unwrap();
+    stand.at("bare", 3).await;
+    assert_eq!(stand.state("bare").await.dead, 0);
+    let sql = "SELECT 1 FROM bare.events WHERE session IS NULL AND page_url IS NULL AND visitor = 'v1'";
+    assert_eq!(client.query(sql, &[]).await.unwrap().len(), 3);
     running.end().await;
 }
 

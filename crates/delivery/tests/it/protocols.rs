@@ -450,6 +450,19 @@ async fn mariadb_has_a_row_for_each_event_and_none_of_whom_was_erased() {
     let failure = check(&stand.destination("none", nowhere), Some(&secret.to_string()), &config).await.unwrap_err();
     assert!(failure.contains("may not") || failure.contains("no such database"), "{failure}");
 
+    // Whatever is left out, there is a row.
+    let mut bare = stand.destination("bare", connector("mysql", &[own[0], own[1], own[2], ("table", "bare")]));
+    bare.shaping.without = ["name_state", "user", "session", "page", "group", "properties", "device", "location"]
+        .map(str::to_owned)
+        .into();
+    stand.store.save_destination(&bare, Some(&secret.to_string()), true).await.unwrap();
+    stand.at("bare", EVENTS + 4).await;
+    assert_eq!(stand.state("bare").await.dead, 0);
+    assert_eq!(
+        ask("SELECT COUNT(*) FROM shop.bare WHERE session IS NULL AND page_url IS NULL"),
+        format!("{}\n", EVENTS + 4)
+    );
+
     // Erased: only the test event, of another visitor, stays.
     let project = stand.store.project(&stand.project).await.unwrap();
     stand.store.erase(&project, &[convizit_model::Person::Visitor("v1".to_owned())]).await.unwrap();
