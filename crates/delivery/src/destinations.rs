@@ -194,6 +194,11 @@ impl Sink {
         Bounds { lanes: usize::try_from(manifest.rate.concurrency).unwrap_or(1).clamp(1, 32), events, bytes }
     }
 
+    /// Whether it goes on by itself after a failure, so that it is kept: with another server of those that it knows.
+    pub(crate) fn mends_itself(&self) -> bool {
+        matches!(self, Self::Native(_))
+    }
+
     /// Makes ready what `send` needs: a schema.
     pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
         match self {

@@ -43,6 +43,9 @@ struct Lane {
     /// Rising numbers; those on their way are still here.
     waiting: VecDeque<Row>,
     on_the_way: bool,
+    /// Batches that failed one after the other, and when it is tried again.
+    failures: u32,
+    not_before: Option<Instant>,
     /// What became of rows behind the first that waits.
     ahead: BTreeMap<i64, Fate>,
     done: i64,
@@ -126,6 +129,10 @@ impl Lanes {
             if has_room && lane.planned.is_some_and(|last| last > read) {
                 continue;
             }
+            if lane.not_before.is_some_and(|time| time > now) {
+                continue;
+            }
+            lane.not_before = None;
             if lane.planned.is_some_and(|last| last <= lane.done) {
                 lane.planned = None;
             }
@@ -184,6 +191,27 @@ impl Lanes {
         why
     }
 
+    /// A batch failed as a whole: the lane waits, the others go on. Returns when it is tried again.
+    pub(crate) fn put_off(&mut self, index: usize, asked: Option<Duration>, now: Instant) -> Instant {
+        let Some(lane) = self.lanes.get_mut(index) else { return now };
+        lane.failures = lane.failures.saturating_add(1);
+        let again = now + retry::wait(lane.failures, asked);
+        lane.not_before = Some(again);
+        again
+    }
+
+    /// A batch of the lane came through.
+    pub(crate) fn went_well(&mut self, index: usize) {
+        if let Some(lane) = self.lanes.get_mut(index) {
+            lane.failures = 0;
+        }
+    }
+
+    /// Whether a lane fails, or an event is to be tried again.
+    pub(crate) fn are_held_up(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.failures > 0 || !lane.held.is_empty())
+    }
+
     /// Up to here everything of every lane is finished.
     pub(crate) fn cursor(&self) -> i64 {
         self.lanes.iter().map(|lane| lane.low(self.read)).min().unwrap_or(self.read)
@@ -216,9 +244,10 @@ impl Lanes {
         serde_json::to_string(&plan).unwrap_or_default()
     }
 
-    /// When the first row that is to be tried again is due.
+    /// When the first lane or row that is to be tried again is due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.lanes.iter().filter(|lane| !lane.on_the_way).flat_map(|lane| lane.held.values().map(|held| held.due)).min()
+        let due = |lane: &Lane| lane.not_before.or_else(|| lane.held.values().map(|held| held.due).min());
+        self.lanes.iter().filter(|lane| !lane.on_the_way).filter_map(due).min()
     }
 }
 
@@ -397,6 +426,43 @@ mod tests {
         assert_eq!(lanes.bytes, end);
         let (_, batch) = lanes.batches(1, 1 << 20, Instant::now()).remove(0);
         assert_eq!(batch[0].json, frame.slice(..end));
+    }
+
+    #[test]
+    fn a_lane_that_fails_waits_longer_each_time_whatever_the_others_do() {
+        let mut now = Instant::now();
+        let mut lanes = Lanes::new(2, 0, "");
+        for number in 1..=40 {
+            lanes.take(event(number, &format!("v{number}")));
+        }
+        lanes.read = 40;
+        let bad = 0;
+        let mut waited = Duration::ZERO;
+        for round in 1..=8 {
+            let batches = lanes.batches(1, 1 << 20, now);
+            assert!(batches.iter().any(|(lane, _)| *lane == bad), "its turn has come");
+            for (lane, batch) in batches {
+                if lane == bad {
+                    lanes.finish(lane, &batch, vec![Fate::Waiting], now);
+                    waited = lanes.put_off(lane, None, now) - now;
+                } else {
+                    lanes.finish(lane, &batch, vec![Fate::Done], now);
+                    lanes.went_well(lane);
+                }
+            }
+            assert!(lanes.are_held_up());
+            // The other lane has its turn at once.
+            let batches = lanes.batches(1, 1 << 20, now);
+            assert!(batches.iter().all(|(lane, _)| *lane != bad), "round {round}");
+            for (lane, batch) in batches {
+                lanes.finish(lane, &batch, vec![Fate::Done], now);
+            }
+            assert!(lanes.due().is_some_and(|due| due == now + waited));
+            now += waited;
+        }
+        assert!(waited >= Duration::from_secs(64), "{waited:?}");
+        lanes.went_well(bad);
+        assert!(!lanes.are_held_up());
     }
 
     #[test]

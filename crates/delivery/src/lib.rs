@@ -4,6 +4,7 @@ pub mod connectors;
 mod destinations;
 mod dial;
 mod guard;
+mod halves;
 mod lanes;
 mod mail;
 mod mapping;

@@ -103,7 +103,7 @@ impl Route {
             Stop::Later(asked) => {
                 self.again.failures += 1;
                 self.again.not_before = Some(Instant::now() + retry::wait(self.again.failures, asked));
-                *sink = None;
+                *sink = sink.take().filter(Sink::mends_itself);
                 Ok(false)
             }
             other => Err(other),

@@ -15,6 +15,7 @@ use crate::DeliveryConfig;
 use crate::connectors::Changes;
 use crate::destinations::{Bounds, Fate, SendError, Sink, Taken};
 use crate::guard::Guard;
+use crate::halves::send_all;
 use crate::lanes::Lanes;
 use crate::resend::Again;
 use crate::retry;
@@ -43,6 +44,8 @@ pub(crate) struct Route {
     failures: u32,
     /// Whether the store may have it that this destination takes nothing: at the start nobody knows.
     pub(crate) troubled: AtomicBool,
+    /// Whether a lane fails or an event is tried again, since the cursor moved last: what others take meanwhile mends nothing.
+    pub(crate) held_up: bool,
     pub(crate) again: Again,
 }
 
@@ -75,8 +78,10 @@ struct Stream {
     on_the_way: FuturesUnordered<BoxFuture<'static, Back>>,
     /// Events that were read and not wanted, since the cursor moved.
     filtered: usize,
-    /// After a failure: nothing is sent before.
+    /// The destination asked for it: nothing is sent before.
     not_before: Option<Instant>,
+    /// The failure that was written down last, and until when the same of another lane is not.
+    noted: Option<(String, Instant)>,
     /// Why nothing more is sent, once all batches are back.
     ending: Option<SendError>,
 }
@@ -92,7 +97,20 @@ impl Route {
         let again = Again::default();
         let shape = Shape::compile(&destination.shaping).map_err(String::from);
         let troubled = AtomicBool::new(true);
-        Self { store, destination, config, guard, stop, shape, opened: 0, told: -1, failures: 0, troubled, again }
+        Self {
+            store,
+            destination,
+            config,
+            guard,
+            stop,
+            shape,
+            opened: 0,
+            told: -1,
+            failures: 0,
+            troubled,
+            held_up: false,
+            again,
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -169,6 +187,7 @@ impl Route {
             on_the_way,
             filtered: 0,
             not_before: None,
+            noted: None,
             ending: None,
         };
         loop {
@@ -213,8 +232,11 @@ impl Route {
                 continue;
             }
             let may_read = !over && stream.lanes.has_room();
+            // Where sending again has its turn, what is due waits for the batches that are on their way.
+            let may_launch = !over && (stream.on_the_way.is_empty() || !self.again.is_due());
             let (read, told) = (stream.lanes.read, self.told);
-            let due = [stream.not_before, stream.lanes.due()].into_iter().flatten().min();
+            let now = Instant::now();
+            let due = stream.not_before.filter(|time| *time > now).or_else(|| stream.lanes.due());
             let due = due.unwrap_or_else(|| Instant::now() + LONG).max(Instant::now() + Duration::from_millis(1));
             tokio::select! {
                 Some(back) = stream.on_the_way.next(), if !stream.on_the_way.is_empty() => self.take_back(&mut stream, back).await?,
@@ -222,7 +244,7 @@ impl Route {
                 () = self.store.wait_for_event(number, read), if may_read => {}
                 () = self.store.wait_for_erasure(told), if !over => {}
                 () = self.wait_for_again(), if !over && stream.on_the_way.is_empty() => {}
-                () = tokio::time::sleep_until(due), if !over => {}
+                () = tokio::time::sleep_until(due), if may_launch => {}
             }
         }
     }
@@ -285,7 +307,7 @@ impl Route {
                 Ok(sink) => sink,
                 Err(failure) => {
                     stream.lanes.finish(lane, &batch, vec![Fate::Waiting; batch.len()], Instant::now());
-                    self.put_off(stream, failure).await?;
+                    self.put_off(stream, lane, failure).await?;
                     continue;
                 }
             };
@@ -306,9 +328,17 @@ impl Route {
         let why = stream.lanes.finish(lane, &batch, taken.fates, Instant::now());
         self.again.count_live();
         match taken.failure {
-            Some(failure) => self.put_off(stream, failure).await?,
+            // The sink that failed is dropped: those of other lanes work, or fail by themselves.
+            Some(failure) => {
+                if self.opened == version && sink.mends_itself() {
+                    stream.sinks.push(sink);
+                }
+                self.put_off(stream, lane, failure).await?;
+            }
             None => {
                 self.failures = 0;
+                stream.lanes.went_well(lane);
+                self.held_up = stream.lanes.are_held_up();
                 if self.opened == version {
                     stream.sinks.push(sink);
                 }
@@ -324,23 +354,23 @@ impl Route {
         self.write_down(stream).await
     }
 
-    /// A pause ends the stream once all batches are back; anything else waits.
-    async fn put_off(&mut self, stream: &mut Stream, failure: SendError) -> Result<(), Stop> {
-        match failure {
-            SendError::Later { reason, after } => {
-                // Of batches that fail together one counts.
-                if stream.not_before.is_none_or(|time| time <= Instant::now()) {
-                    self.failures += 1;
-                    let wait = retry::wait(self.failures, after);
-                    stream.not_before = Some(Instant::now() + wait);
-                    tracing::info!(project = %self.destination.project, destination = self.destination.name, reason, "delivery is tried again later");
-                    self.note_failure(&SendError::Later { reason, after }).await?;
-                }
-                stream.sinks.clear();
-            }
-            failure => {
-                stream.ending.get_or_insert(failure);
-            }
+    /// A pause ends the stream once all batches are back; anything else has the lane wait, or all where the destination asks for it.
+    async fn put_off(&mut self, stream: &mut Stream, lane: usize, failure: SendError) -> Result<(), Stop> {
+        let SendError::Later { reason, after } = failure else {
+            stream.ending.get_or_insert(failure);
+            return Ok(());
+        };
+        let now = Instant::now();
+        self.held_up = true;
+        let again = stream.lanes.put_off(lane, after, now);
+        if after.is_some() {
+            stream.not_before = stream.not_before.max(Some(again));
+        }
+        // Of batches that fail together one counts.
+        if stream.noted.as_ref().is_none_or(|(noted, until)| *noted != reason || *until <= now) {
+            stream.noted = Some((reason.clone(), again));
+            tracing::info!(project = %self.destination.project, destination = self.destination.name, reason, "delivery is tried again later");
+            self.note_failure(&SendError::Later { reason, after }).await?;
         }
         Ok(())
     }
@@ -363,6 +393,7 @@ impl Route {
         let delivered = settled.delivered(filtered);
         self.store.advance_planned(&project, &name, (stream.cursor, cursor), delivered, &plan).await?;
         if cursor > stream.cursor {
+            self.held_up = false;
             self.went_well().await?;
         }
         (stream.cursor, stream.plan) = (cursor, plan);
@@ -463,48 +494,6 @@ impl Route {
             metrics::counter!("convizit_delivery_changes_total", &labels).increment(times as u64);
         }
     }
-}
-
-/// Sends a batch. One that is too large or holds a refused event is halved until that one is found.
-async fn send_all(sink: &mut Sink, events: &[StoredEvent], stop: &CancellationToken) -> Taken {
-    let mut all = Taken::of(events.len());
-    let mut waiting: Vec<std::ops::Range<usize>> = Vec::new();
-    waiting.push(0..events.len());
-    while let Some(range) = waiting.pop() {
-        if range.is_empty() {
-            continue;
-        }
-        if stop.is_cancelled() {
-            // What is done is written down; the rest goes at the next start.
-            return all;
-        }
-        let (start, middle, end) = (range.start, range.start + range.len() / 2, range.end);
-        match sink.send(&events[range]).await {
-            Ok(taken) => {
-                all.changes.add(&taken.changes);
-                for (fate, of) in all.fates[start..end].iter_mut().zip(taken.fates) {
-                    *fate = of;
-                }
-                if taken.failure.is_some() {
-                    all.failure = taken.failure;
-                    return all;
-                }
-            }
-            Err(SendError::Refused(reason)) if end - start == 1 => all.fates[start] = Fate::Refused(reason),
-            Err(SendError::TooLarge) if end - start == 1 => {
-                all.fates[start] = Fate::Refused("larger than the destination takes".to_owned());
-            }
-            Err(SendError::Refused(_) | SendError::TooLarge) => {
-                waiting.push(middle..end);
-                waiting.push(start..middle);
-            }
-            Err(failure) => {
-                all.failure = Some(failure);
-                return all;
-            }
-        }
-    }
-    all
 }
 
 /// Why a step ended early.

@@ -7,7 +7,7 @@ use convizit_model::NoticeKind;
 use crate::destinations::SendError;
 use crate::route::{Route, Stop};
 
-/// After so many milliseconds in which nothing was taken a person is told.
+/// After so many milliseconds in which it did not get on a person is told.
 const TOLD_AFTER: i64 = 15 * 60_000;
 
 impl Route {
@@ -37,7 +37,7 @@ impl Route {
         let is_long = self.store.clock().now().since(failing.since) >= TOLD_AFTER;
         if is_long && !matches!(failure, SendError::Pause(_)) {
             let text = format!(
-                "destination {name} has taken nothing since {} and was tried {} times: {failure}. Its events wait; it is tried again by \
+                "destination {name} has not got on since {} and failed {} times: {failure}. Its events wait; it is tried again by \
                  itself, and `convizit destination list {project}` shows how it stands",
                 failing.since, failing.times
             );
@@ -46,9 +46,9 @@ impl Route {
         Ok(())
     }
 
-    /// It took something: it counts as failing no more.
+    /// It took something: it counts as failing no more, unless something else is held up still.
     pub(crate) async fn went_well(&self) -> Result<(), Stop> {
-        if self.troubled.load(Ordering::Relaxed) {
+        if !self.held_up && self.troubled.load(Ordering::Relaxed) {
             self.store.delivery_recovered(&self.destination.project, &self.destination.name).await?;
             self.troubled.store(false, Ordering::Relaxed);
         }

@@ -163,11 +163,8 @@ impl Native {
         }
         if let Err(failure) = sent {
             self.speaker = None;
-            match failure {
-                // Halved until the refused record is found.
-                SendError::Refused(_) | SendError::TooLarge => return Err(failure),
-                failure => taken.failure = Some(failure),
-            }
+            // What was acknowledged before a refusal is done: the rest is halved.
+            taken.failure = Some(failure);
         }
         Ok(taken)
     }

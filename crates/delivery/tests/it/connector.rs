@@ -219,6 +219,32 @@ async fn a_batch_that_is_refused_as_a_whole_is_halved_until_the_one_is_found() {
 }
 
 #[tokio::test]
+async fn a_lane_that_fails_counts_as_failing_while_the_others_go_on() {
+    let (stand, vendor, config) = stand().await;
+    vendor.judge(|labels| if labels.iter().any(|label| label == "bad") { (503, json!({})) } else { (200, json!({})) });
+    stand.put_of(&[("bad", "v1")]).await;
+    let running = deliver(&stand, &config);
+    until(async || stand.state("ours").await.failing.is_some()).await;
+    let since = stand.state("ours").await.failing.unwrap().since;
+    for round in 0..5 {
+        let name = format!("good{round}");
+        let visitors = ["v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9"].map(|visitor| (name.as_str(), visitor));
+        stand.put_of(&visitors).await;
+        until(async || vendor.labels().contains(&name)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let failing = stand.state("ours").await.failing;
+        assert_eq!(failing.map(|failing| failing.since), Some(since), "round {round}");
+    }
+    assert_eq!(stand.state("ours").await.cursor, 0);
+    let tries = vendor.labels().iter().filter(|label| *label == "bad").count();
+    assert!((2..=4).contains(&tries), "{tries} tries: each wait is longer than the one before");
+    vendor.judge(|_| (200, json!({})));
+    stand.at("ours", 41).await;
+    until(async || stand.state("ours").await.failing.is_none()).await;
+    running.end().await;
+}
+
+#[tokio::test]
 async fn a_try_after_a_crash_sends_the_same_request_though_more_events_came() {
     let (stand, vendor, config) = stand().await;
     vendor.judge(|_| (503, json!({})));

@@ -73,13 +73,18 @@ impl Stand {
 
     /// Stores events of these names, one work for all.
     pub(crate) async fn put(&self, names: &[&str]) {
+        self.put_of(&names.iter().map(|name| (*name, "v1")).collect::<Vec<_>>()).await;
+    }
+
+    /// The same of these visitors.
+    pub(crate) async fn put_of(&self, names: &[(&str, &str)]) {
         let from = self.offset.fetch_add(1, Ordering::SeqCst);
         let last = self.store.last_event(self.number).await.unwrap();
         let now = self.store.clock().now();
         let events = names
             .iter()
             .zip(last + 1..)
-            .map(|(name, number)| {
+            .map(|((name, visitor), number)| {
                 let id = id(number);
                 NewEvent {
                     id,
@@ -89,7 +94,7 @@ impl Stand {
                     visitor: "v".to_owned(),
                     user: None,
                     since: now,
-                    json: event(&id, name).to_string().into_bytes(),
+                    json: event(&id, name, visitor).to_string().into_bytes(),
                 }
             })
             .collect();
@@ -168,11 +173,11 @@ pub(crate) fn id(number: i64) -> EventId {
     EventId::from_bytes(bytes).unwrap()
 }
 
-fn event(id: &EventId, name: &str) -> serde_json::Value {
+fn event(id: &EventId, name: &str, visitor: &str) -> serde_json::Value {
     json!({
         "id": id, "project": "shop", "source": "convizit", "schema": 1, "name": name, "name_state": "published",
         "type": if name.starts_with("Viewed") { "page_view" } else { "click" },
-        "time": "2026-11-23T12:01:07.123Z", "received": "2026-11-23T12:01:08.000Z", "visitor": "v1",
+        "time": "2026-11-23T12:01:07.123Z", "received": "2026-11-23T12:01:08.000Z", "visitor": visitor,
         "session": {"id": "s1", "start": "2026-11-23T12:00:00.000Z"}, "user": null,
         "consent": {"analytics": true, "ads": null, "gpc": false},
         "page": {"url": "https://shop.example/p/:id", "path": "/p/:id", "title": "Trail shoe", "type": null, "language": "en", "referrer": null},
