@@ -131,7 +131,14 @@ impl Connection {
         }
         let last = format!("c=biws,r={joined}");
         let message = format!("{first},{challenge},{last}");
-        let (proof, signature) = convizit_keys::scram(hash, password, (&salt, times), message.as_bytes())
+        // The broker says how long this computes: not on a thread that others need.
+        let password = password.to_owned();
+        let proving = tokio::task::spawn_blocking(move || {
+            convizit_keys::scram(hash, &password, (&salt, times), message.as_bytes())
+        });
+        let (proof, signature) = proving
+            .await
+            .map_err(|_| SendError::later(format!("the proof for {} could not be computed", settings.vendor)))?
             .map_err(|error| SendError::Pause(format!("{}: {error}", settings.vendor)))?;
         let answer = self.authenticate(format!("{last},p={}", STANDARD.encode(proof)).as_bytes(), settings).await?;
         if answer != format!("v={}", STANDARD.encode(signature)).into_bytes() {
