@@ -77,6 +77,8 @@ pub(crate) enum Fate {
     Refused(String),
     /// It was not taken now.
     Again(String),
+    /// There is no place for it now, and the place is named by the event itself: after some tries it is refused.
+    NoPlace(String),
 }
 
 impl Taken {

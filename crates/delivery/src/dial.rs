@@ -1,19 +1,25 @@
 //! Connections to servers whose addresses a person typed: each resolved once, looked at, dialled at the very address, with TLS by its name.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::connectors::manifest::{Protocol, Schemes};
 use crate::destinations::SendError;
 use crate::guard::{Guard, Unresolved};
+use crate::why;
 
 /// One address of a server that is tried before the next.
 const TRY: Duration = Duration::from_secs(5);
+/// What stands for a server in what is kept and told.
+const SERVER: &str = "the server";
 /// Servers of one destination: those of a cluster.
 const SERVERS: usize = 16;
 
@@ -53,42 +59,92 @@ impl Servers {
         Ok(Self { of, tls, schemes })
     }
 
-    /// The first of them that answers, with its host. TLS is the caller's, since some protocols begin it later.
-    pub(crate) async fn dial(&self, guard: &Guard) -> Result<(TcpStream, String), SendError> {
+    /// The first of them with which this begins well, in their order from the one of this number on; each has its share of the time. Returns
+    /// how many were passed over. What waits for a person, once somebody has answered, is the same with all of them.
+    pub(crate) async fn begin<'f, T>(
+        &self,
+        (first, within): (usize, Duration),
+        guard: &Guard,
+        begin: impl Fn(Dialled) -> BoxFuture<'f, Result<T, SendError>> + Send,
+    ) -> (usize, Result<T, SendError>) {
+        let until = Instant::now() + within;
         let mut failure = SendError::Pause("the address names no server".to_owned());
-        for (host, port) in &self.of {
-            match self.dial_one(host, *port, guard).await {
-                Ok(stream) => return Ok((stream, host.clone())),
-                Err(error) => failure = error,
+        for passed in 0..self.of.len() {
+            let Some((host, port)) = self.of.get((first % self.of.len() + passed) % self.of.len()) else { continue };
+            let left = u32::try_from(self.of.len() - passed).unwrap_or(1);
+            let share = until.saturating_duration_since(Instant::now()) / left;
+            let beginning = async {
+                let dialled = self.dial_one(host, *port, guard, SERVER).await.map_err(|failure| (failure, true))?;
+                begin(dialled).await.map_err(|failure| {
+                    let goes_on = matches!(failure, SendError::Later { .. });
+                    (failure, goes_on)
+                })
+            };
+            let (error, goes_on) = match tokio::time::timeout(share, beginning).await {
+                Ok(Ok(begun)) => return (passed, Ok(begun)),
+                Ok(Err(failed)) => failed,
+                Err(_) => {
+                    let seconds = (share.as_millis() + 500) / 1_000;
+                    (SendError::later(format!("{SERVER} did not answer within {seconds} s")), true)
+                }
+            };
+            if !goes_on {
+                return (passed + 1, Err(error));
+            }
+            // What may pass is told before what waits for a person: another server may come back.
+            if !matches!(failure, SendError::Later { .. }) {
+                failure = error;
             }
         }
-        Err(failure)
+        (self.of.len(), Err(failure))
     }
 
-    /// One server, which these or their cluster have named.
-    pub(crate) async fn dial_one(&self, host: &str, port: u16, guard: &Guard) -> Result<TcpStream, SendError> {
+    /// One server, which these or their cluster have named; it is told as `who`, since addresses stand in no reason.
+    pub(crate) async fn dial_one(&self, host: &str, port: u16, guard: &Guard, who: &str) -> Result<Dialled, SendError> {
+        let plain = || {
+            SendError::Pause(format!(
+                "{who}: write {}://; without TLS only networks are sent to that the operator allows with delivery.allow_networks",
+                self.schemes.tls.0
+            ))
+        };
         let resolved = guard.resolve(host, port).await.map_err(|error| match error {
-            Unresolved::Unknown(_) => SendError::later(error.to_string()),
-            Unresolved::Forbidden(_) | Unresolved::Open(_) => SendError::Pause(error.to_string()),
+            Unresolved::Unknown(_) => SendError::later(why::unreached(who, &error)),
+            Unresolved::Forbidden(_) => SendError::Pause(format!(
+                "{who} leads to a private or reserved address; the operator allows networks with delivery.allow_networks"
+            )),
+            Unresolved::Open(_) => plain(),
         })?;
         // Without TLS only to the operator's own networks.
         let own = guard.own();
         let addresses: Vec<SocketAddr> =
             resolved.into_iter().filter(|address| self.tls || own.allows(address.ip())).collect();
         if addresses.is_empty() {
-            return Err(SendError::Pause(format!(
-                "{host}: write {}://; without TLS only networks are sent to that the operator allows with delivery.allow_networks",
-                self.schemes.tls.0
-            )));
+            return Err(plain());
         }
-        match tokio::time::timeout(TRY, TcpStream::connect(addresses.as_slice())).await {
-            Ok(Ok(stream)) => {
+        let connected = tokio::time::timeout(TRY, TcpStream::connect(addresses.as_slice())).await;
+        match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => {
                 // A batch is written in few pieces, and what follows waits for its answer.
                 stream.set_nodelay(true).ok();
-                Ok(stream)
+                Ok(Dialled { stream, host: host.to_owned(), tls: self.tls })
             }
-            _ => Err(SendError::later(format!("nobody answers at {host}:{port}"))),
+            Err(error) => Err(SendError::later(why::unreached(who, &error))),
         }
+    }
+}
+
+/// A connection on which nothing was said yet.
+pub(crate) struct Dialled {
+    pub(crate) stream: TcpStream,
+    pub(crate) host: String,
+    /// Whether it is to be TLS.
+    pub(crate) tls: bool,
+}
+
+impl Dialled {
+    /// With TLS where it is wanted, for protocols that begin with it.
+    pub(crate) async fn secured(self) -> Result<Box<dyn Wire>, SendError> {
+        if self.tls { secure(self.stream, &self.host).await } else { Ok(Box::new(self.stream)) }
     }
 }
 
@@ -121,21 +177,12 @@ async fn secure_by<W: Wire + 'static>(
     config: rustls::ClientConfig,
 ) -> Result<Box<dyn Wire>, SendError> {
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| SendError::Pause(format!("{host} is no name that a certificate can have")))?;
+        .map_err(|_| SendError::Pause(format!("the name of {SERVER} is none that a certificate can have")))?;
     match tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await {
         Ok(stream) => Ok(Box::new(stream)),
-        Err(error) => {
-            let of = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            Err(SendError::later(match of {
-                Some(rustls::Error::InvalidCertificate(what)) => {
-                    format!(
-                        "the certificate of {host} is not trusted ({what}): does its name stand in it, and does this system know who signed it?"
-                    )
-                }
-                Some(_) => format!("{host} speaks no TLS 1.2 or later there: are address and port right?"),
-                None => format!("{host} ended the connection while TLS began: are address and port right?"),
-            }))
-        }
+        Err(error) => Err(why::refused(SERVER, &error).unwrap_or_else(|| {
+            SendError::later(format!("{SERVER} ended the connection while TLS began: are address and port right?"))
+        })),
     }
 }
 
@@ -182,6 +229,54 @@ mod tests {
         assert!(of(&format!("nats://{}a", "a,".repeat(16))).unwrap_err().contains("16 servers"));
     }
 
+    /// Dials, and says who was dialled.
+    async fn begun(servers: &Servers, first: usize, guard: &Guard) -> Result<String, SendError> {
+        let begin = |dialled: Dialled| -> BoxFuture<'_, _> { Box::pin(async move { Ok(dialled.host) }) };
+        servers.begin((first, Duration::from_secs(15)), guard, begin).await.1
+    }
+
+    #[tokio::test]
+    async fn one_that_answers_nothing_leads_to_the_next_within_its_share_of_the_time() {
+        let guard = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
+        let (silent, good) = (
+            tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let of = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap().port();
+        let wanted = of(&good);
+        let text = format!("nats://127.0.0.1:{},127.0.0.1:{},127.0.0.1:{wanted}", of(&silent), of(&silent));
+        let servers = Servers::parse(&text, Protocol::Nats).unwrap();
+        // Signing in: one hangs, one breaks off, one takes everybody.
+        let begin = |dialled: Dialled| -> BoxFuture<'_, Result<u16, SendError>> {
+            Box::pin(async move {
+                let port = dialled.stream.peer_addr().unwrap().port();
+                if port != wanted {
+                    std::future::pending::<()>().await;
+                }
+                Ok(port)
+            })
+        };
+        let started = Instant::now();
+        let within = Duration::from_millis(900);
+        let (passed, begun) = servers.begin((0, within), &guard, begin).await;
+        assert_eq!((passed, begun.unwrap()), (2, wanted));
+        assert!(started.elapsed() < within, "{:?}", started.elapsed());
+        // From another one on.
+        let (passed, begun) = servers.begin((5, within), &guard, begin).await;
+        assert_eq!((passed, begun.unwrap()), (0, wanted));
+        // What waits for a person is the same with all of them.
+        let refused = |_: Dialled| -> BoxFuture<'_, Result<(), SendError>> {
+            Box::pin(async { Err(SendError::Pause("refused the credentials".to_owned())) })
+        };
+        let (passed, begun) = servers.begin((0, within), &guard, refused).await;
+        assert!(passed == 1 && matches!(begun, Err(SendError::Pause(_))), "{begun:?}");
+        let busy = |_: Dialled| -> BoxFuture<'_, Result<(), SendError>> {
+            Box::pin(async { Err(SendError::later("READONLY")) })
+        };
+        let (passed, begun) = servers.begin((0, within), &guard, busy).await;
+        assert!(passed == 3 && matches!(begun, Err(SendError::Later { .. })), "{begun:?}");
+    }
+
     #[tokio::test]
     async fn the_guard_looks_at_every_server_and_without_tls_the_operators_networks_are_all() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -189,20 +284,30 @@ mod tests {
         let open = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
         let closed = Guard::new(&[]).unwrap();
         let servers = |text: String| Servers::parse(&text, Protocol::Nats).unwrap();
-        assert!(servers(format!("nats://127.0.0.1:{port}")).dial(&open).await.is_ok());
+        assert_eq!(begun(&servers(format!("nats://127.0.0.1:{port}")), 0, &open).await.unwrap(), "127.0.0.1");
         // The first of them that answers.
-        let (_, host) = servers(format!("nats://nowhere.invalid:1,127.0.0.1:{port}")).dial(&open).await.unwrap();
-        assert_eq!(host, "127.0.0.1");
+        let two = servers(format!("nats://nowhere.invalid:1,127.0.0.1:{port}"));
+        assert_eq!(begun(&two, 0, &open).await.unwrap(), "127.0.0.1");
         for text in ["nats", "tls"].iter().flat_map(|scheme| {
             ["127.0.0.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"]
                 .map(|host| format!("{scheme}://{host}:{port}"))
         }) {
-            let failure = servers(text.clone()).dial(&closed).await.err().unwrap();
+            let failure = begun(&servers(text.clone()), 0, &closed).await.unwrap_err();
             assert!(matches!(failure, SendError::Pause(_) | SendError::Later { .. }), "{text}");
-            assert!(!failure.to_string().contains("nobody answers"), "{text}: {failure}");
+            assert!(!failure.to_string().contains("refused"), "{text}: {failure}");
         }
-        let failure = servers("nats://1.1.1.1:4222".to_owned()).dial(&closed).await.err().unwrap().to_string();
+        let failure = begun(&servers("nats://1.1.1.1:4222".to_owned()), 0, &closed).await.unwrap_err().to_string();
         assert!(failure.contains("write tls://"), "{failure}");
+        // What is kept of a failure names no address, and is one that needs no advice.
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        for (text, word) in [
+            (format!("nats://127.0.0.1:{gone}"), "the connection is refused"),
+            ("nats://nowhere.invalid".to_owned(), "its name does not resolve"),
+        ] {
+            let said = begun(&servers(text), 0, &open).await.unwrap_err().to_string();
+            assert!(said.starts_with("the server cannot be reached: ") && said.contains(word), "{said}");
+            assert!(why::says(&said) && !said.contains("127.") && !said.contains("nowhere"), "{said}");
+        }
     }
 
     /// A certificate of an authority of the test's own, for `broker.example`.
@@ -255,11 +360,14 @@ mod tests {
             outcome
         };
         assert_eq!(secured("broker.example", true, true).await, Ok(()));
-        for (host, trusted) in [("broker.example", false), ("other.example", true), ("127.0.0.1", true)] {
-            let failure = secured(host, trusted, true).await.unwrap_err();
-            assert!(failure.contains(&format!("the certificate of {host} is not trusted")), "{failure}");
+        for (host, trusted, tls, word) in [
+            ("broker.example", false, true, "signed by nobody whom this machine trusts"),
+            ("other.example", true, true, "is for another name"),
+            ("127.0.0.1", true, true, "is for another name"),
+            ("broker.example", true, false, "is not TLS"),
+        ] {
+            let failure = secured(host, trusted, tls).await.unwrap_err();
+            assert!(failure.contains(word) && why::says(&failure) && !failure.contains(host), "{failure}");
         }
-        let failure = secured("broker.example", true, false).await.unwrap_err();
-        assert!(failure.contains("are address and port right?"), "{failure}");
     }
 }

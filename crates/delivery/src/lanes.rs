@@ -3,7 +3,6 @@
 //! What is planned is written down before it is sent and holds until its outcome is known, so that a try after a crash sends the same
 //! events together. A row that the destination would not take now holds back its visitor's later rows, nobody else's.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -16,6 +15,8 @@ use crate::retry;
 
 /// How long a row that waits to be tried again holds back later rows of its visitor.
 const HOLD: Duration = Duration::from_secs(300);
+/// Tries of a row for which there is no place: with the waits between them some fifteen seconds.
+const NO_PLACE: u32 = 5;
 /// Unfinished and finished rows behind the cursor: where there are more, nothing is read until the oldest is done.
 const WINDOW: i64 = 50_000;
 /// Bytes of events that wait in lanes.
@@ -172,6 +173,13 @@ impl Lanes {
                     lane.hold(event.number, now);
                     why.get_or_insert(reason);
                 }
+                Fate::NoPlace(reason) => {
+                    if lane.hold(event.number, now) >= NO_PLACE {
+                        lane.ahead.insert(event.number, Fate::Refused(reason));
+                    } else {
+                        why.get_or_insert(reason);
+                    }
+                }
                 fate => {
                     lane.ahead.insert(event.number, fate);
                 }
@@ -228,7 +236,7 @@ impl Lanes {
                     Fate::Done => settled.sent += 1,
                     Fate::Skipped => settled.skipped += 1,
                     Fate::Refused(reason) => settled.dead.push(DeadLetter::new(number, reason)),
-                    Fate::Waiting | Fate::Again(_) => {}
+                    Fate::Waiting | Fate::Again(_) | Fate::NoPlace(_) => {}
                 }
             }
             lane.done = lane.done.max(low);
@@ -299,24 +307,20 @@ impl Lane {
         batch
     }
 
-    fn hold(&mut self, number: i64, now: Instant) {
+    /// Has a row wait to be tried again; returns how often it was tried, 0 for one behind another of its visitor that waits.
+    fn hold(&mut self, number: i64, now: Instant) -> u32 {
         let Some(visitor) = self.waiting.iter().find(|row| row.event.number == number).map(|row| row.visitor) else {
-            return;
+            return 0;
         };
-        match self.held.entry(visitor) {
-            Entry::Occupied(mut held) => {
-                let held = held.get_mut();
-                // The oldest row decides.
-                if number <= held.number {
-                    held.tries += 1;
-                    held.number = number;
-                    held.due = now + retry::wait(held.tries, None);
-                }
-            }
-            Entry::Vacant(none) => {
-                none.insert(Held { number, tries: 1, since: now, due: now + retry::wait(1, None) });
-            }
+        let held = self.held.entry(visitor).or_insert(Held { number, tries: 0, since: now, due: now });
+        // The oldest row decides.
+        if number > held.number {
+            return 0;
         }
+        held.tries = if number == held.number { held.tries + 1 } else { 1 };
+        held.number = number;
+        held.due = now + retry::wait(held.tries, None);
+        held.tries
     }
 }
 
@@ -426,6 +430,32 @@ mod tests {
         assert_eq!(lanes.bytes, end);
         let (_, batch) = lanes.batches(1, 1 << 20, Instant::now()).remove(0);
         assert_eq!(batch[0].json, frame.slice(..end));
+    }
+
+    #[test]
+    fn a_row_without_a_place_is_refused_after_some_tries_and_the_others_went() {
+        let mut now = Instant::now();
+        let mut lanes = Lanes::new(1, 0, "");
+        for (number, visitor) in [(1, "a"), (2, "b"), (3, "a")] {
+            lanes.take(event(number, visitor));
+        }
+        lanes.read = 3;
+        let mut tries = 0;
+        for _ in 0..100 {
+            now += Duration::from_secs(10);
+            let Some((lane, batch)) = lanes.batches(5, 1 << 20, now).pop() else { continue };
+            tries += u32::from(batch.iter().any(|event| event.number == 1));
+            let fates = batch.iter().map(|event| match event.number {
+                1 => Fate::NoPlace("no such topic".to_owned()),
+                _ => Fate::Done,
+            });
+            lanes.finish(lane, &batch, fates.collect(), now);
+        }
+        assert_eq!(tries, NO_PLACE);
+        let settled = lanes.settle();
+        assert_eq!((settled.sent, settled.dead.len(), lanes.cursor()), (2, 1, 3));
+        assert_eq!((settled.dead[0].number, settled.dead[0].reason.as_str()), (1, "no such topic"));
+        assert!(!lanes.are_held_up());
     }
 
     #[test]

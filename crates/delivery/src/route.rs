@@ -469,7 +469,8 @@ impl Route {
             match fate {
                 Fate::Done => sent.sent.push(event.number),
                 Fate::Skipped => sent.skipped.push(event.number),
-                Fate::Refused(reason) => sent.dead.push(DeadLetter::new(event.number, reason)),
+                // Nothing of what is sent again waits for a place.
+                Fate::Refused(reason) | Fate::NoPlace(reason) => sent.dead.push(DeadLetter::new(event.number, reason)),
                 Fate::Again(reason) => {
                     sent.failure.get_or_insert(SendError::later(reason));
                     return sent;

@@ -97,7 +97,7 @@ pub async fn test(
                 match (taken.failure, taken.fates.into_iter().next()) {
                     (Some(failure), _) => Err(failure),
                     (None, Some(Fate::Refused(reason))) => Err(SendError::Refused(reason)),
-                    (None, Some(Fate::Again(reason))) => Err(SendError::later(reason)),
+                    (None, Some(Fate::Again(reason) | Fate::NoPlace(reason))) => Err(SendError::later(reason)),
                     (None, Some(Fate::Skipped)) => {
                         Err(SendError::Refused("this connector is not sent events of visitors without a user or consent, so a test event cannot show more than that its settings have the right form".to_owned()))
                     }
@@ -131,8 +131,12 @@ fn advice(kind: &DestinationKind, error: &SendError) -> String {
     let said = error.to_string();
     if matches!(kind, DestinationKind::Connector { .. }) {
         return match error {
-            SendError::Later { .. } if !why::says(&said) => {
-                format!("{said}. Try again in a while; if it stays so, may this machine reach it?")
+            SendError::Later { .. } if !why::says(&said) && why::is_of_network(&said) => {
+                format!("{} Try again in a while; if it stays so, may this machine reach it?", sentence(said))
+            }
+            // What asks or says what to do stands for itself.
+            SendError::Later { .. } if !said.contains(": ") && !said.ends_with('?') => {
+                format!("{} Try again in a while.", sentence(said))
             }
             _ => sentence(said),
         };
@@ -151,6 +155,7 @@ fn advice(kind: &DestinationKind, error: &SendError) -> String {
         SendError::Later { .. } if webhook && said.contains("answered") => {
             "it failed in itself; look into its log, then try again"
         }
+        SendError::Later { .. } if !why::is_of_network(&said) => return sentence(said),
         SendError::Later { .. } if webhook => {
             "is it running, does its name lead to it, and may this machine reach it? Networks that are not public are allowed with delivery.allow_networks"
         }
@@ -291,6 +296,28 @@ mod tests {
         ] {
             let text = advice(&webhook, &error);
             assert!(text.contains(word) && text.starts_with(&error.to_string()), "{text}");
+        }
+        let connector =
+            DestinationKind::Connector { connector: "nats".to_owned(), region: None, settings: Default::default() };
+        let database = DestinationKind::Postgres { schema: "convizit".to_owned() };
+        for (kind, said, asks) in [
+            (&connector, "the server did not answer within 15 s", true),
+            (&connector, "the connection to NATS JetStream broke", true),
+            (
+                &connector,
+                "the server cannot be reached: the connection is refused; does it run there, and is the port right?",
+                false,
+            ),
+            (&connector, "no stream of NATS takes the subject a.{name}: make one, or give another subject", false),
+            (&connector, "RabbitMQ could not keep a message: is a queue full?", false),
+            (&connector, "NATS JetStream answered the code 7", false),
+            (&database, "the database did not answer", true),
+            (&database, "the database speaks no TLS: set ssl = on there", false),
+            (&database, "the database answered 53300", false),
+        ] {
+            let text = advice(kind, &SendError::later(said));
+            assert_eq!(text.contains("may this machine reach it?"), asks, "{text}");
+            assert!(text.starts_with(said) && !text.contains("?.") && !text.contains(".."), "{text}");
         }
     }
 }

@@ -34,6 +34,22 @@ pub(crate) fn unsent(who: &str, seconds: u64, error: &reqwest::Error) -> SendErr
     })
 }
 
+/// That somebody was not reached, and why, where a person can do something about that.
+pub(crate) fn unreached(who: &str, error: &(dyn Error + 'static)) -> String {
+    match cause(error) {
+        Some(cause) => format!("{who} {NOT_REACHED}{cause}"),
+        None => format!("{who} cannot be reached"),
+    }
+}
+
+/// Whether a sentence is of the network between, and not of what the other side said.
+pub(crate) fn is_of_network(sentence: &str) -> bool {
+    const WORDS: [&str; 4] = ["cannot be reached", "did not answer", "no answer within", "the answer broke off"];
+    WORDS.iter().any(|words| sentence.contains(words))
+        || (sentence.starts_with("the connection to ") && sentence.ends_with(" broke"))
+        || sentence.ends_with(" closed the connection")
+}
+
 /// Why nobody was sent to who was reached or may be: an address that is not allowed, TLS that cannot be trusted.
 pub(crate) fn refused(who: &str, error: &(dyn Error + 'static)) -> Option<SendError> {
     match find::<Unresolved>(error) {

@@ -293,7 +293,7 @@ mod tests {
                 Fate::Done => 'd',
                 Fate::Refused(_) => 'r',
                 Fate::Again(_) => 'a',
-                Fate::Waiting | Fate::Skipped => '-',
+                Fate::Waiting | Fate::Skipped | Fate::NoPlace(_) => '-',
             })
             .collect()
     }

@@ -6,7 +6,7 @@ use convizit_model::{EventType, Timestamp};
 use convizit_store::StoredEvent;
 use serde_json::{Map, Value};
 
-use super::manifest::{ConsentRule, Needs, Send, Shape};
+use super::manifest::{ConsentRule, Needs, Send, Shape, names_in};
 use super::shape::{Changes, bound_name, bound_object, put};
 use super::{Compiled, Connector, filled};
 use crate::mapping::{Directive, Input, Limits};
@@ -38,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) id: String,
     /// The topic, subject, stream or table.
     pub(crate) place: String,
+    /// The same with the names of an event's values in place of them: `shop.{name}`. It alone is told and kept.
+    pub(crate) place_of: String,
     /// Records of one key stay in order.
     pub(crate) key: String,
     /// When it happened, in milliseconds since 1970.
@@ -46,6 +48,14 @@ pub(crate) struct Record {
     pub(crate) item: Value,
     /// The item as JSON.
     pub(crate) body: Vec<u8>,
+}
+
+impl Record {
+    /// Whether its place is made of what the event says, so that there are as many as a site has names: one that is missing is no
+    /// fault of the destination.
+    pub(crate) fn is_named(&self) -> bool {
+        names_in(&self.place_of).into_iter().any(|name| !matches!(name, "project" | "type"))
+    }
 }
 
 /// What became of a batch before anything is sent.
@@ -244,6 +254,7 @@ impl Connector {
             row,
             id: input.event["id"].as_str().unwrap_or_default().to_owned(),
             place: filled(&send.path, &values, str::to_owned),
+            place_of: filled(&send.path, settings, str::to_owned),
             key: key.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
             time: read_time(input.event, "time").map_or(0, Timestamp::as_millis),
             headers: headers_of(send, &values),

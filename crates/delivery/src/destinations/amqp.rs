@@ -9,8 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, Writ
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::{Servers, Wire, secure};
-use crate::guard::Guard;
+use crate::dial::{Dialled, Wire};
 
 /// Bytes of a frame where the broker has no bound, or a wider one.
 const FRAME: u32 = 128 << 10;
@@ -57,10 +56,8 @@ pub(crate) struct Amqp {
 }
 
 impl Amqp {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
-        let (stream, host) = servers.dial(guard).await?;
-        let stream: Box<dyn Wire> = if servers.tls { secure(stream, &host).await? } else { Box::new(stream) };
-        let (reader, writer) = tokio::io::split(stream);
+    pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
+        let (reader, writer) = tokio::io::split(dialled.secured().await?);
         let (exchange, most) = (settings.get("exchange").to_owned(), usize::try_from(FRAME).unwrap_or(usize::MAX));
         let mut amqp =
             Self { reader: BufReader::new(reader), writer, exchange, most, published: 0, settings: settings.clone() };
@@ -138,7 +135,7 @@ impl Amqp {
                 let (kind, payload) = read(reader, settings).await?;
                 if kind == HEADER && returned {
                     if let Some(index) = message_id(&payload).and_then(|id| by_id.get(id.as_str())) {
-                        let key = &records[*index].place;
+                        let key = &records[*index].place_of;
                         fates[*index] =
                             Fate::Refused(format!("no queue takes the routing key {key}: bind one to the exchange"));
                     }

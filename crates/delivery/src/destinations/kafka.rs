@@ -5,22 +5,34 @@
 
 mod batch;
 mod connection;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::Servers;
+use crate::dial::{Dialled, Servers};
 use crate::guard::Guard;
 use batch::{Producer, batch, partition, size_of};
 use connection::{Api, Connection, In, Out};
 
 /// Bytes of a batch before it is compressed: brokers take a megabyte when nobody says otherwise.
 const BATCH: usize = 900_000;
+/// Bytes of one request's batches. Azure Event Hubs hangs up on one of more than 1 046 528 in all.
+const REQUEST: usize = 990_000;
+/// To find somebody of the cluster who answers; below what connecting as a whole may take.
+const LEARN: Duration = Duration::from_secs(12);
+/// How often a connection breaks on a batch before that is halved.
+const BREAKS: u32 = 2;
 /// For the replicas' acknowledgement, in milliseconds.
 const ACKNOWLEDGED: i32 = 10_000;
+/// What stands for a broker in what is kept and told.
+const BROKER: &str = "a broker that the cluster names";
 /// Tries of a batch before the whole of it waits, and how long between them: while a partition gets a new leader.
 const TRIES: u32 = 4;
 const BETWEEN: Duration = Duration::from_millis(300);
@@ -28,6 +40,8 @@ const BETWEEN: Duration = Duration::from_millis(300);
 pub(crate) struct Kafka {
     settings: Settings,
     servers: Servers,
+    /// The server that is asked first.
+    first: usize,
     guard: Guard,
     /// By their numbers, as the cluster names them.
     brokers: HashMap<i32, (String, u16)>,
@@ -45,12 +59,55 @@ type Place = (String, usize);
 type Waiting = BTreeMap<Place, VecDeque<Vec<usize>>>;
 /// Batches as they are written.
 type Written = Vec<(Place, Vec<u8>)>;
+/// Topics, each with what is told in place of its name.
+type Topics = BTreeMap<String, String>;
+
+/// On which batches connections broke.
+#[derive(Default)]
+struct Breaks {
+    /// How often on the first batch of a partition.
+    of: HashMap<Place, u32>,
+    /// Whether one was halved since it was asked last.
+    halved: bool,
+}
+
+impl Breaks {
+    /// A connection broke on the first batches of these: what breaks it may stand in one of their halves alone.
+    fn count(&mut self, places: &[Place], waiting: &mut Waiting) {
+        for place in places {
+            let times = self.of.entry(place.clone()).or_default();
+            *times += 1;
+            let Some(batches) = waiting.get_mut(place).filter(|_| *times >= BREAKS) else { continue };
+            let Some(rows) = batches.pop_front() else { continue };
+            if rows.len() > 1 {
+                *times = 0;
+                self.halved = true;
+            }
+            halve(rows, batches);
+        }
+    }
+}
+
+/// Puts the halves of a batch in its place; one of one record stays.
+fn halve(mut rows: Vec<usize>, batches: &mut VecDeque<Vec<usize>>) {
+    let behind = rows.split_off(rows.len().div_ceil(2));
+    for half in [behind, rows].into_iter().filter(|half| !half.is_empty()) {
+        batches.push_front(half);
+    }
+}
 
 impl Kafka {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
+    /// Beginning with the server of this number, within this time.
+    pub(crate) async fn connect(
+        settings: &Settings,
+        servers: &Servers,
+        (first, within): (usize, Duration),
+        guard: &Guard,
+    ) -> Result<Self, SendError> {
         let mut kafka = Self {
             settings: settings.clone(),
             servers: servers.clone(),
+            first,
             guard: guard.clone(),
             brokers: HashMap::new(),
             connections: HashMap::new(),
@@ -60,43 +117,73 @@ impl Kafka {
         };
         // A topic that holds values of events is asked for when there is an event.
         let topic = settings.get("topic").to_owned();
-        kafka.learn(Some(topic).filter(|topic| !topic.contains('{')).into_iter().collect()).await?;
-        Ok(kafka)
+        let topics: Topics =
+            Some(topic).filter(|topic| !topic.contains('{')).map(|of| (of.clone(), of)).into_iter().collect();
+        let late = || SendError::later(format!("{} did not answer within {} s", settings.vendor, within.as_secs()));
+        let missing = tokio::time::timeout(within, kafka.learn(&topics, true)).await.map_err(|_| late())??;
+        missing.into_values().next().map_or(Ok(kafka), Err)
     }
 
     pub(crate) async fn send(&mut self, records: &[Record], fates: &mut [Fate]) -> Result<(), SendError> {
-        let mut topics: Vec<String> = records.iter().map(|record| record.place.clone()).collect();
-        topics.sort_unstable();
-        topics.dedup();
-        topics.retain(|topic| !self.topics.contains_key(topic));
-        if !topics.is_empty() {
-            self.learn(topics).await?;
-        }
-        let mut waiting = self.parted(records);
+        let unknown: Vec<usize> =
+            (0..records.len()).filter(|row| !self.topics.contains_key(&records[*row].place)).collect();
+        self.find(records, &unknown, fates).await?;
+        let mut waiting = self.parted(records, fates);
+        let mut breaks = Breaks::default();
         let mut tries = 0;
         while !waiting.is_empty() {
-            let failure = match self.round(records, &mut waiting, fates).await {
+            let failure = match self.round(records, &mut waiting, &mut breaks, fates).await {
                 Ok(None) => continue,
                 Ok(Some(failure)) | Err(failure @ SendError::Later { .. }) => failure,
                 Err(failure) => return Err(failure),
             };
             tries += 1;
+            if std::mem::take(&mut breaks.halved) {
+                tries = 0;
+            }
             if tries == TRIES {
                 return Err(failure);
             }
             // A partition may have got another leader. What is asked again has the same sequence, so that nothing is there twice.
             self.connections.clear();
             tokio::time::sleep(BETWEEN).await;
-            self.learn(waiting.keys().map(|(topic, _)| topic.clone()).collect()).await?;
+            let rows: Vec<usize> = waiting.values().flatten().flatten().copied().collect();
+            self.find(records, &rows, fates).await?;
+            waiting.retain(|_, batches| {
+                batches.retain(|rows| rows.iter().any(|row| fates[*row] == Fate::Waiting));
+                !batches.is_empty()
+            });
+        }
+        Ok(())
+    }
+
+    /// Learns who leads the topics of these rows. One that is missing has no place for its record where the event names it, and is nothing
+    /// that the cluster is to make; any other holds up all.
+    async fn find(&mut self, records: &[Record], rows: &[usize], fates: &mut [Fate]) -> Result<(), SendError> {
+        for named in [false, true] {
+            let of = rows.iter().map(|row| &records[*row]).filter(|record| record.is_named() == named);
+            let topics: Topics = of.map(|record| (record.place.clone(), record.place_of.clone())).collect();
+            if topics.is_empty() {
+                continue;
+            }
+            let mut missing = self.learn(&topics, !named).await?;
+            if !named && let Some((_, failure)) = missing.pop_first() {
+                return Err(failure);
+            }
+            for row in rows {
+                if let Some(failure) = missing.get(&records[*row].place) {
+                    fates[*row] = Fate::NoPlace(failure.to_string());
+                }
+            }
         }
         Ok(())
     }
 
     /// Records by partition, in batches that brokers take.
-    fn parted(&self, records: &[Record]) -> Waiting {
+    fn parted(&self, records: &[Record], fates: &[Fate]) -> Waiting {
         let mut waiting = Waiting::new();
         let mut sizes: HashMap<Place, usize> = HashMap::new();
-        for (row, record) in records.iter().enumerate() {
+        for (row, record) in records.iter().enumerate().filter(|(row, _)| fates[*row] == Fate::Waiting) {
             let partitions = self.topics.get(&record.place).map_or(1, Vec::len);
             let key = if record.key.is_empty() { &record.id } else { &record.key };
             let place = (record.place.clone(), partition(key.as_bytes(), partitions));
@@ -122,63 +209,111 @@ impl Kafka {
         &mut self,
         records: &[Record],
         waiting: &mut Waiting,
+        breaks: &mut Breaks,
         fates: &mut [Fate],
     ) -> Result<Option<SendError>, SendError> {
         let producer = self.producer().await?;
         let gzip = self.settings.get("compression") == "gzip";
-        let mut leaders: BTreeMap<i32, Written> = BTreeMap::new();
+        let mut leaders: BTreeMap<i32, VecDeque<Written>> = BTreeMap::new();
         for (place, batches) in &*waiting {
-            let leader = self.topics.get(&place.0).and_then(|leaders| leaders.get(place.1)).copied().unwrap_or(-1);
-            if leader < 0 {
-                return Ok(Some(SendError::later(format!("a partition of the topic {} has no leader now", place.0))));
-            }
             let Some(rows) = batches.front() else { continue };
             let of: Vec<&Record> = rows.iter().map(|row| &records[*row]).collect();
+            let leader = self.topics.get(&place.0).and_then(|leaders| leaders.get(place.1)).copied().unwrap_or(-1);
+            if leader < 0 {
+                let told = of.first().map_or("", |record| &record.place_of);
+                return Ok(Some(SendError::later(format!("a partition of the topic {told} has no leader now"))));
+            }
             let sequence = self.sequences.get(place).copied().unwrap_or(0);
             let bytes = batch(&of, gzip, producer, sequence)
                 .map_err(|error| SendError::later(format!("a batch cannot be compressed: {error}")))?;
-            leaders.entry(leader).or_default().push((place.clone(), bytes));
-        }
-        let all: Vec<i32> = leaders.keys().copied().collect();
-        for (leader, batches) in leaders {
-            let body = produce(&batches);
-            self.connection(leader).await?.write(Api::Produce, &body).await?;
+            add(leaders.entry(leader).or_default(), (place.clone(), bytes));
         }
         let mut failure = None;
-        for leader in all {
-            let answer = self.connection(leader).await?.read().await?;
-            for (topic, partition, code) in produced(&answer).ok_or_else(|| self.unreadable())? {
-                let place = (topic, partition);
-                let Some(batches) = waiting.get_mut(&place) else { continue };
-                let Some(rows) = batches.pop_front() else { continue };
-                match judge(&self.settings, &place.0, code) {
-                    Ok(()) => {
-                        let many = i32::try_from(rows.len()).unwrap_or(0);
-                        let sequence = self.sequences.entry(place.clone()).or_default();
-                        // Behind the largest comes the first.
-                        *sequence = i32::try_from((i64::from(*sequence) + i64::from(many)) % (1 << 31)).unwrap_or(0);
-                        for row in rows {
-                            fates[row] = Fate::Done;
+        // Each leader has one request on its way, and all of them at once.
+        while leaders.values().any(|requests| !requests.is_empty()) {
+            let mut asked: Vec<(i32, Vec<Place>)> = Vec::new();
+            for (leader, requests) in &mut leaders {
+                let Some(request) = requests.pop_front() else { continue };
+                let places = request.iter().map(|(place, _)| place.clone()).collect();
+                let written = match self.connection(*leader).await {
+                    Ok(connection) => {
+                        connection.write(Api::Produce, &produce(&request)).await.map_err(|error| (error, true))
+                    }
+                    Err(error) => Err((error, false)),
+                };
+                match written {
+                    Ok(()) => asked.push((*leader, places)),
+                    Err((error @ SendError::Later { .. }, broke)) => {
+                        if broke {
+                            breaks.count(&places, waiting);
+                        }
+                        self.connections.remove(leader);
+                        requests.clear();
+                        failure.get_or_insert(error);
+                    }
+                    Err((error, _)) => return Err(error),
+                }
+            }
+            for (leader, places) in asked {
+                match self.connection(leader).await?.read().await {
+                    Ok(answer) => {
+                        for place in &places {
+                            breaks.of.remove(place);
+                        }
+                        if let Some(error) = self.take(&answer, records, waiting, fates)? {
+                            failure.get_or_insert(error);
                         }
                     }
-                    Err(SendError::TooLarge | SendError::Refused(_)) if rows.len() > 1 => {
-                        let behind = rows[rows.len() / 2..].to_vec();
-                        batches.push_front(behind);
-                        batches.push_front(rows[..rows.len() / 2].to_vec());
+                    Err(error @ SendError::Later { .. }) => {
+                        breaks.count(&places, waiting);
+                        self.connections.remove(&leader);
+                        leaders.remove(&leader);
+                        failure.get_or_insert(error);
                     }
-                    Err(SendError::TooLarge) => {
-                        fates[rows[0]] = Fate::Refused(format!("larger than the topic {} takes", place.0));
-                    }
-                    Err(SendError::Refused(reason)) => fates[rows[0]] = Fate::Refused(reason),
-                    Err(SendError::Later { reason, after }) => {
-                        batches.push_front(rows);
-                        failure.get_or_insert(SendError::Later { reason, after });
-                    }
-                    Err(failure) => return Err(failure),
+                    Err(error) => return Err(error),
                 }
-                if batches.is_empty() {
-                    waiting.remove(&place);
+            }
+        }
+        Ok(failure)
+    }
+
+    /// What a leader says of the first batches of its partitions.
+    fn take(
+        &mut self,
+        answer: &[u8],
+        records: &[Record],
+        waiting: &mut Waiting,
+        fates: &mut [Fate],
+    ) -> Result<Option<SendError>, SendError> {
+        let mut failure = None;
+        for (topic, partition, code) in produced(answer).ok_or_else(|| self.unreadable())? {
+            let place = (topic, partition);
+            let Some(batches) = waiting.get_mut(&place) else { continue };
+            let Some(rows) = batches.pop_front() else { continue };
+            let told = rows.first().map_or("", |row| &records[*row].place_of);
+            match judge(&self.settings, told, code) {
+                Ok(()) => {
+                    let many = i32::try_from(rows.len()).unwrap_or(0);
+                    let sequence = self.sequences.entry(place.clone()).or_default();
+                    // Behind the largest comes the first.
+                    *sequence = i32::try_from((i64::from(*sequence) + i64::from(many)) % (1 << 31)).unwrap_or(0);
+                    for row in rows {
+                        fates[row] = Fate::Done;
+                    }
                 }
+                Err(SendError::TooLarge | SendError::Refused(_)) if rows.len() > 1 => halve(rows, batches),
+                Err(SendError::TooLarge) => {
+                    fates[rows[0]] = Fate::Refused(format!("larger than the topic {told} takes"));
+                }
+                Err(SendError::Refused(reason)) => fates[rows[0]] = Fate::Refused(reason),
+                Err(SendError::Later { reason, after }) => {
+                    batches.push_front(rows);
+                    failure.get_or_insert(SendError::Later { reason, after });
+                }
+                Err(failure) => return Err(failure),
+            }
+            if batches.is_empty() {
+                waiting.remove(&place);
             }
         }
         Ok(failure)
@@ -211,8 +346,8 @@ impl Kafka {
             Some(connection) => connection,
             None => {
                 let (host, port) = self.brokers.get(&broker).cloned().ok_or_else(|| self.unreadable())?;
-                let stream = self.servers.dial_one(&host, port, &self.guard).await?;
-                Connection::open(stream, &host, self.servers.tls, &self.settings).await?
+                let dialled = self.servers.dial_one(&host, port, &self.guard, BROKER).await?;
+                Connection::open(dialled, &self.settings).await?
             }
         };
         Ok(self.connections.entry(broker).or_insert(connection))
@@ -222,28 +357,51 @@ impl Kafka {
         SendError::later(format!("{} answered something that cannot be read", self.settings.vendor))
     }
 
-    /// Asks the cluster for its brokers and the leaders of topics.
-    async fn learn(&mut self, topics: Vec<String>) -> Result<(), SendError> {
-        let (stream, host) = self.servers.dial(&self.guard).await?;
-        let mut connection = Connection::open(stream, &host, self.servers.tls, &self.settings).await?;
+    /// Asks the cluster for its brokers and the leaders of topics, of which it may make those that are missing if its own rules have it so.
+    /// Returns why some have no place for records.
+    async fn learn(&mut self, topics: &Topics, make: bool) -> Result<BTreeMap<String, SendError>, SendError> {
+        let settings = &self.settings;
+        let begin = |dialled: Dialled| -> BoxFuture<'_, _> { Box::pin(Connection::open(dialled, settings)) };
+        let (passed, connection) = self.servers.begin((self.first, LEARN), &self.guard, begin).await;
+        self.first = self.first.wrapping_add(passed);
         let mut body = Out::default();
         body.len(topics.len());
-        for topic in &topics {
+        for topic in topics.keys() {
             body.string(topic);
         }
-        // Whether a topic that is not there may be made is the cluster's own decision.
-        body.0.push(1);
-        let answer = connection.ask(Api::Metadata, &body.0).await?;
+        body.0.push(u8::from(make));
+        let answer = connection?.ask(Api::Metadata, &body.0).await?;
         let (brokers, found) = metadata(&answer).ok_or_else(|| self.unreadable())?;
         self.brokers = brokers.into_iter().collect();
+        let mut missing = BTreeMap::new();
         for Topic { code, name, leaders } in found {
-            judge(&self.settings, &name, code)?;
-            if leaders.is_empty() {
-                return Err(SendError::later(format!("the topic {name} has no partitions yet")));
+            let told = topics.get(&name).map_or("", String::as_str);
+            match judge(&self.settings, told, code) {
+                Ok(()) if leaders.is_empty() => {
+                    return Err(SendError::later(format!("the topic {told} has no partitions yet")));
+                }
+                Ok(()) => {
+                    self.topics.insert(name, leaders);
+                }
+                // None of this name, one that may not be seen, a name that none can have.
+                Err(failure) if matches!(code, 3 | 17 | 29) => {
+                    self.topics.remove(&name);
+                    missing.insert(name, failure);
+                }
+                Err(failure) => return Err(failure),
             }
-            self.topics.insert(name, leaders);
         }
-        Ok(())
+        Ok(missing)
+    }
+}
+
+/// Adds a batch to the requests of a leader.
+fn add(requests: &mut VecDeque<Written>, batch: (Place, Vec<u8>)) {
+    // What a request says of a batch beside its bytes.
+    let size = |(place, bytes): &(Place, Vec<u8>)| bytes.len() + place.0.len() + 32;
+    match requests.back_mut() {
+        Some(request) if request.iter().map(size).sum::<usize>() + size(&batch) <= REQUEST => request.push(batch),
+        _ => requests.push_back(vec![batch]),
     }
 }
 
@@ -339,43 +497,4 @@ fn judge(settings: &Settings, topic: &str, code: i16) -> Result<(), SendError> {
         19 | 20 => SendError::later(format!("the topic {topic} has too few replicas in sync now ({code})")),
         _ => SendError::later(format!("{vendor} answered the code {code}")),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn metadata_is_read_and_what_breaks_off_is_not() {
-        let mut out = Out::default();
-        out.i32(0);
-        out.len(1);
-        out.i32(7);
-        out.string("broker.example");
-        out.i32(9092);
-        out.i16(-1);
-        out.string("cluster");
-        out.i32(7);
-        out.len(1);
-        out.i16(0);
-        out.string("events");
-        out.0.push(0);
-        out.len(2);
-        for (number, leader) in [(1, 7), (0, -1)] {
-            out.i16(0);
-            out.i32(number);
-            out.i32(leader);
-            out.len(1);
-            out.i32(7);
-            out.len(0);
-        }
-        let (brokers, topics) = metadata(&out.0).unwrap();
-        assert_eq!(brokers, [(7, ("broker.example".to_owned(), 9092))]);
-        assert_eq!(topics, [Topic { code: 0, name: "events".to_owned(), leaders: vec![-1, 7] }]);
-        for cut in 0..out.0.len() {
-            assert!(metadata(&out.0[..cut]).is_none(), "{cut}");
-        }
-        // A number of parts that no answer has room for.
-        assert!(produced(&[0x7f, 0xff, 0xff, 0xff, 0]).is_none());
-    }
 }

@@ -3,14 +3,14 @@
 //! The packets that this takes (OASIS, "MQTT Version 5.0") are five, so that they are written here.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader, ReadHalf, WriteHalf};
 
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::{Servers, Wire, secure};
-use crate::guard::Guard;
+use crate::dial::{Dialled, Wire};
 
 /// Messages on their way at most: what acknowledgements of them take has room in the buffers of any connection.
 const WINDOW: usize = 1_000;
@@ -31,17 +31,24 @@ pub(crate) struct Mqtt {
     window: usize,
     /// Bytes of a packet that the broker takes.
     most: usize,
+    /// For how long it may say nothing: half of what the broker bears.
+    pub(crate) idle: Duration,
     vendor: String,
 }
 
 impl Mqtt {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
-        let (stream, host) = servers.dial(guard).await?;
-        let stream: Box<dyn Wire> = if servers.tls { secure(stream, &host).await? } else { Box::new(stream) };
-        let (reader, writer) = tokio::io::split(stream);
+    pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
+        let (reader, writer) = tokio::io::split(dialled.secured().await?);
         let vendor = settings.vendor.clone();
-        let mut mqtt =
-            Self { reader: BufReader::new(reader), writer, next: 0, window: WINDOW, most: usize::MAX, vendor };
+        let mut mqtt = Self {
+            reader: BufReader::new(reader),
+            writer,
+            next: 0,
+            window: WINDOW,
+            most: usize::MAX,
+            idle: half(KEEP_ALIVE),
+            vendor,
+        };
         let random = convizit_keys::random_text(9).map_err(|error| SendError::later(error.to_string()))?;
         let (user, password) = (settings.get("user"), settings.get("password"));
         let mut body = Vec::new();
@@ -146,6 +153,13 @@ impl Mqtt {
             let (value, behind) = rest.split_at_checked(wide).ok_or_else(unreadable)?;
             match (id, value) {
                 (0x21, [a, b]) => self.window = WINDOW.min(usize::from(u16::from_be_bytes([*a, *b]))).max(1),
+                // The broker's own time in place of ours; 0 for no end.
+                (0x13, [a, b]) => {
+                    self.idle = match u16::from_be_bytes([*a, *b]) {
+                        0 => half(KEEP_ALIVE),
+                        seconds => half(KEEP_ALIVE.min(seconds)),
+                    };
+                }
                 (0x24, [0]) => {
                     return Err(SendError::Pause(
                         "the broker takes no messages of QoS 1, without which one may be lost".to_owned(),
@@ -187,6 +201,11 @@ impl Mqtt {
     fn broke(&self) -> SendError {
         SendError::later(format!("the connection to {} broke", self.vendor))
     }
+}
+
+/// Half of so many seconds.
+fn half(seconds: u16) -> Duration {
+    Duration::from_secs(seconds.into()) / 2
 }
 
 /// A message of QoS 1 that is not retained.
@@ -287,16 +306,23 @@ mod tests {
             next: 0,
             window: WINDOW,
             most: usize::MAX,
+            idle: half(KEEP_ALIVE),
             vendor: "MQTT".to_owned(),
         };
         // Receive maximum 20, a user property, maximum packet size 1 MB.
         let body = [15, 0x21, 0, 20, 0x26, 0, 1, b'a', 0, 1, b'b', 0x27, 0, 0x10, 0, 0];
         mqtt.take_bounds(&body).unwrap();
-        assert_eq!((mqtt.window, mqtt.most), (20, 1 << 20));
+        assert_eq!((mqtt.window, mqtt.most, mqtt.idle), (20, 1 << 20, Duration::from_secs(30)));
         for cut in 0..body.len() {
             assert!(mqtt.take_bounds(&body[..cut]).is_err(), "{cut}");
         }
         assert!(matches!(mqtt.take_bounds(&[2, 0x24, 0]), Err(SendError::Pause(_))));
+        // The broker's keep alive: 5 s, none, more than was asked for.
+        for (seconds, idle) in [(5, 2_500), (0, 30_000), (600, 30_000)] {
+            let [a, b] = u16::to_be_bytes(seconds);
+            mqtt.take_bounds(&[3, 0x13, a, b]).unwrap();
+            assert_eq!(mqtt.idle, Duration::from_millis(idle), "{seconds}");
+        }
         assert!(matches!(mqtt.acknowledged(0x97), Err(SendError::Later { .. })));
         assert!(matches!(mqtt.acknowledged(0x87), Err(SendError::Pause(_))));
         assert!(matches!(mqtt.acknowledged(0x99), Ok(Fate::Refused(_))));

@@ -14,8 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::{Servers, Wire, secure};
-use crate::guard::Guard;
+use crate::dial::{Dialled, Wire, secure};
 
 /// Version of the table below, which its comment names.
 const VERSION: &str = "convizit 1";
@@ -86,8 +85,8 @@ struct Greeting {
 }
 
 impl Mysql {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
-        let (stream, host) = servers.dial(guard).await?;
+    pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
+        let Dialled { stream, host, tls } = dialled;
         let (table, vendor) = (settings.get("table").to_owned(), settings.vendor.clone());
         let mut mysql = Self { stream: Box::new(stream), sequence: 0, table, vendor };
         let first = mysql.read().await?;
@@ -96,12 +95,12 @@ impl Mysql {
         }
         let none = || SendError::Pause(format!("what answers is no {}: are address and port right?", settings.vendor));
         let greeting = greeting(&first).ok_or_else(none)?;
-        let flags = CAPABILITIES | if servers.tls { TLS } else { 0 };
+        let flags = CAPABILITIES | if tls { TLS } else { 0 };
         let mut hello = flags.to_le_bytes().to_vec();
         hello.extend_from_slice(&u32::try_from(PACKET).unwrap_or(u32::MAX).to_le_bytes());
         hello.push(CHARSET);
         hello.extend_from_slice(&[0; 23]);
-        if servers.tls {
+        if tls {
             if !greeting.tls {
                 return Err(SendError::Pause(format!("{} there speaks no TLS: switch it on", mysql.vendor)));
             }
@@ -156,7 +155,7 @@ impl Mysql {
                 }
                 // caching_sha2_password: known already; or the password itself, which goes through TLS only.
                 [0x01, 3] => {}
-                [0x01, 4] if servers.tls => {
+                [0x01, 4] if tls => {
                     let whole = [password.as_bytes(), &[0]].concat();
                     mysql.write(&whole).await?;
                 }

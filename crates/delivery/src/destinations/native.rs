@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use convizit_model::{ProjectId, Timestamp};
 use convizit_store::{EraseMessage, StoredEvent};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::connectors::Connector;
@@ -18,7 +19,7 @@ use crate::destinations::mysql::Mysql;
 use crate::destinations::nats::Nats;
 use crate::destinations::redis::Redis;
 use crate::destinations::{Fate, SendError, Taken};
-use crate::dial::Servers;
+use crate::dial::{Dialled, Servers};
 use crate::guard::Guard;
 use crate::mapping::Directive;
 
@@ -40,6 +41,8 @@ pub(crate) struct Native {
     name: String,
     speaker: Option<Speaker>,
     used: Instant,
+    /// The server with which the next connection begins: another one after each failure.
+    first: usize,
 }
 
 /// What a person entered, checked by the manifest.
@@ -51,6 +54,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    #[cfg(test)]
+    pub(crate) fn of(vendor: &str, of: &[(&str, &str)]) -> Self {
+        let of = of.iter().map(|(id, value)| ((*id).to_owned(), (*value).to_owned())).collect();
+        Self { of, vendor: vendor.to_owned() }
+    }
+
     /// The manifest is held to have it; empty where nothing was entered.
     pub(crate) fn get(&self, id: &str) -> &str {
         self.of.get(id).map(String::as_str).unwrap_or_default()
@@ -72,16 +81,25 @@ enum Speaker {
 }
 
 impl Speaker {
-    async fn connect(protocol: Protocol, of: &Native) -> Result<Self, SendError> {
-        let (settings, servers, guard) = (&of.settings, &of.servers, &of.guard);
+    async fn connect(protocol: Protocol, settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
         Ok(match protocol {
-            Protocol::Amqp => Self::Amqp(Box::new(Amqp::connect(settings, servers, guard).await?)),
-            Protocol::Kafka => Self::Kafka(Box::new(Kafka::connect(settings, servers, guard).await?)),
-            Protocol::Mqtt => Self::Mqtt(Box::new(Mqtt::connect(settings, servers, guard).await?)),
-            Protocol::Mysql => Self::Mysql(Box::new(Mysql::connect(settings, servers, guard).await?)),
-            Protocol::Nats => Self::Nats(Box::new(Nats::connect(settings, servers, guard).await?)),
-            Protocol::Redis => Self::Redis(Box::new(Redis::connect(settings, servers, guard).await?)),
+            Protocol::Amqp => Self::Amqp(Box::new(Amqp::connect(settings, dialled).await?)),
+            Protocol::Mqtt => Self::Mqtt(Box::new(Mqtt::connect(settings, dialled).await?)),
+            Protocol::Mysql => Self::Mysql(Box::new(Mysql::connect(settings, dialled).await?)),
+            Protocol::Nats => Self::Nats(Box::new(Nats::connect(settings, dialled).await?)),
+            Protocol::Redis => Self::Redis(Box::new(Redis::connect(settings, dialled).await?)),
+            Protocol::Kafka => {
+                return Err(SendError::Pause(format!("{} is connected to as a cluster", settings.vendor)));
+            }
         })
+    }
+
+    /// For how long it may be unused.
+    fn idle(&self) -> Duration {
+        match self {
+            Self::Mqtt(mqtt) => mqtt.idle.min(IDLE),
+            _ => IDLE,
+        }
     }
 
     /// Sends records in order, and writes down what became of each as soon as it is known.
@@ -111,7 +129,7 @@ impl Native {
         let settings = Settings { of, vendor };
         let servers = Servers::parse(settings.get("address"), protocol_of(&connector)?).map_err(SendError::Pause)?;
         let guard = guard.clone();
-        Ok(Self { connector, settings, servers, guard, set, name, speaker: None, used: Instant::now() })
+        Ok(Self { connector, settings, servers, guard, set, name, speaker: None, used: Instant::now(), first: 0 })
     }
 
     /// Connects and signs in.
@@ -120,16 +138,29 @@ impl Native {
     }
 
     async fn speaker(&mut self) -> Result<&mut Speaker, SendError> {
-        let speaker = match self.speaker.take().filter(|_| self.used.elapsed() < IDLE) {
+        let kept = self.speaker.take().filter(|speaker| self.used.elapsed() < speaker.idle());
+        let speaker = match kept {
             Some(speaker) => speaker,
-            None => {
-                let connecting = Speaker::connect(protocol_of(&self.connector)?, self);
-                let late = || SendError::later(format!("{} did not answer within 15 s", self.settings.vendor));
-                tokio::time::timeout(CONNECT, connecting).await.map_err(|_| late())??
-            }
+            None => self.connect().await?,
         };
         self.used = Instant::now();
         Ok(self.speaker.insert(speaker))
+    }
+
+    /// With one of the servers, which are tried one after the other.
+    async fn connect(&mut self) -> Result<Speaker, SendError> {
+        let protocol = protocol_of(&self.connector)?;
+        let (settings, turn) = (&self.settings, (self.first, CONNECT));
+        if protocol == Protocol::Kafka {
+            // A cluster leads on to others, whichever is asked.
+            let kafka = Kafka::connect(settings, &self.servers, turn, &self.guard).await;
+            self.first = self.first.wrapping_add(usize::from(kafka.is_err()));
+            return kafka.map(|kafka| Speaker::Kafka(Box::new(kafka)));
+        }
+        let begin = |dialled: Dialled| -> BoxFuture<'_, _> { Box::pin(Speaker::connect(protocol, settings, dialled)) };
+        let (passed, speaker) = self.servers.begin(turn, &self.guard, begin).await;
+        self.first = self.first.wrapping_add(passed);
+        speaker
     }
 
     /// Sends a batch; one fate for each event.
@@ -146,27 +177,28 @@ impl Native {
         if records.is_empty() {
             return Ok(taken);
         }
+        self.send_records(&records, &mut taken).await;
+        for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
+            taken.changes.add(changes);
+        }
+        Ok(taken)
+    }
+
+    async fn send_records(&mut self, records: &[Record], taken: &mut Taken) {
         let mut fates = vec![Fate::Waiting; records.len()];
         let sent = match self.speaker().await {
-            Ok(speaker) => match tokio::time::timeout(ANSWER, speaker.send(&records, &mut fates)).await {
+            Ok(speaker) => match tokio::time::timeout(ANSWER, speaker.send(records, &mut fates)).await {
                 Ok(sent) => sent,
                 Err(_) => Err(SendError::later(format!("{} did not answer within 30 s", self.settings.vendor))),
             },
             Err(failure) => Err(failure),
         };
         self.used = Instant::now();
-        for (record, fate) in records.iter().zip(fates) {
-            taken.fates[record.row] = fate;
+        if sent.is_err() && self.speaker.take().is_some() {
+            // One that cannot be written to now is one of several.
+            self.first = self.first.wrapping_add(1);
         }
-        for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
-            taken.changes.add(changes);
-        }
-        if let Err(failure) = sent {
-            self.speaker = None;
-            // What was acknowledged before a refusal is done: the rest is halved.
-            taken.failure = Some(failure);
-        }
-        Ok(taken)
+        note(taken, records, fates, sent);
     }
 
     /// Rows are deleted; messages are others' by then.
@@ -186,9 +218,18 @@ impl Native {
         self.used = Instant::now();
         if done.is_err() {
             self.speaker = None;
+            self.first = self.first.wrapping_add(1);
         }
         done
     }
+}
+
+/// Writes down what became of records: what was taken is taken, whatever became of those behind it.
+fn note(taken: &mut Taken, records: &[Record], fates: Vec<Fate>, sent: Result<(), SendError>) {
+    for (record, fate) in records.iter().zip(fates) {
+        taken.fates[record.row] = fate;
+    }
+    taken.failure = sent.err();
 }
 
 /// How an event would be sent, as a person may see it: where to, with which headers.
@@ -215,4 +256,120 @@ fn protocol_of(connector: &Connector) -> Result<Protocol, SendError> {
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::connectors;
+
+    /// What a Redis of the test's own answers to an entry, by the visitor and the number of its event.
+    type Answers = Arc<dyn Fn(&str, i64) -> &'static str + Send + Sync>;
+    /// Visitors and numbers of the entries that came together.
+    type Came = Arc<Mutex<Vec<Vec<(String, i64)>>>>;
+
+    /// Answers all that has come after a millisecond, as over a network.
+    async fn redis(answers: Answers) -> (u16, Came) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let came = Came::default();
+        let keep = came.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (mut stream, answers, keep) = (BufReader::new(stream), answers.clone(), keep.clone());
+                tokio::spawn(async move {
+                    let (mut out, mut together) = (String::new(), Vec::new());
+                    loop {
+                        let mut parts: Vec<String> = Vec::new();
+                        let mut line = String::new();
+                        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                        for _ in 0..line.trim_start_matches('*').trim().parse().unwrap() {
+                            line.clear();
+                            stream.read_line(&mut line).await.unwrap();
+                            let mut part = vec![0; line.trim_start_matches('$').trim().parse::<usize>().unwrap() + 2];
+                            stream.read_exact(&mut part).await.unwrap();
+                            parts.push(String::from_utf8(part).unwrap().trim_end().to_owned());
+                        }
+                        let value = |name: &str| parts.iter().skip_while(|part| *part != name).nth(1).cloned();
+                        let answer = match value("visitor") {
+                            Some(visitor) => {
+                                let number = value("name").unwrap().parse().unwrap();
+                                together.push((visitor.clone(), number));
+                                answers(&visitor, number)
+                            }
+                            None => "+PONG",
+                        };
+                        out.push_str(&format!("{answer}\r\n"));
+                        if stream.buffer().is_empty() {
+                            tokio::time::sleep(Duration::from_millis(1)).await;
+                            let entries = std::mem::take(&mut together);
+                            if !entries.is_empty() {
+                                keep.lock().unwrap().push(entries);
+                            }
+                            stream.write_all(std::mem::take(&mut out).as_bytes()).await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        (port, came)
+    }
+
+    fn sink(ports: &[u16]) -> Native {
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let address = format!("redis://{}", hosts.join(","));
+        let entered = [("address", address.as_str()), ("keep", "0"), ("repeats", "0"), ("password", "")];
+        let entered = entered.map(|(id, value)| (id.to_owned(), value.to_owned())).into();
+        let guard = Guard::new(&["127.0.0.0/8".to_owned()]).unwrap();
+        let connector = connectors::find("redis", None).unwrap();
+        Native::open(connector, None, &entered, ("shop/redis".to_owned(), Vec::new()), &guard).unwrap()
+    }
+
+    fn events(many: i64, visitors: i64) -> Vec<StoredEvent> {
+        let event = |number: i64| {
+            StoredEvent {
+            number,
+            json: serde_json::json!({
+                "id": format!("id-{number}"), "project": "shop", "type": "click", "name": number.to_string(),
+                "visitor": format!("v{}", number % visitors), "time": "2026-11-23T12:01:07Z", "received": "2026-11-23T12:01:08Z",
+            })
+            .to_string()
+            .into_bytes()
+            .into(),
+        }
+        };
+        (0..many).map(event).collect()
+    }
+
+    #[tokio::test]
+    async fn one_that_may_only_be_read_leads_to_the_next_server() {
+        let (replica, _) = redis(Arc::new(|_, _| "-READONLY You can't write against a read only replica.")).await;
+        let (primary, came) = redis(Arc::new(|_, _| "+1-0")).await;
+        let mut sink = sink(&[replica, primary]);
+        let first = sink.send(&events(1, 1)).await.unwrap();
+        assert!(first.failure.is_some_and(|failure| failure.to_string().contains("READONLY")));
+        let second = sink.send(&events(1, 1)).await.unwrap();
+        assert!(second.failure.is_none() && second.fates == [Fate::Done], "{second:?}");
+        assert_eq!(came.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_refusal_is_done() {
+        let mut taken = Taken::of(3);
+        let events = events(3, 3);
+        let connector = connectors::find("redis", None).unwrap();
+        let settings = BTreeMap::from([("stream".to_owned(), "s".to_owned())]);
+        let with = With { settings: &settings, set: &[], name: "shop/redis", now: now() };
+        let records = connector.encode(&events, with).records;
+        note(&mut taken, &records, vec![Fate::Done, Fate::Waiting, Fate::Waiting], Err(SendError::TooLarge));
+        assert_eq!(taken.fates, [Fate::Done, Fate::Waiting, Fate::Waiting]);
+        assert!(matches!(taken.failure, Some(SendError::TooLarge)), "only the rest is halved");
+    }
 }

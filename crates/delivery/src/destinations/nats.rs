@@ -12,8 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::{Servers, Wire, secure};
-use crate::guard::Guard;
+use crate::dial::{Dialled, Wire, secure};
 
 /// Bytes of a line and of an acknowledgement.
 const LINE: u64 = 1 << 20;
@@ -70,15 +69,15 @@ struct NotStored {
 }
 
 impl Nats {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
-        let (mut stream, host) = servers.dial(guard).await?;
+    pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
+        let Dialled { mut stream, host, tls } = dialled;
         // Byte by byte: what follows may be TLS.
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
             let byte = stream.read_u8().await.map_err(|_| broke(&settings.vendor))?;
             line.push(byte);
             if line.len() > 1 << 16 || (line.len() == 5 && !line.starts_with(b"INFO ")) {
-                return Err(SendError::Pause(format!("{host} is no NATS server: are address and port right?")));
+                return Err(SendError::Pause("what answers is no NATS server: are address and port right?".to_owned()));
             }
         }
         let info: Info = serde_json::from_slice(line.get(5..).unwrap_or_default()).unwrap_or_default();
@@ -93,7 +92,7 @@ impl Nats {
             ));
         }
         let stream: Box<dyn Wire> =
-            if servers.tls || info.tls_required { secure(stream, &host).await? } else { Box::new(stream) };
+            if tls || info.tls_required { secure(stream, &host).await? } else { Box::new(stream) };
         let (reader, writer) = tokio::io::split(stream);
         let random = convizit_keys::random_text(12).map_err(|error| SendError::later(error.to_string()))?;
         let mut nats = Self {
@@ -172,7 +171,7 @@ impl Nats {
                             continue;
                         };
                         if fates[index] == Fate::Waiting {
-                            fates[index] = stored(&records[index].place, &headers, &body)?;
+                            fates[index] = stored(&records[index], &headers, &body)?;
                             left -= 1;
                         }
                     }
@@ -202,24 +201,25 @@ fn broke(vendor: &str) -> SendError {
     SendError::later(format!("the connection to {vendor} broke"))
 }
 
-/// What a record has become.
-fn stored(subject: &str, headers: &[u8], body: &[u8]) -> Result<Fate, SendError> {
+/// What a record has become. A subject that its event names is its own trouble.
+fn stored(record: &Record, headers: &[u8], body: &[u8]) -> Result<Fate, SendError> {
+    let subject = &record.place_of;
+    let alone = |failure: SendError| {
+        if record.is_named() { Ok(Fate::NoPlace(failure.to_string())) } else { Err(failure) }
+    };
     if headers.starts_with(b"NATS/1.0 503") {
-        return Err(SendError::later(format!(
+        return alone(SendError::later(format!(
             "no stream of NATS takes the subject {subject}: make one, or give another subject"
         )));
     }
-    let Ok(stored) = serde_json::from_slice::<Stored>(body) else {
-        return Err(SendError::Pause(format!(
-            "somebody else than JetStream answers on the subject {subject}: give another"
-        )));
+    let other = || {
+        alone(SendError::Pause(format!("somebody else than JetStream answers on the subject {subject}: give another")))
     };
+    let Ok(stored) = serde_json::from_slice::<Stored>(body) else { return other() };
     match stored.error {
         // Also a repeat, which is there already.
         None if !stored.stream.is_empty() => Ok(Fate::Done),
-        None => Err(SendError::Pause(format!(
-            "somebody else than JetStream answers on the subject {subject}: give another"
-        ))),
+        None => other(),
         Some(error) if error.err_code == LARGER => Ok(Fate::Refused("larger than the stream of NATS takes".to_owned())),
         Some(error) => {
             let text: String = error.description.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -330,7 +330,18 @@ mod tests {
 
     #[test]
     fn answers_of_jetstream_are_told_apart() {
-        let of = |body: &str| stored("a.b", b"", body.as_bytes());
+        let to = |place_of: &str| Record {
+            row: 0,
+            id: "1".to_owned(),
+            place: place_of.replace("{name}", "canary"),
+            place_of: place_of.to_owned(),
+            key: "v".to_owned(),
+            time: 0,
+            headers: Vec::new(),
+            item: Value::Null,
+            body: Vec::new(),
+        };
+        let of = |body: &str| stored(&to("a.{type}"), b"", body.as_bytes());
         assert_eq!(of(r#"{"stream":"E","seq":1,"duplicate":true}"#).unwrap(), Fate::Done);
         assert!(matches!(of(r#"{"error":{"code":400,"err_code":10054,"description":"x"}}"#), Ok(Fate::Refused(_))));
         let full =
@@ -340,7 +351,13 @@ mod tests {
         for body in ["{}", "hello", "{\"ok\":true}"] {
             assert!(matches!(of(body), Err(SendError::Pause(_))), "{body}");
         }
-        assert!(matches!(stored("a.b", b"NATS/1.0 503\r\n\r\n", b""), Err(SendError::Later { .. })));
+        let none = b"NATS/1.0 503\r\n\r\n";
+        assert!(matches!(stored(&to("a.{type}"), none, b""), Err(SendError::Later { .. })));
+        // A subject that the event names: that event alone, and its name is not told.
+        for (headers, body) in [(none.as_slice(), b"".as_slice()), (b"".as_slice(), b"hello".as_slice())] {
+            let Ok(Fate::NoPlace(reason)) = stored(&to("a.{name}"), headers, body) else { panic!("{body:?}") };
+            assert!(reason.contains("the subject a.{name}") && !reason.contains("canary"), "{reason}");
+        }
     }
 
     #[test]

@@ -7,8 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
-use crate::dial::{Servers, Wire, secure};
-use crate::guard::Guard;
+use crate::dial::{Dialled, Wire};
 
 /// Bytes of an answer, of which there are but ids and errors.
 const ANSWER: usize = 64 << 10;
@@ -34,10 +33,8 @@ enum Answer {
 }
 
 impl Redis {
-    pub(crate) async fn connect(settings: &Settings, servers: &Servers, guard: &Guard) -> Result<Self, SendError> {
-        let (stream, host) = servers.dial(guard).await?;
-        let stream: Box<dyn Wire> = if servers.tls { secure(stream, &host).await? } else { Box::new(stream) };
-        let (reader, writer) = tokio::io::split(stream);
+    pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
+        let (reader, writer) = tokio::io::split(dialled.secured().await?);
         let number = |id: &str| settings.get(id).parse::<u64>().unwrap_or(0);
         let mut redis = Self {
             reader: BufReader::new(reader),

@@ -102,7 +102,7 @@ async fn a_broker_that_is_gone_loses_nothing() {
     stand.put(&["while away"]).await;
     until(async || !stand.store.delivery_failures(1, "to").await.unwrap().is_empty()).await;
     let failure = check(&stand.destination("to", kind), Some(&no_secret()), &config).await.unwrap_err();
-    assert!(failure.contains("nobody answers at 127.0.0.1:"), "{failure}");
+    assert!(failure.contains("the connection is refused") && !failure.contains("127.0.0.1"), "{failure}");
     server.again().await;
     python(&environment, KAFKA, &[&port, "make"]);
     stand.at("to", 2).await;
@@ -225,5 +225,5 @@ async fn a_broker_that_a_cluster_names_is_looked_at_before_it_is_dialled() {
     let config = stand.config(&["127.0.0.0/8"]);
     let now = stand.store.clock().now();
     let said = test(&stand.destination("to", kind(port)), Some(&no_secret()), &config, now).await.unwrap_err();
-    assert!(said.contains("10.9.9.9 leads to a private or reserved address"), "{said}");
+    assert!(said.contains("a broker that the cluster names leads to a private or reserved address"), "{said}");
 }

@@ -4,11 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use convizit_keys::Scram;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::destinations::SendError;
 use crate::destinations::native::Settings;
-use crate::dial::{Wire, secure};
+use crate::dial::{Dialled, Wire};
 
 /// Bytes of an answer: those to metadata of a topic with thousands of partitions are the largest.
 const ANSWER: i32 = 8 << 20;
@@ -44,9 +43,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Over a stream to a broker that the guard has let pass.
-    pub(crate) async fn open(stream: TcpStream, host: &str, tls: bool, settings: &Settings) -> Result<Self, SendError> {
-        let stream: Box<dyn Wire> = if tls { secure(stream, host).await? } else { Box::new(stream) };
+    /// To a broker that the guard has let pass.
+    pub(crate) async fn open(dialled: Dialled, settings: &Settings) -> Result<Self, SendError> {
+        let stream = dialled.secured().await?;
         let mut connection = Self { stream, correlation: 0, vendor: settings.vendor.clone() };
         if !settings.get("user").is_empty() {
             connection.sign_in(settings).await?;
