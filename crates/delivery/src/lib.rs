@@ -102,6 +102,14 @@ pub fn check_shaping(shaping: &Shaping, kind: &DestinationKind) -> Result<(), Sh
             "fields are made another way for connectors only: a webhook, a file and PostgreSQL get events as they are";
         return Err(ShapingError { field: "fields", what: what.to_owned() });
     }
+    // One of the operator's folder is held to it when it is opened.
+    if let DestinationKind::Connector { connector, .. } = kind
+        && let Ok(connector) = connectors::find(connector, None)
+        && let Some(protocol) = connector.manifest.protocol
+    {
+        let fields = shaping.set.keys().map(String::as_str);
+        destinations::native::check_fields(protocol, fields).map_err(|what| ShapingError { field: "fields", what })?;
+    }
     Ok(())
 }
 

@@ -27,6 +27,8 @@ use crate::mapping::Directive;
 const CONNECT: Duration = Duration::from_secs(15);
 /// For the acknowledgements of a batch.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Columns of a table by which rows are told apart, ordered and erased: no field of one's own takes their place.
+const KEPT: [&str; 6] = ["id", "project", "visitor", "user_id", "time", "received"];
 /// A connection that was not used for so long is made anew: the server, or something between, may have ended it.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -125,6 +127,8 @@ impl Native {
         guard: &Guard,
     ) -> Result<Self, SendError> {
         let of = connector.settle(region, entered).map_err(|error| SendError::Pause(error.to_string()))?;
+        let fields = set.iter().map(|(field, _)| field.as_str());
+        check_fields(protocol_of(&connector)?, fields).map_err(SendError::Pause)?;
         let vendor = connector.manifest.meta.name.clone();
         let settings = Settings { of, vendor };
         let servers = Servers::parse(settings.get("address"), protocol_of(&connector)?).map_err(SendError::Pause)?;
@@ -244,6 +248,21 @@ pub(crate) fn preview(
         (Some(record), _) => Ok(record),
         (None, Some((_, reason))) => Err(format!("It would be refused: {reason}.")),
         (None, None) => Err("It is not sent: this connector does not take it.".to_owned()),
+    }
+}
+
+/// Whether what a person makes otherwise leaves rows to be found by who is erased.
+///
+/// # Errors
+/// The field, and why it stays.
+pub(crate) fn check_fields<'a>(protocol: Protocol, mut fields: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let is_kept = |field: &&str| KEPT.contains(&field.split('.').next().unwrap_or_default());
+    match fields.find(is_kept).filter(|_| protocol.erases()) {
+        Some(field) => Err(format!(
+            "{field} cannot be made another way: rows are told apart, ordered and erased by {}",
+            KEPT.join(", ")
+        )),
+        None => Ok(()),
     }
 }
 
@@ -371,5 +390,24 @@ mod tests {
         note(&mut taken, &records, vec![Fate::Done, Fate::Waiting, Fate::Waiting], Err(SendError::TooLarge));
         assert_eq!(taken.fates, [Fate::Done, Fate::Waiting, Fate::Waiting]);
         assert!(matches!(taken.failure, Some(SendError::TooLarge)), "only the rest is halved");
+    }
+
+    #[test]
+    fn fields_by_which_rows_are_erased_are_nobodys_own() {
+        let kind = |connector: &str| convizit_model::DestinationKind::Connector {
+            connector: connector.to_owned(),
+            region: None,
+            settings: BTreeMap::new(),
+        };
+        let shaping = |field: &str| convizit_model::Shaping {
+            set: [(field.to_owned(), serde_json::json!("$.name"))].into_iter().collect(),
+            ..Default::default()
+        };
+        for field in KEPT.into_iter().chain(["visitor.x"]) {
+            let error = crate::check_shaping(&shaping(field), &kind("mysql")).unwrap_err();
+            assert!(error.field == "fields" && error.what.starts_with(&format!("{field} cannot be made")), "{error:?}");
+            crate::check_shaping(&shaping(field), &kind("kafka")).unwrap();
+        }
+        crate::check_shaping(&shaping("country"), &kind("mysql")).unwrap();
     }
 }
