@@ -56,7 +56,15 @@ impl Halves {
             Err(failure) => Some(failure),
         };
         let reason = match failure {
-            None => return true,
+            None => {
+                // What was not sent yet, since others had to come first.
+                let left: Vec<usize> =
+                    rows.iter().copied().filter(|row| self.all.fates[*row] == Fate::Waiting).collect();
+                if left.len() < rows.len() {
+                    self.waiting.push(left);
+                }
+                return true;
+            }
             Some(SendError::Refused(reason)) => reason,
             Some(SendError::TooLarge) => "larger than the destination takes".to_owned(),
             Some(failure) => {
@@ -100,6 +108,23 @@ mod tests {
         let refused = Fate::Refused("larger than the destination takes".to_owned());
         let fates = [vec![Fate::Done; 5], vec![refused], vec![Fate::Done; 2]].concat();
         assert!(halves.all.fates == fates && halves.all.failure.is_none(), "{:?}", halves.all);
+    }
+
+    #[test]
+    fn what_was_not_sent_yet_goes_in_further_parts_as_long_as_something_goes() {
+        let mut halves = Halves::of(5);
+        let mut sent = Vec::new();
+        while let Some(rows) = halves.next() {
+            let mut taken = Taken::of(rows.len());
+            // Two a time, and of the last none.
+            for fate in taken.fates.iter_mut().take(if rows.len() > 1 { 2 } else { 0 }) {
+                *fate = Fate::Done;
+            }
+            sent.push(rows.clone());
+            assert!(halves.take(rows, Ok(taken)));
+        }
+        assert_eq!(sent, [vec![0, 1, 2, 3, 4], vec![2, 3, 4], vec![4]]);
+        assert!(halves.all.fates[4] == Fate::Waiting && halves.all.failure.is_none());
     }
 
     #[test]

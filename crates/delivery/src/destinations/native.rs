@@ -1,6 +1,6 @@
 //! A connector that speaks a protocol other than HTTP: records are made as the manifest says and given to whoever speaks it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use crate::mapping::Directive;
 const CONNECT: Duration = Duration::from_secs(15);
 /// For the acknowledgements of a batch.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Rounds of one call in which one event of each visitor is on its way: between calls it may be stopped, where one visitor has many.
+const ROUNDS: usize = 50;
 /// Columns of a table by which rows are told apart, ordered and erased: no field of one's own takes their place.
 const KEPT: [&str; 6] = ["id", "project", "visitor", "user_id", "time", "received"];
 /// A connection that was not used for so long is made anew: the server, or something between, may have ended it.
@@ -181,28 +183,34 @@ impl Native {
         if records.is_empty() {
             return Ok(taken);
         }
-        self.send_records(&records, &mut taken).await;
+        let one_by_one = protocol_of(&self.connector)?.takes_one_by_one();
+        self.send_records(one_by_one, records, &mut taken).await;
         for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
             taken.changes.add(changes);
         }
         Ok(taken)
     }
 
-    async fn send_records(&mut self, records: &[Record], taken: &mut Taken) {
-        let mut fates = vec![Fate::Waiting; records.len()];
-        let sent = match self.speaker().await {
-            Ok(speaker) => match tokio::time::timeout(ANSWER, speaker.send(records, &mut fates)).await {
-                Ok(sent) => sent,
-                Err(_) => Err(SendError::later(format!("{} did not answer within 30 s", self.settings.vendor))),
-            },
-            Err(failure) => Err(failure),
-        };
-        self.used = Instant::now();
-        if sent.is_err() && self.speaker.take().is_some() {
-            // One that cannot be written to now is one of several.
-            self.first = self.first.wrapping_add(1);
+    async fn send_records(&mut self, one_by_one: bool, records: Vec<Record>, taken: &mut Taken) {
+        for round in rounds(records, one_by_one) {
+            let mut fates = vec![Fate::Waiting; round.len()];
+            let sent = match self.speaker().await {
+                Ok(speaker) => match tokio::time::timeout(ANSWER, speaker.send(&round, &mut fates)).await {
+                    Ok(sent) => sent,
+                    Err(_) => Err(SendError::later(format!("{} did not answer within 30 s", self.settings.vendor))),
+                },
+                Err(failure) => Err(failure),
+            };
+            self.used = Instant::now();
+            if sent.is_err() && self.speaker.take().is_some() {
+                // One that cannot be written to now is one of several.
+                self.first = self.first.wrapping_add(1);
+            }
+            note(taken, &round, fates, sent);
+            if taken.failure.is_some() {
+                return;
+            }
         }
-        note(taken, records, fates, sent);
     }
 
     /// Rows are deleted; messages are others' by then.
@@ -226,6 +234,33 @@ impl Native {
         }
         done
     }
+}
+
+/// Records as they are on their way together: where those of one key wait for each other, one of each key. What is behind the last round
+/// waits still.
+fn rounds(records: Vec<Record>, one_by_one: bool) -> Vec<Vec<Record>> {
+    if !one_by_one {
+        return vec![records];
+    }
+    let mut rounds: Vec<Vec<Record>> = vec![Vec::new()];
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for record in records {
+        let times = match record.key.as_str() {
+            "" => 0,
+            key => {
+                let times = seen.entry(key.to_owned()).or_default();
+                *times += 1;
+                *times - 1
+            }
+        };
+        if times == rounds.len() && times < ROUNDS {
+            rounds.push(Vec::new());
+        }
+        if let Some(round) = rounds.get_mut(times) {
+            round.push(record);
+        }
+    }
+    rounds
 }
 
 /// Writes down what became of records: what was taken is taken, whatever became of those behind it.
@@ -279,6 +314,7 @@ fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::sync::Mutex;
 
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -365,6 +401,36 @@ mod tests {
         }
         };
         (0..many).map(event).collect()
+    }
+
+    #[tokio::test]
+    async fn one_event_of_a_visitor_is_on_its_way_and_what_is_not_taken_now_holds_back_the_later_ones() {
+        let (port, came) = redis(Arc::new(|_, _| "+1-0")).await;
+        let started = Instant::now();
+        let taken = sink(&[port]).send(&events(500, 50)).await.unwrap();
+        assert!(taken.failure.is_none() && taken.fates.iter().all(|fate| *fate == Fate::Done), "{taken:?}");
+        // Ten rounds, where all at once would be one: ten times a millisecond and what the work takes.
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        let bursts = came.lock().unwrap().clone();
+        assert!(bursts.len() >= 10, "{bursts:?}");
+        for burst in &bursts {
+            let visitors: HashSet<&str> = burst.iter().map(|(visitor, _)| visitor.as_str()).collect();
+            assert_eq!(visitors.len(), burst.len(), "{burst:?}");
+        }
+
+        // The second event of v3 is not taken now: its later ones are not there before it.
+        let (port, came) = redis(Arc::new(|_, number| if number == 53 { "-OOM full" } else { "+1-0" })).await;
+        let taken = sink(&[port]).send(&events(500, 50)).await.unwrap();
+        assert!(matches!(taken.failure, Some(SendError::Later { .. })), "{:?}", taken.failure);
+        let there: Vec<i64> = came.lock().unwrap().iter().flatten().map(|(_, number)| *number).collect();
+        assert!(there.contains(&3) && !there.iter().any(|number| *number > 53 && number % 50 == 3), "{there:?}");
+        assert_eq!((&taken.fates[3], &taken.fates[53], &taken.fates[54]), (&Fate::Done, &Fate::Waiting, &Fate::Done));
+
+        // Many of one visitor: as many as rounds, the rest waits, and nothing is wrong.
+        let (port, _) = redis(Arc::new(|_, _| "+1-0")).await;
+        let taken = sink(&[port]).send(&events(80, 1)).await.unwrap();
+        let done = taken.fates.iter().filter(|fate| **fate == Fate::Done).count();
+        assert!(taken.failure.is_none() && done == ROUNDS, "{done}");
     }
 
     #[tokio::test]

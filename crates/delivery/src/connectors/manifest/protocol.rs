@@ -61,4 +61,11 @@ impl Protocol {
     pub fn erases(self) -> bool {
         self == Self::Mysql
     }
+
+    /// Whether records of a key are to wait for each other: what is on its way together may be refused one by one, so that a later one
+    /// would be there before an earlier one that is sent again. Kafka keeps a partition's order itself, MySQL takes all or nothing.
+    #[must_use]
+    pub fn takes_one_by_one(self) -> bool {
+        matches!(self, Self::Amqp | Self::Mqtt | Self::Nats | Self::Redis)
+    }
 }
