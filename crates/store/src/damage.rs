@@ -239,26 +239,51 @@ impl Store {
             if !self.opens_or_is_gone(project, (first, row.read(2)?), day).await? {
                 continue;
             }
-            self.data()
-                .run_tx(NAME, move |connection| {
-                    Box::pin(async move {
-                        query("DELETE FROM damaged_frames WHERE project = $1 AND first = $2")
-                            .bind(project)
-                            .bind(first)
-                            .execute(connection)
-                            .await
-                            .during(NAME)
-                            .map(|_| ())
-                    })
-                })
-                .await?;
-            // What it held open is looked at now.
-            self.try_again_now(project);
-            if let Some(of) = projects.iter().find(|known| known.number == project) {
-                self.resolve_notice(NoticeKind::Damaged, Some(&of.id), &subject(first)).await?;
-            }
+            let of = projects.iter().find(|known| known.number == project);
+            self.note_no_longer(project, of.map(|of| &of.id), first).await?;
         }
         Ok(())
+    }
+
+    /// Takes the note of a frame away, with its notice: it opens, or is gone. What it held open is looked at again by this process now,
+    /// and by any other within two minutes.
+    pub(crate) async fn note_no_longer(
+        &self,
+        project: i64,
+        id: Option<&ProjectId>,
+        first: i64,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "forget a damaged frame";
+        self.data()
+            .run_tx(NAME, move |connection| {
+                Box::pin(async move {
+                    query("DELETE FROM damaged_frames WHERE project = $1 AND first = $2")
+                        .bind(project)
+                        .bind(first)
+                        .execute(connection)
+                        .await
+                        .during(NAME)
+                        .map(|_| ())
+                })
+            })
+            .await?;
+        self.try_again_now(project);
+        match id {
+            Some(id) => self.resolve_notice(NoticeKind::Damaged, Some(id), &subject(first)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a frame is noted to hold an erasure open.
+    pub(crate) async fn holds_erasure(&self, project: i64, first: i64) -> Result<bool, StoreError> {
+        let holds: Option<i64> =
+            sqlx::query_scalar("SELECT holds FROM damaged_frames WHERE project = $1 AND first = $2")
+                .bind(project)
+                .bind(first)
+                .fetch_optional(self.data().readers())
+                .await
+                .during("look at what a frame holds open")?;
+        Ok(holds == Some(1))
     }
 
     async fn opens_or_is_gone(&self, project: i64, (first, last): (i64, i64), day: i64) -> Result<bool, StoreError> {

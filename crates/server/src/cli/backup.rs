@@ -368,6 +368,9 @@ impl Restore {
         if self.json {
             return Ok(());
         }
+        if mended.iter().any(|frame| frame.holds) {
+            say("The erasure that it held open goes on within 3 minutes, where convizit serve runs.")?;
+        }
         say(
             "A destination that was paused by one goes on with convizit destination resume PROJECT NAME; convizit verify looks at everything again.",
         )
@@ -387,7 +390,7 @@ fn tell_mended(mended: &[MendedFrame], json: bool) -> Result<()> {
 
 /// A frame that is, or is to be, brought back, in words.
 fn brought_back(frame: &MendedFrame) -> String {
-    let MendedFrame { project, first, last, backup, events, erased } = frame;
+    let MendedFrame { project, first, last, backup, events, erased, .. } = frame;
     let from = match backup {
         Some(made) => format!("from the backup of {made}"),
         None => "out of its own content, which is whole".to_owned(),

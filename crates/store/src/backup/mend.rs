@@ -59,8 +59,10 @@ impl FromStr for FrameId {
 /// What would be brought back, and where from.
 pub struct FramePlan {
     id: FrameId,
+    number: i64,
     made: Option<Timestamp>,
     last: i64,
+    holds: bool,
     back: PutBack,
 }
 
@@ -79,6 +81,8 @@ pub struct MendedFrame {
     pub events: i64,
     /// Events of it that were erased since that backup, and that do not come back.
     pub erased: u64,
+    /// Whether it holds an erasure open, which goes on once it is back.
+    pub holds: bool,
 }
 
 impl FramePlan {
@@ -92,6 +96,7 @@ impl FramePlan {
             backup: self.made,
             events: self.back.events,
             erased: self.back.erased.len() as u64,
+            holds: self.holds,
         }
     }
 }
@@ -160,7 +165,8 @@ impl Store {
             None => self.sound_frames(&id, (torn, last), &key, &problem, progress).await?,
         };
         let back = self.prepare_to_put_back(torn, key, sound).await?;
-        Ok(FramePlan { id, made, last, back })
+        let holds = self.holds_erasure(project, torn.first).await?;
+        Ok(FramePlan { id, number: project, made, last, holds, back })
     }
 
     /// Brings a frame back as it was planned.
@@ -173,6 +179,10 @@ impl Store {
         let detail = format!("{from}, {} events, without {} erased since", frame.events, frame.erased);
         let subject = format!("events {} to {}", frame.first, frame.last);
         self.put_back(plan.back).await?;
+        // Where that fails, upkeep meets it within two minutes: no reason to call the frame damaged that is back.
+        if let Err(error) = self.note_no_longer(plan.number, Some(&plan.id.project), plan.id.first).await {
+            tracing::warn!(%error, frame = %plan.id, "that a frame is back is noted by upkeep");
+        }
         // Behind it, since it may not come to pass.
         self.audit("frame.restore", &frame.project, &subject, detail).await.map_err(|error| StoreError::Database {
             action: "the frame is back, and the audit log does not say so",

@@ -14,6 +14,7 @@ on_both_engines!(
     a_frame_that_an_erasure_has_changed_meanwhile_is_left_as_it_is,
     a_frame_of_which_only_what_stands_beside_it_is_damaged_is_mended_out_of_itself,
     a_frame_that_no_backup_has_whole_is_refused,
+    what_a_frame_held_open_goes_on_once_it_is_back,
 );
 
 fn frame(first: i64) -> FrameId {
@@ -157,6 +158,31 @@ async fn a_frame_that_no_backup_has_whole_is_refused(place: Place) {
     let error = refused(11).await;
     assert!(matches!(error, StoreError::NotFound { what: "frame", .. }), "{error}");
     assert!(matches!(refused(13).await, StoreError::Invalid(_)), "it is whole");
+}
+
+async fn what_a_frame_held_open_goes_on_once_it_is_back(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    three_visitors(&store, &shop).await;
+    store.upkeep().await.unwrap();
+    back_up(&store).await;
+    flip(&kept.place, 1).await;
+    let request = store.erase(&shop, &[visitor("a")]).await.unwrap();
+    assert!(store.upkeep().await.is_err(), "it holds the erasure open");
+    let told = async || {
+        let notices = store.notices(false).await.unwrap();
+        notices.into_iter().filter(|notice| notice.kind == convizit_model::NoticeKind::Damaged).count()
+    };
+    assert_eq!((store.damaged_frames().await.unwrap().len(), told().await), (1, 1));
+    let plan = store.plan_frame(frame(1), &Progress::default()).await.unwrap();
+    assert!(store.bring_frame_back(plan).await.unwrap().holds);
+    // Before upkeep has looked.
+    assert_eq!((store.damaged_frames().await.unwrap().len(), told().await), (0, 0));
+    let erasure = store.erasure(shop.number, &request).await.unwrap().unwrap();
+    assert_eq!((erasure.open, erasure.held.len()), (1, 0));
+    store.upkeep().await.unwrap();
+    assert_eq!(store.erasure(shop.number, &request).await.unwrap().unwrap().open, 0);
+    assert_eq!(stored(&store, shop.number, 0).await, without_a());
 }
 
 /// One bit in the head of a row of SQLite makes another type of its columns, and of sealed bytes a text that is none.
