@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
 use convizit_store::backup::{
-    BackupConfig, BackupInfo, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport, VerifyReport,
+    BackupConfig, BackupInfo, BackupPlan, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport,
+    VerifyReport,
 };
 use convizit_store::{Store, SystemClock, bytes_in_words};
 
@@ -127,19 +128,34 @@ impl Backup {
                 ))
             }
             None if self.dry_run => {
-                let dropped = store.backups_to_drop().await?;
                 let BackupConfig { to, makes, .. } = config.backup();
-                if self.json {
-                    return say(serde_json::json!({"to": to, "off": !makes, "drops": dropped}).to_string());
-                }
                 if !makes {
+                    if self.json {
+                        return say(serde_json::json!({"to": to, "off": true, "drops": []}).to_string());
+                    }
                     return say(
                         "would make none: this installation makes no backups, by its setting backup.off = true; nothing was done (--dry-run)",
                     );
                 }
-                let times: Vec<String> = dropped.iter().map(|backup| backup.made.to_string()).collect();
+                let progress = Progress::default();
+                let plan = watched("looking at frames", &progress, store.plan_backup(&progress)).await?;
+                if self.json {
+                    let BackupPlan { drops, damaged, problems, .. } = &plan;
+                    let plan = serde_json::json!({"to": to, "off": false, "drops": drops, "damaged": damaged, "problems": problems});
+                    return say(plan.to_string());
+                }
+                let times: Vec<String> = plan.drops.iter().map(|backup| backup.made.to_string()).collect();
                 let then = match times.as_slice() {
-                    [] => match store.keeps_all_backups().await? {
+                    [] if plan.damaged > 0 => format!(
+                        "it would end with code 1, and no older one would be dropped, since {} not open: {}",
+                        if plan.damaged == 1 {
+                            "a frame does".to_owned()
+                        } else {
+                            format!("{} frames do", plan.damaged)
+                        },
+                        plan.problems.join("; ")
+                    ),
+                    [] => match plan.keeps_all {
                         Some(why) => format!("no older one would be dropped, since {why}"),
                         None => "no older one would be dropped".to_owned(),
                     },

@@ -27,6 +27,7 @@ mod opening;
 mod owner;
 mod pack;
 mod place;
+mod plan;
 mod restore;
 pub(crate) mod rows;
 mod snapshot;
@@ -40,6 +41,7 @@ pub use events::StoredEvents;
 pub use keep::Keep;
 pub use left::LeftJournal;
 pub use mend::{FrameId, FramePlan, MendedFrame};
+pub use plan::BackupPlan;
 pub use restore::{Restore, RestoreReport};
 pub use verify::VerifyReport;
 
@@ -351,7 +353,7 @@ impl Store {
         }))
     }
 
-    /// The backups that would be dropped when one was made now, oldest first.
+    /// The backups that the schedule would drop when one was made now in which every frame opens, oldest first.
     ///
     /// # Errors
     /// `Database` when their place does not answer.

@@ -13,6 +13,7 @@ use futures_util::TryStreamExt as _;
 use super::check::info;
 use super::opening::{Damaged, Opened, Opener, open_frames};
 use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
+use super::plan::{FINGERPRINTS, days_of_frames, is_as_before};
 use super::snapshot::Snapshot;
 use super::tables::{CONTROL, DATA, FRAMES, JOURNAL, Table};
 use super::target::Target;
@@ -262,26 +263,15 @@ impl Writer<'_> {
         data: &mut Snapshot,
         last: Option<&Manifest>,
     ) -> Result<Vec<Part>, StoreError> {
-        let known: HashMap<(i64, i64), &Part> = last
-            .iter()
-            .flat_map(|manifest| &manifest.parts)
-            .filter(|part| part.table == FRAMES.name)
-            .map(|part| ((part.project, part.day), part))
-            .collect();
-        let fingerprints = data
-            .all_numbers::<7>(
-                "SELECT project, day, COUNT(*), MIN(first), MAX(last), CAST(SUM(ledger) AS BIGINT), \
-                 CAST(SUM(length(body)) AS BIGINT) FROM frames GROUP BY project, day ORDER BY project, day",
-            )
-            .await?;
+        let before = days_of_frames(last);
+        let fingerprints = data.all_numbers::<7>(FINGERPRINTS).await?;
         self.progress.expect(fingerprints.iter().map(|[.., bytes]| bytes.cast_unsigned()).sum());
         let mut parts = Vec::with_capacity(fingerprints.len());
         for [project, day, fingerprint @ ..] in fingerprints {
             let bytes = fingerprint[4].cast_unsigned();
-            if let Some(part) = known.get(&(project, day))
+            if let Some(part) = before.get(&(project, day))
                 && self.trusts
-                && part.fingerprint == fingerprint
-                && part.packs.iter().all(|pack| self.known.get(&pack_name(&pack.id)) == Some(&pack.bytes))
+                && is_as_before(part, fingerprint, &self.known)
             {
                 parts.push((*part).clone());
                 self.progress.add(bytes);

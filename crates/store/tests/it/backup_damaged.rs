@@ -24,8 +24,12 @@ async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
     let spoil = "UPDATE frames SET body = (SELECT body FROM frames WHERE first = 1) WHERE first = 10";
     sqlx::query(spoil).execute(&mut kept.place.behind("data").await).await.unwrap();
     kept.place.clock.set(NOON + 60_000);
+    // What it would do, and then does.
+    let plan = store.plan_backup(&Progress::default()).await.unwrap();
+    assert_eq!((plan.damaged, plan.drops.len(), plan.problems.len()), (1, 0, 1), "{plan:?}");
     let second = back_up(&store).await;
     assert_eq!((second.damaged, second.dropped, second.events), (1, 0, 88));
+    assert_eq!(second.problems, plan.problems);
     assert!(second.problems[0].starts_with("frame 10 of project number 1"), "{:?}", second.problems);
     let notices = store.notices(false).await.unwrap();
     let notice = notices.iter().find(|notice| notice.subject == "backup").unwrap();
@@ -43,6 +47,8 @@ async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
     // Once it is mended everything goes on.
     sqlx::query("DELETE FROM frames WHERE first = 10").execute(&mut kept.place.behind("data").await).await.unwrap();
     kept.place.clock.set(NOON + 120_000);
+    let plan = store.plan_backup(&Progress::default()).await.unwrap();
+    assert_eq!((plan.damaged, plan.drops.len()), (0, 2), "{plan:?}");
     let third = back_up(&store).await;
     assert_eq!((third.damaged, third.dropped), (0, 2));
     assert!(!store.notices(false).await.unwrap().iter().any(|notice| notice.subject == "backup"));
