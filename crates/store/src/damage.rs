@@ -177,9 +177,10 @@ impl Store {
             let (first, last, day) = (frame.first, frame.last, frame.day);
             let text = (holds && !told).then(|| {
                 format!(
-                    "an erasure is held open by frame {first} of {} (events {first} to {last}), which does not open: {}. Nothing of the erased \
+                    "an erasure is held open by frame {}/{first} of {} (events {first} to {last}), which does not open: {}. Nothing of the erased \
                      can be read, exported or delivered meanwhile. Restore the frame ({DOCUMENT}), or let retention take it on {}; see \
                      convizit erase --project {} --list",
+                    of.id,
                     date(day),
                     frame.problem,
                     date(goes(day, of.settings.retention_days)),

@@ -1,6 +1,7 @@
 //! What can go wrong in the store, each in one sentence that says what to do.
 
 use crate::missing;
+use crate::named_keys::date;
 
 /// What can go wrong in the store.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +36,7 @@ pub enum StoreError {
     Unusable(String),
     /// The key of a day was destroyed.
     #[error(
-        "the events of project number {project} of day {day} (days since 1970) cannot be opened: their key was destroyed"
+        "the events of project number {project} of {} cannot be opened: their key was destroyed", date(*.day)
     )]
     KeyGone {
         /// The project's number.
@@ -45,11 +46,11 @@ pub enum StoreError {
     },
     /// A frame that does not open: damaged, or of a damaged key.
     #[error(
-        "events {first} to {last} of project number {project} cannot be read ({problem}): convizit verify says how they are brought back from a backup"
+        "events {first} to {last} of {project} cannot be read ({problem}): convizit verify says how they are brought back from a backup"
     )]
     Damaged {
-        /// The project's number.
-        project: i64,
+        /// The project as people call it: `project shop`.
+        project: String,
         /// Number of the first event.
         first: i64,
         /// Number of the last.

@@ -172,10 +172,20 @@ fn cannot_pack(error: std::io::Error) -> StoreError {
     StoreError::Database { action: "compress frame", problem: error.to_string() }
 }
 
+/// What is wrong with a frame, where it is named already.
+pub(crate) fn wrong(error: &StoreError) -> String {
+    match error {
+        StoreError::Keys(KeyError::Open { .. }) => "its bytes, or the key of its day, were changed or moved".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 pub(crate) fn open(key: &DataKey, project: i64, first: i64, body: &[u8]) -> Result<Vec<u8>, StoreError> {
     let packed = key.open(place(&first.to_be_bytes()), body)?;
     zstd::bulk::decompress(&packed, FRAME_BYTES).map_err(|error| {
-        StoreError::Unusable(format!("frame {first} of project number {project} cannot be unpacked: {error}"))
+        StoreError::Unusable(format!(
+            "what frame {first} of project number {project} holds cannot be unpacked: {error}"
+        ))
     })
 }
 
@@ -301,7 +311,8 @@ impl Store {
                     // What stands before it first.
                     Err(_) if !events.is_empty() => return Ok(events),
                     Err(error) => {
-                        return Err(StoreError::Damaged { project, first, last, problem: error.to_string() });
+                        let (project, problem) = (self.project_in_words(project), wrong(&error));
+                        return Err(StoreError::Damaged { project, first, last, problem });
                     }
                 };
                 let filter = row.read(3)?;

@@ -283,6 +283,24 @@ impl Store {
         Ok(())
     }
 
+    /// A project's id by its number, as this process knows it.
+    pub(crate) fn project_id(&self, number: i64) -> Option<ProjectId> {
+        self.keys_in_memory().values().find(|known| known.number == number).map(|known| known.id.clone())
+    }
+
+    /// A project as people call it, `project shop`; by its number where it was removed, or has come within the last second.
+    pub(crate) fn project_in_words(&self, number: i64) -> String {
+        self.project_id(number).map_or_else(|| format!("project number {number}"), |id| format!("project {id}"))
+    }
+
+    /// A frame as `convizit restore --frame` takes it, `frame shop/1201`; of a project that is not known by its number.
+    pub(crate) fn frame_in_words(&self, project: i64, first: i64) -> String {
+        match self.project_id(project) {
+            Some(id) => format!("frame {id}/{first}"),
+            None => format!("frame {first} of project number {project}"),
+        }
+    }
+
     /// Takes over what other processes changed.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let version: i64 = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 0")

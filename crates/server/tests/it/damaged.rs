@@ -135,7 +135,7 @@ fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
     assert_eq!(String::from_utf8_lossy(&printed.stdout).lines().count(), 1);
     let error = fails(at, &[&export[..], &["--out", "for-v1"]].concat());
     assert!(error.contains("exported 1 event and passed over 1 frame that may hold more of this visitor"), "{error}");
-    assert!(error.contains("events 2 to 2 of project number 1 cannot be read"), "{error}");
+    assert!(error.contains("events 2 to 2 of project shop cannot be read"), "{error}");
     assert_eq!(std::fs::read_to_string(at.join("for-v1/events.jsonl")).unwrap().lines().count(), 1);
     let error = fails(at, &[&export[..], &["--out", "for-v1"]].concat());
     assert!(error.contains("for-v1/events.csv is there already"), "{error}");

@@ -9,7 +9,7 @@ use convizit_model::Timestamp;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::opening::{Damaged, Days, open_frames};
+use super::opening::{Damaged, Days, key_of_day, open_frames};
 use super::pack::{Cell, Manifest, Pack, PackRef, Part, damaged as damaged_file, open_pack, pack_name};
 use super::tables::{FRAMES, JOURNAL, Kind, table};
 use super::target::Target;
@@ -125,7 +125,8 @@ pub(super) async fn check(
             Some(days) if part.table == FRAMES.name => match days.of(part.project, part.day).await {
                 Ok(opener) => opener,
                 Err(error) => {
-                    damaged.add(format!("the key of a day of project number {}: {error}", part.project));
+                    let (Days::Running(store) | Days::Copied(store, _)) = days;
+                    damaged.add(key_of_day(store, (part.project, part.day), &error));
                     None
                 }
             },

@@ -77,7 +77,7 @@ fn id_of(line: &[u8]) -> Option<EventId> {
 
 /// What is wrong with a frame; `None` when nothing is, and how many events it holds.
 pub(super) fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Result<u64, String> {
-    let lines = frames::open(key, frame.project, frame.first, &frame.body).map_err(|error| error.to_string())?;
+    let lines = frames::open(key, frame.project, frame.first, &frame.body).map_err(|error| frames::wrong(&error))?;
     let (mut count, mut events, mut known) = (0, 0, HashSet::new());
     for line in lines.split(|byte| *byte == b'\n') {
         count += 1;
@@ -165,12 +165,12 @@ impl Store {
                 report.frames += 1;
                 progress.add(frame.body.len() as u64);
                 if frame.first <= before && before > 0 {
-                    report.wrong(format!("frame {} of project number {project} overlaps the one before", frame.first));
+                    report.wrong(format!("{} overlaps the one before", self.frame_in_words(project, frame.first)));
                 }
                 before = frame.last;
                 match self.keyring().day(project, frame.day).await {
                     Ok(key) => keyed.push((key, frame)),
-                    Err(error) => report.wrong(format!("frame {} of project number {project}: {error}", frame.first)),
+                    Err(error) => report.wrong(format!("{}: {error}", self.frame_in_words(project, frame.first))),
                 }
             }
             let hasher = hasher.clone();
@@ -182,7 +182,7 @@ impl Store {
                 match looked {
                     Ok(events) => report.events += events,
                     Err(problem) => {
-                        report.wrong(format!("frame {first} of project number {project}: {problem}"));
+                        report.wrong(format!("{}: {problem}", self.frame_in_words(project, first)));
                         report.damaged(id.map(|project| FrameId { project: project.clone(), first }));
                     }
                 }

@@ -357,7 +357,12 @@ impl Store {
             let (project, kind, number, ..) = of;
             let name = if kind == "day" { date(number) } else { number.to_string() };
             if damaged.len() < SAID {
-                damaged.push(format!("{kind} {name} of project number {project}"));
+                // As `convizit keys list` names it.
+                let of = match project {
+                    0 => "installation".to_owned(),
+                    _ => self.project_id(project).map_or_else(|| "removed".to_owned(), |id| id.to_string()),
+                };
+                damaged.push(format!("{kind}/{of}/{name}"));
             }
             let copied = Cell::Bytes((*copied).clone());
             if let Some(cell) = row.last_mut() {

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use convizit_keys::DataKey;
+use convizit_model::ProjectId;
 
 use super::ledger_copy::LedgerCopy;
 use super::pack::{Cell, Pack};
 use crate::error::StoreError;
 use crate::keyring::day_place;
 use crate::ledger::ProjectLedger;
+use crate::named_keys::date;
 use crate::{Store, frames};
 
 /// Frames that are named one by one; more are counted.
@@ -46,13 +48,15 @@ impl Damaged {
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) key: Arc<DataKey>,
+    /// The project's id, where it is known.
+    id: Option<ProjectId>,
     day: i64,
     ledger: Option<Arc<ProjectLedger>>,
 }
 
 impl Opener {
     pub(super) fn new(store: &Store, (project, day): (i64, i64), key: Arc<DataKey>) -> Self {
-        Self { key, day, ledger: store.ledger().now().of(project) }
+        Self { key, id: store.project_id(project), day, ledger: store.ledger().now().of(project) }
     }
 
     /// Whether a frame was sealed by a key that was destroyed since, though its day has one again.
@@ -73,7 +77,7 @@ pub(super) struct Opened {
 
 /// How many events a frame holds, without the empty lines in the place of erased ones; or what is wrong with it.
 pub(super) fn living(key: &DataKey, project: i64, (first, last): (i64, i64), body: &[u8]) -> Result<i64, String> {
-    let lines = frames::open(key, project, first, body).map_err(|error| error.to_string())?;
+    let lines = frames::open(key, project, first, body).map_err(|error| frames::wrong(&error))?;
     let (mut all, mut events) = (0, 0);
     for line in lines.split(|byte| *byte == b'\n') {
         all += 1;
@@ -97,10 +101,18 @@ pub(super) fn open_frames(opener: &Opener, pack: &Pack) -> Opened {
         }
         match living(&opener.key, project, (first, last), cell(3).bytes()) {
             Ok(events) => opened.events += events,
-            Err(error) => opened.damaged.add(format!("frame {first} of project number {project}: {error}")),
+            Err(error) => opened.damaged.add(match &opener.id {
+                Some(id) => format!("frame {id}/{first}: {error}"),
+                None => format!("frame {first} of project number {project}: {error}"),
+            }),
         }
     }
     opened
+}
+
+/// The key of a day that does not open, in words.
+pub(super) fn key_of_day(store: &Store, (project, day): (i64, i64), error: &StoreError) -> String {
+    format!("the key of {} of {}: {error}", date(day), store.project_in_words(project))
 }
 
 /// Where the keys of days are taken from.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 
-use super::opening::{Damaged, Opener, open_frames};
+use super::opening::{Damaged, Opener, key_of_day, open_frames};
 use super::pack::{Cell, Manifest, PACK_BYTES, Pack, Part, pack_name};
 use super::snapshot::Snapshot;
 use super::tables::FRAMES;
@@ -89,7 +89,7 @@ async fn look_for_damage(store: &Store, progress: &Progress) -> Result<Damaged, 
             Ok(key) => Some(Opener::new(store, (project, day), key)),
             Err(StoreError::KeyGone { .. }) => None,
             Err(error) => {
-                damaged.add(format!("the key of a day of project number {project}: {error}"));
+                damaged.add(key_of_day(store, (project, day), &error));
                 None
             }
         };

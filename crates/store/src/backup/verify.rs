@@ -110,7 +110,8 @@ impl Store {
                 report.rows += 1;
                 if let Err(error) = self.open_state(project, row, 0).await {
                     let (kind, key): (i64, i64) = (row.read(0)?, row.read(1)?);
-                    report.wrong(format!("state row {kind}/{key} of project number {project}: {error}"));
+                    let of = self.project_in_words(project);
+                    report.wrong(format!("state row {kind}/{key} of {of}: {error}"));
                 }
             }
         }
@@ -126,7 +127,8 @@ impl Store {
             let place = Place { table: "quarantine", purpose: "body", row: subject.as_bytes() };
             report.rows += 1;
             if let Err(error) = self.keyring().open_sealed(project, place, row.read(2)?).await {
-                report.wrong(format!("quarantined item {subject} of project number {project}: {error}"));
+                let of = self.project_in_words(project);
+                report.wrong(format!("quarantined item {subject} of {of}: {error}"));
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use convizit_model::Timestamp;
 use futures_util::TryStreamExt as _;
 
 use super::check::info;
-use super::opening::{Damaged, Opened, Opener, open_frames};
+use super::opening::{Damaged, Opened, Opener, key_of_day, open_frames};
 use super::pack::{self, Cell, Manifest, PACK_BYTES, Pack, PackRef, Part, What, pack_name};
 use super::plan::{FINGERPRINTS, days_of_frames, is_as_before};
 use super::snapshot::Snapshot;
@@ -283,7 +283,7 @@ impl Writer<'_> {
                 Ok(key) => filling.opener = Some(Opener::new(store, (project, day), key)),
                 // Destroyed since the snapshot: a restore leaves out what it sealed.
                 Err(StoreError::KeyGone { .. }) => {}
-                Err(error) => self.damaged.add(format!("the key of a day of project number {project}: {error}")),
+                Err(error) => self.damaged.add(key_of_day(store, (project, day), &error)),
             }
             let mut rows = data.rows(&FRAMES, Some(("project = $1 AND day = $2", [project, day])));
             while let Some(row) = rows.try_next().await? {

@@ -280,7 +280,7 @@ impl Pass {
         // While the provider of keys is away nothing opens, and nothing of that is damaged.
         if matches!(error, StoreError::Keys(KeyError::Open { .. }) | StoreError::Unusable(_)) {
             let Concerned { first, last, day, .. } = *frame;
-            self.closed.push(Met { first, last, day, holds: !held.is_empty(), problem: error.to_string() });
+            self.closed.push(Met { first, last, day, holds: !held.is_empty(), problem: frames::wrong(&error) });
         }
         if !held.is_empty() {
             self.error.get_or_insert(error);

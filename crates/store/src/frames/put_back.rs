@@ -121,10 +121,11 @@ impl Store {
     /// # Errors
     /// `Moved` where the damaged frame or the ledger of erasures has changed since they were made; `Database`.
     pub(crate) async fn put_back(&self, made: PutBack) -> Result<(), StoreError> {
+        let named = self.frame_in_words(made.torn.project, made.torn.first);
         let (made, engine) = (Arc::new(made), self.data().engine);
         self.data()
             .run_tx(NAME, move |connection| {
-                let made = made.clone();
+                let (made, named) = (made.clone(), named.clone());
                 Box::pin(async move {
                     let Torn { project, first, last, day, ledger } = made.torn;
                     let (newest, _) = erasure::begin(connection, project).await?;
@@ -144,7 +145,7 @@ impl Store {
                     .await
                     .during(NAME)?;
                     if gone.rows_affected() != 1 {
-                        return Err(moved(format!("frame {first} of project number {project}")));
+                        return Err(moved(named.clone()));
                     }
                     for frame in &made.frames {
                         insert(connection, engine, std::slice::from_ref(frame)).await?;

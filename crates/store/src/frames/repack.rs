@@ -5,7 +5,9 @@ use std::sync::Arc;
 use convizit_keys::{DataKey, KeyError};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
-use super::{FULL, FULL_BYTES, Frame, People, WORTH, as_bytes, cannot_pack, insert, is_erased, open, runs, seal};
+use super::{
+    FULL, FULL_BYTES, Frame, People, WORTH, as_bytes, cannot_pack, insert, is_erased, open, runs, seal, wrong,
+};
 use crate::Store;
 use crate::damage::Met;
 use crate::database::Engine;
@@ -81,8 +83,9 @@ impl Store {
                     }
                     Err(error) => return Err(error),
                 };
+                let named = self.project_in_words(project);
                 let packed = tokio::task::spawn_blocking(move || {
-                    let packed = packer.join(&key, project, (day, day < today), parts);
+                    let packed = packer.join(&key, (project, &named), (day, day < today), parts);
                     (packer, packed)
                 });
                 let packed = packed.await.map_err(|_| StoreError::Database {
@@ -302,7 +305,7 @@ impl Packer {
     fn join(
         &mut self,
         key: &DataKey,
-        project: i64,
+        (project, named): (i64, &str),
         (day, day_is_over): (i64, bool),
         frames: Vec<Part>,
     ) -> Result<Option<Joined>, StoreError> {
@@ -316,7 +319,10 @@ impl Packer {
                 (bytes, parts) = (0, Vec::new());
             }
             let (first, last) = (part.first, part.last);
-            let damaged = |error: StoreError| StoreError::Damaged { project, first, last, problem: error.to_string() };
+            let damaged = |error: StoreError| {
+                let (project, problem) = (named.to_owned(), wrong(&error));
+                StoreError::Damaged { project, first, last, problem }
+            };
             let lines = open(key, project, first, &part.body).map_err(damaged)?;
             bytes += lines.len();
             parts.push((part, lines));

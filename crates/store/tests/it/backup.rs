@@ -399,7 +399,7 @@ async fn everything_that_is_stored_is_looked_at(place: Place) {
     sqlx::query(empty).bind(vec![0_u8]).execute(&mut data).await.unwrap();
     let report = store.verify(&Progress::default()).await.unwrap();
     let has = |what: &str| report.problems.iter().any(|problem| problem.contains(what));
-    for what in ["frame 7 of", "frame 10 of", "frame 13 of", "state row 1/4"] {
+    for what in ["frame shop/7: ", "frame shop/10: ", "frame shop/13: ", "state row 1/4 of project shop: "] {
         assert!(has(what), "{what}: {:?}", report.problems);
     }
     assert_eq!(report.problem_count, 4, "{:?}", report.problems);

@@ -30,15 +30,15 @@ async fn a_damaged_frame_is_named_and_no_older_backup_is_dropped(place: Place) {
     let second = back_up(&store).await;
     assert_eq!((second.damaged, second.dropped, second.events), (1, 0, 88));
     assert_eq!(second.problems, plan.problems);
-    assert!(second.problems[0].starts_with("frame 10 of project number 1"), "{:?}", second.problems);
+    assert!(second.problems[0].starts_with("frame shop/10: "), "{:?}", second.problems);
     let notices = store.notices(false).await.unwrap();
     let notice = notices.iter().find(|notice| notice.subject == "backup").unwrap();
-    assert!(notice.text.contains("frame 10 of project number 1"), "{}", notice.text);
+    assert!(notice.text.contains("frame shop/10: "), "{}", notice.text);
     // The one before is there, though the schedule keeps one of a day, and has it whole.
     assert_eq!(store.backups().await.unwrap().len(), 2);
     store.verify_backup(Some(first.made), &Progress::default()).await.unwrap();
     let error = store.verify_backup(None, &Progress::default()).await.unwrap_err().to_string();
-    assert!(error.contains("frame 10 of project number 1"), "{error}");
+    assert!(error.contains("frame shop/10: "), "{error}");
     // What is damaged is no reason not to have the rest back.
     let into = kept.fresh();
     let (restored, report) = kept.restore(&into).await;

@@ -239,7 +239,7 @@ async fn keys_that_are_damaged_in_the_database_stay_whole_in_the_copy(place: Pla
     let notices = store.notices(false).await.unwrap();
     let notice = notices.iter().find(|notice| notice.kind == NoticeKind::Keys).expect("it is said");
     for (kind, project) in damaged {
-        let named = format!("{kind} 1 of project number {project}");
+        let named = format!("{kind}/{}/1", if project == 0 { "installation" } else { "shop" });
         assert!(notice.text.contains(&named), "{named}: {}", notice.text);
     }
     kept.place.clock.set(NOON + 1);

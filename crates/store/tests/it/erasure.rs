@@ -288,7 +288,7 @@ async fn a_damaged_frame_holds_up_those_alone_who_may_be_in_it_and_is_told(place
         let notices = told(store).await;
         assert_eq!(notices.len(), 1, "{notices:?}");
         assert_eq!((notices[0].subject.as_str(), notices[0].count), ("frame 4", 1));
-        for what in ["frame 4 of 2026-11-23 (events 4 to 6)", "on 2027-01-23", "erase --project shop --list"] {
+        for what in ["frame shop/4 of 2026-11-23 (events 4 to 6)", "on 2027-01-23", "erase --project shop --list"] {
             assert!(notices[0].text.contains(what), "{what}: {}", notices[0].text);
         }
         let damaged = store.damaged_frames().await.unwrap();
@@ -344,7 +344,7 @@ async fn a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for(p
     }
     assert_eq!(numbers, [1, 4, 7, 13, 16, 19, 22, 25, 28]);
     assert_eq!(unread.len(), 1, "{unread:?}");
-    assert!(unread[0].contains("events 10 to 12 of project number 1 cannot be read"), "{}", unread[0]);
+    assert!(unread[0].contains("events 10 to 12 of project shop cannot be read"), "{}", unread[0]);
     // Nobody who is in no damaged frame hears of it.
     let other = store.person_events(&shop, &[visitor("nobody")], 0, 2).await.unwrap();
     assert!(other.events.is_empty() && other.unread.is_empty());

@@ -194,7 +194,7 @@ async fn a_changed_byte_is_found(place: Place) {
         put(changed).await;
         let error = store.events_after(shop.number, 5, 100, usize::MAX).await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged { first: 6, .. }), "byte {at}: {error}");
-        assert!(error.to_string().contains("frames"), "{error}");
+        assert!(error.to_string().starts_with("events 6 to 10 of project shop cannot be read ("), "{error}");
     }
     let first: Vec<u8> = sqlx::query("SELECT body FROM frames WHERE first = 1")
         .fetch_one(&mut place.behind("data").await)
