@@ -20,6 +20,7 @@ mod resend;
 mod settings;
 mod token;
 mod user;
+mod whose;
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};

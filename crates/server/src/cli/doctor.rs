@@ -217,7 +217,7 @@ fn late_erasures(project: &Project, erasures: &[Erasure], now: Timestamp) -> Res
     let Some(oldest) = late.last() else { return Ok(()) };
     let id = &project.id;
     let why = match oldest.held.first() {
-        Some(by) => held_by(oldest, by),
+        Some(by) => held_by(oldest, &project.id, by),
         None => "upkeep of convizit serve (role work) carries it out, and its log says what is in the way".to_owned(),
     };
     let many = if late.len() == 1 { "1 erasure is".to_owned() } else { format!("{} erasures are", late.len()) };

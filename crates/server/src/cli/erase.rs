@@ -1,17 +1,18 @@
 //! `convizit erase`: takes persons, or a whole dataset, out of everything that is stored.
 
-use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use convizit_model::{Person, Project, ProjectId};
+use convizit_model::{Project, ProjectId};
 use convizit_store::backup::Progress;
 use convizit_store::{Erasure, HeldBy, Store};
 
 use crate::cli::ask::Hold;
 use crate::cli::far::Far;
-use crate::cli::{counted, say, table_with_notes};
+use crate::cli::whose::{Ids, Unmet, Whose, ids};
+use crate::cli::{counted, say, say_error, table_with_notes};
 
 /// For so many persons their events are counted before the question.
 const COUNTED: usize = 100;
@@ -42,94 +43,43 @@ pub(crate) struct Erase {
     hold: Hold,
 }
 
-/// Whom a command names.
-#[derive(Debug, Args)]
-pub(crate) struct Whose {
-    /// Ids of the tracker.
-    #[arg(long, value_name = "ID", num_args = 0..)]
-    visitor: Option<Vec<String>>,
-    /// Ids that the site gave with convizit.identify.
-    #[arg(long, value_name = "ID", num_args = 0..)]
-    user: Option<Vec<String>>,
-    /// Further ids, of the one kind that is said.
-    #[arg(value_name = "ID")]
-    ids: Vec<String>,
+/// What is stored of ids.
+struct Stored<'a> {
+    events: usize,
+    /// Frames that may hold more of theirs and do not open.
+    unread: usize,
+    unmet: Unmet<'a>,
 }
 
-impl Whose {
-    /// What is said of whose data it is, for a person who looks for the mistake.
-    pub(crate) fn flags(&self) -> &'static str {
-        match (&self.visitor, &self.user) {
-            (Some(_), Some(_)) => "--visitor and --user are",
-            (None, Some(_)) => "--user is",
-            _ => "--visitor is",
-        }
-    }
-}
-
-/// The persons that a command names.
-pub(crate) fn persons(whose: &Whose, file: Option<&std::path::Path>) -> Result<Vec<Person>> {
-    let kind = match (&whose.visitor, &whose.user) {
-        (Some(_), None) => "visitor",
-        (None, Some(_)) => "user",
-        (Some(_), Some(_)) if whose.ids.is_empty() && file.is_none() => "visitor",
-        (Some(_), Some(_)) if file.is_some() => {
-            bail!(
-                "a file has ids of one kind: say either --visitor or --user with it, and name the others in a call of their own"
-            )
-        }
-        (Some(_), Some(_)) => bail!("whose ids are {}? Say each behind --visitor or --user", whose.ids.join(", ")),
-        _ => bail!("whose ids are they? Say --visitor or --user"),
-    };
-    let mut all: BTreeSet<Person> = BTreeSet::new();
-    let text = match file {
-        None => String::new(),
-        Some(path) if path.as_os_str() == "-" => {
-            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
-        }
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
-    };
-    // Editors on Windows begin a file with a byte order mark, which is no part of the first id.
-    let lines =
-        text.strip_prefix('\u{feff}').unwrap_or(&text).lines().enumerate().map(|(line, id)| (Some(line + 1), id));
-    let of = |kind: &'static str, ids: &Option<Vec<String>>| {
-        ids.iter().flatten().map(|id| (kind, None, id.clone())).collect::<Vec<_>>()
-    };
-    let named = [of("visitor", &whose.visitor), of("user", &whose.user)].concat();
-    let further = whose.ids.iter().map(|id| (kind, None, id.clone()));
-    let lines = lines.map(|(line, id)| (kind, line, id.to_owned()));
-    for (kind, line, id) in named.into_iter().chain(further).chain(lines) {
-        let id = id.trim();
-        if id.is_empty() && line.is_some() {
-            continue;
-        }
-        match (Person::new(kind, id), line) {
-            (Ok(person), _) => drop(all.insert(person)),
-            (Err(error), Some(line)) => bail!("line {line} of the file: {error}"),
-            (Err(error), None) => bail!(error),
-        }
-    }
-    if all.is_empty() {
-        bail!("no id was given: convizit erase --project shop --{kind} ID, or --file FILE");
-    }
-    Ok(all.into_iter().collect())
-}
-
-/// How many events these persons have, and how many frames that may hold more of theirs do not open.
-async fn count(store: &Store, project: &Project, persons: &[Person]) -> Result<(usize, usize)> {
-    let (mut after, mut events, mut unread) = (0, 0, 0);
+/// Counts what is stored of ids.
+async fn count<'a>(store: &Store, project: &Project, ids: &'a Ids) -> Result<Stored<'a>> {
+    let mut stored = Stored { events: 0, unread: 0, unmet: ids.unmet() };
+    let mut after = 0;
     let mut far = Far::of(store, project.number, "counting").await?;
     loop {
-        let found = store.person_events(project, persons, after, FRAMES).await?;
-        events += found.events.len();
-        unread += found.unread.len();
+        let found = store.person_events(project, &ids.persons, after, FRAMES).await?;
+        stored.events += found.events.len();
+        stored.unread += found.unread.len();
+        found.events.iter().for_each(|event| stored.unmet.meet(&event.json));
         match found.next {
             Some(next) => {
                 after = next;
                 far.is_at(after);
             }
-            None => return Ok((events, unread)),
+            None => return Ok(stored),
         }
+    }
+}
+
+/// Of what an erasure does not reach yet.
+const WAITS: &str = ", but those that may stand in a frame that does not open: they wait until it is brought back or gone with retention, and \
+                     convizit erase --list names it";
+
+impl Stored<'_> {
+    /// `12 stored events (and perhaps more in 1 frame that does not open)`.
+    fn in_words(&self) -> String {
+        let more = unread_frames(self.unread as u64, (" (and perhaps more in ", ")"));
+        format!("{}{more}", counted(self.events, "stored event"))
     }
 }
 
@@ -174,26 +124,33 @@ impl Erase {
             }
             store.erase_all(&project).await?
         } else {
-            let persons = persons(&self.whose, self.file.as_deref())?;
-            let many = persons.len();
-            let known = if many <= COUNTED || self.hold.is_dry() {
-                Some(count(store, &project, &persons).await?)
-            } else {
-                None
-            };
-            let (events, unread) = known.unzip();
-            let theirs = known.map(|(events, unread)| {
-                let more = unread_frames(unread as u64, (" (and perhaps more in ", ")"));
-                format!(" and {}{more}", counted(events, "stored event"))
+            let ids = ids(&self.whose, self.file.as_deref())?;
+            let many = ids.persons.len();
+            let known =
+                if many <= COUNTED || self.hold.is_dry() { Some(count(store, &project, &ids).await?) } else { None };
+            let theirs = known.as_ref().map(|known| format!(" and {}", known.in_words()));
+            let what = format!("erase {}{} from project {id}", ids.counted(), theirs.unwrap_or_default());
+            // What does not open may hold events of each.
+            let unmet = known.as_ref().filter(|known| known.unread == 0).map(|known| &known.unmet);
+            let plan = serde_json::json!({
+                "dry_run": true,
+                "project": id,
+                "all": false,
+                "persons": many,
+                "events": known.as_ref().map(|known| known.events),
+                "unreadable_frames": known.as_ref().map(|known| known.unread),
+                "ids_without_events": unmet.map(Unmet::count),
             });
-            let what = format!("erase {}{} from project {id}", counted(many, "person"), theirs.unwrap_or_default());
-            let plan = serde_json::json!({"dry_run": true, "project": id, "all": false, "persons": many, "events": events, "unreadable_frames": unread});
+            if let Some(text) = unmet.and_then(|unmet| unmet.in_words(std::io::stderr().is_terminal()))
+                && !self.json
+            {
+                say_error(&format!("note: {text}"));
+            }
             if !self.goes_on(&what, &plan)? {
                 return Ok(());
             }
-            // Where some may stand in what does not open, nobody knows how many it were.
-            found = Some((many, events.filter(|_| unread == Some(0))));
-            store.erase(&project, &persons).await?
+            found = Some((ids.counted(), known.as_ref().map(|known| (known.events, known.unread, known.in_words()))));
+            store.erase(&project, &ids.persons).await?
         };
         let Some(erasure) = store.erasure(project.number, &request).await? else {
             bail!("the erasure {request} was written and is not found: run convizit erase --project {id} --list");
@@ -201,21 +158,28 @@ impl Erase {
         if self.json {
             return say(serde_json::to_string(&erasure)?);
         }
-        match found {
-            Some((persons, Some(0))) => say(format!(
-                "{request}: nothing of {} was stored; what still comes of before this moment is dropped. Check the ids if you expected events.",
-                counted(persons, "person")
+        match &found {
+            Some((ids, Some((0, 0, _)))) => say(format!(
+                "{request}: nothing of {ids} was stored; what still comes of before this moment is dropped. Check the ids if you expected events."
             ))?,
-            Some((persons, Some(events))) => say(format!(
-                "{request}: {} of {} cannot be read, exported or delivered any more.",
-                counted(events, "event"),
-                counted(persons, "person")
-            ))?,
+            Some((ids, Some((.., stored)))) => {
+                say(format!("{request}: {stored} of {ids} cannot be read, exported or delivered any more."))?;
+            }
             _ => say(format!("{request}: nothing of it can be read, exported or delivered any more."))?,
         }
-        say(
-            "Its bytes are overwritten by upkeep of `convizit serve`, within the hour; backups are erased again when they are restored.",
-        )?;
+        let unread = match found {
+            Some((_, Some((0, 0, _)))) => None,
+            Some((_, Some((_, unread, _)))) => Some(unread > 0),
+            // Too many to be counted.
+            Some((_, None)) => Some(store.damaged_frames().await?.iter().any(|frame| frame.project == *id)),
+            None => Some(false),
+        };
+        if let Some(unread) = unread {
+            let but = if unread { WAITS } else { "" };
+            say(format!(
+                "Its bytes are overwritten by upkeep of `convizit serve`, within the hour{but}; backups are erased again when they are restored."
+            ))?;
+        }
         if erasure.destinations.is_empty() {
             return say("There is no destination to tell.");
         }
@@ -237,13 +201,13 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
     let rows: Vec<(Vec<String>, Vec<String>)> = erasures
         .iter()
         .map(|erasure| {
-            let whose = if erasure.all { "whole dataset".to_owned() } else { counted(erasure.persons, "person") };
+            let whose = if erasure.all { "whole dataset".to_owned() } else { counted(erasure.persons, "id") };
             let bytes = match erasure.open {
                 0 => "gone".to_owned(),
                 open if open < erasure.persons => format!("being overwritten, {open} left"),
                 _ => "being overwritten".to_owned(),
             };
-            let held = erasure.held.iter().take(HELD).map(|by| held_by(erasure, by));
+            let held = erasure.held.iter().take(HELD).map(|by| held_by(erasure, id, by));
             let more = erasure.held.len().saturating_sub(HELD);
             let more =
                 (more > 0).then(|| format!("and by {} more: convizit doctor names them", counted(more, "frame")));
@@ -262,10 +226,10 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
 const HELD: usize = 5;
 
 /// By which frame an erasure is held open, and what to do.
-pub(crate) fn held_by(erasure: &Erasure, HeldBy { frame, day, goes, .. }: &HeldBy) -> String {
-    let whom = if erasure.open == 1 { "1 person is" } else { "some are" };
+pub(crate) fn held_by(erasure: &Erasure, id: &ProjectId, HeldBy { frame, day, goes, .. }: &HeldBy) -> String {
+    let whom = if erasure.open == 1 { "1 id is" } else { "some are" };
     format!(
-        "{whom} held by frame {frame} of {day}, which does not open: bring it back \
-         (convizit restore --frame PROJECT/{frame}), or let retention take it on {goes}"
+        "{whom} held by frame {id}/{frame} of {day}, which does not open: bring it back \
+         (convizit restore --frame {id}/{frame}), or let retention take it on {goes}"
     )
 }

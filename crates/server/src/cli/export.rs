@@ -10,8 +10,8 @@ use convizit_model::spreadsheet::harmless;
 use convizit_model::{Event, Person, ProjectId};
 use convizit_store::Store;
 
-use crate::cli::erase::{Whose, persons};
 use crate::cli::far::Far;
+use crate::cli::whose::{Whose, ids};
 use crate::cli::{counted, new_file, say_error};
 
 /// Frames that are read at once.
@@ -55,7 +55,8 @@ pub(crate) struct Export {
 impl Export {
     pub(crate) async fn run(self, store: &Store) -> Result<()> {
         let project = store.project(&self.project).await?;
-        let persons = persons(&self.whose, None)?;
+        let ids = ids(&self.whose, None)?;
+        let (persons, mut unmet) = (&ids.persons, ids.unmet());
         store.audit("export.persons", self.project.as_str(), "", counted(persons.len(), "person")).await?;
         if let Some(folder) = &self.out {
             // Both or none.
@@ -69,10 +70,11 @@ impl Export {
         let (mut after, mut events, mut unread) = (0, 0_u64, Vec::new());
         let mut far = Far::of(store, project.number, "exporting").await?;
         loop {
-            let found = store.person_events(&project, &persons, after, FRAMES).await?;
+            let found = store.person_events(&project, persons, after, FRAMES).await?;
             unread.extend(found.unread);
             for event in found.events {
                 events += 1;
+                unmet.meet(&event.json);
                 match &self.out {
                     None => {
                         let mut stdout = std::io::stdout().lock();
@@ -107,7 +109,7 @@ impl Export {
             json.flush()?;
             csv.flush()?;
         }
-        let whose = whose(&persons);
+        let whose = whose(persons);
         if let Some(problem) = unread.first() {
             // The code says that it is not all.
             bail!(
@@ -124,6 +126,9 @@ impl Export {
                 if persons.len() == 1 { "id is" } else { "ids are" },
                 self.whose.flags()
             );
+        }
+        if let Some(text) = unmet.in_words(std::io::stderr().is_terminal()) {
+            say_error(&format!("note: {text}"));
         }
         match &self.out {
             Some(folder) => {
@@ -143,10 +148,10 @@ fn new_files(folder: &Path) -> Result<(BufWriter<File>, csv::Writer<File>)> {
     Ok((BufWriter::new(new_file(&folder.join("events.jsonl"))?), csv))
 }
 
-/// `this visitor`, `these 3 users`, `these 2 persons`.
+/// `this visitor`, `these 3 users`, `these 2 ids`, which may be of one person.
 fn whose(persons: &[Person]) -> String {
-    let kind = persons.first().map_or("person", |person| person.kind());
-    let kind = if persons.iter().all(|person| person.kind() == kind) { kind } else { "person" };
+    let kind = persons.first().map_or("id", |person| person.kind());
+    let kind = if persons.iter().all(|person| person.kind() == kind) { kind } else { "id" };
     if persons.len() == 1 { format!("this {kind}") } else { format!("these {} {kind}s", persons.len()) }
 }
 

@@ -106,7 +106,12 @@ fn an_erasure_that_a_damaged_frame_holds_open_is_named_with_what_to_do() {
         assert!(store.upkeep().await.is_err(), "one of the two frames does not open");
     });
     let listed = ok(at, &["erase", "--project", "shop", "--list"]);
-    assert!(listed.contains("1 person is held by frame 2 of ") && listed.contains("or let retention take"), "{listed}");
+    assert!(
+        listed.contains("1 id is held by frame shop/2 of ") && listed.contains("or let retention take"),
+        "{listed}"
+    );
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    assert!(words.join(" ").contains("(convizit restore --frame shop/2)"), "{listed}");
     assert!(listed.lines().all(|line| line.chars().count() <= 100), "{listed}");
     let doctor = || String::from_utf8(convizit(at, &["doctor"], "").stdout).unwrap();
     let told = doctor();
@@ -115,7 +120,7 @@ fn an_erasure_that_a_damaged_frame_holds_open_is_named_with_what_to_do() {
     behind(at, "UPDATE erasures SET made = made - 7200000");
     let told = doctor();
     let late = "problem  erasures: 1 erasure is not carried out within the hour in project shop, the oldest er_";
-    assert!(told.contains(late) && told.contains("held by frame 2"), "{told}");
+    assert!(told.contains(late) && told.contains("held by frame shop/2"), "{told}");
     assert!(ok(at, &["notices", "list"]).contains("frame 2"));
 }
 
@@ -126,7 +131,7 @@ fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
     let erase = ["erase", "--project", "shop", "--visitor", "v1"];
     let with = |rest: &[&'static str]| [&erase[..], rest].concat();
     let would = ok(at, &with(&["--dry-run"]));
-    assert!(would.contains("1 person and 1 stored event (and perhaps more in 1 frame that does not open)"), "{would}");
+    assert!(would.contains("1 id and 1 stored event (and perhaps more in 1 frame that does not open)"), "{would}");
     let plan: serde_json::Value = serde_json::from_str(&ok(at, &with(&["--dry-run", "--json"]))).unwrap();
     assert_eq!((&plan["events"], &plan["unreadable_frames"]), (&1.into(), &1.into()));
 
@@ -141,9 +146,29 @@ fn a_damaged_frame_keeps_nobody_from_being_exported_and_erased() {
     assert!(error.contains("for-v1/events.csv is there already"), "{error}");
 
     let erased = ok(at, &with(&["--yes"]));
-    assert!(erased.contains("nothing of it can be read, exported or delivered any more"), "{erased}");
+    let said = "1 stored event (and perhaps more in 1 frame that does not open) of 1 id cannot be read, exported or delivered any more";
+    assert!(erased.contains(said), "{erased}");
+    assert!(erased.contains("within the hour, but those that may stand in a frame that does not open"), "{erased}");
     let none = convizit(at, &export, "");
     assert!(none.stdout.is_empty(), "what was read before is not any more");
+}
+
+#[test]
+fn ids_without_anything_stored_are_said_by_their_lines() {
+    let folder = with_events(&[0]);
+    let at = folder.path();
+    std::fs::write(at.join("left.txt"), "v1\n\nnobody\nsomebody\n").unwrap();
+    let erase = ["erase", "--project", "shop", "--visitor", "--file", "left.txt", "--dry-run"];
+    let output = convizit(at, &erase, "");
+    let (said, note) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("would erase 3 ids and 1 stored event from project shop"), "{said}");
+    assert!(note.contains("note: 2 of 3 ids have nothing stored: lines 3, 4 of the file"), "{note}");
+    let plan: serde_json::Value = serde_json::from_str(&ok(at, &[&erase[..], &["--json"]].concat())).unwrap();
+    assert_eq!((&plan["persons"], &plan["ids_without_events"]), (&3.into(), &2.into()));
+    let export = convizit(at, &["export", "--project", "shop", "--visitor", "v1", "nobody"], "");
+    let note = String::from_utf8_lossy(&export.stderr);
+    assert!(export.status.success() && note.contains("1 of 2 ids has nothing stored"), "{note}");
+    assert!(!note.contains("nobody"), "an id is said only where it was typed: {note}");
 }
 
 #[test]
