@@ -280,6 +280,34 @@ impl Store {
         Ok(ends)
     }
 
+    /// Why a key that is listed is never destroyed by hand; `None` where two people may do so.
+    async fn never_by_hand(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let is_of_installation = match key.split('/').nth(1) {
+            // A project may be called so.
+            Some(id @ "installation") => match id.parse() {
+                Ok(id) => matches!(self.project(&id).await, Err(StoreError::NotFound { .. })),
+                Err(_) => true,
+            },
+            _ => false,
+        };
+        let why = match key.split_once('/').map_or(key, |(kind, _)| kind) {
+            kind if kind.contains(':') => {
+                "is a key-encryption key, which wraps the keys of the whole installation: convizit keys rotate makes a new one, and the old \
+                 one ends by itself, or at its provider, once nothing needs it"
+            }
+            "root" => {
+                "is the root secret, which the keyed hashes of everybody who was erased and of every token are made with: without it nobody \
+                 could be kept erased"
+            }
+            "project" | "day" if is_of_installation => {
+                "is the installation's own, which seals the journal, the notices and the backups of all projects: a new one takes its place by \
+                 itself, and the old one only opens what it has sealed"
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(format!("{key} cannot be destroyed by hand: it {why}")))
+    }
+
     /// Project number, kind and number of a key by its id, and when it was made.
     async fn find_key(&self, key: &str) -> Result<(i64, &'static str, i64, i64), StoreError> {
         let form = || {
@@ -287,6 +315,9 @@ impl Store {
                 "a key is project/ID/VERSION or day/ID/YYYY-MM-DD, as convizit keys list shows it".to_owned(),
             )
         };
+        if let Some(why) = self.never_by_hand(key).await? {
+            return Err(StoreError::Invalid(why));
+        }
         let parts: Vec<&str> = key.split('/').collect();
         let [kind, id, number] = parts.as_slice() else { return Err(form()) };
         let project = self.project(&id.parse().map_err(|_| form())?).await?.number;

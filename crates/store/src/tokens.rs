@@ -241,38 +241,56 @@ impl Store {
         Ok(tokens)
     }
 
-    /// Ends a token.
+    /// Ends a token. What it asked for is asked for no more: returns the keys that it asked to be destroyed, within the last day.
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn remove_token(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn remove_token(&self, name: &str) -> Result<Vec<String>, StoreError> {
         const NAME: &str = "remove token";
-        let entry = self.entry("token.remove", "", name, "");
-        let (name, ring) = (name.to_owned(), self.ring().clone());
-        self.control()
+        let since = self.clock().now().plus_millis(-DAY_MILLIS).as_millis();
+        let (store, name) = (self.clone(), name.to_owned());
+        let withdrawn = self
+            .control()
             .run_tx(NAME, move |connection| {
-                let (name, entry, ring) = (name.clone(), entry.clone(), ring.clone());
+                let (store, name) = (store.clone(), name.clone());
                 Box::pin(async move {
+                    let mut entries = vec![store.entry("token.remove", "", &name, "")];
                     let done = query("DELETE FROM tokens WHERE name = $1")
                         .bind(name.as_str())
                         .execute(&mut *connection)
                         .await
                         .during(NAME)?;
                     if done.rows_affected() == 0 {
-                        return Err(StoreError::not_found("token", name));
+                        return Err(StoreError::not_found("token", &name));
                     }
-                    // What it asked for is asked for no more.
+                    let rows = query("SELECT key, made FROM key_requests WHERE asked_by = $1 ORDER BY key")
+                        .bind(name.as_str())
+                        .fetch_all(&mut *connection)
+                        .await
+                        .during(NAME)?;
+                    let mut withdrawn = Vec::new();
+                    for row in &rows {
+                        let key: String = row.read(0)?;
+                        // One that is older is over already.
+                        if row.read::<i64>(1)? > since {
+                            let project = key.split('/').nth(1).unwrap_or_default();
+                            let detail = format!("asked by {name}, whose token was removed");
+                            entries.push(store.entry("key.destroy.withdraw", project, &key, detail));
+                            withdrawn.push(key);
+                        }
+                    }
                     query("DELETE FROM key_requests WHERE asked_by = $1")
                         .bind(name.as_str())
                         .execute(&mut *connection)
                         .await
                         .during(NAME)?;
-                    audit::append(connection, &ring, &[entry]).await
+                    audit::append(connection, store.ring(), &entries).await?;
+                    Ok(withdrawn)
                 })
             })
             .await?;
         // No restore brings it back.
         self.copy_ledger_soon().await;
-        Ok(())
+        Ok(withdrawn)
     }
 }

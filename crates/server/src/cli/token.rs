@@ -155,11 +155,25 @@ impl Token {
                 if !store.tokens().await?.iter().any(|token| token.name == name) {
                     bail!("there is no token {name}: convizit token list");
                 }
-                if !hold.goes_on(&format!("end token {name}, which nothing brings back"))? {
+                let requests = store.key_requests().await?;
+                let asked: Vec<&str> = requests
+                    .iter()
+                    .filter(|request| request.asked_by == name)
+                    .map(|request| request.key.as_str())
+                    .collect();
+                let with = match asked.as_slice() {
+                    [] => String::new(),
+                    keys => format!(", and take back that it asks to destroy {}", keys.join(", ")),
+                };
+                if !hold.goes_on(&format!("end token {name}, which nothing brings back{with}"))? {
                     return Ok(());
                 }
-                store.remove_token(&name).await?;
-                say(format!("token {name} is ended"))
+                let withdrawn = store.remove_token(&name).await?;
+                say(format!("token {name} is ended"))?;
+                for key in withdrawn {
+                    say(format!("nobody asks any more to destroy {key}"))?;
+                }
+                Ok(())
             }
         }
     }

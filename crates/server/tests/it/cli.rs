@@ -484,6 +484,25 @@ fn keys_are_listed_rotated_and_what_needs_one_is_said_before_it_is_destroyed() {
     assert!(ok(at, &["keys", "withdraw", "project/shop/1"]).contains("nobody asks any more"));
     assert_eq!(ok(at, &["keys", "requests", "--json"]).trim(), "[]");
     assert!(destroy("ben", "--dry-run").contains("nobody has asked"), "it was withdrawn");
+    ok(at, &["token", "add", "dora", "--scope", "keys", "--out", "dora"]);
+    destroy("dora", "--yes");
+    let would = ok(at, &["token", "remove", "dora", "--dry-run"]);
+    assert!(would.contains("take back that it asks to destroy project/shop/1"), "{would}");
+    let removed = ok(at, &["token", "remove", "dora", "--yes"]);
+    assert!(removed.contains("nobody asks any more to destroy project/shop/1"), "{removed}");
+    let log = ok(at, &["audit", "list", "--project", "shop", "--act", "key.destroy.withdraw"]);
+    assert!(log.contains("asked by dora, whose token was removed"), "{log}");
+    for (key, why) in [
+        ("root/installation/1", "the root secret"),
+        ("project/installation/1", "the installation's own"),
+        ("file:5f0c", "convizit keys rotate makes a new one"),
+    ] {
+        let error = fails(at, &["keys", "destroy", key, "--token-file", "ben", "--yes"]);
+        assert!(
+            error.contains(&format!("{key} cannot be destroyed by hand: it is ")) && error.contains(why),
+            "{error}"
+        );
+    }
     let sudo = |uid: &str, who: &'static str, how: &'static str| {
         let done = command(at, &of(who, how)).env("SUDO_UID", uid).output().unwrap();
         String::from_utf8([done.stdout, done.stderr].concat()).unwrap()
