@@ -1,6 +1,7 @@
 //! The disk of a data folder in words: what is free on it, and what an engine's error about a disk or a file means and wants.
 
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -79,14 +80,44 @@ pub(crate) fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// The highest folder of the same disk.
+/// Where the kernel says what is mounted for this process.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// The mount that a path lies in, which may be of a single file or of a folder of the same disk; where the kernel does not say, the
+/// highest folder of the same disk.
 fn mounted(path: &Path) -> io::Result<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
     // A link may lead to another disk.
     let path = path.canonicalize()?;
+    if let Some(at) = std::fs::read(MOUNTS).ok().and_then(|mounts| mount_of(&mounts, &path)) {
+        return Ok(at);
+    }
     let disk = path.metadata()?.dev();
     let same = path.ancestors().take_while(|above| above.metadata().is_ok_and(|above| above.dev() == disk));
     Ok(same.last().unwrap_or(&path).to_owned())
+}
+
+/// Of the mounts that are listed the nearest above a path, or at it.
+fn mount_of(mounts: &[u8], path: &Path) -> Option<PathBuf> {
+    let points = mounts.split(|byte| *byte == b'\n').filter_map(|line| {
+        let point = unescaped(line.split(|byte| *byte == b' ').nth(4)?);
+        Some(PathBuf::from(std::ffi::OsString::from_vec(point)))
+    });
+    points.filter(|point| path.starts_with(point)).max_by_key(|point| point.as_os_str().len())
+}
+
+/// Blanks, tabs, line ends and backslashes stand as `\040` in the list.
+fn unescaped(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let Some((first, rest)) = text.split_first() {
+        let digits = if *first == b'\\' { rest.get(..3) } else { None };
+        let code = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(code.unwrap_or(*first));
+        text = code.and_then(|_| rest.get(3..)).unwrap_or(rest);
+    }
+    plain
 }
 
 /// Says in words what an engine's error about the disk of a file means: it is full, mounted read-only, or the file or its folder is
@@ -140,15 +171,17 @@ fn refused(path: &Path, said: &str) -> String {
     let above = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = if path.is_dir() { path } else { above };
     let cannot = format!("{} cannot be opened or written", path.display());
-    if statvfs(folder).is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::RDONLY)) {
-        let at = mounted(folder).unwrap_or_else(|_| folder.to_owned());
+    let is_read_only = |at: &Path| statvfs(at).is_ok_and(|disk| disk.f_flag.contains(StatVfsMountFlags::RDONLY));
+    // A file may be mounted by itself.
+    if let Some(at) = [path, folder].into_iter().find(|at| is_read_only(at)) {
+        let at = mounted(at).unwrap_or_else(|_| at.to_owned());
         return format!(
             "{cannot}: its disk, mounted at {}, is read-only; mount it to be written, and look into the system's log for why it is not",
             at.display()
         );
     }
     if access(folder, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        return format!("{cannot}: {}", not_ours(folder, "u+rwx"));
+        return format!("{cannot}: {}", not_ours(folder, ("u+rwx", 0o700)));
     }
     let beside = ["", "-wal", "-shm"].map(|end| {
         let mut name = path.as_os_str().to_owned();
@@ -157,21 +190,26 @@ fn refused(path: &Path, said: &str) -> String {
     });
     let locked = beside.iter().find(|file| file.exists() && access(*file, Access::READ_OK | Access::WRITE_OK).is_err());
     match locked {
-        Some(file) => format!("{cannot}: {}", not_ours(file, "u+rw")),
+        Some(file) => format!("{cannot}: {}", not_ours(file, ("u+rw", 0o600))),
         None => format!(
             "{cannot} ({said}): look with ls -ld at owner and mode of it and of its folder, and at how many files this user may open (ulimit -n)"
         ),
     }
 }
 
-fn not_ours(path: &Path, mode: &str) -> String {
+fn not_ours(path: &Path, (mode, wanted): (&str, u32)) -> String {
     use std::os::unix::fs::MetadataExt as _;
     let me = rustix::process::geteuid().as_raw();
     let Ok(about) = path.metadata() else {
         return format!("{} is not there, or user {me} may not look at it", path.display());
     };
     let (owner, bits) = (about.uid(), about.mode() & 0o7777);
-    let what = if owner == me {
+    let what = if owner == me && bits & wanted == wanted {
+        let link = if path.is_dir() { "lsattr -d" } else { "lsattr" };
+        format!(
+            "which the mode allows: look with {link} whether it is immutable (chattr -i ends that), and into the system's log"
+        )
+    } else if owner == me {
         format!("chmod {mode} it")
     } else {
         format!("run convizit as user {owner}, or give it to user {me} with chown")
@@ -273,10 +311,13 @@ mod tests {
         let file = folder.path().join("data.db");
         std::fs::write(&file, "x").unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
-        let text = not_ours(&file, "u+rw");
+        let text = not_ours(&file, ("u+rw", 0o600));
         let me = rustix::process::geteuid().as_raw();
         assert!(text.contains(&format!("belongs to user {me} with mode 0400")), "{text}");
         assert!(text.contains("chmod u+rw"), "{text}");
+        // What it has already is not what is missing.
+        let text = not_ours(folder.path(), ("u+rwx", 0o700));
+        assert!(text.contains("lsattr -d") && !text.contains("chmod"), "{text}");
         let said = "error returned from database: (code: 8) attempt to write a readonly database (8)";
         let text = in_words(database(said), &file).to_string();
         assert!(text.contains(&format!("{} cannot be opened or written", file.display())), "{text}");
@@ -286,6 +327,19 @@ mod tests {
         let error = io::Error::from(ErrorKind::PermissionDenied);
         let text = io_in_words(folder.path(), &error);
         assert!(text.starts_with(&format!("{} cannot be opened or written", folder.path().display())), "{text}");
+    }
+
+    #[test]
+    fn the_mount_of_a_file_is_the_nearest_one_also_of_the_same_disk() {
+        let mounts = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            40 22 8:1 /srv/data /var/lib/convizit ro - ext4 /dev/sda1 rw\n\
+            41 40 8:1 /x /var/lib/convizit/my\\040data/data.db ro - ext4 /dev/sda1 rw\n\n";
+        let of = |path: &str| mount_of(mounts, Path::new(path)).unwrap();
+        assert_eq!(of("/var/lib/convizit/control.db"), Path::new("/var/lib/convizit"));
+        assert_eq!(of("/var/lib/convizit/my data/data.db"), Path::new("/var/lib/convizit/my data/data.db"));
+        assert_eq!(of("/var/lib/convizit-2/control.db"), Path::new("/"));
+        assert_eq!(mount_of(b"", Path::new("/")), None);
+        assert_eq!(unescaped(br"a\b\0"), br"a\b\0");
     }
 
     #[test]
