@@ -112,6 +112,14 @@ pub trait KeyProvider: Send + Sync + fmt::Debug {
         true
     }
 
+    /// The id of the installation that the keys are tied to, in hexadecimal digits; `None` where there is none, or no note of it is kept.
+    ///
+    /// # Errors
+    /// As `versions`.
+    fn owner(&self) -> Later<'_, Option<String>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Ties the keys to an installation, where the provider can note that: two on the same keys would destroy each other's.
     ///
     /// # Errors

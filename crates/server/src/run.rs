@@ -99,6 +99,7 @@ pub(crate) async fn make_installation(
 /// Opens the store of a configuration, or makes it.
 pub(crate) async fn make_store(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {
     os_user::refuse_root_of_another(&config.folder)?;
+    refuse_keys_of_another(config, keys).await?;
     let of_keys = match keys {
         ProviderConfig::File { path } => path.parent(),
         _ => None,
@@ -112,6 +113,27 @@ pub(crate) async fn make_store(config: &StoreConfig, keys: &ProviderConfig) -> R
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
     open(config, keys).await
+}
+
+/// Refuses a new installation on the key file of another one, before anything is made that would be in the way of a restore.
+async fn refuse_keys_of_another(config: &StoreConfig, keys: &ProviderConfig) -> Result<()> {
+    // With PostgreSQL the database says whose it is.
+    let ProviderConfig::File { path } = keys else { return Ok(()) };
+    if config.database.is_some() {
+        return Ok(());
+    }
+    // The file first: of two processes that start at once the other makes the databases, and then ties the keys to them.
+    let owner = open_provider(keys)?.owner().await?;
+    if owner.is_none() || config.is_there() {
+        return Ok(());
+    }
+    bail!(
+        "the key file {} is of an installation of which nothing is in {}, so nothing was made there: convizit restore brings it back from its \
+         newest backup; where it lies elsewhere, name its folder with data; for a new installation name a key file of its own with path \
+         below [keys]",
+        path.display(),
+        config.folder.display()
+    )
 }
 
 async fn open(config: &StoreConfig, keys: &ProviderConfig) -> Result<Store> {

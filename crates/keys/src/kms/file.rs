@@ -189,6 +189,10 @@ impl KeyProvider for FileProvider {
         Self::done(self.destroy(id))
     }
 
+    fn owner(&self) -> Later<'_, Option<String>> {
+        Self::done(self.read().map(|file| file.installation))
+    }
+
     fn claim<'a>(&'a self, installation: &'a [u8; 16]) -> Later<'a, ()> {
         Self::done(self.claim(installation))
     }

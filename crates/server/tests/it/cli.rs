@@ -288,6 +288,14 @@ fn a_backup_is_made_listed_tried_looked_at_and_restored() {
     assert!(fails(at, &["restore", "--yes"]).contains("empty place"));
     std::fs::rename(at.join("data"), at.join("lost")).unwrap();
     assert!(ok(at, &["restore", "--dry-run"]).contains("nothing was done"));
+    for arguments in [&["project", "add", "blog", "--origin", "https://blog.example"][..], &["serve"], &["migrate"]] {
+        let error = fails(at, arguments);
+        assert!(
+            error.contains("key/key is of an installation of which nothing is in data")
+                && error.contains("convizit restore"),
+            "{error}"
+        );
+    }
     assert!(!at.join("data").exists());
     std::fs::rename(at.join("key"), at.join("elsewhere")).unwrap();
     assert!(fails(at, &["restore", "--yes"]).contains("the key file key/key is missing"));
