@@ -18,6 +18,7 @@ use convizit_store::{Store, StoreConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Log, LogFormat};
+use crate::os_user::refuse_root_within_another;
 use crate::run::{Parts, Role, alone, last_words, make_store, run, serve_http, share, stop_on_signal, tables};
 use crate::{cli, observe};
 
@@ -53,11 +54,12 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) async fn run(self) -> Result<()> {
+        let folder = std::path::absolute(&self.folder)?;
+        refuse_root_within_another(&folder)?;
         observe::start_logs(&Log { format: LogFormat::Text, filter: "warn".to_owned() })?;
         observe::start_metrics()?;
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
-        let folder = std::path::absolute(&self.folder)?;
         let settings = StoreConfig::in_folder(&folder);
         let mut shared = share(&settings)?;
         let store = make_store(&settings, &ProviderConfig::File { path: folder.join("keys") }).await?;

@@ -24,7 +24,7 @@ fn root_leaves_nothing_in_the_folder_of_another_users_service() {
         found.sort();
         found
     };
-    for arguments in [&add[..], &["migrate"], &["serve"], &["restore", "--yes"]] {
+    for arguments in [&add[..], &["migrate"], &["serve"], &["restore", "--yes"], &["demo"]] {
         let error = fails(at, arguments);
         assert!(error.contains("would be made within ") && error.contains("make the folder first"), "{error}");
     }
