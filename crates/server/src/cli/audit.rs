@@ -112,8 +112,7 @@ async fn list(store: &Store, mut filter: AuditFilter<'_>, limit: i64, json: bool
     }
     match (json, shown) {
         (true, _) => say("]")?,
-        // Its head says that there is none.
-        (false, 0) => as_table(&[])?,
+        (false, 0) => say(none_fits(filter, store.clock().now()))?,
         _ => {}
     }
     if shown < all {
@@ -123,6 +122,20 @@ async fn list(store: &Store, mut filter: AuditFilter<'_>, limit: i64, json: bool
         ));
     }
     Ok(())
+}
+
+/// Why no entry is shown.
+fn none_fits(filter: AuditFilter<'_>, now: Timestamp) -> String {
+    match filter {
+        AuditFilter { since: Some(since), .. } if since > now => {
+            format!("No entry is of {since} or later: it is {now} now.")
+        }
+        AuditFilter { actor: Some(actor), .. } => format!(
+            "No entry by {actor} fits: actors are os:NAME (a user of this machine), token:NAME, account:NUMBER and system, as convizit audit list \
+             shows them."
+        ),
+        _ => "No entry fits: convizit audit list without a choice shows the newest.".to_owned(),
+    }
 }
 
 fn as_table(entries: &[AuditEntry]) -> Result<()> {

@@ -410,7 +410,11 @@ fn the_audit_log_is_listed_filtered_exported_and_verified() {
     assert!(listed.contains("settings.save") && !listed.contains("key.unwrap"), "{listed}");
     assert!(ok(at, &["audit", "list", "--all"]).contains("root/installation/1"));
     assert!(ok(at, &["audit", "list", "--act", "key.wrap"]).contains("key.wrap"));
-    assert!(!ok(at, &["audit", "list", "--since", "2100-01-01T00:00:00Z"]).contains("settings.save"));
+    let none = ok(at, &["audit", "list", "--since", "2100-01-01T00:00:00Z"]);
+    assert!(none.starts_with("No entry is of 2100-01-01T00:00:00") && none.lines().count() == 1, "{none}");
+    let none = ok(at, &["audit", "list", "--actor", "nobody"]);
+    assert!(none.starts_with("No entry by nobody fits: actors are os:NAME"), "{none}");
+    assert_eq!(ok(at, &["audit", "list", "--actor", "nobody", "--json"]).trim(), "[]");
     let log: serde_json::Value =
         serde_json::from_str(&ok(at, &["audit", "list", "--act", "settings.save", "--json"])).unwrap();
     let who = log[0]["actor"].as_str().unwrap();
