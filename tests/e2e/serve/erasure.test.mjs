@@ -74,7 +74,7 @@ test("erased under load: gone from reads at once, from destinations and bytes so
   const load = visitor(site, { events: 20 });
   await until("there is load", () => load.batches > 10);
 
-  assert.match(site.ok("erase", "--project", "shop", "--visitor", "anna", "--dry-run"), /would erase 1 person and 3 stored events/);
+  assert.match(site.ok("erase", "--project", "shop", "--visitor", "anna", "--dry-run"), /would erase 1 id and 3 stored events/);
   assert.match(site.fails("erase", "--project", "shop", "--visitor", "anna"), /say --yes/);
   assert.equal(exported("--visitor", "anna").length, 3, "looking erases nothing");
   const began = performance.now();

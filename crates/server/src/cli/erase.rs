@@ -71,10 +71,6 @@ async fn count<'a>(store: &Store, project: &Project, ids: &'a Ids) -> Result<Sto
     }
 }
 
-/// Of what an erasure does not reach yet.
-const WAITS: &str = ", but those that may stand in a frame that does not open: they wait until it is brought back or gone with retention, and \
-                     convizit erase --list names it";
-
 impl Stored<'_> {
     /// `12 stored events (and perhaps more in 1 frame that does not open)`.
     fn in_words(&self) -> String {
@@ -175,7 +171,14 @@ impl Erase {
             None => Some(false),
         };
         if let Some(unread) = unread {
-            let but = if unread { WAITS } else { "" };
+            let but = if unread {
+                format!(
+                    ", but those that may stand in a frame that does not open: they wait until it is brought back or gone with retention, and \
+                     convizit erase --project {id} --list names it"
+                )
+            } else {
+                String::new()
+            };
             say(format!(
                 "Its bytes are overwritten by upkeep of `convizit serve`, within the hour{but}; backups are erased again when they are restored."
             ))?;

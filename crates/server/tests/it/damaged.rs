@@ -121,7 +121,7 @@ fn an_erasure_that_a_damaged_frame_holds_open_is_named_with_what_to_do() {
     let told = doctor();
     let late = "problem  erasures: 1 erasure is not carried out within the hour in project shop, the oldest er_";
     assert!(told.contains(late) && told.contains("held by frame shop/2"), "{told}");
-    assert!(ok(at, &["notices", "list"]).contains("frame 2"));
+    assert!(ok(at, &["notices", "list"]).contains("frame shop/2"));
 }
 
 #[test]
