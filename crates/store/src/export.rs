@@ -11,6 +11,8 @@ use crate::{Store, StoredEvent, frames};
 
 /// Filters that are looked at in one step.
 const LOOK: i64 = 2_000;
+/// Frames that are read at once while counting.
+const COUNTED: usize = 50;
 
 /// Events of persons, and from where to go on; no `next` at the end.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +25,44 @@ pub struct PersonEvents {
     pub unread: Vec<String>,
 }
 
+/// How much is stored of persons.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PersonsStored {
+    /// How many events.
+    pub events: usize,
+    /// Those of whom none was found, in the order in which they were named.
+    pub without: Vec<Person>,
+    /// How many frames do not open and may hold more of theirs.
+    pub unread: usize,
+}
+
 impl Store {
+    /// Counts the events of persons, and says of whom there are none.
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn persons_stored(&self, project: &Project, persons: &[Person]) -> Result<PersonsStored, StoreError> {
+        let (mut after, mut stored, mut met) = (0, PersonsStored::default(), HashSet::new());
+        let wanted: HashSet<&Person> = persons.iter().collect();
+        loop {
+            let found = self.person_events(project, persons, after, COUNTED).await?;
+            stored.events += found.events.len();
+            stored.unread += found.unread.len();
+            for whose in found.events.iter().filter_map(|event| crate::ledger::Whose::of(&event.json)) {
+                met.extend(whose.user.map(|user| Person::User(user.into_owned())));
+                met.insert(Person::Visitor(whose.visitor.into_owned()));
+            }
+            // Of whoever is met in passing nothing is kept.
+            met.retain(|person| wanted.contains(person));
+            match found.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        stored.without = persons.iter().filter(|person| !met.contains(*person)).cloned().collect();
+        Ok(stored)
+    }
+
     /// Events of persons after a number, a step at a time: each reads at most so many frames as hold any of theirs. What does not open
     /// holds up nothing: it is named.
     ///

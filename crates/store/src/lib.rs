@@ -94,7 +94,7 @@ pub use drafts::{Draft, Saved};
 pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
 pub use exclusions::{Exclusion, ExclusionKind};
-pub use export::PersonEvents;
+pub use export::{PersonEvents, PersonsStored};
 pub use idempotency::{Claim, KeyedCall};
 pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};

@@ -255,6 +255,12 @@ async fn what_was_typed_waits_for_the_proof_and_goes_on_with_it() {
     // The browser sends the same body there.
     let body: Vec<(&str, &str)> = body.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let done = site.post(right.location(), &cookie, &body).await;
+    assert!(done.status == StatusCode::OK && done.text.contains("Erase 2 ids for good?"), "{}", done.text);
+    let sure = done.hidden();
+    assert!(sure.contains(&("ids".to_owned(), "visitor-1\nvisitor-2".to_owned())), "{sure:?}");
+    let sure: Vec<(&str, &str)> =
+        sure.iter().filter(|(name, _)| name != "token").map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let done = site.post("/p/shop/privacy/erase", &cookie, &sure).await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     let erasures = site.store.erasures(site.shop.number).await.unwrap();
     assert_eq!(erasures.iter().map(|erasure| erasure.persons).sum::<i64>(), 2, "{erasures:?}");

@@ -599,18 +599,3 @@ async fn long_entries_of_the_audit_log_are_folded_and_the_export_has_them_whole(
     let export = site.post("/p/shop/audit/export", &cookie, &[("format", "jsonl")]).await.text;
     assert!(export.contains(&long));
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_shows_how_far_its_erasure_has_come() {
-    let site = Site::make().await;
-    let cookie = site.session(ADMIN).await;
-    let fields = [("kind", "visitor"), ("ids", "visitor-1\nvisitor-2")];
-    assert_eq!(site.post("/p/shop/privacy/erase", &cookie, &fields).await.status, StatusCode::SEE_OTHER);
-    let request = site.store.erasures(site.shop.number).await.unwrap()[0].request.clone();
-    let path = format!("/p/shop/privacy/erasures/{request}");
-    let receipt = site.get(&path, &cookie).await.text;
-    assert!(receipt.contains(&format!("data-refresh=\"{path}/pulse\"")), "{receipt}");
-    let part = site.get(&format!("{path}/pulse"), &cookie).await;
-    assert!(part.status == StatusCode::OK && part.text.contains("Stored bytes") && !part.text.contains("<main"));
-    assert_eq!(site.get("/p/shop/privacy/erasures/er_none/pulse", &cookie).await.status, StatusCode::NOT_FOUND);
-}

@@ -12,6 +12,7 @@ mod incidents;
 #[path = "../../../delivery/tests/it/mailbox.rs"]
 mod mailbox;
 mod notices;
+mod privacy;
 mod programs;
 mod roles;
 mod samples;
