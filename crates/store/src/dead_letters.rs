@@ -187,6 +187,10 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let of = self.project(project).await?.number;
         self.cursor(of, name).await?;
+        if !self.has_letters((of, name), numbers, act == "destination.retry").await? {
+            // Nothing is done, and nothing is said of it.
+            return Ok(0);
+        }
         let detail = format!("{}; {}", self.in_words(project, name).await, letters_words(numbers));
         self.audit(act, project.as_str(), name, detail).await?;
         let (values, sql): (Vec<i64>, _) = match numbers {
@@ -218,6 +222,32 @@ impl Store {
         }
         self.tell_delivery(tx).await?;
         Ok(changed)
+    }
+
+    /// Whether there is any of these dead letters, or any at all; of those that are sent again already none, where only others count.
+    async fn has_letters(
+        &self,
+        (project, name): (i64, &str),
+        numbers: Option<&[i64]>,
+        still: bool,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT COUNT(*) FROM dead_letters WHERE project = $1 AND destination = $2 \
+                   AND ($3 = 0 OR retry = 0) AND ($4 = 0 OR number = $5)";
+        let of = |number: i64| {
+            sqlx::query_scalar::<_, i64>(sql)
+                .bind(project)
+                .bind(name)
+                .bind(i64::from(still))
+                .bind(i64::from(numbers.is_some()))
+                .bind(number)
+                .fetch_one(self.data().readers())
+        };
+        for number in numbers.unwrap_or(&[0]) {
+            if of(*number).await.during("look for dead letters")? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the notice of a destination's dead letters when there are none left.

@@ -16,6 +16,20 @@ fn what_of(change: &Change) -> String {
     written.get("change").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
 }
 
+/// What it is about, for the audit log: ids and switches, never a text.
+fn whom_of(change: &Change) -> String {
+    let written = serde_json::to_value(change).unwrap_or_default();
+    let parts = ["name", "element", "form", "group", "into", "captured", "decision"].into_iter().filter_map(|part| {
+        let value = written.get(part)?;
+        Some(format!("{part} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+    });
+    let mut words: Vec<String> = parts.collect();
+    if matches!(change, Change::Rename { .. } | Change::RenameGroup { .. }) {
+        words.push("renamed".to_owned());
+    }
+    words.join(", ")
+}
+
 /// Numbers decisions and writes them.
 async fn write(
     connection: &mut AnyConnection,
@@ -71,7 +85,7 @@ impl Store {
         what: Vec<Change>,
     ) -> Result<Vec<Decision>, StoreError> {
         const NAME: &str = "take down decision";
-        let entry = |change| self.entry("decision.make", project.id.as_str(), &what_of(change), "");
+        let entry = |change| self.entry("decision.make", project.id.as_str(), &what_of(change), whom_of(change));
         crate::audit::write(self.control(), self.ring(), what.iter().map(entry).collect()).await?;
         let (number, made) = (project.number, self.clock().now());
         let decision = |what| Decision {

@@ -75,6 +75,15 @@ impl Invitation {
     }
 }
 
+/// The kind of a link in whose place a newer one stands: it opens nothing, and is kept to say so.
+const REPLACED: &str = "replaced";
+
+/// What the audit log calls a link: it opens nothing, and says nothing of the address.
+fn link_words(hash: &[u8]) -> String {
+    let id: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("link {id}")
+}
+
 fn person_of(hash: &[u8]) -> Place<'_> {
     Place { table: "invitations", purpose: "person", row: hash }
 }
@@ -86,9 +95,10 @@ fn gone() -> StoreError {
 /// Uses a link up inside a transaction.
 async fn take(connection: &mut AnyConnection, hash: [u8; 32], now: Timestamp) -> Result<(), StoreError> {
     const NAME: &str = "use invitation";
-    let done = query("DELETE FROM invitations WHERE hash = $1 AND expires > $2")
+    let done = query("DELETE FROM invitations WHERE hash = $1 AND expires > $2 AND kind <> $3")
         .bind(hash.as_slice())
         .bind(now.as_millis())
+        .bind(REPLACED)
         .execute(&mut *connection)
         .await
         .during(NAME)?;
@@ -104,6 +114,19 @@ pub(crate) async fn end_links(connection: &mut AnyConnection, links: &[Vec<u8>])
             .execute(&mut *connection)
             .await
             .during("end invitations")?;
+    }
+    Ok(())
+}
+
+/// Ends links inside a transaction for the sake of a newer one, which whoever opens them is told.
+async fn replace_links(connection: &mut AnyConnection, links: &[Vec<u8>]) -> Result<(), StoreError> {
+    for hash in links {
+        query("UPDATE invitations SET kind = $1, person = NULL WHERE hash = $2")
+            .bind(REPLACED)
+            .bind(hash.as_slice())
+            .execute(&mut *connection)
+            .await
+            .during("replace invitations")?;
     }
     Ok(())
 }
@@ -166,12 +189,19 @@ impl Store {
         let now = self.clock().now();
         let expires = now.plus_millis(millis);
         // What it makes of somebody, or whose sign-in it opens.
-        let detail = account.map_or_else(|| role.as_str().to_owned(), |number| format!("account:{number}"));
+        let mut detail = account.map_or_else(|| role.as_str().to_owned(), |number| format!("account:{number}"));
+        if matches!(kind, InvitationKind::Member | InvitationKind::Master) {
+            detail = format!("{detail}; {}", link_words(&hash));
+            let old: Vec<String> = earlier.iter().map(|hash| link_words(hash)).collect();
+            if !old.is_empty() {
+                detail = format!("{detail}, in place of {}", old.join(", "));
+            }
+        }
         let entry = self.entry("invitation.make", id, kind.as_str(), detail);
         self.change(NAME, entry, move |connection| {
             let (person, earlier) = (person.clone(), earlier.clone());
             Box::pin(async move {
-                end_links(connection, &earlier).await?;
+                replace_links(connection, &earlier).await?;
                 let old = query("DELETE FROM invitations WHERE expires < $1").bind(now.as_millis());
                 old.execute(&mut *connection).await.during(NAME)?;
                 if matches!(kind, InvitationKind::First | InvitationKind::Demo) {
@@ -248,6 +278,20 @@ impl Store {
             return Err(StoreError::Invalid(text.to_owned()));
         }
         self.invite(InvitationKind::Member, Some(project), role, (Some(email), None), INVITATION_MILLIS).await
+    }
+
+    /// Whether a newer invitation stands in the place of this link.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn is_replaced(&self, secret: &str) -> Result<bool, StoreError> {
+        let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM invitations WHERE hash = $1 AND kind = $2")
+            .bind(self.invitation_hash(secret).as_slice())
+            .bind(REPLACED)
+            .fetch_one(self.control().readers())
+            .await
+            .during("find invitation")?;
+        Ok(found > 0)
     }
 
     /// The invitation of a link's secret, while it holds.

@@ -74,8 +74,15 @@ pub(super) fn role_means(role: Role) -> &'static str {
 }
 
 async fn found(store: &Store, secret: &str) -> Result<Invitation, Refusal> {
-    let gone = "This link was used already, or is too old: ask whoever sent it for another one. The link for the first account is printed anew at each start of convizit serve.";
-    store.invitation(secret).await?.ok_or_else(|| Refusal::Invalid(gone.to_owned()))
+    if let Some(invitation) = store.invitation(secret).await? {
+        return Ok(invitation);
+    }
+    let gone = if store.is_replaced(secret).await? {
+        "A newer invitation took the place of this one: open the newest link, or ask whoever invited you."
+    } else {
+        "This link was used already, or is too old: ask whoever sent it for another one. The link for the first account is printed anew at each start of convizit serve."
+    };
+    Err(Refusal::Invalid(gone.to_owned()))
 }
 
 async fn project_name(store: &Store, number: i64) -> Result<String, Refusal> {

@@ -41,5 +41,8 @@ async fn several_decisions_are_made_together(place: Place) {
     assert_eq!(store.decisions_after(shop.number, 0).await.unwrap().len(), 3);
     let entries = store.audit_entries(Some("shop"), 10).await.unwrap();
     let made = entries.iter().filter(|entry| entry.act == "decision.make" && entry.subject == "capture_element");
-    assert_eq!(made.count(), 3, "each has its entry");
+    let said: Vec<&str> = made.map(|entry| entry.detail.as_str()).collect();
+    assert_eq!(said.len(), 3, "each has its entry");
+    let newest = format!("element {}, captured false", ElementId(3));
+    assert!(said.contains(&newest.as_str()), "{said:?}");
 }
