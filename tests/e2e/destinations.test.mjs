@@ -60,8 +60,8 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
   await page.fill("#processor_region", "eu");
   await page.fill("#agreement", "2026-10-01");
   await page.click("text=Check and save");
-  await said();
-  await page.click("button:has-text('Resume')");
+  await page.locator(".said.warn:has-text('It is still paused: resume it')").waitFor();
+  await page.click(".said.warn button:has-text('Resume')");
   await said();
 
   hook.judge = (events) => (events.some((event) => event.properties?.["Product price"] === 12) ? 422 : 204);

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::id::ProjectId;
 use crate::processor::Processor;
+use crate::time::Timestamp;
 use crate::wire::EventType;
 
 /// A destination of a project.
@@ -18,7 +19,7 @@ pub struct Destination {
     pub name: String,
     /// Whether events are sent.
     pub enabled: bool,
-    /// Why it was paused by itself; `None` while it runs.
+    /// Why it is paused: what failed, or who wanted it so ([`Rest`]); `None` while it runs.
     #[serde(default)]
     pub paused: Option<String>,
     /// Only these types; empty means all.
@@ -35,7 +36,43 @@ pub struct Destination {
     pub kind: DestinationKind,
 }
 
+/// A pause that a person chose, which is no fault: whose word it is, and of which day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest<'a> {
+    /// Whether it was added so, and has not begun yet.
+    pub added: bool,
+    /// Who chose it, as the audit log names them.
+    pub actor: &'a str,
+    /// The day, such as `2026-11-30`.
+    pub on: &'a str,
+}
+
+impl Rest<'_> {
+    const PAUSED: &'static str = "paused by ";
+    const ADDED: &'static str = "added to wait by ";
+
+    /// The reason that is written down.
+    #[must_use]
+    pub fn reason(added: bool, actor: &str, at: Timestamp) -> String {
+        let at = at.to_string();
+        let on = at.get(..10).unwrap_or(&at);
+        format!("{}{actor} on {on}", if added { Self::ADDED } else { Self::PAUSED })
+    }
+}
+
 impl Destination {
+    /// Whether it waits since a person chose it, and who that was; `None` while it runs, and where something failed.
+    #[must_use]
+    pub fn rest(&self) -> Option<Rest<'_>> {
+        let reason = self.paused.as_deref()?;
+        let (added, by) = match reason.strip_prefix(Rest::ADDED) {
+            Some(by) => (true, by),
+            None => (false, reason.strip_prefix(Rest::PAUSED)?),
+        };
+        let (actor, on) = by.rsplit_once(" on ")?;
+        Some(Rest { added, actor, on })
+    }
+
     /// Whether events of a type are sent to it.
     #[must_use]
     pub fn wants(&self, kind: EventType) -> bool {

@@ -28,7 +28,7 @@ pub use channel::{Channel, Channels, NoticeHook};
 pub use crowd::{Crowd, Fate, Ruling, Shown, ShownField};
 pub use decision::{Change, Decision, DecisionId, Evidence};
 pub use descriptor::{ContextEntry, Descriptor, GroupSketch};
-pub use destination::{Destination, DestinationKind, Shaping};
+pub use destination::{Destination, DestinationKind, Rest, Shaping};
 pub use event::{Device, Event, Location, NameState, Properties, Receipt};
 pub use id::{BatchId, ElementId, EventId, GroupId, IdError, NameId, ProjectId, ProjectKey};
 pub use incident::{Incident, IncidentKind, IncidentNote, IncidentState};

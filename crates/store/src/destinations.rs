@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use convizit_keys::{KeyError, Place};
-use convizit_model::{Destination, NoticeKind, Processor, ProjectId, ProjectSettings};
+use convizit_model::{Destination, NoticeKind, Processor, ProjectId, ProjectSettings, Rest};
 use sqlx::{AnyConnection, query};
 
 use crate::dead_letters::{Letters, write_letters};
@@ -493,6 +493,34 @@ impl Store {
             self.raise(NoticeKind::DestinationPaused, Some(project), name, &text).await?;
         }
         Ok(())
+    }
+
+    /// Pauses a destination since a person wants it so: no notice calls for anybody. One that is paused already stays as it is, so that
+    /// what failed goes on being said.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn rest_destination(&self, project: &ProjectId, name: &str) -> Result<(), StoreError> {
+        let reason = self.rest_reason(false);
+        let change = move |destination: &mut Destination| {
+            let runs = destination.paused.is_none();
+            if runs {
+                destination.paused = Some(reason.clone());
+            }
+            runs
+        };
+        let act = ("destination.pause", "pause destination");
+        if self.alter_destination(act, (project, name), None, Arc::new(change)).await? {
+            // Paused it is not tried.
+            self.delivery_recovered(project, name).await?;
+        }
+        Ok(())
+    }
+
+    /// Why a destination waits that whoever acts pauses now, or adds so.
+    #[must_use]
+    pub fn rest_reason(&self, added: bool) -> String {
+        Rest::reason(added, self.actor(), self.clock().now())
     }
 
     /// Enters who processes a destination's events.

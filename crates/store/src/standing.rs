@@ -69,7 +69,8 @@ impl DestinationState {
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         if let Some(reason) = &self.destination.paused {
-            return Some(format!("paused: {reason}"));
+            let rests = self.destination.rest().is_some();
+            return Some(if rests { reason.clone() } else { format!("paused: {reason}") });
         }
         let Failing { since, times, reason } = self.failing.as_ref()?;
         let since = since.to_string();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use convizit_delivery::Preview;
 use convizit_delivery::connectors;
-use convizit_model::{Destination, DestinationKind, EventType, Processor, Project, ProjectId, Shaping};
+use convizit_model::{Destination, DestinationKind, EventType, Processor, Project, ProjectId, Shaping, Timestamp};
 use convizit_store::{Store, StoreError, StoredEvent};
 
 use super::{Acting, Undone};
@@ -16,6 +16,8 @@ use crate::page::{Problem, Refusal};
 /// Events and bytes that are looked through for one to show.
 const LOOKED: i64 = 50;
 const LOOKED_BYTES: usize = 1 << 20;
+/// How far clocks of the world are ahead of UTC at most.
+const AHEAD_MILLIS: i64 = 14 * 3_600_000;
 
 /// What is said of a destination; what its kind does not ask for is empty.
 #[derive(Debug, Default)]
@@ -39,7 +41,7 @@ pub(crate) struct Said<'a> {
 }
 
 /// The entry of who processes the events; the region of a connector's account is taken where none is said.
-fn processor_of(said: &Said<'_>, kind: &DestinationKind) -> Result<Option<Processor>, Problem> {
+fn processor_of(said: &Said<'_>, kind: &DestinationKind, now: Timestamp) -> Result<Option<Processor>, Problem> {
     let region = match kind {
         DestinationKind::Connector { region: Some(region), .. }
             if said.processor_region.is_empty() && !said.processor.is_empty() =>
@@ -49,7 +51,13 @@ fn processor_of(said: &Said<'_>, kind: &DestinationKind) -> Result<Option<Proces
         _ => said.processor_region,
     };
     let entry = Processor::of(said.processor, region, said.agreement);
-    entry.map_err(|wrong| Problem::new(wrong.field, wrong.problem))
+    let entry = entry.map_err(|wrong| Problem::new(wrong.field, wrong.problem))?;
+    // Where the day begins first it is tomorrow already.
+    let latest = now.plus_millis(AHEAD_MILLIS).to_string();
+    if entry.as_ref().is_some_and(|entry| latest.get(..10).is_some_and(|latest| *entry.agreement > *latest)) {
+        return Err(Problem::new("agreement", "this day has not come yet: say the date of an agreement that holds"));
+    }
+    Ok(entry)
 }
 
 /// What is said of a kind, and the field that is to be changed where that is nothing of use.
@@ -167,7 +175,7 @@ pub(crate) async fn add(console: &Console, acting: &Acting<'_>, adding: Adding<'
         DestinationKind::Postgres { .. } => Some(said.secret.to_owned()),
         DestinationKind::File { .. } | DestinationKind::Stdout { .. } => None,
     };
-    let processor = processor_of(&said, &kind).map_err(Undone::Wrong)?;
+    let processor = processor_of(&said, &kind, acting.store.clock().now()).map_err(Undone::Wrong)?;
     let project = acting.project.id.clone();
     let destination =
         Destination { project, name: name.to_owned(), enabled: true, paused: held, types, shaping, processor, kind };
@@ -216,7 +224,8 @@ pub(crate) async fn change(
         _ => None,
     };
     // An entry is changed and never taken away: where nothing is said it stays.
-    let processor = processor_of(&said, &kind).map_err(Undone::Wrong)?.or_else(|| seen.processor.clone());
+    let entered = processor_of(&said, &kind, acting.store.clock().now()).map_err(Undone::Wrong)?;
+    let processor = entered.or_else(|| seen.processor.clone());
     let changed = Destination { types, shaping, kind, processor, ..seen.clone() };
     // One that stays where it is is not asked: it may be away while its types or its entry change, and delivery may be writing to a file.
     if changed.kind != seen.kind || secret.is_some() {

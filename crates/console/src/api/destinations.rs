@@ -242,7 +242,7 @@ async fn add(
         let what = "say the id of a connector, such as mixpanel: docs/destinations/README.md lists them";
         return Err(Problem::invalid(what).at("connector"));
     }
-    let held = || format!("added by token {}, to be resumed once it is ready", caller.token.name);
+    let held = || caller.store.rest_reason(true);
     let processor = given.processor.unwrap_or_default();
     let adding = Adding {
         name: &given.name,
@@ -450,16 +450,12 @@ async fn preview(
     Ok(Json(PreviewView { real, how: shown.how, fields, body: shown.body }))
 }
 
-async fn set(caller: &Caller, name: &str, reason: Option<&str>) -> Result<StatusCode, Problem> {
-    caller.store.pause_destination(&caller.project.id, name, reason).await?;
+async fn pause(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {
+    caller.store.rest_destination(&caller.project.id, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn pause(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    let reason = format!("paused by token {}", caller.token.name);
-    set(&caller, &name, Some(&reason)).await
-}
-
 async fn resume(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    set(&caller, &name, None).await
+    caller.store.pause_destination(&caller.project.id, &name, None).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

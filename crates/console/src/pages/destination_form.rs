@@ -20,8 +20,6 @@ const KINDS: [(&str, &str, &str); 3] = [
     ("postgres", "PostgreSQL", "Each event becomes a row; schema and tables are made there."),
     ("file", "File", "Each event becomes a line of JSON, on the machine that delivers."),
 ];
-/// Why one waits that was added so.
-const HELD: &str = "added in the console, to be resumed once it is ready";
 
 #[derive(Template)]
 #[template(path = "destination_form.html")]
@@ -83,6 +81,8 @@ struct Entry {
     secret: bool,
     /// It need not be entered.
     optional: bool,
+    /// What an empty field means, where that is something.
+    by_default: String,
     /// The vendor need not have it.
     needless: bool,
     /// A secret is stored that may be taken away.
@@ -143,6 +143,7 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
             hint: setting.hint.clone(),
             secret: setting.secret,
             optional: setting.default.is_some(),
+            by_default: setting.default.clone().filter(|_| !setting.secret).unwrap_or_default(),
             needless: setting.default.is_some(),
             stored: false,
             removed: fields.get(&format!("remove-{}", setting.id)) == "yes",
@@ -287,7 +288,7 @@ pub(super) async fn add(State(console): State<Console>, member: Member) -> Resul
         types: types(fields),
         shaping,
         from_start: fields.get("begin") == "start",
-        held: (fields.get("hold") == "yes").then(|| HELD.to_owned()),
+        held: (fields.get("hold") == "yes").then(|| member.asking.store.rest_reason(true)),
     };
     match destinations::add(&console, &member.acting(), adding).await {
         Ok(secret) => done(&console, &member, (name, secret), "destination-added").await,

@@ -4,8 +4,8 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use convizit_delivery::Preview;
-use convizit_model::{Action, Change, Destination, DestinationKind, ProjectSettings, Shaping};
-use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, StoreError};
+use convizit_model::{Action, Change, Destination, DestinationKind, ProjectSettings, Rest, Shaping};
+use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, Store, StoreError};
 
 use super::decisions::who;
 use super::destination_form::OwnFields;
@@ -37,6 +37,7 @@ struct Card {
     name: String,
     kind: String,
     badge: (&'static str, &'static str),
+    /// Why it waits, in a sentence.
     paused: Option<String>,
     /// Why it takes nothing, where it is not paused.
     failing: Option<String>,
@@ -62,8 +63,22 @@ pub(super) fn badge(standing: Standing) -> (&'static str, &'static str) {
     (colour, standing.text())
 }
 
+/// Why a destination waits that is paused, in a sentence.
+pub(super) async fn waits(store: &Store, destination: &Destination) -> Option<String> {
+    let why = destination.paused.as_deref()?;
+    Some(match destination.rest() {
+        Some(Rest { added, actor, on }) => {
+            let by = who(store, actor).await;
+            let since = if added { "since it was added, " } else { "" };
+            format!("Paused {since}by {by} on {on}.")
+        }
+        None => sentence(&format!("paused: {why}")),
+    })
+}
+
 impl Card {
-    fn of(state: DestinationState, events: i64, settings: &ProjectSettings) -> Self {
+    async fn of(store: &Store, state: DestinationState, events: i64, settings: &ProjectSettings) -> Self {
+        let paused = waits(store, &state.destination).await;
         let (standing, trouble) = (state.standing(events), state.trouble());
         let destination = state.destination;
         let concern = destination.concern(settings).map(|concern| concern.what);
@@ -83,8 +98,19 @@ impl Card {
                 destination.types.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
             },
             less: less(&destination.shaping),
-            paused: destination.paused,
+            paused,
             name: destination.name,
+        }
+    }
+}
+
+impl Card {
+    /// Whether what a page's address says of the destination is still so.
+    fn bears_out(&self, done: &str) -> bool {
+        match done {
+            "resumed" | "destination-changed" => self.paused.is_none(),
+            "paused" => self.paused.is_some(),
+            _ => true,
         }
     }
 }
@@ -113,11 +139,20 @@ fn sentence(text: &str) -> String {
 pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let events = store.last_event(project.number).await?;
-    let states = store.destinations(Some(&project.id)).await?;
+    let mut destinations = Vec::new();
+    for state in store.destinations(Some(&project.id)).await? {
+        destinations.push(Card::of(store, state, events, &project.settings).await);
+    }
+    let query = &member.asking.query;
+    let mut chrome = member.asking.chrome("Destinations", "destinations");
+    let of = destinations.iter().find(|card| card.name == query.get("of"));
+    if of.is_some_and(|card| !card.bears_out(query.get("done"))) {
+        chrome.done = None;
+    }
     Ok(html(&DestinationsPage {
-        chrome: member.asking.chrome("Destinations", "destinations"),
+        chrome,
         project: project.id.to_string(),
-        destinations: states.into_iter().map(|state| Card::of(state, events, &project.settings)).collect(),
+        destinations,
         may_edit: member.may(Action::EditDestinations),
     }))
 }
@@ -130,6 +165,8 @@ struct DestinationPage {
     /// Where this page is.
     base: String,
     card: Card,
+    /// It was changed a moment ago, and is paused as before.
+    still_paused: bool,
     /// For those who may change it: an address may hold a credential.
     place: Option<String>,
     /// A connector's settings that are no secrets, for the same.
@@ -285,8 +322,14 @@ async fn page(
     let hour = member.asking.now().hour();
     let fields = &member.asking.fields;
     let field = |name: &str| fields.get(name).to_owned();
+    let card = Card::of(store, state.clone(), store.last_event(project.number).await?, &project.settings).await;
+    let (mut chrome, done) = (member.asking.chrome(name, "destinations"), member.asking.query.get("done"));
+    if !card.bears_out(done) {
+        chrome.done = None;
+    }
     Ok(DestinationPage {
-        chrome: member.asking.chrome(name, "destinations"),
+        chrome,
+        still_paused: done == "destination-changed" && card.paused.is_some(),
         project: project.id.to_string(),
         base: path_of(member, name),
         place: may_edit.then(|| where_of(&state.destination)),
@@ -302,7 +345,7 @@ async fn page(
         preview_of,
         own: OwnFields::of(&state.destination).filter(|_| may_edit),
         may_edit,
-        card: Card::of(state, store.last_event(project.number).await?, &project.settings),
+        card,
         said,
         entered: Entered { since: field("since"), from: field("from"), to: field("to") },
         problem,
@@ -366,14 +409,18 @@ pub(super) async fn test(
     Ok(Redirect::to(&format!("{}?tested=yes", path_of(&member, &name))).into_response())
 }
 
-async fn set(member: &Member, name: &str, reason: Option<&str>, done: &str) -> Result<Response, Refusal> {
-    member.asking.store.pause_destination(&member.project.id, name, reason).await?;
-    let list = member.asking.fields.get("back") == "list";
-    Ok(see(&if list { format!("/p/{}/destinations", member.project.id) } else { path_of(member, name) }, done))
+/// Back to the page whose button it was.
+fn back(member: &Member, name: &str, done: &str) -> Response {
+    if member.asking.fields.get("back") == "list" {
+        // What is said there is of this one.
+        return see(&format!("/p/{}/destinations?of={name}", member.project.id), done);
+    }
+    see(&path_of(member, name), done)
 }
 
 pub(super) async fn pause(member: Member, Path((_, name)): Path<(String, String)>) -> Result<Response, Refusal> {
-    set(&member, &name, Some("paused in the console"), "paused").await
+    member.asking.store.rest_destination(&member.project.id, &name).await?;
+    Ok(back(&member, &name, "paused"))
 }
 
 pub(super) async fn resume(
@@ -381,9 +428,10 @@ pub(super) async fn resume(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    match set(&member, &name, None, "resumed").await {
-        Err(Refusal::Barred(text)) => refused(&console, &member, &name, Problem::new("processor", text)).await,
-        done => done,
+    match member.asking.store.pause_destination(&member.project.id, &name, None).await {
+        Ok(()) => Ok(back(&member, &name, "resumed")),
+        Err(StoreError::Barred(text)) => refused(&console, &member, &name, Problem::new("processor", text)).await,
+        Err(error) => Err(error.into()),
     }
 }
 

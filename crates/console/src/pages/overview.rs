@@ -150,14 +150,17 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     }
     let since = member.asking.now().plus_millis(-NEW_MILLIS);
     let known = known(&console, project).await?;
-    let destinations = store.destinations(Some(&project.id)).await?.into_iter().map(|state| Sending {
-        badge: destinations::badge(state.standing(counted.events)),
-        why: state.trouble(),
-        kind: state.destination.kind.as_str().to_owned(),
-        behind: (counted.events - state.cursor).max(0),
-        dead: state.dead,
-        name: state.destination.name,
-    });
+    let mut destinations = Vec::new();
+    for state in store.destinations(Some(&project.id)).await? {
+        destinations.push(Sending {
+            badge: destinations::badge(state.standing(counted.events)),
+            why: destinations::waits(store, &state.destination).await.or_else(|| state.trouble()),
+            kind: state.destination.kind.as_str().to_owned(),
+            behind: (counted.events - state.cursor).max(0),
+            dead: state.dead,
+            name: state.destination.name,
+        });
+    }
     let notices = notices(&member).await?;
     let samples = member.samples();
     Ok(html(&OverviewPage {
@@ -172,7 +175,7 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
         questions: questions(&known),
         may_edit: member.may(Action::EditCapture),
         health: health(store, &counted).await?,
-        destinations: destinations.collect(),
+        destinations,
     }))
 }
 

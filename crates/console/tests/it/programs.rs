@@ -318,7 +318,7 @@ async fn a_webhook_is_added_changed_tried_and_removed_by_a_program() {
     assert_eq!(program.refused("/destinations", good.clone()).await, (422, "name".to_owned()));
     let shown = program.get("/destinations/hook").await;
     assert_eq!((&shown["place"], &shown["destination"]["types"]), (&json!(receiver.url), &json!(["click"])));
-    assert!(shown["destination"]["paused"].as_str().unwrap().contains("token delivers"));
+    assert!(shown["destination"]["paused"].as_str().unwrap().contains("token:delivers"));
     let without = reads.get("/destinations/hook").await;
     assert!(without["place"].is_null() && !without.to_string().contains("canary"), "{without}");
 

@@ -256,7 +256,7 @@ impl Destination {
             Self::Add { project, name, kind } => add(store, config, project, name, kind).await,
             Self::List { project, json } => list(store, project, json).await,
             Self::Pause(which) => {
-                store.pause_destination(&which.project, &which.name, Some("paused by hand")).await?;
+                store.rest_destination(&which.project, &which.name).await?;
                 say(format!(
                     "{} waits; convizit destination resume {} {} sends on",
                     which.name, which.project, which.name

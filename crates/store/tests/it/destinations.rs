@@ -142,7 +142,17 @@ async fn a_paused_destination_says_why(place: Place) {
     assert_eq!(state(&store, &shop, "hook").await.destination.paused, None);
     assert!(store.notices(false).await.unwrap().is_empty(), "resuming ends the notice");
     assert_eq!(store.destination_secret(&shop.id, "hook").await.unwrap().as_deref(), Some("whsec_x"));
+    // What a person chose calls for nobody, and hides nothing that failed.
+    let ada = store.acting_as("account:7");
+    ada.rest_destination(&shop.id, "hook").await.unwrap();
+    let rests = state(&store, &shop, "hook").await;
+    let rest = rests.destination.rest().unwrap();
+    assert_eq!((rest.added, rest.actor, rest.on.len()), (false, "account:7", 10));
+    assert!(rests.trouble().unwrap().starts_with("paused by account:7 on "));
+    assert!(store.notices(false).await.unwrap().is_empty());
     store.pause_destination(&shop.id, "hook", Some("it answered 410")).await.unwrap();
+    ada.rest_destination(&shop.id, "hook").await.unwrap();
+    assert_eq!(state(&store, &shop, "hook").await.destination.rest(), None);
     store.remove_destination(&shop.id, "hook").await.unwrap();
     assert!(store.notices(false).await.unwrap().is_empty(), "nobody can mend one that was removed");
 }
