@@ -293,6 +293,25 @@ impl Connector {
         Ok((plain, secrets))
     }
 
+    /// Why what was sent can never be erased from here; `None` where there is a call or a statement for that.
+    pub(crate) fn never_erases(&self) -> Option<String> {
+        let (meta, erase) = (&self.manifest.meta, &self.manifest.erase);
+        match self.manifest.protocol {
+            Some(protocol) => (!protocol.erases()).then(|| {
+                format!(
+                    "what {} was sent is not taken back: delete it there, and wherever it went from there ({})",
+                    meta.name, meta.docs
+                )
+            }),
+            None => erase.is_none().then(|| {
+                format!(
+                    "it has no call that erases: delete them in {} itself, as its page says ({})",
+                    meta.name, meta.docs
+                )
+            }),
+        }
+    }
+
     /// Whether a protocol other than HTTP is spoken.
     pub(crate) fn is_native(&self) -> bool {
         self.manifest.protocol.is_some()

@@ -16,7 +16,7 @@ pub(crate) mod webhook;
 use std::time::Duration;
 
 use convizit_model::{Destination, DestinationKind, ProjectId};
-use convizit_store::{EraseMessage, StoredEvent};
+use convizit_store::{EraseMessage, Store, StoreError, StoredEvent};
 
 use crate::DeliveryConfig;
 use crate::connectors::{self, Changes, Http};
@@ -132,6 +132,36 @@ fn file_erasure(path: &str, message: &EraseMessage) -> String {
     )
 }
 
+/// Why what was printed is not erased.
+const PRINTED: &str = "what was printed is not taken back";
+
+/// Why a destination can never erase, with what a person has to do; `None` where it can be asked.
+fn never_erases(kind: &DestinationKind, config: &DeliveryConfig, message: &EraseMessage) -> Option<String> {
+    match kind {
+        DestinationKind::File { path } => Some(file_erasure(path, message)),
+        DestinationKind::Stdout { .. } => Some(PRINTED.to_owned()),
+        DestinationKind::Connector { connector, .. } => {
+            connectors::find(connector, config.connectors.as_deref()).ok()?.never_erases()
+        }
+        DestinationKind::Postgres { .. } | DestinationKind::Webhook { .. } => None,
+    }
+}
+
+/// Says of a destination that does not run what it could not be told anyway, so that no erasure stays open for its sake.
+pub(crate) async fn close_erasures(
+    store: &Store,
+    config: &DeliveryConfig,
+    destination: &Destination,
+) -> Result<(), StoreError> {
+    let number = store.project(&destination.project).await?.number;
+    for message in store.erase_messages(number, &destination.name).await? {
+        if let Some(why) = never_erases(&destination.kind, config, &message) {
+            store.told(number, &destination.name, &message.request, Some(&why)).await?;
+        }
+    }
+    Ok(())
+}
+
 /// How a destination's stream is sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -212,14 +242,14 @@ impl Sink {
 
     /// Has the destination erase persons, or all of a project. `Refused` where it cannot, with what a person has to do.
     pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
-        let cannot = |what: &str| Err(SendError::Refused(what.to_owned()));
+        let cannot = |what: String| Err(SendError::Refused(what));
         match self {
             Self::Connector(sink) => sink.erase(project, message).await,
             Self::Native(sink) => sink.erase(project, message).await,
             Self::Postgres(sink) => sink.erase(project, message).await,
             Self::Webhook(sink) => sink.erase(project, message).await,
-            Self::File(sink) => cannot(&file_erasure(&sink.path().display().to_string(), message)),
-            Self::Stdout(_) => cannot("what was printed is not taken back"),
+            Self::File(sink) => cannot(file_erasure(&sink.path().display().to_string(), message)),
+            Self::Stdout(_) => cannot(PRINTED.to_owned()),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::DeliveryConfig;
+use crate::destinations::close_erasures;
 use crate::guard::Guard;
 use crate::route::Route;
 
@@ -28,7 +29,8 @@ struct Task {
 pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: CancellationToken) -> Result<(), String> {
     let guard = Guard::new(&config.allow_networks)?;
     let mut tasks: HashMap<(ProjectId, String), Task> = HashMap::new();
-    let mut version = None;
+    let (mut version, mut told) = (None, None);
+    let mut resting: Vec<Destination> = Vec::new();
     loop {
         // One that panicked is started again; one that ended by itself waits for a change.
         for task in tasks.values_mut().filter(|task| !task.ended && task.handle.is_finished()) {
@@ -42,11 +44,10 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
             let seen = store.control_version();
             match store.destinations(None).await {
                 Ok(states) => {
-                    let wanted: Vec<Destination> = states
-                        .into_iter()
-                        .map(|state| state.destination)
-                        .filter(|destination| destination.enabled && destination.paused.is_none())
-                        .collect();
+                    let all = states.into_iter().map(|state| state.destination);
+                    let (wanted, rest): (Vec<_>, Vec<_>) =
+                        all.partition(|destination| destination.enabled && destination.paused.is_none());
+                    (resting, told) = (rest, None);
                     for task in tasks.values_mut().filter(|task| !wanted.contains(&task.destination)) {
                         task.stop.cancel();
                         // A batch at hand is ended before another task takes over, so that none goes out twice.
@@ -74,6 +75,17 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
                 }
                 Err(error) => tracing::warn!(%error, "destinations cannot be read; looking again"),
             }
+        }
+        let newest = store.newest_erasure();
+        if told != Some(newest) {
+            let mut all = true;
+            for destination in &resting {
+                if let Err(error) = close_erasures(&store, &config, destination).await {
+                    tracing::debug!(%error, destination = destination.name, "what it cannot erase is said later");
+                    all = false;
+                }
+            }
+            told = all.then_some(newest);
         }
         tokio::select! {
             () = stop.cancelled() => break,

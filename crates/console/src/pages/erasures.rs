@@ -1,5 +1,7 @@
 //! Receipts of erasures, and deleting the whole dataset.
 
+use std::collections::HashSet;
+
 use askama::Template;
 use axum::extract::Path;
 use axum::response::Response;
@@ -30,8 +32,16 @@ impl Receipt {
     }
 }
 
-impl From<Erasure> for Receipt {
-    fn from(one: Erasure) -> Self {
+/// The destinations of a project that are paused.
+pub(super) async fn paused(member: &Member) -> Result<HashSet<String>, Refusal> {
+    let states = member.asking.store.destinations(Some(&member.project.id)).await?;
+    let paused = states.into_iter().map(|state| state.destination).filter(|one| one.paused.is_some());
+    Ok(paused.map(|one| one.name).collect())
+}
+
+impl Receipt {
+    /// An erasure where these destinations are paused.
+    pub(super) fn of(one: Erasure, paused: &HashSet<String>) -> Self {
         let what = match (one.all, one.persons) {
             (true, _) => "the whole dataset".to_owned(),
             (false, 1) => "1 person".to_owned(),
@@ -46,6 +56,7 @@ impl From<Erasure> for Receipt {
             let word = match told.state.as_str() {
                 "told" => "was told".to_owned(),
                 "cannot" => format!("cannot be told: {}", told.reason),
+                _ if paused.contains(&told.destination) => "is paused: it waits until it is resumed".to_owned(),
                 _ => "is still to be told".to_owned(),
             };
             (told.destination, word)
@@ -104,10 +115,11 @@ struct DatasetPage {
 
 pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
     let erasures = member.asking.store.erasures(member.project.number).await?;
+    let paused = paused(&member).await?;
     Ok(html(&ErasuresPage {
         chrome: member.asking.chrome("Erasures", "privacy"),
         project: member.project.id.to_string(),
-        erasures: erasures.into_iter().map(Receipt::from).collect(),
+        erasures: erasures.into_iter().map(|one| Receipt::of(one, &paused)).collect(),
     }))
 }
 
@@ -121,7 +133,7 @@ pub(super) async fn show(member: Member, Path((_, request)): Path<(String, Strin
 
 async fn receipt(member: &Member, request: &str) -> Result<Receipt, Refusal> {
     let found = member.asking.store.erasure(member.project.number, request).await?;
-    Ok(found.ok_or(Refusal::NotFound)?.into())
+    Ok(Receipt::of(found.ok_or(Refusal::NotFound)?, &paused(member).await?))
 }
 
 /// How far an erasure has come, for a page that is open.
@@ -164,7 +176,8 @@ mod tests {
 
     fn shown(persons: i64, all: bool, open: i64) -> String {
         let (request, made) = ("er_1".to_owned(), Timestamp::from_millis(0));
-        let receipt = Erasure { request, made, persons, all, open, held: Vec::new(), destinations: Vec::new() }.into();
+        let erasure = Erasure { request, made, persons, all, open, held: Vec::new(), destinations: Vec::new() };
+        let receipt = Receipt::of(erasure, &HashSet::new());
         ErasurePartial { receipt }.render().unwrap()
     }
 

@@ -8,7 +8,7 @@ use convizit_model::withheld::{monday_of, week_of};
 use convizit_model::{Action, Person, Timestamp};
 use convizit_store::PersonsStored;
 
-use super::erasures::Receipt;
+use super::erasures::{Receipt, paused};
 use crate::access::Member;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, see};
 
@@ -52,7 +52,8 @@ async fn page<'a>(member: &'a Member, problem: Problem) -> Result<PrivacyPage<'a
     });
     let may_serve = member.may(Action::ServePersons);
     let erasures = if may_serve { store.erasures(project.number).await? } else { Vec::new() };
-    let erasures = erasures.into_iter().take(SHOWN).map(Receipt::from);
+    let paused = paused(member).await?;
+    let erasures = erasures.into_iter().take(SHOWN).map(|one| Receipt::of(one, &paused));
     let fields = &member.asking.fields;
     Ok(PrivacyPage {
         chrome: member.asking.chrome("Privacy", "privacy"),

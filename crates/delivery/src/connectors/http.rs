@@ -223,7 +223,9 @@ impl Http {
                 connector.manifest.meta.docs
             )))
         };
-        let Some(erase) = &connector.manifest.erase else { return by_hand("it has no call that erases") };
+        let Some(erase) = &connector.manifest.erase else {
+            return Err(SendError::Refused(connector.never_erases().unwrap_or_default()));
+        };
         if message.persons.is_empty() {
             return by_hand(&format!("it has no call that erases all of {project}"));
         }

@@ -215,12 +215,8 @@ impl Native {
 
     /// Rows are deleted; messages are others' by then.
     pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
-        if !protocol_of(&self.connector)?.erases() {
-            let meta = &self.connector.manifest.meta;
-            return Err(SendError::Refused(format!(
-                "what {} was sent is not taken back: delete it there, and wherever it went from there ({})",
-                meta.name, meta.docs
-            )));
+        if let Some(why) = self.connector.never_erases() {
+            return Err(SendError::Refused(why));
         }
         let done = match self.speaker().await? {
             // Each statement has its own time; of many persons there are many.

@@ -2,7 +2,7 @@
 
 use convizit_model::DestinationKind;
 
-use crate::stand::{Stand, id};
+use crate::stand::{Stand, id, until};
 
 fn lines(path: &std::path::Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
@@ -53,4 +53,26 @@ async fn nothing_is_written_outside_the_allowed_folders() {
     assert!(refused.contains("a-folder is a folder: name a file in it"), "{refused}");
     let stdout = stand.destination("out", DestinationKind::Stdout { format: Default::default() });
     assert!(convizit_delivery::check(&stdout, None, &stand.config(&[])).await.is_err());
+}
+
+#[tokio::test]
+async fn one_that_is_paused_and_can_never_erase_holds_no_erasure_open() {
+    let stand = Stand::new().await;
+    let path = stand.folder.path().join("events.jsonl");
+    stand.add("file", DestinationKind::File { path: path.to_str().unwrap().to_owned() }, None).await;
+    stand.add("hook", DestinationKind::Webhook { url: "http://127.0.0.1:1/".to_owned() }, None).await;
+    for name in ["file", "hook"] {
+        stand.store.rest_destination(&stand.project, name).await.unwrap();
+    }
+    let running = stand.deliver();
+    let project = stand.store.project(&stand.project).await.unwrap();
+    let request = stand.store.erase(&project, &[convizit_model::Person::Visitor("v".to_owned())]).await.unwrap();
+    let told = async |name: &str| {
+        let erasure = stand.store.erasure(project.number, &request).await.unwrap().unwrap();
+        erasure.destinations.into_iter().find(|told| told.destination == name).unwrap()
+    };
+    until(async || told("file").await.state == "cannot").await;
+    assert!(told("file").await.reason.contains("lines of a file are not taken back"));
+    assert_eq!(told("hook").await.state, "open", "it is told once it is resumed");
+    running.end().await;
 }
