@@ -46,8 +46,20 @@
       fields.set(button.name, button.value);
       try {
         const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(fields), headers: { accept: "text/html" }, redirect: "error" });
-        const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
-        if (found && mine === newest) part.replaceChildren(...found.childNodes);
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        const found = page.getElementById(part.id);
+        if (found && mine === newest) {
+          part.replaceChildren(...found.childNodes);
+          // What is wrong stands at its field, too.
+          for (const old of form.querySelectorAll(".wrong[id]")) old.remove();
+          for (const field of form.querySelectorAll("[aria-invalid]")) for (const one of ["aria-invalid", "aria-describedby"]) field.removeAttribute(one);
+          for (const wrong of page.querySelectorAll(".wrong[id]")) {
+            const field = form.querySelector(`[name="${CSS.escape(wrong.id.slice(6))}"]`);
+            field?.setAttribute("aria-invalid", "true");
+            field?.setAttribute("aria-describedby", wrong.id);
+            field?.after(wrong);
+          }
+        }
       } catch {
         // The session has ended or the server is away: the button still says so.
       }

@@ -30,7 +30,10 @@ struct NoticesPage<'a> {
 struct Line {
     id: i64,
     title: &'static str,
-    text: String,
+    /// Its text in pieces, and which of them are typed as they stand.
+    text: Vec<(bool, String)>,
+    /// The destination that it is about, and where its page is.
+    about: Option<(String, String)>,
     project: String,
     badge: (&'static str, &'static str),
     count: String,
@@ -40,11 +43,26 @@ struct Line {
     over: bool,
 }
 
+/// A text in pieces: what stands between backticks is typed as it stands.
+fn pieces(text: &str) -> Vec<(bool, String)> {
+    let pieces = text.split('`').enumerate().map(|(at, piece)| (at % 2 == 1, piece.to_owned()));
+    pieces.filter(|(_, piece)| !piece.is_empty()).collect()
+}
+
+/// The destination that a notice is about, and its page.
+fn about(notice: &Notice) -> Option<(String, String)> {
+    use NoticeKind::{DeadLetters, DestinationFailing, DestinationPaused};
+    let of_one = matches!(notice.kind, DeadLetters | DestinationFailing | DestinationPaused);
+    let project = notice.project.as_ref().filter(|_| of_one && notice.state != NoticeState::Resolved)?;
+    Some((notice.subject.clone(), format!("/p/{project}/destinations/{}", notice.subject)))
+}
+
 fn line(notice: Notice) -> Line {
     Line {
         id: notice.id,
         title: notice.kind.title(),
-        text: notice.text,
+        text: pieces(&notice.text),
+        about: about(&notice),
         project: notice.project.map(|id| id.to_string()).unwrap_or_default(),
         badge: match notice.state {
             NoticeState::Open => ("bad", "not seen"),

@@ -21,6 +21,8 @@ struct SettingsPage {
     fields: Vec<Field>,
     meanwhile: Option<String>,
     goes: Option<Goes>,
+    /// Destinations that keep events elsewhere than they are to stay, with what is to be said of each.
+    outside: Vec<(String, String)>,
     problem: Problem,
 }
 
@@ -256,8 +258,20 @@ fn page(member: &Member, values: &Map<String, Value>, version: u64, problem: Pro
         fields: fields(values),
         meanwhile: None,
         goes: None,
+        outside: Vec::new(),
         problem,
     }
+}
+
+/// Destinations outside of where events are to stay.
+async fn outside(member: &Member) -> Result<Vec<(String, String)>, Refusal> {
+    let states = member.asking.store.destinations(Some(&member.project.id)).await?;
+    let entered = states.into_iter().map(|state| state.destination).filter(|one| one.processor.is_some());
+    let concerns = entered.filter_map(|one| {
+        let concern = one.concern(&member.project.settings)?;
+        Some((one.name, concern.what))
+    });
+    Ok(concerns.collect())
 }
 
 /// What retention of so many days deletes; `None` where it is nothing.
@@ -280,9 +294,10 @@ async fn goes(member: &Member, days: u32) -> Result<Option<Goes>, Refusal> {
     }))
 }
 
-pub(super) async fn show(member: Member) -> Response {
+pub(super) async fn show(member: Member) -> Result<Response, Refusal> {
     let (settings, version) = (&member.project.settings, member.project.version);
-    html(&page(&member, &values(settings), version, Problem::default()))
+    let outside = outside(&member).await?;
+    Ok(html(&SettingsPage { outside, ..page(&member, &values(settings), version, Problem::default()) }))
 }
 
 /// The field of the form that an error is about: `origins[0]` is in `origins`.

@@ -700,3 +700,47 @@ async fn what_was_typed_stays_in_every_form_that_is_refused() {
     assert_eq!(much.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert!(much.text.contains("your browser still has what you entered"), "{}", much.text);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_in_whose_place_a_newer_one_stands_says_so() {
+    let site = Site::make().await;
+    let cookie = fresh(&site).await;
+    let old = site.store.invite_member(&site.shop, "new@shop.example", Role::Viewer).await.unwrap();
+    let new = site.store.invite_member(&site.shop, "New@shop.example", Role::Editor).await.unwrap();
+    let path = format!("/welcome/{old}");
+    let told = site.get(&path, &cookie).await;
+    assert_eq!(told.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(told.text.contains("A newer invitation took the place") && !told.text.contains("first account"));
+    let tried = site.post(&path, &cookie, &[("name", "Nora"), ("password", PASSWORD)]).await;
+    assert!(tried.text.contains("A newer invitation took the place"), "{}", tried.text);
+    assert!(site.store.accept(&old, "", "Nora", PASSWORD).await.is_err());
+    assert_eq!(site.store.invitations(site.shop.number).await.unwrap().len(), 1);
+    let log = site.store.audit_entries(Some("shop"), 2).await.unwrap();
+    let id = log[1].detail.strip_prefix("viewer; link ").unwrap();
+    assert!(log[0].detail.starts_with("editor; link ") && log[0].detail.ends_with(&format!(", in place of link {id}")));
+    assert_eq!(site.get(&format!("/welcome/{new}"), &cookie).await.status, StatusCode::OK);
+    let unknown = site.get("/welcome/none", &cookie).await;
+    assert!(unknown.text.contains("was used already, or is too old"), "{}", unknown.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewers_settings_cannot_be_typed_into() {
+    let site = Site::make().await;
+    let page = site.get("/p/shop/settings", &site.session(Who::In(Role::Viewer)).await).await.text;
+    let main = page.split_once("<main").unwrap().1;
+    for field in ["<textarea ", "<input type=\"number\" ", "<input type=\"text\" ", "<select "] {
+        for part in main.split(field).skip(1) {
+            assert!(part.split_once('>').unwrap().0.contains(" disabled"), "{field}: {part}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_are_cards_on_a_narrow_screen_and_badges_widen_nothing() {
+    let site = Site::make().await;
+    let page = site.get("/p/shop/members", &site.session(Who::In(Role::Admin)).await).await.text;
+    assert!(page.contains("<table class=\"blocks\">") && page.contains("data-is=\"Second factor\""), "{page}");
+    let style = site.ask(Ask::get("/static/console.css", None)).await.text;
+    assert!(style.contains(".tabs .badge { position: absolute"), "{style}");
+    assert!(style.contains(".blocks td[data-is]::before { content: attr(data-is)"), "{style}");
+}

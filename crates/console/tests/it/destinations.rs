@@ -249,6 +249,9 @@ async fn a_viewer_looks_and_changes_nothing() {
     }
     let own = site.get("/p/shop/destinations/hook", &admin).await;
     assert!(own.text.contains("Canary of a visitor") && own.text.contains("Send the chosen"), "{}", own.text);
+    // A part without a control is left out, and what is refused in one is shown there.
+    assert!(!page.text.contains("<h2 id=\"replay\">") && own.text.contains("/hook/replay#replay\""), "{}", page.text);
+    assert!(own.text.contains("/hook/remove#remove\"") && own.text.contains("/hook/retry#refused\""), "{}", own.text);
     for path in ["test", "pause", "remove", "retry", "drop", "replay", "change"] {
         let answer =
             site.post(&format!("/p/shop/destinations/hook/{path}"), &viewer, &[("all", "yes"), ("name", "hook")]).await;
@@ -598,4 +601,105 @@ async fn long_entries_of_the_audit_log_are_folded_and_the_export_has_them_whole(
     assert!(short.is_some(), "what fits is not folded: {page}");
     let export = site.post("/p/shop/audit/export", &cookie, &[("format", "jsonl")]).await.text;
     assert!(export.contains(&long));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_a_person_chose_is_no_fault_and_a_page_says_only_what_still_holds() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    let cookie = site.session(ADMIN).await;
+    let path = "/p/shop/destinations/hook";
+    let paused = site.post(&format!("{path}/pause"), &cookie, &[]).await;
+    assert_eq!(paused.location(), "/p/shop/destinations/hook?done=paused");
+    let page = site.get(path, &cookie).await.text;
+    assert!(page.contains("Paused by Person admin@shop.example on 20"), "{page}");
+    assert!(site.store.notices(true).await.unwrap().is_empty(), "nobody is called");
+    let list = site.post(&format!("{path}/resume"), &cookie, &[("back", "list")]).await;
+    assert_eq!(list.location(), "/p/shop/destinations?of=hook&done=resumed");
+    assert!(site.get(list.location(), &cookie).await.text.contains("Resumed. What waited"));
+
+    // It fails again at once: what the address says is over.
+    site.store
+        .pause_destination(&site.shop.id, "hook", Some("it refused the credentials; are they right?"))
+        .await
+        .unwrap();
+    for path in ["/p/shop/destinations?of=hook&done=resumed", "/p/shop/destinations/hook?done=resumed"] {
+        let page = site.get(path, &cookie).await.text;
+        assert!(!page.contains("Resumed. What waited"), "{page}");
+        assert!(page.contains("Paused: it refused the credentials; are they right?") && !page.contains("?."), "{page}");
+    }
+    let seen = seen_in(&site.get(&format!("{path}/change"), &cookie).await.text);
+    let fields = [("seen", seen.as_str()), ("url", receiver.url.as_str()), ("types", "click")];
+    let saved = site.post(&format!("{path}/change"), &cookie, &fields).await;
+    assert_eq!(saved.location(), "/p/shop/destinations/hook?done=destination-changed", "{}", saved.text);
+    let page = site.get(saved.location(), &cookie).await.text;
+    assert!(page.contains("Saved. It is still paused: resume it."), "{page}");
+    assert!(!page.contains("What is sent from now on goes by it"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_is_changed_and_is_of_an_agreement_that_holds() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    let mut destination = hook(&site, &receiver.url).await;
+    destination.processor = convizit_model::Processor::of("Hooks Ltd", "us", "2026-10-01").unwrap();
+    site.store.save_destination(&destination, None, false).await.unwrap();
+    let settings = convizit_model::ProjectSettings { residency: "eu".to_owned(), ..site.shop.settings.clone() };
+    site.store.save_settings(&site.shop.id, settings).await.unwrap();
+    let cookie = site.session(ADMIN).await;
+    let page = site.get("/p/shop/destinations/hook", &cookie).await.text;
+    assert!(page.contains(">Change it</a>") && !page.contains(">Enter it</a>"), "{page}");
+    let page = site.get("/p/shop/settings?done=saved", &cookie).await.text;
+    assert!(page.contains("/p/shop/destinations/hook\">hook</a> keeps data in us"), "{page}");
+    let new = [("kind", "webhook"), ("name", "late"), ("url", receiver.url.as_str()), ("processor", "Hooks Ltd")];
+    let late = [new.as_slice(), &[("processor_region", "eu"), ("agreement", "2999-01-01")]].concat();
+    let refused = site.post("/p/shop/new-destination", &cookie, &late).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.text.contains("id=\"wrong-agreement\"") && refused.text.contains("has not come yet"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_says_that_a_paused_destination_waits() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    site.store.rest_destination(&site.shop.id, "hook").await.unwrap();
+    let request = site.store.erase(&site.shop, &[convizit_model::Person::User("u1".to_owned())]).await.unwrap();
+    let cookie = site.session(ADMIN).await;
+    let receipt = site.get(&format!("/p/shop/privacy/erasures/{request}"), &cookie).await.text;
+    assert!(receipt.contains("is paused: it waits until it is resumed"), "{receipt}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_empty_field_means_stands_at_it() {
+    let site = Site::make().await;
+    let cookie = site.session(ADMIN).await;
+    // Of all connectors, those that have such a setting.
+    let (all, _) = convizit_delivery::connectors::all(None);
+    let mut looked = 0;
+    for connector in all {
+        let meant = connector.manifest.settings.iter().filter(|one| !one.secret && one.words().is_empty());
+        let meant: Vec<String> = meant.filter_map(|one| one.default.clone()).filter(|text| !text.is_empty()).collect();
+        if meant.is_empty() {
+            continue;
+        }
+        let form = site.get(&format!("/p/shop/new-destination?kind={}", connector.manifest.meta.id), &cookie).await;
+        assert!(form.text.contains(" when empty</span>"), "{meant:?}: {}", form.text);
+        looked += 1;
+    }
+    assert!(looked > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_nothing_is_not_in_the_audit_log() {
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    hook(&site, &receiver.url).await;
+    let cookie = site.session(ADMIN).await;
+    for path in ["retry", "drop"] {
+        site.post(&format!("/p/shop/destinations/hook/{path}"), &cookie, &[("event", "7")]).await;
+        site.post(&format!("/p/shop/destinations/hook/{path}"), &cookie, &[("all", "yes")]).await;
+    }
+    let log = site.store.audit_entries(Some("shop"), 50).await.unwrap();
+    assert!(
+        !log.iter().any(|entry| ["destination.retry", "destination.drop"].contains(&entry.act.as_str())),
+        "{log:?}"
+    );
 }

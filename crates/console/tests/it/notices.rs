@@ -236,3 +236,14 @@ async fn a_project_may_ask_all_its_members_for_a_second_factor() {
     let stranger = site.session(Who::Stranger).await;
     assert_eq!(site.get("/p/shop", &stranger).await.status, StatusCode::NOT_FOUND, "nobody else learns of it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_leads_to_its_destination_and_shows_commands_as_they_are_typed() {
+    let site = Site::make().await;
+    let text = "destination hook was paused: no; then `convizit destination resume shop hook`";
+    site.store.raise(NoticeKind::DestinationPaused, Some(&site.shop.id), "hook", text).await.unwrap();
+    let viewer = site.session(Who::In(Role::Viewer)).await;
+    let page = site.get("/p/shop/notices", &viewer).await.text;
+    assert!(page.contains("<code>convizit destination resume shop hook</code>") && !page.contains('`'), "{page}");
+    assert!(page.contains("href=\"/p/shop/destinations/hook\">Open hook</a>"), "{page}");
+}
