@@ -544,7 +544,7 @@ async fn a_shorter_retention_says_first_what_it_deletes() {
         let asked = send(&cookie, days, goes).await;
         assert_eq!(asked.status, StatusCode::UNPROCESSABLE_ENTITY);
         for text in [
-            "Not saved yet. With 5 days in place of 60, 11 events of 5 days, all that was received before 20",
+            "Not saved yet. With 5 days in place of 60, 11 events of 1 day, all that was received before 20",
             "name=\"goes\" value=\"5\"",
             "Save and delete 11 events",
             "https://typed.example",
