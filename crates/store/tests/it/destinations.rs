@@ -199,8 +199,7 @@ async fn the_audit_log_says_what_changed_and_no_secret(place: Place) {
     let of = |act: &str| -> Vec<&str> {
         log.iter().filter(|entry| entry.act == act).map(|entry| entry.detail.as_str()).collect()
     };
-    let changed = "webhook; another address; types: all → click; left out: nothing → location; visitors of a hundred: all → 10; \
-                   new credentials";
+    let changed = "webhook; types: all → click; left out: nothing → location; visitors of a hundred: all → 10; another address; new credentials";
     assert_eq!(
         of("destination.save"),
         [changed, "webhook; processed by a system of the own organisation; with credentials"]
