@@ -19,7 +19,8 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Columns as _, During, InFile, StoreError, name_damage};
-use crate::{CONTROL, DATA, disk, missing};
+use crate::migrations::{CONTROL, DATA};
+use crate::{disk, missing};
 
 pub(crate) mod start;
 
@@ -472,8 +473,6 @@ async fn run_one(connection: &mut AnyConnection, job: &Write) -> (Answer, Result
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    static CONTROL: Migrator = sqlx::migrate!("migrations/control");
 
     async fn with_tables(folder: &Path) -> Database {
         let database = Database::sqlite(&folder.join("test.db"), &CONTROL, Freed::Wiped, &[]).await.unwrap();

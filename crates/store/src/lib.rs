@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convizit_keys::{KeyProvider, KeyRing};
 use convizit_model::{Clock, Destination, Outcome, Timestamp};
-use sqlx::migrate::Migrator;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +50,7 @@ mod keyring;
 mod ledger;
 mod mark;
 mod members;
+mod migrations;
 mod missing;
 mod named_keys;
 mod notices;
@@ -120,15 +120,6 @@ use keyring::Keyring;
 use ledger::SharedLedger;
 use projects::KeyCache;
 use start::Expects;
-
-static CONTROL: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/control")));
-static DATA: LazyLock<Migrator> = LazyLock::new(|| one_of_two(sqlx::migrate!("migrations/data")));
-
-/// On PostgreSQL both folders share one table of what was applied, and each finds the other's entries there.
-fn one_of_two(mut migrator: Migrator) -> Migrator {
-    migrator.set_ignore_missing(true);
-    migrator
-}
 
 /// How often other processes' changes are looked for and counters saved.
 const LOOK: Duration = Duration::from_secs(1);
