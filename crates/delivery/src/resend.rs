@@ -1,5 +1,6 @@
 //! Sending again, between two batches of the live stream: dead letters of which a person wants it, then replays.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use convizit_model::NoticeKind;
@@ -29,6 +30,8 @@ pub(crate) struct Again {
     failures: u32,
     /// After a failure: the live stream does not wait for it.
     not_before: Option<Instant>,
+    /// Events of this replay that are done behind others that wait still: what was taken is not sent again.
+    ahead: (i64, HashSet<i64>),
 }
 
 impl Again {
@@ -151,12 +154,20 @@ impl Route {
             })
         };
         events.retain(wanted);
+        if self.again.ahead.0 == replay.id {
+            events.retain(|event| !self.again.ahead.1.contains(&event.number));
+        }
         let sent = if events.is_empty() {
             Sent { through: newest, ..Sent::default() }
         } else {
             let sink = self.opened(sink).await?;
             self.send(sink, &events, replay.done, newest).await
         };
+        let (of, before) = std::mem::take(&mut self.again.ahead);
+        let done = [&sent.sent, &sent.skipped].into_iter().flatten().copied();
+        let done = done.chain(sent.dead.iter().map(|letter| letter.number));
+        let kept = before.into_iter().filter(|_| of == replay.id);
+        self.again.ahead = (replay.id, done.chain(kept).filter(|number| *number > sent.through).collect());
         let resent = Resent { replay: Some((replay.id, sent.through)), ..Resent::default() };
         Ok(Some(turn(sent, resent)))
     }

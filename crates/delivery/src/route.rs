@@ -54,9 +54,9 @@ pub(crate) struct Route {
 pub(crate) struct Sent {
     /// Number up to which everything is delivered, filtered or dead.
     pub(crate) through: i64,
-    /// What was delivered up to there.
+    /// What was delivered, also behind that number.
     pub(crate) sent: Vec<i64>,
-    /// What the destination was not to get, up to there.
+    /// What the destination was not to get.
     pub(crate) skipped: Vec<i64>,
     pub(crate) dead: Vec<DeadLetter>,
     pub(crate) failure: Option<SendError>,
@@ -464,6 +464,7 @@ impl Route {
         self.count_changes(&taken.changes);
         let mut fates = taken.fates.into_iter();
         let mut sent = Sent { through: cursor, failure: taken.failure, ..Sent::default() };
+        let mut waits = false;
         for (event, shaped) in events.iter().zip(shaped) {
             let fate = if shaped.is_some() { fates.next().unwrap_or(Fate::Waiting) } else { Fate::Skipped };
             match fate {
@@ -473,13 +474,17 @@ impl Route {
                 Fate::Refused(reason) | Fate::NoPlace(reason) => sent.dead.push(DeadLetter::new(event.number, reason)),
                 Fate::Again(reason) => {
                     sent.failure.get_or_insert(SendError::later(reason));
-                    return sent;
+                    waits = true;
                 }
-                Fate::Waiting => return sent,
+                Fate::Waiting => waits = true,
             }
-            sent.through = event.number;
+            if !waits {
+                sent.through = event.number;
+            }
         }
-        sent.through = newest;
+        if !waits {
+            sent.through = newest;
+        }
         sent
     }
 

@@ -86,9 +86,12 @@ impl Processor {
         if residency == ProjectSettings::ANYWHERE || (self.is_own() && self.region.is_empty()) {
             return true;
         }
-        let rest = self.region.strip_prefix(residency);
-        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+        lies_in(&self.region, residency)
     }
+}
+
+fn lies_in(region: &str, residency: &str) -> bool {
+    region.strip_prefix(residency).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 impl fmt::Display for Processor {
@@ -125,8 +128,15 @@ impl Destination {
             return (!here).then(|| Concern { what: what.to_owned(), bars: true });
         };
         let residency = &settings.residency;
-        (!processor.is_inside(residency)).then(|| Concern {
-            what: format!("keeps data in {}, and this project's is to stay in {residency}", processor.region),
+        // The account's own region, too: what is entered may be of before it was moved.
+        let account = match &self.kind {
+            DestinationKind::Connector { region, .. } => region.as_deref(),
+            _ => None,
+        };
+        let account = account.filter(|region| residency != ProjectSettings::ANYWHERE && !lies_in(region, residency));
+        let outside = account.or(Some(processor.region.as_str()).filter(|_| !processor.is_inside(residency)));
+        outside.map(|region| Concern {
+            what: format!("keeps data in {region}, and this project's is to stay in {residency}"),
             bars: settings.residency_rule == ResidencyRule::Refuse,
         })
     }

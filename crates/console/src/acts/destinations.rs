@@ -225,7 +225,15 @@ pub(crate) async fn change(
     };
     // An entry is changed and never taken away: where nothing is said it stays.
     let entered = processor_of(&said, &kind, acting.store.clock().now()).map_err(Undone::Wrong)?;
-    let processor = entered.or_else(|| seen.processor.clone());
+    let mut processor = entered.or_else(|| seen.processor.clone());
+    // An account that moves takes its entry along, unless another place is said.
+    if let (Some(entry), Some(before), Some(region)) = (&mut processor, &seen.processor, region_of(&kind))
+        && Some(region) != region_of(&seen.kind)
+        && entry.region == before.region
+        && !entry.region.is_empty()
+    {
+        region.clone_into(&mut entry.region);
+    }
     let changed = Destination { types, shaping, kind, processor, ..seen.clone() };
     // One that stays where it is is not asked: it may be away while its types or its entry change, and delivery may be writing to a file.
     if changed.kind != seen.kind || secret.is_some() {
@@ -235,6 +243,13 @@ pub(crate) async fn change(
         return Err(Undone::Meanwhile);
     }
     Ok(secret.filter(|_| matches!(changed.kind, DestinationKind::Webhook { .. })))
+}
+
+fn region_of(kind: &DestinationKind) -> Option<&str> {
+    match kind {
+        DestinationKind::Connector { region, .. } => region.as_deref(),
+        _ => None,
+    }
 }
 
 /// Sends a test event as real ones are sent; returns what it came to, in a sentence.

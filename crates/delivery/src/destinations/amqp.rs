@@ -11,6 +11,8 @@ use crate::destinations::native::Settings;
 use crate::destinations::{Fate, SendError};
 use crate::dial::{Dialled, Wire};
 
+/// Properties of a message: content type, headers, delivery mode, message id, time, application.
+const PROPERTIES: u16 = 0xb0c8;
 /// Bytes of a frame where the broker has no bound, or a wider one.
 const FRAME: u32 = 128 << 10;
 /// What stands around a frame's payload.
@@ -128,16 +130,29 @@ impl Amqp {
         // Confirmations come while the rest is still written: who does not read them makes the broker wait.
         let reading = async {
             let mut confirmed = vec![false; records.len()];
+            let mut homeless = vec![false; records.len()];
             let mut left = records.len();
             let mut failure = None;
             let mut returned = false;
             while left > 0 {
                 let (kind, payload) = read(reader, settings).await?;
                 if kind == HEADER && returned {
-                    if let Some(index) = message_id(&payload).and_then(|id| by_id.get(id.as_str())) {
-                        let key = &records[*index].place_of;
-                        fates[*index] =
-                            Fate::Refused(format!("no queue takes the routing key {key}: bind one to the exchange"));
+                    // Whose it is has to be known: its acknowledgement follows as if it were kept.
+                    let Some(index) = message_id(&payload).and_then(|id| by_id.get(id.as_str())) else {
+                        return Err(SendError::later(format!(
+                            "{} gave back a message that cannot be read",
+                            settings.vendor
+                        )));
+                    };
+                    let record = &records[*index];
+                    let reason =
+                        format!("no queue takes the routing key {}: bind one to the exchange", record.place_of);
+                    if record.is_named() {
+                        fates[*index] = Fate::NoPlace(reason);
+                    } else {
+                        // The same for all: a binding that is missing, or a queue whose server is away.
+                        homeless[*index] = true;
+                        failure.get_or_insert(SendError::later(reason));
                     }
                     returned = false;
                 }
@@ -159,7 +174,7 @@ impl Amqp {
                                         settings.vendor
                                     ))
                                 });
-                            } else if fates[at] == Fate::Waiting {
+                            } else if fates[at] == Fate::Waiting && !homeless[at] {
                                 fates[at] = Fate::Done;
                             }
                         }
@@ -188,8 +203,7 @@ impl Amqp {
         frame(METHOD, 1, &with_method(PUBLISH, &method.0), out);
         let mut header = Out(vec![0, 60, 0, 0]);
         header.0.extend_from_slice(&(record.body.len() as u64).to_be_bytes());
-        // Content type, headers, delivery mode, message id, time, application.
-        header.0.extend_from_slice(&0xb0c8_u16.to_be_bytes());
+        header.0.extend_from_slice(&PROPERTIES.to_be_bytes());
         header.short("application/json");
         header.table(|table| {
             for (name, value) in &record.headers {
@@ -276,8 +290,9 @@ fn frame(kind: u8, channel: u16, payload: &[u8], out: &mut Vec<u8>) {
 
 /// The id of a message of ours that came back: its properties stand as they were sent.
 fn message_id(header: &[u8]) -> Option<String> {
-    let rest = header.get(14..)?;
-    let (kind, rest) = rest.split_first()?;
+    // Only where exactly the properties that were sent are there.
+    let (flags, rest) = header.get(12..)?.split_at_checked(2)?;
+    let (kind, rest) = rest.split_first().filter(|_| flags == PROPERTIES.to_be_bytes())?;
     let rest = rest.get(usize::from(*kind)..)?;
     let (table, rest) = rest.split_at_checked(4)?;
     let rest = rest.get(usize::try_from(u32::from_be_bytes(table.try_into().ok()?)).ok()?..)?;

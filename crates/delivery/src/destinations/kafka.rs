@@ -11,7 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::connectors::encode::Record;
 use crate::destinations::native::Settings;
@@ -33,9 +33,16 @@ const BREAKS: u32 = 2;
 const ACKNOWLEDGED: i32 = 10_000;
 /// What stands for a broker in what is kept and told.
 const BROKER: &str = "a broker that the cluster names";
-/// Tries of a batch before the whole of it waits, and how long between them: while a partition gets a new leader.
-const TRIES: u32 = 4;
+/// Tries of a batch before the whole of it waits, and how long at first and at most between them: while a partition gets a new leader, which
+/// takes some ten seconds, the broker knows again what it had taken. Behind these tries it does not.
+const TRIES: u32 = 7;
+/// Tries of a partition without a leader while those of others are taken.
+const CLOSED: u32 = 2;
 const BETWEEN: Duration = Duration::from_millis(300);
+const BETWEEN_MOST: Duration = Duration::from_secs(5);
+/// To connect with one broker and sign in, and for its answer: one that says nothing is not to keep the others' answers waiting.
+const OPEN: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(12);
 
 pub(crate) struct Kafka {
     settings: Settings,
@@ -62,13 +69,15 @@ type Written = Vec<(Place, Vec<u8>)>;
 /// Topics, each with what is told in place of its name.
 type Topics = BTreeMap<String, String>;
 
-/// On which batches connections broke.
+/// What went wrong with batches of partitions.
 #[derive(Default)]
 struct Breaks {
     /// How often on the first batch of a partition.
     of: HashMap<Place, u32>,
     /// Whether one was halved since it was asked last.
     halved: bool,
+    /// Partitions that nothing can be written to now, and why: of these nothing was taken.
+    closed: BTreeMap<Place, String>,
 }
 
 impl Breaks {
@@ -146,7 +155,15 @@ impl Kafka {
             }
             // A partition may have got another leader. What is asked again has the same sequence, so that nothing is there twice.
             self.connections.clear();
-            tokio::time::sleep(BETWEEN).await;
+            tokio::time::sleep((BETWEEN * 2_u32.pow(tries.saturating_sub(1))).min(BETWEEN_MOST)).await;
+            // A leader is not waited for by those whose partition has one.
+            for (place, reason) in std::mem::take(&mut breaks.closed).into_iter().filter(|_| tries >= CLOSED) {
+                if !breaks.of.contains_key(&place) && fates.contains(&Fate::Done) {
+                    for row in waiting.remove(&place).into_iter().flatten().flatten() {
+                        fates[row] = Fate::Again(reason.clone());
+                    }
+                }
+            }
             let rows: Vec<usize> = waiting.values().flatten().flatten().copied().collect();
             self.find(records, &rows, fates).await?;
             waiting.retain(|_, batches| {
@@ -215,63 +232,72 @@ impl Kafka {
         let producer = self.producer().await?;
         let gzip = self.settings.get("compression") == "gzip";
         let mut leaders: BTreeMap<i32, VecDeque<Written>> = BTreeMap::new();
+        let mut failure = None;
         for (place, batches) in &*waiting {
             let Some(rows) = batches.front() else { continue };
             let of: Vec<&Record> = rows.iter().map(|row| &records[*row]).collect();
             let leader = self.topics.get(&place.0).and_then(|leaders| leaders.get(place.1)).copied().unwrap_or(-1);
             if leader < 0 {
+                // The others go meanwhile.
                 let told = of.first().map_or("", |record| &record.place_of);
-                return Ok(Some(SendError::later(format!("a partition of the topic {told} has no leader now"))));
+                let reason = format!("a partition of the topic {told} has no leader now");
+                breaks.closed.insert(place.clone(), reason.clone());
+                failure.get_or_insert(SendError::later(reason));
+                continue;
             }
             let sequence = self.sequences.get(place).copied().unwrap_or(0);
             let bytes = batch(&of, gzip, producer, sequence)
                 .map_err(|error| SendError::later(format!("a batch cannot be compressed: {error}")))?;
             add(leaders.entry(leader).or_default(), (place.clone(), bytes));
         }
-        let mut failure = None;
         // Each leader has one request on its way, and all of them at once.
         while leaders.values().any(|requests| !requests.is_empty()) {
-            let mut asked: Vec<(i32, Vec<Place>)> = Vec::new();
+            let mut asked: Vec<(i32, Connection, Written)> = Vec::new();
+            let mut refused = None;
             for (leader, requests) in &mut leaders {
                 let Some(request) = requests.pop_front() else { continue };
-                let places = request.iter().map(|(place, _)| place.clone()).collect();
-                let written = match self.connection(*leader).await {
-                    Ok(connection) => {
-                        connection.write(Api::Produce, &produce(&request)).await.map_err(|error| (error, true))
-                    }
-                    Err(error) => Err((error, false)),
-                };
-                match written {
-                    Ok(()) => asked.push((*leader, places)),
-                    Err((error @ SendError::Later { .. }, broke)) => {
-                        if broke {
-                            breaks.count(&places, waiting);
-                        }
-                        self.connections.remove(leader);
+                match self.connection(*leader).await {
+                    Ok(connection) => asked.push((*leader, connection, request)),
+                    Err(error @ SendError::Later { .. }) => {
                         requests.clear();
                         failure.get_or_insert(error);
                     }
-                    Err((error, _)) => return Err(error),
+                    Err(error) => {
+                        requests.clear();
+                        refused.get_or_insert(error);
+                    }
                 }
             }
-            for (leader, places) in asked {
-                match self.connection(leader).await?.read().await {
+            // Each is heard, whatever the others say or do not say: what was taken is not to be sent again.
+            let asking = asked.into_iter().map(|(leader, mut connection, request)| async move {
+                let body = produce(&request);
+                let answer = tokio::time::timeout(ANSWER, connection.ask(Api::Produce, &body)).await;
+                let places: Vec<Place> = request.into_iter().map(|(place, _)| place).collect();
+                (leader, connection, places, answer)
+            });
+            for (leader, connection, places, answer) in join_all(asking).await {
+                let late = || SendError::later(format!("{} did not answer", self.settings.vendor));
+                match answer.unwrap_or_else(|_| Err(late())) {
                     Ok(answer) => {
                         for place in &places {
                             breaks.of.remove(place);
                         }
-                        if let Some(error) = self.take(&answer, records, waiting, fates)? {
-                            failure.get_or_insert(error);
+                        match self.take(&answer, &places, records, waiting, fates) {
+                            Ok(later) => failure = failure.or(later),
+                            Err(error) => refused = refused.or(Some(error)),
                         }
+                        self.connections.insert(leader, connection);
                     }
                     Err(error @ SendError::Later { .. }) => {
                         breaks.count(&places, waiting);
-                        self.connections.remove(&leader);
                         leaders.remove(&leader);
                         failure.get_or_insert(error);
                     }
-                    Err(error) => return Err(error),
+                    Err(error) => refused = refused.or(Some(error)),
                 }
+            }
+            if let Some(error) = refused {
+                return Err(error);
             }
         }
         Ok(failure)
@@ -281,14 +307,14 @@ impl Kafka {
     fn take(
         &mut self,
         answer: &[u8],
+        asked: &[Place],
         records: &[Record],
         waiting: &mut Waiting,
         fates: &mut [Fate],
     ) -> Result<Option<SendError>, SendError> {
         let mut failure = None;
-        for (topic, partition, code) in produced(answer).ok_or_else(|| self.unreadable())? {
-            let place = (topic, partition);
-            let Some(batches) = waiting.get_mut(&place) else { continue };
+        for (place, code) in produced(answer, asked).ok_or_else(|| self.unreadable())? {
+            let Some(batches) = waiting.get_mut(place) else { continue };
             let Some(rows) = batches.pop_front() else { continue };
             let told = rows.first().map_or("", |row| &records[*row].place_of);
             match judge(&self.settings, told, code) {
@@ -313,7 +339,7 @@ impl Kafka {
                 Err(failure) => return Err(failure),
             }
             if batches.is_empty() {
-                waiting.remove(&place);
+                waiting.remove(place);
             }
         }
         Ok(failure)
@@ -329,28 +355,38 @@ impl Kafka {
         body.i16(-1);
         body.i32(60_000);
         let Some(broker) = self.brokers.keys().next().copied() else { return Err(self.unreadable()) };
-        let answer = self.connection(broker).await?.ask(Api::InitProducerId, &body.0).await?;
+        let mut connection = self.connection(broker).await?;
+        let asking = tokio::time::timeout(ANSWER, connection.ask(Api::InitProducerId, &body.0));
+        let answer = asking.await.map_err(|_| self.unreadable())??;
+        self.connections.insert(broker, connection);
         let mut answer = In(&answer);
         answer.i32();
         let producer = match (answer.i16(), answer.i64(), answer.i16()) {
             (Some(0), Some(id), Some(epoch)) => Producer { id, epoch },
             (Some(14..=16), ..) => return Err(SendError::later(format!("{} is not ready yet", self.settings.vendor))),
-            _ => Producer::NONE,
+            // It knows none, or this user is not to have one.
+            (Some(31 | 35 | 53), ..) => Producer::NONE,
+            (Some(code), ..) => {
+                return Err(SendError::later(format!("{} answered the code {code}", self.settings.vendor)));
+            }
+            _ => return Err(self.unreadable()),
         };
         self.producer = Some(producer);
         Ok(producer)
     }
 
-    async fn connection(&mut self, broker: i32) -> Result<&mut Connection, SendError> {
-        let connection = match self.connections.remove(&broker) {
-            Some(connection) => connection,
-            None => {
-                let (host, port) = self.brokers.get(&broker).cloned().ok_or_else(|| self.unreadable())?;
-                let dialled = self.servers.dial_one(&host, port, &self.guard, BROKER).await?;
-                Connection::open(dialled, &self.settings).await?
-            }
+    /// The kept connection to a broker, taken out, or a new one.
+    async fn connection(&mut self, broker: i32) -> Result<Connection, SendError> {
+        if let Some(connection) = self.connections.remove(&broker) {
+            return Ok(connection);
+        }
+        let (host, port) = self.brokers.get(&broker).cloned().ok_or_else(|| self.unreadable())?;
+        let opening = async {
+            let dialled = self.servers.dial_one(&host, port, &self.guard, BROKER).await?;
+            Connection::open(dialled, &self.settings).await
         };
-        Ok(self.connections.entry(broker).or_insert(connection))
+        let late = || SendError::later(format!("{BROKER} did not answer within {} s", OPEN.as_secs()));
+        tokio::time::timeout(OPEN, opening).await.map_err(|_| late())?
     }
 
     fn unreadable(&self) -> SendError {
@@ -375,7 +411,8 @@ impl Kafka {
         self.brokers = brokers.into_iter().collect();
         let mut missing = BTreeMap::new();
         for Topic { code, name, leaders } in found {
-            let told = topics.get(&name).map_or("", String::as_str);
+            // Of others nobody asked, and nobody is to fill this memory with them.
+            let Some(told) = topics.get(&name) else { continue };
             match judge(&self.settings, told, code) {
                 Ok(()) if leaders.is_empty() => {
                     return Err(SendError::later(format!("the topic {told} has no partitions yet")));
@@ -465,19 +502,24 @@ fn produce(batches: &[(Place, Vec<u8>)]) -> Vec<u8> {
     body.0
 }
 
-/// Topic, partition and code of each batch.
-fn produced(answer: &[u8]) -> Option<Vec<(String, usize, i16)>> {
+/// The code of each batch that was asked for; what else an answer names, or names again, is nobody's.
+fn produced<'a>(answer: &[u8], asked: &'a [Place]) -> Option<Vec<(&'a Place, i16)>> {
+    let mut codes: BTreeMap<usize, i16> = BTreeMap::new();
     let mut answer = In(answer);
-    let topics = answer.list(|one| {
+    answer.list(|one| {
         let topic = one.string()?;
         one.list(|one| {
             let (partition, code) = (usize::try_from(one.i32()?).ok()?, one.i16()?);
             one.i64()?;
             one.i64()?;
-            Some((topic.clone(), partition, code))
-        })
+            if let Some(at) = asked.iter().position(|(of, number)| *of == topic && *number == partition) {
+                codes.entry(at).or_insert(code);
+            }
+            Some(())
+        })?;
+        Some(())
     })?;
-    Some(topics.into_iter().flatten().collect())
+    Some(codes.into_iter().filter_map(|(at, code)| Some((asked.get(at)?, code))).collect())
 }
 
 /// What a code means (kafka.apache.org, "Error Codes").
@@ -487,12 +529,14 @@ fn judge(settings: &Settings, topic: &str, code: i16) -> Result<(), SendError> {
         // 46: a batch that is there already.
         0 | 46 => return Ok(()),
         10 | 18 => SendError::TooLarge,
+        // 32: its time is beyond what the topic takes; one such record has a whole batch refused.
+        32 => SendError::Refused(format!("the topic {topic} does not take a record of this time (32)")),
         87 => SendError::Refused(format!("the topic {topic} does not take such a record (87)")),
         3 => SendError::later(format!("{vendor} has no topic {topic}, or the user may not see it: make it there")),
         17 => SendError::Pause(format!("{vendor} takes no topic of the name {topic}")),
         29 | 31 | 53 | 30 => SendError::Pause(format!("{vendor} lets this user not write the topic {topic}")),
         34 | 58 => settings.wrong_credentials(),
-        35 | 76 => SendError::Pause(format!("{vendor} is too old, or does not take what is sent ({code})")),
+        35 | 43 | 76 => SendError::Pause(format!("{vendor} is too old, or does not take what is sent ({code})")),
         5 | 6 | 8 | 9 => SendError::later(format!("a partition of the topic {topic} changes its leader ({code})")),
         19 | 20 => SendError::later(format!("the topic {topic} has too few replicas in sync now ({code})")),
         _ => SendError::later(format!("{vendor} answered the code {code}")),

@@ -127,7 +127,10 @@ impl Mqtt {
         match reason {
             // 16: taken, though nobody listens now.
             0 | 16 => Ok(Fate::Done),
-            0x90 | 0x99 => Ok(Fate::Refused(format!("the broker does not take the message (reason {reason:#04x})"))),
+            // 0x95 is none of the standard's for this packet; Mosquitto says so of a message above its limit.
+            0x90 | 0x95 | 0x99 => {
+                Ok(Fate::Refused(format!("the broker does not take the message (reason {reason:#04x})")))
+            }
             code => Err(judge(&self.vendor, code)),
         }
     }
@@ -274,6 +277,7 @@ fn judge(vendor: &str, code: u8) -> SendError {
     match code {
         0x87 => SendError::Pause(format!("{vendor} lets this user not publish to the topic")),
         0x9c | 0x9d => SendError::Pause(format!("{vendor} says that another server is to be used ({code:#04x})")),
+        0x95 => SendError::TooLarge,
         0x97 => SendError::later(format!("a quota of {vendor} is used up (0x97)")),
         _ => SendError::later(format!("{vendor} answered with the reason {code:#04x}")),
     }
@@ -326,5 +330,7 @@ mod tests {
         assert!(matches!(mqtt.acknowledged(0x97), Err(SendError::Later { .. })));
         assert!(matches!(mqtt.acknowledged(0x87), Err(SendError::Pause(_))));
         assert!(matches!(mqtt.acknowledged(0x99), Ok(Fate::Refused(_))));
+        assert!(matches!(mqtt.acknowledged(0x95), Ok(Fate::Refused(_))));
+        assert!(matches!(judge("MQTT", 0x95), SendError::TooLarge));
     }
 }

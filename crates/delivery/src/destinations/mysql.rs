@@ -24,6 +24,13 @@ const PACKET: usize = (1 << 24) - 1;
 /// Persons of one statement, and rows that it deletes.
 const PERSONS: usize = 500;
 const ROWS: usize = 10_000;
+/// Statements that delete rows of the same persons in one go.
+const DELETES: usize = 10_000;
+/// Bytes and packets of an answer of which only the first value is read.
+const ANSWERS: usize = 64 << 10;
+const PACKETS: usize = 200;
+/// That what is done is done for good, in the status that a server gives with an answer.
+const AUTOCOMMIT: u16 = 2;
 
 /// For a statement that deletes.
 const STATEMENT: Duration = Duration::from_secs(120);
@@ -73,6 +80,8 @@ pub(crate) struct Mysql {
     stream: Box<dyn Wire>,
     /// Of the packets of one question and its answer.
     sequence: u8,
+    /// Bytes of a statement that the server takes.
+    most: usize,
     table: String,
     vendor: String,
 }
@@ -88,7 +97,7 @@ impl Mysql {
     pub(crate) async fn connect(settings: &Settings, dialled: Dialled) -> Result<Self, SendError> {
         let Dialled { stream, host, tls } = dialled;
         let (table, vendor) = (settings.get("table").to_owned(), settings.vendor.clone());
-        let mut mysql = Self { stream: Box::new(stream), sequence: 0, table, vendor };
+        let mut mysql = Self { stream: Box::new(stream), sequence: 0, most: PACKET, table, vendor };
         let first = mysql.read().await?;
         if first.first() == Some(&0xff) {
             return Err(judge(&mysql.vendor, &first));
@@ -168,10 +177,16 @@ impl Mysql {
                 _ => return Err(none()),
             }
         }
-        // A value that does not fit is refused and not cut; times are UTC.
+        // A value that does not fit is refused and not cut; times are UTC; what is answered is kept, whatever the server begins with.
         mysql
-            .query("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00'")
+            .query(
+                "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', SESSION time_zone = '+00:00', \
+                 SESSION autocommit = 1",
+            )
             .await?;
+        // A statement above it ends the connection, often before the server says why.
+        let most = mysql.query("SELECT @@max_allowed_packet").await?;
+        mysql.most = most.and_then(|most| most.parse().ok()).unwrap_or(PACKET).min(PACKET);
         mysql.make_table().await?;
         Ok(mysql)
     }
@@ -182,7 +197,7 @@ impl Mysql {
             "SELECT table_comment FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = {}",
             hex(&self.table)
         );
-        match self.query(&asked).await?.first().map(String::as_str) {
+        match self.query(&asked).await?.as_deref() {
             Some(VERSION) => return Ok(()),
             Some(_) => {
                 return Err(SendError::Pause(format!(
@@ -240,11 +255,16 @@ impl Mysql {
             let whose = if whose.is_empty() { String::new() } else { format!(" AND ({})", whose.join(" OR ")) };
             // Some at a time, so that no statement is long.
             let sql = format!("{of}{whose} LIMIT {ROWS}");
-            loop {
+            let mut left = true;
+            for _ in 0..DELETES {
                 let change = tokio::time::timeout(STATEMENT, self.change(&sql)).await;
-                if change.map_err(|_| SendError::later(format!("{} did not answer", self.vendor)))?? == 0 {
+                left = change.map_err(|_| SendError::later(format!("{} did not answer", self.vendor)))?? > 0;
+                if !left {
                     break;
                 }
+            }
+            if left {
+                return Err(SendError::later(format!("{} has still more rows of who is erased", self.vendor)));
             }
         }
         Ok(())
@@ -254,42 +274,62 @@ impl Mysql {
     async fn change(&mut self, sql: &str) -> Result<u64, SendError> {
         let answer = self.ask(sql).await?;
         match answer.split_first() {
-            Some((0, rest)) => Ok(number(rest).map_or(0, |(rows, _)| rows)),
+            Some((0, rest)) => self.kept(rest),
             Some((0xff, _)) => Err(judge(&self.vendor, &answer)),
             _ => Err(self.broke()),
         }
     }
 
-    /// The first column of a query's rows.
-    async fn query(&mut self, sql: &str) -> Result<Vec<String>, SendError> {
+    /// Rows that a statement changed, where that stands: a server that waits for a COMMIT would take it back with the connection.
+    fn kept(&self, ok: &[u8]) -> Result<u64, SendError> {
+        let read = number(ok).and_then(|(rows, rest)| Some((rows, number(rest)?.1.first_chunk::<2>()?)));
+        let (rows, status) = read.ok_or_else(|| self.broke())?;
+        match u16::from_le_bytes(*status) & AUTOCOMMIT {
+            0 => {
+                Err(SendError::Pause(format!("{} does not commit what is written: switch autocommit on", self.vendor)))
+            }
+            _ => Ok(rows),
+        }
+    }
+
+    /// The first column of a query's first row.
+    async fn query(&mut self, sql: &str) -> Result<Option<String>, SendError> {
         let answer = self.ask(sql).await?;
-        match answer.first() {
-            Some(0) => return Ok(Vec::new()),
-            Some(0xff) => return Err(judge(&self.vendor, &answer)),
+        match answer.split_first() {
+            Some((0, rest)) => return self.kept(rest).map(|_| None),
+            Some((0xff, _)) => return Err(judge(&self.vendor, &answer)),
             Some(_) => {}
             None => return Err(self.broke()),
         }
         // Descriptions of columns up to an end, then rows up to another.
-        let mut rows = Vec::new();
-        let mut ends = 0;
-        while ends < 2 {
+        let mut value = None;
+        let (mut ends, mut bytes) = (0, 0);
+        for _ in 0..PACKETS {
             let packet = self.read().await?;
+            bytes += packet.len();
             match packet.as_slice() {
                 [0xff, ..] => return Err(judge(&self.vendor, &packet)),
                 [0xfe, rest @ ..] if rest.len() < 8 => ends += 1,
-                row if ends == 1 && rows.len() < 100 => {
+                row if ends == 1 && value.is_none() => {
                     let text = number(row).and_then(|(size, rest)| rest.get(..usize::try_from(size).ok()?));
-                    rows.push(String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
+                    value = Some(String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
                 }
                 _ => {}
             }
+            if ends == 2 {
+                return Ok(value);
+            }
+            if bytes > ANSWERS {
+                break;
+            }
         }
-        Ok(rows)
+        Err(SendError::Pause(format!("what answers is no {}: are address and port right?", self.vendor)))
     }
 
     /// The first packet of the answer to a statement.
     async fn ask(&mut self, sql: &str) -> Result<Vec<u8>, SendError> {
-        if sql.len() >= PACKET {
+        // With the byte that says that it is a statement; one of exactly the largest size would want another packet behind it.
+        if sql.len() + 1 >= self.most.min(PACKET) {
             return Err(SendError::TooLarge);
         }
         self.sequence = u8::MAX;

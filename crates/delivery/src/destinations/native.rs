@@ -1,6 +1,6 @@
 //! A connector that speaks a protocol other than HTTP: records are made as the manifest says and given to whoever speaks it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -166,7 +166,13 @@ impl Native {
         let begin = |dialled: Dialled| -> BoxFuture<'_, _> { Box::pin(Speaker::connect(protocol, settings, dialled)) };
         let (passed, speaker) = self.servers.begin(turn, &self.guard, begin).await;
         self.first = self.first.wrapping_add(passed);
-        speaker
+        // No event was sent yet, so that none is refused.
+        speaker.map_err(|failure| match failure {
+            SendError::TooLarge | SendError::Refused(_) => {
+                SendError::later(format!("{} refused the connection", self.settings.vendor))
+            }
+            failure => failure,
+        })
     }
 
     /// Sends a batch; one fate for each event.
@@ -192,7 +198,17 @@ impl Native {
     }
 
     async fn send_records(&mut self, one_by_one: bool, records: Vec<Record>, taken: &mut Taken) {
+        // Whose event was not taken: a later one of theirs is not to come before it.
+        let mut held: HashSet<String> = HashSet::new();
         for round in rounds(records, one_by_one) {
+            let (behind, round): (Vec<Record>, Vec<Record>) =
+                round.into_iter().partition(|record| held.contains(&record.key));
+            for record in behind {
+                taken.fates[record.row] = Fate::Again("an earlier event of the same visitor was not taken".to_owned());
+            }
+            if round.is_empty() {
+                continue;
+            }
             let mut fates = vec![Fate::Waiting; round.len()];
             let sent = match self.speaker().await {
                 Ok(speaker) => match tokio::time::timeout(ANSWER, speaker.send(&round, &mut fates)).await {
@@ -206,6 +222,9 @@ impl Native {
                 // One that cannot be written to now is one of several.
                 self.first = self.first.wrapping_add(1);
             }
+            let waits = |fate: &Fate| matches!(fate, Fate::NoPlace(_) | Fate::Again(_));
+            let keys = round.iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(record, _)| record.key.clone());
+            held.extend(keys.filter(|key| one_by_one && !key.is_empty()));
             note(taken, &round, fates, sent);
             if taken.failure.is_some() {
                 return;
@@ -310,7 +329,6 @@ fn now() -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
     use std::sync::Mutex;
 
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};

@@ -3,6 +3,9 @@
 //! The client protocol (docs.nats.io, "Client Protocol") is lines of text, so that it is spoken here and no client library is built:
 //! such a one resolves names and follows the addresses that servers announce by itself, past the guard.
 
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -20,6 +23,19 @@ const LINE: u64 = 1 << 20;
 const PAYLOAD: usize = 1 << 20;
 /// JetStream's number for a message that is larger than its stream takes.
 const LARGER: i64 = 10_054;
+/// For the answers to which streams there are.
+const STREAMS: Duration = Duration::from_secs(5);
+/// What a server may say of what it does not do (docs.nats.io, "Client Protocol"): of its own words only these are told.
+const ERRORS: [&str; 8] = [
+    "maximum payload violation",
+    "permissions violation",
+    "maximum connections exceeded",
+    "slow consumer",
+    "stale connection",
+    "authorization violation",
+    "user authentication expired",
+    "account authentication expired",
+];
 
 pub(crate) struct Nats {
     reader: BufReader<ReadHalf<Box<dyn Wire>>>,
@@ -27,6 +43,7 @@ pub(crate) struct Nats {
     /// What acknowledgements of this connection are sent to, followed by a number.
     inbox: String,
     published: usize,
+    /// Bytes of a message, as far as the server has said so where nobody between could.
     max_payload: usize,
     vendor: String,
 }
@@ -47,7 +64,13 @@ enum Said {
     Ping,
     Pong,
     Error(String),
-    Message { number: Option<usize>, headers: Vec<u8>, body: Vec<u8> },
+    /// Of its bounds, which are the account's once a user has signed in.
+    Info(Info),
+    Message {
+        number: Option<usize>,
+        headers: Vec<u8>,
+        body: Vec<u8>,
+    },
     Other,
 }
 
@@ -64,8 +87,15 @@ struct Stored {
 struct NotStored {
     #[serde(default)]
     err_code: i64,
+}
+
+/// Names of the streams that take a subject.
+#[derive(Debug, Deserialize)]
+struct Names {
     #[serde(default)]
-    description: String,
+    error: Option<NotStored>,
+    #[serde(default)]
+    streams: Option<Vec<String>>,
 }
 
 impl Nats {
@@ -91,8 +121,8 @@ impl Nats {
                 "the NATS server has no JetStream, without which it keeps nothing: switch it on there".to_owned(),
             ));
         }
-        let stream: Box<dyn Wire> =
-            if tls || info.tls_required { secure(stream, &host).await? } else { Box::new(stream) };
+        let tls = tls || info.tls_required;
+        let stream: Box<dyn Wire> = if tls { secure(stream, &host).await? } else { Box::new(stream) };
         let (reader, writer) = tokio::io::split(stream);
         let random = convizit_keys::random_text(12).map_err(|error| SendError::later(error.to_string()))?;
         let mut nats = Self {
@@ -100,7 +130,12 @@ impl Nats {
             writer,
             inbox: format!("_INBOX.{random}"),
             published: 0,
-            max_payload: if info.max_payload == 0 { PAYLOAD } else { info.max_payload },
+            max_payload: match info.max_payload {
+                // Said before TLS, by anybody: the server itself refuses what is too large.
+                _ if tls => usize::MAX,
+                0 => PAYLOAD,
+                bytes => bytes,
+            },
             vendor: settings.vendor.clone(),
         };
         let connect = login(settings, &info.nonce)?;
@@ -111,9 +146,10 @@ impl Nats {
                 Said::Error(text) if text.contains("authori") || text.contains("authentication") => {
                     return Err(settings.wrong_credentials());
                 }
-                Said::Error(text) => return Err(SendError::later(format!("NATS answered: {text}"))),
+                Said::Error(text) => return Err(failed(&nats.vendor, &text)),
+                Said::Info(info) if info.max_payload > 0 => nats.max_payload = info.max_payload,
                 Said::Ping => nats.write(b"PONG\r\n").await?,
-                Said::Message { .. } | Said::Other => {}
+                Said::Message { .. } | Said::Info(_) | Said::Other => {}
             }
         }
         let subscribe = format!("SUB {}.* 1\r\n", nats.inbox);
@@ -149,8 +185,9 @@ impl Nats {
             out.extend_from_slice(b"\r\n");
             left += 1;
         }
-        let Self { reader, writer, vendor, .. } = self;
+        let Self { reader, writer, vendor, max_payload, .. } = self;
         let mut pings = 0;
+        let mut without: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         // Acknowledgements come while the rest is still written: who does not read them makes the server wait.
         let writing = async {
             writer.write_all(&out).await.map_err(|_| broke(vendor))?;
@@ -165,17 +202,21 @@ impl Nats {
                             "{vendor} lets this user not publish to the subject, or not subscribe to _INBOX.>"
                         )));
                     }
-                    Said::Error(text) => return Err(SendError::later(format!("{vendor} answered: {text}"))),
+                    Said::Error(text) => return Err(failed(vendor, &text)),
+                    Said::Info(info) if info.max_payload > 0 => *max_payload = info.max_payload,
                     Said::Message { number: Some(number), headers, body } => {
                         let Some(index) = number.checked_sub(first).filter(|index| *index < records.len()) else {
                             continue;
                         };
                         if fates[index] == Fate::Waiting {
                             fates[index] = stored(&records[index], &headers, &body)?;
+                            if nobody_answers(&headers) {
+                                without.entry(records[index].place.clone()).or_default().push(index);
+                            }
                             left -= 1;
                         }
                     }
-                    Said::Message { .. } | Said::Pong | Said::Other => {}
+                    Said::Message { .. } | Said::Info(_) | Said::Pong | Said::Other => {}
                 }
             }
             Ok(())
@@ -184,7 +225,59 @@ impl Nats {
         for _ in 0..pings {
             self.write(b"PONG\r\n").await?;
         }
+        // Nobody answers for a stream that has no leader just now, either: only where none takes the subject has a record no place.
+        for (subject, has_stream) in self.streams(without.keys()).await? {
+            if has_stream {
+                for index in without.remove(&subject).unwrap_or_default() {
+                    let reason = format!("the stream of {} for this subject does not answer now", self.vendor);
+                    fates[index] = Fate::Again(reason);
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a stream takes each of these subjects, as far as the server says so.
+    async fn streams(&mut self, subjects: impl Iterator<Item = &String>) -> Result<Vec<(String, bool)>, SendError> {
+        let mut asked: HashMap<usize, String> = HashMap::new();
+        let mut out = Vec::new();
+        for subject in subjects {
+            let body = json!({ "subject": subject }).to_string();
+            let question =
+                format!("PUB $JS.API.STREAM.NAMES {}.{} {}\r\n{body}\r\n", self.inbox, self.published, body.len());
+            out.extend_from_slice(question.as_bytes());
+            asked.insert(self.published, subject.clone());
+            self.published += 1;
+        }
+        let mut found = Vec::new();
+        if asked.is_empty() {
+            return Ok(found);
+        }
+        let asking = async {
+            self.write(&out).await?;
+            while !asked.is_empty() {
+                match self.read().await? {
+                    Said::Ping => self.write(b"PONG\r\n").await?,
+                    // Who may not ask: it is not known, so that each has none.
+                    Said::Error(text) if text.contains("permissions violation") => break,
+                    Said::Error(text) => return Err(failed(&self.vendor, &text)),
+                    Said::Message { number: Some(number), headers, body } => {
+                        let Some(subject) = asked.remove(&number) else { continue };
+                        let names = serde_json::from_slice(&body).unwrap_or(Names { error: None, streams: None });
+                        // Where JetStream as a whole does not answer, nothing is known of its streams.
+                        let has_stream = nobody_answers(&headers)
+                            || names.error.is_some()
+                            || names.streams.is_some_and(|names| !names.is_empty());
+                        found.push((subject, has_stream));
+                    }
+                    Said::Message { .. } | Said::Info(_) | Said::Pong | Said::Other => {}
+                }
+            }
+            Ok(())
+        };
+        let answered = tokio::time::timeout(STREAMS, asking).await;
+        answered.map_err(|_| SendError::later("NATS did not say which streams there are".to_owned()))??;
+        Ok(found)
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), SendError> {
@@ -207,7 +300,7 @@ fn stored(record: &Record, headers: &[u8], body: &[u8]) -> Result<Fate, SendErro
     let alone = |failure: SendError| {
         if record.is_named() { Ok(Fate::NoPlace(failure.to_string())) } else { Err(failure) }
     };
-    if headers.starts_with(b"NATS/1.0 503") {
+    if nobody_answers(headers) {
         return alone(SendError::later(format!(
             "no stream of NATS takes the subject {subject}: make one, or give another subject"
         )));
@@ -221,10 +314,21 @@ fn stored(record: &Record, headers: &[u8], body: &[u8]) -> Result<Fate, SendErro
         None if !stored.stream.is_empty() => Ok(Fate::Done),
         None => other(),
         Some(error) if error.err_code == LARGER => Ok(Fate::Refused("larger than the stream of NATS takes".to_owned())),
-        Some(error) => {
-            let text: String = error.description.chars().filter(|c| !c.is_control()).take(200).collect();
-            Err(SendError::later(format!("JetStream answered {}: {text}", error.err_code)))
-        }
+        Some(error) => Err(SendError::later(format!("JetStream answered {}", error.err_code))),
+    }
+}
+
+/// The server's own answer where nobody listens on a subject.
+fn nobody_answers(headers: &[u8]) -> bool {
+    headers.starts_with(b"NATS/1.0 503")
+}
+
+/// What an error means, of whose words only known ones are told: they may quote what was sent.
+fn failed(vendor: &str, text: &str) -> SendError {
+    match ERRORS.into_iter().find(|error| text.contains(error)) {
+        Some("maximum payload violation") => SendError::TooLarge,
+        Some(error) => SendError::later(format!("{vendor} answered: {error}")),
+        None => SendError::later(format!("{vendor} ended the connection with an error")),
     }
 }
 
@@ -241,7 +345,9 @@ async fn read(reader: &mut BufReader<ReadHalf<Box<dyn Wire>>>, vendor: &str) -> 
     Ok(match verb.as_str() {
         "PING" => Said::Ping,
         "PONG" => Said::Pong,
-        // A server's words are few and its own; a subject that stands in them is of the settings.
+        "INFO" => {
+            Said::Info(text.split_once(' ').and_then(|(_, info)| serde_json::from_str(info).ok()).unwrap_or_default())
+        }
         "-ERR" => Said::Error(words.join(" ").to_lowercase().chars().filter(|c| !c.is_control()).take(200).collect()),
         "MSG" | "HMSG" => {
             let sized = |text: Option<&&str>| text.and_then(|text| text.parse::<usize>().ok());
@@ -344,10 +450,17 @@ mod tests {
         let of = |body: &str| stored(&to("a.{type}"), b"", body.as_bytes());
         assert_eq!(of(r#"{"stream":"E","seq":1,"duplicate":true}"#).unwrap(), Fate::Done);
         assert!(matches!(of(r#"{"error":{"code":400,"err_code":10054,"description":"x"}}"#), Ok(Fate::Refused(_))));
-        let full =
-            of("{\"error\":{\"code\":503,\"err_code\":10023,\"description\":\"insufficient\\u0007 resources\"}}");
+        let full = of("{\"error\":{\"code\":503,\"err_code\":10023,\"description\":\"canary\"}}");
         let SendError::Later { reason, .. } = full.unwrap_err() else { panic!("it may pass") };
-        assert_eq!(reason, "JetStream answered 10023: insufficient resources");
+        assert_eq!(reason, "JetStream answered 10023");
+        assert!(matches!(failed("NATS", "'maximum payload violation'"), SendError::TooLarge));
+        for (said, told) in [
+            ("'stale connection'", "NATS answered: stale connection"),
+            ("canary", "NATS ended the connection with an error"),
+        ] {
+            let SendError::Later { reason, .. } = failed("NATS", said) else { panic!("it may pass") };
+            assert_eq!(reason, told);
+        }
         for body in ["{}", "hello", "{\"ok\":true}"] {
             assert!(matches!(of(body), Err(SendError::Pause(_))), "{body}");
         }

@@ -18,6 +18,10 @@ struct Broker {
     /// Bytes of each request to write, and of a request more than which end the connection.
     produced: Arc<Mutex<Vec<usize>>>,
     most: Option<usize>,
+    /// A partition that has no leader.
+    closed: Option<usize>,
+    /// Whether it answers for partitions that nobody asked about, and for others twice.
+    lies: bool,
     /// Whether each question for topics lets them be made.
     may_make: Arc<Mutex<Vec<bool>>>,
 }
@@ -73,11 +77,16 @@ impl Broker {
                         Some((topic, partitions))
                     })
                     .unwrap();
+                let partitions = |asked: Vec<i32>| match self.lies {
+                    true => asked.iter().chain(&asked).copied().chain([5, 6, 7]).collect(),
+                    false => asked,
+                };
                 out.len(topics.len());
-                for (topic, partitions) in topics {
+                for (topic, asked) in topics {
                     out.string(&topic);
-                    out.len(partitions.len());
-                    for partition in partitions {
+                    let answered = partitions(asked);
+                    out.len(answered.len());
+                    for partition in answered {
                         out.i32(partition);
                         out.i16(0);
                         out.0.extend_from_slice(&[0; 16]);
@@ -107,7 +116,7 @@ impl Broker {
                     for partition in 0..partitions {
                         out.i16(0);
                         out.len(partition);
-                        out.i32(7);
+                        out.i32(if self.closed == Some(partition) { -1 } else { 7 });
                         out.len(0);
                         out.len(0);
                     }
@@ -188,6 +197,36 @@ async fn a_topic_that_an_event_names_and_that_is_missing_holds_up_that_event_alo
     assert!(failure.to_string().contains("has no topic {type}"), "{failure}");
 }
 
+#[tokio::test]
+async fn a_partition_without_a_leader_holds_up_its_own_records_alone() {
+    let broker = Broker { topics: vec!["shop"], partitions: 4, closed: Some(2), ..Broker::default() };
+    let mut kafka = broker.clone().start().await;
+    let records: Vec<Record> = (0..40).map(|row| record(row, SHOP, b"good".to_vec())).collect();
+    let mut fates = vec![Fate::Waiting; records.len()];
+    kafka.send(&records, &mut fates).await.unwrap();
+    for (record, fate) in records.iter().zip(&fates) {
+        match (partition(record.key.as_bytes(), 4), fate) {
+            (2, Fate::Again(reason)) => assert_eq!(reason, "a partition of the topic {project} has no leader now"),
+            (2, _) | (_, Fate::Again(_)) => panic!("{}: {fate:?}", record.id),
+            (_, fate) => assert_eq!(*fate, Fate::Done),
+        }
+    }
+    assert!(fates.iter().any(|fate| matches!(fate, Fate::Again(_))));
+}
+
+#[tokio::test]
+async fn only_what_was_asked_is_answered_and_once() {
+    let broker = Broker { topics: vec!["shop"], partitions: 8, lies: true, ..Broker::default() };
+    let mut kafka = broker.clone().start().await;
+    // More than one batch a partition: the second of a partition is not done by what is said twice of the first.
+    let records: Vec<Record> = (0..400).map(|row| record(row, SHOP, vec![b'x'; 30_000])).collect();
+    let mut fates = vec![Fate::Waiting; records.len()];
+    kafka.send(&records, &mut fates).await.unwrap();
+    assert!(fates.iter().all(|fate| *fate == Fate::Done));
+    let sent: usize = broker.produced.lock().unwrap().iter().sum();
+    assert!(sent >= 400 * 30_000, "{sent} bytes came");
+}
+
 #[test]
 fn metadata_is_read_and_what_breaks_off_is_not() {
     let mut out = Out::default();
@@ -219,5 +258,5 @@ fn metadata_is_read_and_what_breaks_off_is_not() {
         assert!(metadata(&out.0[..cut]).is_none(), "{cut}");
     }
     // A number of parts that no answer has room for.
-    assert!(produced(&[0x7f, 0xff, 0xff, 0xff, 0]).is_none());
+    assert!(produced(&[0x7f, 0xff, 0xff, 0xff, 0], &[]).is_none());
 }
