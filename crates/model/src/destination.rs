@@ -276,6 +276,41 @@ mod tests {
     }
 
     #[test]
+    fn each_change_of_what_it_gets_is_said_without_its_content() {
+        let of = |shaping: Shaping| Destination {
+            project: "shop".parse().unwrap(),
+            name: "hook".to_owned(),
+            enabled: true,
+            paused: None,
+            types: Vec::new(),
+            shaping,
+            processor: None,
+            kind: DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
+        };
+        let all = of(Shaping::default());
+        let when = |path: &str| {
+            of(Shaping { when: Some(serde_json::json!({"of": "$.page.path", "is": path})), ..Shaping::default() })
+        };
+        let set = |value: &str| {
+            let fields = [("properties.Shop".to_owned(), serde_json::json!(value))];
+            of(Shaping { set: fields.into_iter().collect(), ..Shaping::default() })
+        };
+        let less = of(Shaping { without: vec!["location".to_owned()], percent: Some(10), ..Shaping::default() });
+        for (was, now, words) in [
+            (&all, &all, &[][..]),
+            (&all, &less, &["left out: nothing → location", "visitors of a hundred: all → 10"]),
+            (&less, &all, &["left out: location → nothing", "visitors of a hundred: 10 → all"]),
+            (&all, &when("/a"), &["another condition"]),
+            (&when("/a"), &when("/b"), &["another condition"]),
+            (&when("/a"), &all, &["no condition any more"]),
+            (&all, &set("$.project"), &["own fields: none → properties.Shop"]),
+            (&set("canary"), &set("$.project"), &["own fields changed"]),
+        ] {
+            assert_eq!(now.changes_since(Some(was)), words);
+        }
+    }
+
+    #[test]
     fn what_is_stored_is_read_back() {
         for kind in [
             DestinationKind::Webhook { url: "https://hooks.example/".to_owned() },
