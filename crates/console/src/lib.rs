@@ -8,6 +8,7 @@ mod acts;
 mod api;
 mod chart;
 mod compress;
+pub mod findings;
 mod known;
 mod letter;
 mod live;

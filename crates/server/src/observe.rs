@@ -11,8 +11,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use convizit_console::findings::failing;
 use convizit_model::ProjectId;
-use convizit_model::limits::BATCH_BYTES;
 use convizit_store::{Health, Store};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
@@ -61,11 +61,6 @@ pub(crate) fn start_metrics() -> anyhow::Result<()> {
         }
     });
     Ok(())
-}
-
-/// Why nothing can be taken now; `None` when all is well.
-pub(crate) fn failing(store: &Store) -> Option<String> {
-    store.health().failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()))
 }
 
 /// The operator's routes.

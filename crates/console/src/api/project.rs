@@ -17,8 +17,8 @@ use super::problem::Problem;
 use super::{Asked, Given, Moment, Page, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
+use crate::findings::failing;
 use crate::known::known;
-use crate::pages::overview::failing;
 use crate::snippet::{script, snippet, unreachable_snippet};
 
 const DAY_MILLIS: i64 = 86_400_000;

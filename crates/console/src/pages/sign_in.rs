@@ -42,7 +42,7 @@ pub(super) async fn show(State(console): State<Console>, guest: Guest) -> Result
         return Ok(Redirect::to(next).into_response());
     }
     let no_account = !guest.0.store.has_master_admin().await?;
-    let failing = super::overview::failing(&guest.0.store).is_some();
+    let failing = crate::findings::failing(&guest.0.store).is_some();
     let chrome = guest.0.chrome("Sign in", "sign-in");
     let mails = console.config().delivery.mail.is_some();
     Ok(html(&SignInPage { chrome, next, email: "", problem: Problem::default(), no_account, mails, failing }))

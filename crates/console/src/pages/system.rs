@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use convizit_store::StoreError;
+use convizit_store::{Store, StoreError};
 
-use super::overview::failing;
 use crate::Console;
 use crate::access::Person;
+use crate::findings::{self, Finding};
 use crate::letter::{Handed, Letter};
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
@@ -15,7 +15,9 @@ use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 #[template(path = "system.html")]
 struct SystemPage<'a> {
     chrome: Chrome,
-    failing: Option<String>,
+    /// What is wrong, and what is worth a thought.
+    problems: Vec<Concern>,
+    warnings: Vec<Concern>,
     waiting: u64,
     journal: String,
     backup: Option<String>,
@@ -36,6 +38,32 @@ struct SystemPage<'a> {
     problem: Problem,
 }
 
+/// What somebody should look at, and the page where it is seen to.
+struct Concern {
+    text: String,
+    page: Option<String>,
+}
+
+/// What is to be looked at: problems, and what is worth a thought. The notices have a card of their own.
+async fn concerns(store: &Store, public: &str) -> Result<(Vec<Concern>, Vec<Concern>), Refusal> {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for Finding { what, problem, warning, page, .. } in findings::all(store, public).await? {
+        if let Some(text) = problem {
+            problems.push(Concern { text: worded(what, &text), page });
+        } else if let Some(text) = warning {
+            warnings.push(Concern { text: worded(what, &text), page });
+        }
+    }
+    Ok((problems, warnings))
+}
+
+/// As `convizit doctor` says it, with what it is about.
+fn worded(what: &str, text: &str) -> String {
+    let mut letters = what.chars();
+    let head: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    format!("{head}{}: {text}", letters.as_str())
+}
+
 /// An account in the list.
 struct Line {
     number: i64,
@@ -46,11 +74,16 @@ struct Line {
     made: String,
 }
 
-pub(super) async fn show(person: Person) -> Result<Response, Refusal> {
-    Ok(html(&page(&person, None, Problem::default()).await?))
+pub(super) async fn show(State(console): State<Console>, person: Person) -> Result<Response, Refusal> {
+    Ok(html(&page(&console, &person, None, Problem::default()).await?))
 }
 
-async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Result<SystemPage<'_>, Refusal> {
+async fn page<'a>(
+    console: &Console,
+    person: &'a Person,
+    handed: Option<Handed>,
+    problem: Problem,
+) -> Result<SystemPage<'a>, Refusal> {
     let store = &person.asking.store;
     let health = store.health();
     let newest = store.all_last_events().await?;
@@ -73,11 +106,13 @@ async fn page(person: &Person, handed: Option<Handed>, problem: Problem) -> Resu
         let project = notice.project.map(|id| id.to_string()).unwrap_or_default();
         (notice.text, project, notice.count, minute(notice.last))
     });
+    let (problems, warnings) = concerns(store, &console.config().collector).await?;
     let backup = store.backup_state();
     let megabytes = health.journal_bytes.div_ceil(1 << 20);
     Ok(SystemPage {
         chrome: person.asking.chrome("System", "system"),
-        failing: failing(store),
+        problems,
+        warnings,
         waiting: health.journal_offset.saturating_sub(store.worker_offset().await?),
         journal: format!("{} MiB", count(i64::try_from(megabytes).unwrap_or(i64::MAX))),
         backup: backup.made.map(minute),
@@ -103,9 +138,9 @@ pub(super) async fn invite_master(State(console): State<Console>, person: Person
     match asking.store.invite_master(email).await {
         Ok(secret) => {
             let handed = Letter::Master.hand_over(&console, email, &asking.own_address, &secret).await;
-            Ok(html(&SystemPage { replaced, ..page(&person, Some(handed), Problem::default()).await? }))
+            Ok(html(&SystemPage { replaced, ..page(&console, &person, Some(handed), Problem::default()).await? }))
         }
-        Err(StoreError::Invalid(text)) => Ok(again(&page(&person, None, Problem::new("email", text)).await?)),
+        Err(StoreError::Invalid(text)) => Ok(again(&page(&console, &person, None, Problem::new("email", text)).await?)),
         Err(error) => Err(error.into()),
     }
 }
@@ -131,5 +166,5 @@ pub(super) async fn reset(
     let account = asking.store.account(account).await?;
     let secret = asking.store.reset_link(&account).await?;
     let handed = Letter::Reset.hand_over(&console, &account.email, &asking.own_address, &secret).await;
-    Ok(html(&page(&person, Some(handed), Problem::default()).await?))
+    Ok(html(&page(&console, &person, Some(handed), Problem::default()).await?))
 }

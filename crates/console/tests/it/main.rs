@@ -17,3 +17,4 @@ mod programs;
 mod roles;
 mod samples;
 mod site;
+mod system;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use convizit_console::findings::held_by;
 use convizit_model::{Project, ProjectId};
 use convizit_store::backup::Progress;
-use convizit_store::{Erasure, HeldBy, Store};
+use convizit_store::{Erasure, Store};
 
 use crate::cli::ask::Hold;
 use crate::cli::far::Far;
@@ -227,12 +228,3 @@ fn list(erasures: &[Erasure], id: &ProjectId, json: bool) -> Result<()> {
 
 /// Frames that hold an erasure open and are named one by one.
 const HELD: usize = 5;
-
-/// By which frame an erasure is held open, and what to do.
-pub(crate) fn held_by(erasure: &Erasure, id: &ProjectId, HeldBy { frame, day, goes, .. }: &HeldBy) -> String {
-    let whom = if erasure.open == 1 { "1 id is" } else { "some are" };
-    format!(
-        "{whom} held by frame {id}/{frame} of {day}, which does not open: bring it back \
-         (convizit restore --frame {id}/{frame}), or let retention take it on {goes}"
-    )
-}
