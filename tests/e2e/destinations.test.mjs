@@ -49,7 +49,8 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
   await page.click("text=Check and add");
   hook.secret = "whsec_d3Jvbmc=";
   const secret = await page.locator("#secret").textContent();
-  await page.click("text=Send a test event");
+  await page.locator(".said.warn:has-text('Nothing was sent to it yet')").waitFor();
+  await page.click("button:has-text('Send a test event')");
   await page.locator(".said.bad:has-text('does it check the signature')").waitFor();
   await look("02-test-refused", { dark: true });
   hook.secret = secret;
@@ -109,13 +110,29 @@ test("what went wrong at a webhook is said and sent again", { timeout: 240_000 }
     await page.goto(at(`/p/shop/new-destination?kind=${kind}`));
     await look(`07-${kind}`);
   }
+  // A vendor is tried as soon as it is added, unless one unticks that; this one does not sign.
+  for (const [name, tried] of [["web", true], ["later", false]]) {
+    await page.goto(at("/p/shop/new-destination?kind=http"));
+    await page.fill("#name", name);
+    await page.fill("#set-address", hook.url);
+    await page.check("input[name=own]");
+    await page.setChecked("input[name=try]", tried);
+    await look(`07-http-${name}`);
+    await page.click("text=Check and add");
+    await page.locator(tried ? ".said.bad:has-text('did not get there')" : ".said.warn:has-text('Nothing was sent to it yet')").waitFor();
+    await look(`07-http-${name}-added`, { dark: true });
+  }
   await page.goto(at("/p/shop/destinations"));
   await look("08-list", { dark: true });
+
+  await page.goto(at("/system"));
+  await page.locator(".said.bad").or(page.locator(".said.good")).first().waitFor();
+  await look("08-system", { dark: true });
 
   await page.goto(at("/p/shop/audit"));
   await page.selectOption("#act", "destination.test");
   await page.click("button:has-text('Filter')");
-  assert.equal(await page.locator("tbody tr").count(), 1);
+  assert.equal(await page.locator("tbody tr").count(), 2);
   await look("09-audit", { dark: true });
   const download = page.waitForEvent("download");
   await page.click("text=As CSV");

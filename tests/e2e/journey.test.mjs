@@ -183,7 +183,7 @@ test("from the printed link to named events at a webhook, and a colleague who lo
   await page.click("text=Check and add");
   receiver.secret = await page.locator("#secret").textContent();
   await look("22-webhook-secret");
-  await page.click("text=Send a test event");
+  await page.click("button:has-text('Send a test event')");
   await page.locator(".said.good:has-text('The receiver took the event')").waitFor();
   assert.ok(receiver.events.some((event) => event.name === "Convizit test event"));
   await look("23-webhook-tested");

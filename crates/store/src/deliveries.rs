@@ -84,7 +84,11 @@ pub(crate) async fn count_delivered(
     .execute(&mut *connection)
     .await
     .during(NAME)?;
-    query("DELETE FROM deliveries WHERE project = $1 AND destination = $2 AND hour < $3")
+    // The last hour in which it took something stays: it tells that something was ever sent.
+    query(
+        "DELETE FROM deliveries WHERE project = $1 AND destination = $2 AND hour < $3 AND hour <> (SELECT \
+         COALESCE(MAX(hour), 0) FROM deliveries WHERE project = $1 AND destination = $2 AND (sent > 0 OR dead + filtered = 0))",
+    )
         .bind(project)
         .bind(name)
         .bind(now.hour() - HOURS)
@@ -100,13 +104,59 @@ impl Store {
     /// # Errors
     /// `Database`.
     pub async fn delivered_by_hour(&self, project: i64, name: &str) -> Result<HashMap<i64, i64>, StoreError> {
-        let rows = query("SELECT hour, sent FROM deliveries WHERE project = $1 AND destination = $2")
+        let rows = query("SELECT hour, sent FROM deliveries WHERE project = $1 AND destination = $2 AND hour >= $3")
             .bind(project)
             .bind(name)
+            .bind(self.clock().now().hour() - HOURS)
             .fetch_all(self.data().readers())
             .await
             .during("read what was delivered")?;
         pairs(&rows)
+    }
+
+    /// Takes down that a destination took a test event: its hour stands without a count, so that no event is counted that nobody did.
+    ///
+    /// # Errors
+    /// `NotFound` when it was removed, `Database`.
+    pub async fn took_test(&self, project: i64, name: &str) -> Result<(), StoreError> {
+        const NAME: &str = "take down a test";
+        let (owned, hour) = (name.to_owned(), self.clock().now().hour());
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let name = owned.clone();
+                Box::pin(async move {
+                    crate::destinations::hold(connection, project, &name, NAME).await?;
+                    query(
+                        "INSERT INTO deliveries (project, destination, hour, sent, dead, filtered) VALUES ($1, $2, $3, 0, 0, 0) \
+                         ON CONFLICT (project, destination, hour) DO NOTHING",
+                    )
+                    .bind(project)
+                    .bind(name)
+                    .bind(hour)
+                    .execute(connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// Whether anything was ever sent to a destination: an event that it took or did not, or a test that it took.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn was_tried(&self, project: i64, name: &str) -> Result<bool, StoreError> {
+        let found: i64 = sqlx::query_scalar(
+            "SELECT (SELECT COUNT(*) FROM deliveries WHERE project = $1 AND destination = $2 AND (sent + dead > 0 OR filtered = 0)) \
+             + (SELECT COUNT(*) FROM delivery_failures WHERE project = $1 AND destination = $2)",
+        )
+        .bind(project)
+        .bind(name)
+        .fetch_one(self.data().readers())
+        .await
+        .during("look whether it was tried")?;
+        Ok(found > 0)
     }
 
     /// Takes down why a batch was not taken; returns since when that is so, and how often.

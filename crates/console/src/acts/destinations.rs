@@ -266,7 +266,11 @@ pub(crate) async fn test(
     let secret = store.destination_secret(id, name).await?;
     store.audit("destination.test", id.as_str(), name, destination.kind.in_words()).await?;
     let config = &console.config().delivery;
-    Ok(convizit_delivery::test(&destination, secret.as_deref(), config, store.clock().now()).await)
+    let tested = convizit_delivery::test(&destination, secret.as_deref(), config, store.clock().now()).await;
+    if tested.is_ok() {
+        store.took_test(acting.project.number, name).await?;
+    }
+    Ok(tested)
 }
 
 /// Where it is, in words; for those who may change it, since an address may hold a credential. Of a connector the region and what

@@ -6,7 +6,7 @@ use axum::response::Response;
 use convizit_delivery::{Preview, connectors};
 use convizit_model::{Destination, DestinationKind, EventType, Processor};
 
-use super::destinations::{Shown, path_of, preview_for, with};
+use super::destinations::{Shown, added_and_tried, path_of, preview_for, with};
 use super::shaping_form::{self, ShapingForm};
 use crate::Console;
 use crate::access::{Fields, Member, Samples};
@@ -61,6 +61,8 @@ struct FormPage {
     agreement: String,
     from_start: bool,
     hold: bool,
+    /// Whether a test event is sent as soon as it is added.
+    try_now: bool,
     renew: bool,
     /// What the form was made from, as JSON.
     seen: String,
@@ -189,6 +191,7 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
         agreement: text("agreement"),
         from_start: fields.get("begin") == "start",
         hold: fields.get("hold") == "yes",
+        try_now: fields.get("try") == "yes",
         renew: fields.get("renew") == "yes",
         seen: text("seen"),
         meanwhile: None,
@@ -199,7 +202,7 @@ fn filled(console: &Console, member: &Member, kind: &str, fields: &Fields, probl
 pub(super) async fn show_new(State(console): State<Console>, member: Member) -> Response {
     let kind = member.asking.query.get("kind");
     let page = filled(&console, &member, kind, &Fields::default(), Problem::default());
-    html(&FormPage { schema: "convizit".to_owned(), ..page })
+    html(&FormPage { schema: "convizit".to_owned(), try_now: true, ..page })
 }
 
 /// The chosen types of events; empty for all of them.
@@ -291,6 +294,8 @@ pub(super) async fn add(State(console): State<Console>, member: Member) -> Resul
         held: (fields.get("hold") == "yes").then(|| member.asking.store.rest_reason(true)),
     };
     match destinations::add(&console, &member.acting(), adding).await {
+        // A webhook's receiver does not know the secret yet that a test event is signed with.
+        Ok(None) if fields.get("try") == "yes" => added_and_tried(&console, &member, name).await,
         Ok(secret) => done(&console, &member, (name, secret), "destination-added").await,
         Err(Undone::Wrong(problem)) => Ok(again(&page(problem))),
         Err(Undone::Refused(Refusal::Barred(text))) => Ok(again(&page(Problem::new("processor", text)))),

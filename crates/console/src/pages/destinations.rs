@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use convizit_delivery::Preview;
-use convizit_model::{Action, Change, Destination, DestinationKind, ProjectSettings, Rest, Shaping};
+use convizit_model::{Action, Change, Destination, DestinationKind, Project, Rest, Shaping};
 use convizit_store::{DeadLetter, DestinationState, Replay, ReplayState, Standing, Store, StoreError};
 
 use super::decisions::who;
@@ -51,11 +51,14 @@ struct Card {
     processor: String,
     /// What is to be looked at.
     concern: Option<String>,
+    /// Whether anything was ever sent to it.
+    tried: bool,
 }
 
-/// How a destination stands, with its colour.
-pub(super) fn badge(standing: Standing) -> (&'static str, &'static str) {
+/// How a destination stands, with its colour. Where nothing was ever sent, nobody knows whether it takes anything.
+pub(super) fn badge(standing: Standing, tried: bool) -> (&'static str, &'static str) {
     let colour = match standing {
+        Standing::UpToDate if !tried => return ("warn", "nothing sent yet"),
         Standing::Failing => "bad",
         Standing::Paused | Standing::Off | Standing::Waiting | Standing::Behind => "warn",
         Standing::Sending | Standing::UpToDate => "good",
@@ -77,15 +80,17 @@ pub(super) async fn waits(store: &Store, destination: &Destination) -> Option<St
 }
 
 impl Card {
-    async fn of(store: &Store, state: DestinationState, events: i64, settings: &ProjectSettings) -> Self {
+    async fn of(store: &Store, state: DestinationState, events: i64, project: &Project) -> Result<Self, Refusal> {
+        let tried = store.was_tried(project.number, &state.destination.name).await?;
         let paused = waits(store, &state.destination).await;
         let (standing, trouble) = (state.standing(events), state.trouble());
         let destination = state.destination;
-        let concern = destination.concern(settings).map(|concern| concern.what);
+        let concern = destination.concern(&project.settings).map(|concern| concern.what);
         let behind = (events - state.cursor).max(0);
-        Self {
+        Ok(Self {
             kind: destination.kind.as_str().to_owned(),
-            badge: badge(standing),
+            badge: badge(standing, tried),
+            tried,
             failing: trouble.filter(|_| destination.paused.is_none()).map(|text| sentence(&text)),
             processor: destination.processor.as_ref().map(ToString::to_string).unwrap_or_default(),
             concern,
@@ -100,7 +105,7 @@ impl Card {
             less: less(&destination.shaping),
             paused,
             name: destination.name,
-        }
+        })
     }
 }
 
@@ -141,7 +146,7 @@ pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
     let events = store.last_event(project.number).await?;
     let mut destinations = Vec::new();
     for state in store.destinations(Some(&project.id)).await? {
-        destinations.push(Card::of(store, state, events, &project.settings).await);
+        destinations.push(Card::of(store, state, events, project).await?);
     }
     let query = &member.asking.query;
     let mut chrome = member.asking.chrome("Destinations", "destinations");
@@ -322,7 +327,7 @@ async fn page(
     let hour = member.asking.now().hour();
     let fields = &member.asking.fields;
     let field = |name: &str| fields.get(name).to_owned();
-    let card = Card::of(store, state.clone(), store.last_event(project.number).await?, &project.settings).await;
+    let card = Card::of(store, state.clone(), store.last_event(project.number).await?, project).await?;
     let (mut chrome, done) = (member.asking.chrome(name, "destinations"), member.asking.query.get("done"));
     if !card.bears_out(done) {
         chrome.done = None;
@@ -360,6 +365,7 @@ pub(super) async fn show(
     let mut shown = Shown::default();
     if member.asking.query.get("tested") == "yes" {
         shown.tested = console.tried().of(&tried_key(&member, &name), member.asking.now());
+        shown.tested = shown.tested.map(|tested| tested.map_err(|why| sentence(&why)));
         shown.lost = shown.tested.is_none();
     }
     with(&console, &member, &name, shown).await
@@ -403,10 +409,22 @@ pub(super) async fn test(
     member: Member,
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let tested = destinations::test(&console, &member.acting(), &name).await?;
-    console.tried().keep(tried_key(&member, &name), member.asking.now(), tested);
+    try_now(&console, &member, &name).await?;
     // Loaded again, the page behind it sends no second one.
     Ok(Redirect::to(&format!("{}?tested=yes", path_of(&member, &name))).into_response())
+}
+
+/// Sends a test event, and keeps what it came to for the page that shows it.
+async fn try_now(console: &Console, member: &Member, name: &str) -> Result<(), Refusal> {
+    let tested = destinations::test(console, &member.acting(), name).await?;
+    console.tried().keep(tried_key(member, name), member.asking.now(), tested);
+    Ok(())
+}
+
+/// The page of one that was just added, with what its first test event came to.
+pub(super) async fn added_and_tried(console: &Console, member: &Member, name: &str) -> Result<Response, Refusal> {
+    try_now(console, member, name).await?;
+    Ok(Redirect::to(&format!("{}?tested=yes&done=destination-added", path_of(member, name))).into_response())
 }
 
 /// Back to the page whose button it was.

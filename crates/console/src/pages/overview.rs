@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use convizit_model::limits::BATCH_BYTES;
 use convizit_model::{Action, Change, DecisionId, Notice, NoticeKind, Project, Timestamp};
 use convizit_pipeline::{NameView, SiteChange, SiteChangeKind};
 use convizit_store::{Counted, Store};
@@ -13,6 +12,7 @@ use crate::Console;
 use crate::access::{Member, Samples};
 use crate::acts::decisions::called;
 use crate::chart::{Chart, chart};
+use crate::findings::failing;
 use crate::known::{Known, known};
 use crate::live::{marked, newest};
 use crate::page::{Chrome, Refusal, count, html, minute};
@@ -101,11 +101,6 @@ struct Now {
     chart: Chart,
 }
 
-/// Why nothing can be taken now; `None` when all is well.
-pub(crate) fn failing(store: &Store) -> Option<String> {
-    store.health().failing.or_else(|| store.journal_has_room(BATCH_BYTES).err().map(|error| error.to_string()))
-}
-
 /// What the page's numbers are made of: one reading, so that none of them is newer than another.
 async fn counted(store: &Store, project: &Project) -> Result<Counted, Refusal> {
     Ok(store.counted(project.number, store.clock().now().hour() - HOURS + 1).await?)
@@ -152,8 +147,9 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     let known = known(&console, project).await?;
     let mut destinations = Vec::new();
     for state in store.destinations(Some(&project.id)).await? {
+        let tried = store.was_tried(project.number, &state.destination.name).await?;
         destinations.push(Sending {
-            badge: destinations::badge(state.standing(counted.events)),
+            badge: destinations::badge(state.standing(counted.events), tried),
             why: destinations::waits(store, &state.destination).await.or_else(|| state.trouble()),
             kind: state.destination.kind.as_str().to_owned(),
             behind: (counted.events - state.cursor).max(0),

@@ -122,7 +122,7 @@ pub(crate) async fn connector(site: &Site, address: &str) -> Option<String> {
 }
 
 /// A destination that is there already.
-async fn hook(site: &Site, url: &str) -> Destination {
+pub(crate) async fn hook(site: &Site, url: &str) -> Destination {
     let destination = Destination {
         project: site.shop.id.clone(),
         name: "hook".to_owned(),
@@ -229,6 +229,55 @@ async fn a_webhook_is_added_tried_and_removed_in_the_page() {
     let gone = site.post("/p/shop/destinations/hook/remove", &cookie, &[("name", "hook")]).await;
     assert_eq!(gone.location(), "/p/shop/destinations?done=removed");
     assert_eq!(site.get("/p/shop/destinations/hook", &cookie).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_added_is_tried_at_once_or_says_that_nothing_was_sent_yet() {
+    const NOTHING: &str = "Nothing was sent to it yet.";
+    let (site, receiver) = (Site::make().await, Receiver::start().await);
+    let cookie = site.session(ADMIN).await;
+    let form = async |kind: &str| site.get(&format!("/p/shop/new-destination?kind={kind}"), &cookie).await.text;
+    assert!(form("http").await.contains("name=\"try\" value=\"yes\" checked"), "by default it is tried");
+    assert!(!form("webhook").await.contains("name=\"try\""), "its receiver does not know the secret yet");
+    let add = async |name: &str, more: &[(&str, &str)]| {
+        let fields = [("kind", "http"), ("name", name), ("set-address", receiver.url.as_str()), ("own", "yes")];
+        site.post("/p/shop/new-destination", &cookie, &[fields.as_slice(), more].concat()).await
+    };
+    let page = async |name: &str| site.get(&format!("/p/shop/destinations/{name}"), &cookie).await.text;
+    let tried = add("tried", &[("try", "yes")]).await;
+    assert_eq!(tried.location(), "/p/shop/destinations/tried?tested=yes&done=destination-added", "{}", tried.text);
+    assert!(receiver.bodies().len() == 1 && receiver.bodies()[0].contains(convizit_delivery::TEST_NAME));
+    let shown = site.get(tried.location(), &cookie).await.text;
+    assert!(shown.contains("took the event") && shown.contains("Added. It gets events"), "{shown}");
+    assert!(!shown.contains(NOTHING) && !page("tried").await.contains(NOTHING), "{shown}");
+
+    let untried = add("untried", &[]).await;
+    assert_eq!(untried.location(), "/p/shop/destinations/untried?done=destination-added");
+    receiver.answers(500);
+    assert!(add("failed", &[("try", "yes")]).await.location().contains("tested=yes"));
+    let shown = site.get("/p/shop/destinations/failed?tested=yes", &cookie).await.text;
+    assert!(shown.contains("did not get there"), "it is added, and its page says what is wrong: {shown}");
+    for name in ["untried", "failed"] {
+        let shown = page(name).await;
+        let button = format!("action=\"/p/shop/destinations/{name}/test\"");
+        assert!(shown.contains(NOTHING) && shown.matches(&button).count() == 1, "{name}: {shown}");
+        assert!(shown.contains("nothing sent yet") && !shown.contains("up to date"), "{name}: {shown}");
+    }
+    let list = site.get("/p/shop/destinations", &cookie).await.text;
+    assert_eq!((list.matches("nothing sent yet").count(), list.matches("up to date").count()), (2, 1), "{list}");
+    // A refused form keeps the choice.
+    assert!(!add("Not A Name", &[]).await.text.contains("name=\"try\" value=\"yes\" checked"));
+
+    receiver.answers(204);
+    let hook = [("kind", "webhook"), ("name", "hook"), ("url", receiver.url.as_str()), ("own", "yes")];
+    let added = site.post("/p/shop/new-destination", &cookie, &hook).await.text;
+    assert!(added.contains("whsec_") && added.contains(NOTHING), "{added}");
+    assert!(added.contains("as soon as the receiver knows the signing secret"), "{added}");
+    site.post("/p/shop/destinations/hook/test", &cookie, &[]).await;
+    assert!(!page("hook").await.contains(NOTHING));
+    // What it was tried with is no event of a visitor.
+    assert!(page("hook").await.contains("0 events sent this hour"));
+    assert!(site.store.delivered_by_hour(site.shop.number, "hook").await.unwrap().values().all(|sent| *sent == 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

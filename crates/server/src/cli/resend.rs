@@ -152,7 +152,9 @@ async fn test(store: &Store, config: &DeliveryConfig, which: &Which) -> Result<(
     let secret = store.destination_secret(&which.project, &which.name).await?;
     store.audit("destination.test", which.project.as_str(), &which.name, "").await?;
     let tested = convizit_delivery::test(&destination, secret.as_deref(), config, store.clock().now()).await;
-    say(tested.map_err(|problem| anyhow!(problem))?)
+    let said = tested.map_err(|problem| anyhow!(problem))?;
+    store.took_test(store.project(&which.project).await?.number, &which.name).await?;
+    say(said)
 }
 
 async fn dead(store: &Store, which: &Which, json: bool) -> Result<()> {

@@ -3,10 +3,10 @@
 use convizit_model::{
     Destination, DestinationKind, EventType, NoticeKind, Processor, Project, ProjectSettings, ResidencyRule, Shaping,
 };
-use convizit_store::{DeadLetter, DestinationState, Standing, Store, StoreError};
+use convizit_store::{DeadLetter, Delivered, DestinationState, Standing, Store, StoreError};
 use sqlx::Row as _;
 
-use crate::engines::{Place, events, on_both_engines, work};
+use crate::engines::{DAY, Place, events, on_both_engines, work};
 
 on_both_engines!(
     a_destination_is_made_changed_and_removed_with_all_it_has,
@@ -15,6 +15,7 @@ on_both_engines!(
     dead_letters_are_written_with_the_cursor,
     a_paused_destination_says_why,
     one_that_takes_nothing_says_since_when_and_why,
+    whether_anything_was_ever_sent_is_known_after_quiet_weeks,
     the_audit_log_says_what_changed_and_no_secret,
     a_destination_goes_on_behind_events_that_cannot_be_read,
     one_that_cannot_be_opened_hides_no_other,
@@ -178,6 +179,33 @@ async fn one_that_takes_nothing_says_since_when_and_why(place: Place) {
     store.delivery_failed(shop.number, "hook", "the receiver answered 401").await.unwrap();
     store.pause_destination(&shop.id, "hook", Some("the receiver answered 401")).await.unwrap();
     assert_eq!(state(&store, &shop, "hook").await.failing, None, "what is paused is not tried");
+}
+
+async fn whether_anything_was_ever_sent_is_known_after_quiet_weeks(place: Place) {
+    let (store, shop) = place.shop().await;
+    let names = ["sent", "tested", "failed", "filtered", "new"];
+    for name in names {
+        store.save_destination(&hook(&shop, name), None, true).await.unwrap();
+    }
+    let filtered = Delivered { filtered: 1, ..Delivered::default() };
+    store.advance(&shop.id, "sent", 0, 1, Delivered { sent: 1, ..Delivered::default() }).await.unwrap();
+    store.took_test(shop.number, "tested").await.unwrap();
+    store.delivery_failed(shop.number, "failed", "the receiver answered 503").await.unwrap();
+    store.advance(&shop.id, "filtered", 0, 1, filtered.clone()).await.unwrap();
+    // Then for two weeks nothing but what they do not want.
+    let began = store.clock().now().as_millis();
+    for day in 1..=14 {
+        place.clock.set(began + day * DAY);
+        for (name, from) in [("sent", day), ("tested", day - 1), ("filtered", day)] {
+            store.advance(&shop.id, name, from, from + 1, filtered.clone()).await.unwrap();
+        }
+    }
+    for name in names {
+        let tried = store.was_tried(shop.number, name).await.unwrap();
+        assert_eq!(tried, ["sent", "tested", "failed"].contains(&name), "{name}");
+        assert!(store.delivered_by_hour(shop.number, name).await.unwrap().values().all(|sent| *sent == 0), "{name}");
+    }
+    assert!(matches!(store.took_test(shop.number, "gone").await, Err(StoreError::NotFound { .. })));
 }
 
 async fn the_audit_log_says_what_changed_and_no_secret(place: Place) {
