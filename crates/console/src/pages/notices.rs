@@ -32,7 +32,7 @@ struct Line {
     title: &'static str,
     /// Its text in pieces, and which of them are typed as they stand.
     text: Vec<(bool, String)>,
-    /// The destination that it is about, and where its page is.
+    /// The destination or incident that it is about, and where its page is.
     about: Option<(String, String)>,
     project: String,
     badge: (&'static str, &'static str),
@@ -49,9 +49,14 @@ fn pieces(text: &str) -> Vec<(bool, String)> {
     pieces.filter(|(_, piece)| !piece.is_empty()).collect()
 }
 
-/// The destination that a notice is about, and its page.
+/// The destination or incident that a notice is about, and its page.
 fn about(notice: &Notice) -> Option<(String, String)> {
-    use NoticeKind::{DeadLetters, DestinationFailing, DestinationPaused};
+    use NoticeKind::{DeadLetters, DestinationFailing, DestinationPaused, Incident};
+    if notice.kind == Incident {
+        let id: i64 = notice.subject.strip_prefix("incident:")?.split(' ').next()?.parse().ok()?;
+        let base = notice.project.as_ref().map(|project| format!("/p/{project}")).unwrap_or_default();
+        return Some(("the incident".to_owned(), format!("{base}/incidents/{id}")));
+    }
     let of_one = matches!(notice.kind, DeadLetters | DestinationFailing | DestinationPaused);
     let project = notice.project.as_ref().filter(|_| of_one && notice.state != NoticeState::Resolved)?;
     Some((notice.subject.clone(), format!("/p/{project}/destinations/{}", notice.subject)))
@@ -145,4 +150,37 @@ pub(super) async fn set_any(person: Person, Path(number): Path<i64>) -> Result<R
     let (state, done) = wanted(&person.asking)?;
     person.asking.store.set_notice(number, state).await?;
     Ok(see("/notices", done))
+}
+
+#[cfg(test)]
+mod tests {
+    use convizit_model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_notice_leads_to_what_it_is_about() {
+        let of = |kind, project: Option<&str>, subject: &str, state| {
+            let project = project.map(|id| id.parse().unwrap());
+            let (first, last) = (Timestamp::from_millis(0), Timestamp::from_millis(0));
+            let notice = Notice {
+                id: 1,
+                kind,
+                project,
+                subject: subject.to_owned(),
+                text: String::new(),
+                state,
+                count: 1,
+                first,
+                last,
+            };
+            about(&notice).map(|(_, page)| page).unwrap_or_default()
+        };
+        use NoticeState::{Open, Resolved};
+        assert_eq!(of(NoticeKind::Incident, None, "incident:7", Resolved), "/incidents/7");
+        assert_eq!(of(NoticeKind::Incident, Some("shop"), "incident:7 acknowledge", Open), "/p/shop/incidents/7");
+        assert_eq!(of(NoticeKind::DeadLetters, Some("shop"), "hook", Open), "/p/shop/destinations/hook");
+        assert_eq!(of(NoticeKind::DeadLetters, Some("shop"), "hook", Resolved), "");
+        assert_eq!(of(NoticeKind::Backup, None, "drill", Open), "");
+    }
 }
