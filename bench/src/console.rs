@@ -119,6 +119,29 @@ async fn commit(store: &Store, project: &Project, events: Vec<NewEvent>, rows: V
     Ok(store.commit_work(Work { from, to: from + 1, projects: vec![share] }).await?)
 }
 
+/// The nth event: names come as often as the inverse of their place.
+fn event(known: &[Known], n: u64, at: Timestamp) -> Result<NewEvent> {
+    let share = (mixed(n) >> 11) as f64 / (1_u64 << 53) as f64;
+    let place = ((known.len() as f64).powf(share) as usize).saturating_sub(1);
+    let of = known.get(place).context("a name that is none")?;
+    let (id, visitor, product) = (id_of(at.as_millis(), n)?, mixed(n) % 200_000, mixed(n + 7) % 500);
+    let json = format!(
+        r#"{{"id":"{id}","project":"shop","source":"convizit","schema":1,"name":{},"name_state":"published","type":"click","time":"{at}","received":"{at}","visitor":"visitor-{visitor}","session":{{"id":"s{visitor}","start":"{at}"}},"user":null,"consent":{{"analytics":true,"ads":null,"gpc":false}},"page":{{"url":"https://shop.example/p/:id","path":"/p/:id","title":"Shoes","type":"Product","language":"en","referrer":null}},"properties":{{"Product name":"Trail shoe {product}","Product price":{}.9,"Currency":"EUR"}},"device":{{"platform":"web"}},"location":{{"country":"DE","region":null}}}}"#,
+        serde_json::to_string(&of.text)?,
+        product % 97
+    );
+    Ok(NewEvent {
+        id,
+        name: of.name,
+        hour: at.hour(),
+        day: at.day(),
+        visitor: format!("visitor-{visitor}"),
+        user: None,
+        since: at,
+        json: json.into_bytes(),
+    })
+}
+
 impl Console {
     pub(crate) async fn run(&self) -> Result<()> {
         let folder = server::folder()?;
@@ -130,7 +153,7 @@ impl Console {
     }
 
     /// Names made by the product, and events of them over two months.
-    async fn fill(&self, store: &Store, project: &Project) -> Result<Vec<Known>> {
+    async fn fill(&self, store: &Store, project: &Project) -> Result<Arc<Vec<Known>>> {
         let start = store.clock().now().plus_millis(-DAYS * DAY_MILLIS);
         let mut registry = Registry::default();
         let (mut known, mut events) = (Vec::new(), Vec::new());
@@ -156,12 +179,21 @@ impl Console {
         let distinct: std::collections::HashSet<u64> = known.iter().map(|known| known.name).collect();
         ensure!(distinct.len() as u64 == self.names, "{} names were made of {}", distinct.len(), self.names);
         note(&format!("{} names made", count(self.names as f64)));
-        let (mut n, began) = (self.names, Instant::now());
-        let step = DAYS * DAY_MILLIS / i64::try_from(self.events.max(1))?.max(1);
-        while n < self.events {
-            let end = (n + STRETCH).min(self.events);
-            let events = (n..end).map(|n| self.event(&known, n, start.plus_millis(i64::try_from(n)? * step)));
-            commit(store, project, events.collect::<Result<_>>()?, Vec::new()).await?;
+        let (known, all, mut n, began) = (Arc::new(known), self.events, self.names, Instant::now());
+        let step = DAYS * DAY_MILLIS / i64::try_from(all.max(1))?.max(1);
+        // While one stretch is stored the next is made on the other core.
+        let make = |from: u64| {
+            let known = known.clone();
+            tokio::task::spawn_blocking(move || {
+                let at = |n| Ok(start.plus_millis(i64::try_from(n)? * step));
+                (from..(from + STRETCH).min(all)).map(|n| event(&known, n, at(n)?)).collect::<Result<Vec<_>>>()
+            })
+        };
+        let mut next = make(n);
+        while n < all {
+            let end = (n + STRETCH).min(all);
+            let events = std::mem::replace(&mut next, make(end)).await??;
+            commit(store, project, events, Vec::new()).await?;
             if n / 500_000 != end / 500_000 {
                 note(&format!("{} events stored after {:.0} s", count(end as f64), began.elapsed().as_secs_f64()));
             }
@@ -169,29 +201,6 @@ impl Console {
         }
         store.upkeep().await?;
         Ok(known)
-    }
-
-    /// The nth event: names come as often as the inverse of their place.
-    fn event(&self, known: &[Known], n: u64, at: Timestamp) -> Result<NewEvent> {
-        let share = (mixed(n) >> 11) as f64 / (1_u64 << 53) as f64;
-        let place = ((self.names as f64).powf(share) as usize).saturating_sub(1);
-        let of = known.get(place).context("a name that is none")?;
-        let (id, visitor, product) = (id_of(at.as_millis(), n)?, mixed(n) % 200_000, mixed(n + 7) % 500);
-        let json = format!(
-            r#"{{"id":"{id}","project":"shop","source":"convizit","schema":1,"name":{},"name_state":"published","type":"click","time":"{at}","received":"{at}","visitor":"visitor-{visitor}","session":{{"id":"s{visitor}","start":"{at}"}},"user":null,"consent":{{"analytics":true,"ads":null,"gpc":false}},"page":{{"url":"https://shop.example/p/:id","path":"/p/:id","title":"Shoes","type":"Product","language":"en","referrer":null}},"properties":{{"Product name":"Trail shoe {product}","Product price":{}.9,"Currency":"EUR"}},"device":{{"platform":"web"}},"location":{{"country":"DE","region":null}}}}"#,
-            serde_json::to_string(&of.text)?,
-            product % 97
-        );
-        Ok(NewEvent {
-            id,
-            name: of.name,
-            hour: at.hour(),
-            day: at.day(),
-            visitor: format!("visitor-{visitor}"),
-            user: None,
-            since: at,
-            json: json.into_bytes(),
-        })
     }
 
     async fn measure(&self, on_postgres: bool) -> Result<()> {
