@@ -19,16 +19,19 @@ const from = process.env.INIT_CWD ?? process.cwd();
 const connectors = join(dirname(fileURLToPath(import.meta.url)), "../../crates/delivery/connectors");
 const cases = readFileSync(join(resolve(from, args.data), "destinations/segment-dev.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
 
+/** The names of events as a setting: some connectors know no word for all. */
+const named = (events) => ({ names: [...new Set(events.map((event) => event.name))].join(",") });
+
 /** Vendor there → connector here, the actions that are events, and settings with which it sends every name. */
 const vendors = {
   amplitude: { id: "amplitude", actions: /^logEvent/ },
   braze: { id: "braze", actions: /^trackEvent/, set: { names: "*" } },
   customerio: { id: "customerio", actions: /^track(Event|PageView)$/ },
-  "facebook-conversions-api": { id: "meta_ads", actions: /^(custom|pageView|addToCart|purchase|search|viewContent|initiateCheckout)2?$/, set: { names: "*" } },
+  "facebook-conversions-api": { id: "meta_ads", actions: /^(custom|pageView|addToCart|purchase|search|viewContent|initiateCheckout)2?$/, set: named },
   "google-analytics-4": { id: "ga4", actions: /./ },
   heap: { id: "heap", actions: /^trackEvent$/ },
   "heap-cloud": { id: "heap", actions: /^sendEvent$/ },
-  hubspot: { id: "hubspot", actions: /^(customEvent|sendCustomBehavioralEvent)$/, set: { names: "*" } },
+  hubspot: { id: "hubspot", actions: /^(customEvent|sendCustomBehavioralEvent)$/, set: named },
   intercom: { id: "intercom", actions: /^trackEvent$/ },
   iterable: { id: "iterable", actions: /^trackEvent$/ },
   klaviyo: { id: "klaviyo", actions: /^(trackEvent|orderCompleted)$/, set: { names: "*" } },
@@ -43,7 +46,9 @@ const text = (value) => (typeof value === "string" && value !== "" ? value : und
 /** The event of a case in the form in which ours are delivered. What is personal of it, we never have. */
 function ours(event, number) {
   const page = event.context?.page ?? {};
-  const time = new Date(event.timestamp ?? event.receivedAt ?? 0).toISOString();
+  // Some cases have no time that can be read: what is made of them there is another matter.
+  const date = [event.timestamp, event.receivedAt].map((text) => new Date(text ?? NaN)).find((one) => !Number.isNaN(one.getTime()));
+  const time = (date ?? new Date(0)).toISOString();
   const properties = Object.fromEntries(Object.entries(event.properties ?? {}).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value)));
   return {
     id: uuid(number), project: "shop", source: "convizit", schema: 1,
@@ -67,8 +72,18 @@ function leaves(value, path = "", found = []) {
   return found;
 }
 
+/** A UUID as the ULID of the same bits. */
+function ulid(id) {
+  let [bits, text] = [BigInt(`0x${id.replaceAll("-", "")}`), ""];
+  for (let letter = 0; letter < 26; letter++, bits >>= 5n) text = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[Number(bits & 31n)] + text;
+  return text;
+}
+
+/** A place within one event: whether it goes alone or in a list of many is no difference. */
+const within = (path) => path.replace(/^(batch|data|events|inputs|users)\[\]\./, "");
+
 /** Places of a value; text of a mapping's constants counts as well as the event's own. */
-const places = (found, values) => new Set(found.filter(([, value]) => values.some((wanted) => wanted !== undefined && String(value) === String(wanted))).map(([path]) => path));
+const places = (found, values) => new Set(found.filter(([, value]) => values.some((wanted) => wanted !== undefined && String(value) === String(wanted))).map(([path]) => within(path)));
 
 /** Places of a time, each with its unit. */
 function times(found, wanted) {
@@ -79,7 +94,7 @@ function times(found, wanted) {
     return [["s", number * 1000], ["ms", number], ["µs", number / 1000]];
   };
   const near = (time) => [...millis].some((one) => Math.abs(one - time) < 1000);
-  return new Set(found.flatMap(([path, value]) => units(value).filter(([, time]) => near(time)).map(([unit]) => `${path} ${unit}`)));
+  return new Set(found.flatMap(([path, value]) => units(value).filter(([, time]) => near(time)).map(([unit]) => `${within(path)} ${unit}`)));
 }
 
 /** Constants of a mapping under keys like these. */
@@ -95,7 +110,7 @@ function facets(body, event, mapping, own) {
     user: places(found, own ? [event.user, hash(event.user)] : [event.userId, hash(event.userId), ...constants(mapping, /^(user|external)_?id$/i)]),
     anonymous: places(found, own ? [event.visitor, hash(event.visitor)] : [event.anonymousId, hash(event.anonymousId), ...constants(mapping, /anonymous|device_id|client_?id/i)]),
     time: times(found, [event.time ?? event.timestamp, ...(own ? [] : [event.receivedAt, ...constants(mapping, /time/i)])]),
-    repeats: places(found, own ? [event.id] : [event.messageId, ...constants(mapping, /message_?id|insert_?id|unique_?id|event_?id/i)]),
+    repeats: places(found, own ? [event.id, ulid(event.id)] : [event.messageId, ...constants(mapping, /message_?id|insert_?id|unique_?id|event_?id/i)]),
   };
 }
 
@@ -144,7 +159,7 @@ for (const one of cases) {
   }
   const events = one.input.events ?? [one.input.event];
   const mine = events.map((event, index) => ours(event, index + 1));
-  const { requests } = requestsOf(vendor.id, vendor.set, mine);
+  const { requests } = requestsOf(vendor.id, typeof vendor.set === "function" ? vendor.set(mine) : vendor.set, mine);
   if (requests.length === 0) {
     total.unsent++;
     continue;

@@ -185,7 +185,7 @@ impl Console {
         let make = |from: u64| {
             let known = known.clone();
             tokio::task::spawn_blocking(move || {
-                let at = |n| Ok(start.plus_millis(i64::try_from(n)? * step));
+                let at = |n| Ok::<_, anyhow::Error>(start.plus_millis(i64::try_from(n)? * step));
                 (from..(from + STRETCH).min(all)).map(|n| event(&known, n, at(n)?)).collect::<Result<Vec<_>>>()
             })
         };

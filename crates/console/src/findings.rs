@@ -1,6 +1,8 @@
 //! What is wrong with an installation, as far as its store tells: one list for the page System and for `convizit doctor`, so that neither
 //! says that all is well where the other names a problem. `doctor` asks more beside it: ports, files, and whatever answers over a network.
 
+use std::pin::Pin;
+
 use convizit_model::limits::BATCH_BYTES;
 use convizit_model::{Destination, Project, ProjectId, Timestamp};
 use convizit_store::backup::BackupState;
@@ -237,7 +239,15 @@ pub async fn of_notices(store: &Store) -> Result<Finding, StoreError> {
 }
 
 /// All of it, for a page: nothing here asks a network, and the chain of the audit log, which may be long, is not read through.
-pub(crate) async fn all(store: &Store, public: &str) -> Result<Vec<Finding>, StoreError> {
+pub(crate) fn all<'a>(
+    store: &'a Store,
+    public: &'a str,
+) -> Pin<Box<dyn Future<Output = Result<Vec<Finding>, StoreError>> + Send + 'a>> {
+    // Boxed: the page's handler would have the compiler look through all of it once more.
+    Box::pin(all_of(store, public))
+}
+
+async fn all_of(store: &Store, public: &str) -> Result<Vec<Finding>, StoreError> {
     let projects = store.projects().await?;
     let mut found = of_collection(store, &projects, public).await?;
     let newest = store.all_last_events().await?;

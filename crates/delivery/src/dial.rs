@@ -108,11 +108,9 @@ impl Servers {
             ))
         };
         let resolved = guard.resolve(host, port).await.map_err(|error| match error {
-            Unresolved::Unknown(_) => SendError::later(why::unreached(who, &error)),
-            Unresolved::Forbidden(_) => SendError::Pause(format!(
-                "{who} leads to a private or reserved address; the operator allows networks with delivery.allow_networks"
-            )),
-            Unresolved::Open(_) => plain(),
+            // It begins with another word than https.
+            Unresolved::Open => plain(),
+            error => why::unresolved(who, error),
         })?;
         // Without TLS only to the operator's own networks.
         let own = guard.own();

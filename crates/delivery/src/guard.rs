@@ -74,21 +74,21 @@ impl Guard {
 
     /// The addresses of a host that may be dialled.
     pub(crate) async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Unresolved> {
-        let unknown = |_| Unresolved::Unknown(host.to_owned());
-        let found: Vec<SocketAddr> = self.names.find(host, port).await.map_err(unknown)?;
+        let found: Vec<SocketAddr> = self.names.find(host, port).await.map_err(|_| Unresolved::Unknown)?;
         let (allowed, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|address| self.allows(address.ip()));
         if !allowed.is_empty() {
             return Ok(allowed);
         }
         let is_open = others.iter().any(|address| is_public(canonical(address.ip())));
-        Err(if is_open { Unresolved::Open(host.to_owned()) } else { Unresolved::Forbidden(host.to_owned()) })
+        Err(if is_open { Unresolved::Open } else { Unresolved::Forbidden })
     }
 
-    /// The checks of an address that need no network: scheme, no user information, no forbidden literal.
+    /// The checks of an address that need no network: scheme, no user information, no forbidden literal. What is wrong is said without the
+    /// address: it may hold a token, and members who may not see it are told.
     pub(crate) fn check_url(&self, text: &str) -> Result<Url, String> {
-        let url = Url::parse(text).map_err(|error| format!("{text} is no address: {error}"))?;
+        let url = Url::parse(text).map_err(|error| format!("what was entered is no address: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("{text}: only http and https are sent to"));
+            return Err("only http and https are sent to: write an address that begins with https://".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(
@@ -99,27 +99,26 @@ impl Guard {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
             Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
             Some(Host::Domain(_)) => None,
-            None => return Err(format!("{text} has no host")),
+            None => return Err("the address has no host".to_owned()),
         };
         if literal.is_some_and(|address| !self.allows(address)) {
             if !self.public && literal.is_some_and(|address| is_public(canonical(address))) {
-                return Err(format!(
-                    "{text}: write https; without it only networks are sent to that the operator allows with delivery.allow_networks"
-                ));
+                return Err(format!("the address {}", Unresolved::Open));
             }
-            return Err(format!(
-                "{text} is a private or reserved address; the operator allows networks with delivery.allow_networks"
-            ));
+            return Err(
+                "the address is a private or reserved address; the operator allows networks with delivery.allow_networks"
+                    .to_owned(),
+            );
         }
         Ok(url)
     }
 
-    /// Whether somebody listens there.
+    /// Whether somebody listens there. What is said is for whoever entered the address, and kept nowhere.
     pub(crate) async fn reach(&self, text: &str) -> Result<(), String> {
         let url = self.check_url(text)?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = url.port_or_known_default().unwrap_or(443);
-        let addresses = self.resolve(host, port).await.map_err(|error| error.to_string())?;
+        let addresses = self.resolve(host, port).await.map_err(|error| format!("the address {error}"))?;
         let connected =
             tokio::time::timeout(Duration::from_secs(5), tokio::net::TcpStream::connect(addresses.as_slice()));
         match connected.await {
@@ -139,20 +138,21 @@ impl Resolve for Guard {
     }
 }
 
-/// Why a name leads nowhere.
-#[derive(Debug, thiserror::Error)]
+/// Why a name leads nowhere: what is said behind the word for whom it is of. The name itself stands nowhere: reasons are kept, and told to
+/// members who may not see addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unresolved {
     /// Nobody knows it now; that may pass.
-    #[error("the name {0} cannot be resolved")]
-    Unknown(String),
+    #[error("has a name that cannot be resolved")]
+    Unknown,
     /// A person must act.
-    #[error("{0} leads to a private or reserved address; the operator allows networks with delivery.allow_networks")]
-    Forbidden(String),
+    #[error("leads to a private or reserved address; the operator allows networks with delivery.allow_networks")]
+    Forbidden,
     /// A person must act.
     #[error(
-        "{0}: write https; without it only networks are sent to that the operator allows with delivery.allow_networks"
+        "is in no network that the operator allows with delivery.allow_networks, and without TLS only those are sent to: write https"
     )]
-    Open(String),
+    Open,
 }
 
 /// IPv4 inside IPv6 forms (mapped, compatible, 6to4, NAT64) as the IPv4 address that is reached.
@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_inside_is_refused_after_resolution_and_an_unknown_one_may_be_known_later() {
         let closed = Guard::new(&[]).unwrap();
-        assert!(matches!(closed.resolve("nowhere.invalid", 80).await, Err(Unresolved::Unknown(_))));
-        assert!(matches!(closed.resolve("localhost", 80).await, Err(Unresolved::Forbidden(_))));
+        assert!(matches!(closed.resolve("nowhere.invalid", 80).await, Err(Unresolved::Unknown)));
+        assert!(matches!(closed.resolve("localhost", 80).await, Err(Unresolved::Forbidden)));
     }
 }

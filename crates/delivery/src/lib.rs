@@ -9,6 +9,7 @@ mod lanes;
 mod mail;
 mod mapping;
 mod notices;
+mod quoted;
 mod replays;
 mod resend;
 mod retry;
@@ -21,6 +22,7 @@ mod why;
 
 use convizit_model::{Channel, Destination, DestinationKind, Project, Shaping};
 use convizit_store::Store;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 pub use mail::{Mail, MailConfig, MailError, MailTls};
@@ -82,13 +84,13 @@ pub fn check_address(url: &str, config: &DeliveryConfig) -> Result<(), String> {
 ///
 /// # Errors
 /// One sentence: what is wrong.
-pub async fn try_channel(
-    store: &Store,
-    config: &DeliveryConfig,
-    project: &Project,
+pub fn try_channel<'a>(
+    store: &'a Store,
+    config: &'a DeliveryConfig,
+    project: &'a Project,
     channel: Channel,
-) -> Result<(), String> {
-    notices::try_channel(store, config, project, channel).await
+) -> BoxFuture<'a, Result<(), String>> {
+    Box::pin(notices::try_channel(store, config, project, channel))
 }
 
 /// Checks what a destination of a kind is to get of its events.
@@ -118,7 +120,16 @@ pub fn check_shaping(shaping: &Shaping, kind: &DestinationKind) -> Result<(), Sh
 ///
 /// # Errors
 /// One sentence: what is wrong and what to change.
-pub async fn check(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
+pub fn check<'a>(
+    destination: &'a Destination,
+    secret: Option<&'a str>,
+    config: &'a DeliveryConfig,
+) -> BoxFuture<'a, Result<(), String>> {
+    // Boxed, here and below: who awaits it would have the compiler look through all that speaks to any system, for minutes.
+    Box::pin(checked(destination, secret, config))
+}
+
+async fn checked(destination: &Destination, secret: Option<&str>, config: &DeliveryConfig) -> Result<(), String> {
     let guard = Guard::new(&config.allow_networks)?;
     check_shaping(&destination.shaping, &destination.kind)?;
     let mut sink = Sink::open(destination, secret, config, &guard).await.map_err(|error| error.to_string())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use convizit_model::event::{Consent, Device, Location, Page, Session};
 use convizit_model::{Destination, DestinationKind, Event, EventId, EventType, NameState, ProjectId, Timestamp};
 use convizit_store::StoredEvent;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::DeliveryConfig;
@@ -77,7 +78,16 @@ pub fn test_event(project: &ProjectId, now: Timestamp) -> Result<Event, String> 
 ///
 /// # Errors
 /// One sentence: what is wrong, and what to do.
-pub async fn test(
+pub fn test<'a>(
+    destination: &'a Destination,
+    secret: Option<&'a str>,
+    config: &'a DeliveryConfig,
+    now: Timestamp,
+) -> BoxFuture<'a, Result<String, String>> {
+    Box::pin(tested(destination, secret, config, now))
+}
+
+async fn tested(
     destination: &Destination,
     secret: Option<&str>,
     config: &DeliveryConfig,

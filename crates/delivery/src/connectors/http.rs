@@ -19,13 +19,12 @@ use super::{Connector, filled};
 use crate::destinations::{Fate, SendError, Taken};
 use crate::guard::Guard;
 use crate::mapping::{Directive, Input, Limits};
+use crate::quoted::Hidden;
 use crate::retry::retry_after;
 use crate::why;
 
 /// A vendor that takes longer is asked again later.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
-/// A secret that is shorter is a word like any other.
-const SECRET: usize = 6;
 /// Bytes of an answer that are read.
 const ANSWER: usize = 256 << 10;
 
@@ -35,6 +34,8 @@ pub(crate) struct Http {
     base: Url,
     settings: BTreeMap<String, String>,
     credentials: Credentials,
+    /// What no answer that is kept may hold.
+    hidden: Hidden,
     guard: Guard,
     client: Client,
     /// Fields of items that a person has made another way.
@@ -68,7 +69,9 @@ impl Http {
             client.build().map_err(|error| SendError::Pause(format!("no HTTP client can be made: {error}")))?;
         let credentials = Credentials::new(connector.manifest.auth.clone(), settings.clone(), guard.clone());
         let region = region.map(str::to_owned);
-        Ok(Self { connector, region, base, settings, credentials, guard: guard.clone(), client, set, name })
+        let secrets = connector.manifest.settings.iter().filter(|setting| setting.secret);
+        let hidden = Hidden::of(secrets.filter_map(|setting| settings.get(&setting.id)).map(String::as_str));
+        Ok(Self { connector, region, base, settings, credentials, hidden, guard: guard.clone(), client, set, name })
     }
 
     fn with(&self) -> With<'_> {
@@ -165,29 +168,19 @@ impl Http {
                 fresh = true;
                 continue;
             }
-            let bytes = self.without_secrets(&bytes);
             let answer = Answer { status, body: bytes.as_bytes(), retry_after: after };
             return Ok(judge(self.vendor(), &rules, &request.items, &answer));
         }
     }
 
-    /// An answer without the credentials that vendors like to quote ("Invalid API key: …"): its words are kept for people.
-    fn without_secrets(&self, answer: &[u8]) -> String {
-        let mut text = String::from_utf8_lossy(answer).into_owned();
-        for setting in self.connector.manifest.settings.iter().filter(|setting| setting.secret) {
-            let Some(secret) = self.settings.get(&setting.id).filter(|secret| secret.len() >= SECRET) else { continue };
-            text = text.replace(secret.as_str(), "…");
-        }
-        text
-    }
-
+    /// Makes a request; its answer is without the credentials.
     async fn call(
         &mut self,
         method: &str,
         target: &str,
         headers: &[(String, String)],
         body: Vec<u8>,
-    ) -> Result<(u16, Option<Duration>, Vec<u8>), SendError> {
+    ) -> Result<(u16, Option<Duration>, String), SendError> {
         let mut url = join(&self.base, target)?;
         let at = now();
         let proof = self.credentials.prove(&self.client, &url, method, headers, &body, at).await?;
@@ -210,7 +203,9 @@ impl Http {
         let status = answer.status().as_u16();
         let after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let after = retry_after(after, at.as_millis().div_euclid(1_000));
-        Ok((status, after, bounded(answer).await?))
+        let answer = bounded(answer).await?;
+        let answer = Hidden::of(proof.quotable()).clear(&String::from_utf8_lossy(&answer));
+        Ok((status, after, self.hidden.clear(&answer)))
     }
 
     /// Has the vendor erase persons, where it has a call for that.
@@ -244,7 +239,8 @@ impl Http {
             (base, filled(host, &self.settings, str::to_owned))
         });
         if let Some((_, host)) = &saved_base {
-            self.base = Url::parse(host).map_err(|_| SendError::Pause(format!("{host} is no address")))?;
+            let none = |_| SendError::Pause("the address of its call that erases cannot be used".to_owned());
+            self.base = Url::parse(host).map_err(none)?;
         }
         let events_credentials = own.map(|own| std::mem::replace(&mut self.credentials, own));
         let mut done = Ok(());

@@ -40,6 +40,16 @@ pub(crate) struct Proof {
     pub(crate) path: String,
 }
 
+impl Proof {
+    /// What an answer may quote of it beside the settings themselves: tokens and pairs that were made of them.
+    pub(crate) fn quotable(&self) -> impl Iterator<Item = &str> {
+        let headers = self.headers.iter().filter(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
+        let pieces = headers.flat_map(|value| [value, value.split_once(' ').map_or("", |(_, behind)| behind)]);
+        let query = self.query.iter().map(|(_, value)| value.as_str());
+        pieces.chain(query).chain(self.path.split('/'))
+    }
+}
+
 impl Credentials {
     pub(crate) fn new(auth: Auth, settings: BTreeMap<String, String>, guard: Guard) -> Self {
         Self { auth, settings, token: None, guard }
@@ -230,6 +240,7 @@ async fn granted(
     body: String,
 ) -> Result<(String, Duration), SendError> {
     let address = guard.check_url(address).map_err(SendError::Pause)?;
+    let asked = body.clone();
     let answer = client
         .post(address)
         .header("content-type", kind)
@@ -244,7 +255,9 @@ async fn granted(
         return Err(SendError::later(format!("the address that gives tokens answered {}", status.as_u16())));
     }
     let Some(token) = body["access_token"].as_str().filter(|_| status.is_success()) else {
-        let why = body["error"].as_str().unwrap_or_default();
+        // A word of RFC 6749; whatever else stands there may quote the credential.
+        let is_word = |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let why = body["error"].as_str().filter(is_word).filter(|word| !asked.contains(word)).unwrap_or_default();
         let text = format!("no token was given ({} {why}): are client id, secret and rights right?", status.as_u16());
         return Err(SendError::Pause(text));
     };

@@ -22,6 +22,7 @@ use crate::destinations::{Fate, SendError, Taken};
 use crate::dial::{Dialled, Servers};
 use crate::guard::Guard;
 use crate::mapping::Directive;
+use crate::quoted::Hidden;
 
 /// To connect, sign in and be ready.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -39,6 +40,8 @@ pub(crate) struct Native {
     settings: Settings,
     servers: Servers,
     guard: Guard,
+    /// What no words of a server that are kept may hold.
+    hidden: Hidden,
     /// Fields of items that a person has made another way.
     set: Vec<(String, Directive)>,
     /// `<project>/<destination>`.
@@ -135,7 +138,20 @@ impl Native {
         let settings = Settings { of, vendor };
         let servers = Servers::parse(settings.get("address"), protocol_of(&connector)?).map_err(SendError::Pause)?;
         let guard = guard.clone();
-        Ok(Self { connector, settings, servers, guard, set, name, speaker: None, used: Instant::now(), first: 0 })
+        let secrets = connector.manifest.settings.iter().filter(|setting| setting.secret);
+        let hidden = Hidden::of(secrets.map(|setting| settings.get(&setting.id)));
+        Ok(Self {
+            connector,
+            settings,
+            servers,
+            guard,
+            hidden,
+            set,
+            name,
+            speaker: None,
+            used: Instant::now(),
+            first: 0,
+        })
     }
 
     /// Connects and signs in.
@@ -147,7 +163,10 @@ impl Native {
         let kept = self.speaker.take().filter(|speaker| self.used.elapsed() < speaker.idle());
         let speaker = match kept {
             Some(speaker) => speaker,
-            None => self.connect().await?,
+            None => {
+                let made = self.connect().await;
+                made.map_err(|failure| self.hidden.failure(failure))?
+            }
         };
         self.used = Instant::now();
         Ok(self.speaker.insert(speaker))
@@ -225,7 +244,8 @@ impl Native {
             let waits = |fate: &Fate| matches!(fate, Fate::NoPlace(_) | Fate::Again(_));
             let keys = round.iter().zip(&fates).filter(|(_, fate)| waits(fate)).map(|(record, _)| record.key.clone());
             held.extend(keys.filter(|key| one_by_one && !key.is_empty()));
-            note(taken, &round, fates, sent);
+            self.hidden.fates(&mut fates);
+            note(taken, &round, fates, sent.map_err(|failure| self.hidden.failure(failure)));
             if taken.failure.is_some() {
                 return;
             }
@@ -247,7 +267,7 @@ impl Native {
             self.speaker = None;
             self.first = self.first.wrapping_add(1);
         }
-        done
+        done.map_err(|failure| self.hidden.failure(failure))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 
 use crate::destinations::SendError;
 use crate::dial::tls_config;
-use crate::guard::{Guard, Unresolved};
+use crate::guard::Guard;
 use crate::why;
 
 /// Version of the schema below.
@@ -184,10 +184,7 @@ async fn checked(parsed: Config, guard: &Guard) -> Result<Config, SendError> {
                 "a database is reached by host name or address, not by a socket's path".to_owned(),
             ));
         };
-        let addresses = guard.resolve(name, port).await.map_err(|error| match error {
-            Unresolved::Unknown(_) => SendError::later(error.to_string()),
-            Unresolved::Forbidden(_) | Unresolved::Open(_) => SendError::Pause(error.to_string()),
-        })?;
+        let addresses = guard.resolve(name, port).await.map_err(|error| why::unresolved("the database", error))?;
         if let Some(address) = addresses.first() {
             config.host(name).hostaddr(address.ip()).port(port);
             inside &= own.allows(address.ip());
@@ -430,5 +427,15 @@ mod tests {
         assert_eq!(mode("postgres://me@127.0.0.1/db?sslmode=require").await.unwrap(), SslMode::Require);
         let both = mode("postgres://me@127.0.0.1,8.8.8.8/db?sslmode=disable").await;
         assert!(both.is_err(), "one of two is public");
+        // What is kept of a failure, and told to members who may not see the address, has neither name nor address.
+        for (url, word) in [
+            ("postgres://me:canary@10.9.8.7/canary", "the database leads to a private or reserved address"),
+            ("postgres://me:canary@canary.invalid/db", "the database cannot be reached: its name does not resolve"),
+            ("postgres://me:canary@8.8.8.8/db?sslmode=disable", "take it out"),
+        ] {
+            let said = mode(url).await.unwrap_err();
+            assert!(said.contains(word), "{url}: {said}");
+            assert!(!["canary", "10.9", "8.8.8"].iter().any(|part| said.contains(part)), "{said}");
+        }
     }
 }

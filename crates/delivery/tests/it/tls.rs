@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use convizit_delivery::{MailConfig, MailTls, test, try_channel};
+use convizit_delivery::{Mail, MailConfig, MailError, MailTls, test, try_channel};
 use convizit_model::{Channel, Channels, DestinationKind, NoticeHook};
 use serde_json::Value;
 
@@ -104,6 +104,16 @@ fn nothing_is_sent_where_tls_cannot_be_trusted() {
     assert!(tried.status.success() && said.contains("1 passed"), "{said}");
     // They do answer whoever trusts everybody, so it was not for another reason that nothing was sent.
     let ports: Value = serde_json::from_str(&ports).unwrap();
+    // And mail servers take mail: what those that cannot be trusted were entrusted with is nothing, a password least of all.
+    let files = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let mut heard: Vec<String> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    heard.retain(|name| name.starts_with("heard-"));
+    heard.sort();
+    assert_eq!(heard, ["heard-smtp-good", "heard-starttls-good"]);
+    for name in &heard {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text.contains("AUTH PLAIN ") && text.contains("Nobody else is to read this"), "{text}");
+    }
     assert_eq!((ports["agreed"]["old"].as_str(), ports["agreed"]["self"].as_str()), (Some("TLSv1.1"), Some("TLSv1.3")));
 }
 
@@ -132,16 +142,19 @@ async fn where_one_authority_is_trusted() {
             ..Channels::default()
         };
         stand.store.save_channels(&project, &channels, version).await.unwrap();
-        let (host, port) = ("localhost".to_owned(), u16::try_from(ports["smtp"][name].as_u64().unwrap()).unwrap());
-        let from = "convizit@shop.example".to_owned();
-        let mail = MailConfig { host, port, tls: MailTls::Tls, login: None, ca: None, from };
+        let tls = mail_server(&ports["smtp"][name], MailTls::Tls);
+        let starttls = mail_server(&ports["starttls"][name], MailTls::Starttls);
+        let sent = async |server: &MailConfig| server.send(&letter()).await.map_err(|error| error.to_string());
         for (what, said) in [
             ("webhook", tried(DestinationKind::Webhook { url: url.clone() }, Some(SECRET.to_owned())).await),
             ("connector", tried(connector, None).await),
             ("database", tried(DestinationKind::Postgres { schema: "convizit".to_owned() }, Some(database)).await),
             ("signed notice", try_channel(&stand.store, &config, &project, Channel::Webhook).await),
             ("notice", try_channel(&stand.store, &config, &project, Channel::Slack).await),
-            ("mail", mail.answers().await),
+            ("mail server", tls.answers().await),
+            ("mail", sent(&tls).await),
+            ("mail server after STARTTLS", starttls.answers().await),
+            ("mail after STARTTLS", sent(&starttls).await),
         ] {
             match said {
                 // The database has no such user: TLS was agreed on before it said so.
@@ -154,4 +167,24 @@ async fn where_one_authority_is_trusted() {
             }
         }
     }
+    // Where TLS is asked for, a server that does not have it, or somebody between who says so, is told nothing.
+    let stripped = mail_server(&ports["without"]["stripped"], MailTls::Starttls);
+    let refused = mail_server(&ports["without"]["refused"], MailTls::Starttls);
+    let said = stripped.send(&letter()).await.unwrap_err();
+    assert!(matches!(&said, MailError::Refused(text) if text.contains("STARTTLS")), "{said:?}");
+    assert!(stripped.answers().await.unwrap_err().contains("STARTTLS"));
+    let said = refused.send(&letter()).await.unwrap_err();
+    assert!(matches!(&said, MailError::Later(text) if text.contains("454")), "{said:?}");
+    refused.answers().await.unwrap_err();
+}
+
+fn mail_server(port: &Value, tls: MailTls) -> MailConfig {
+    let port = u16::try_from(port.as_u64().unwrap()).unwrap();
+    let login = Some(("convizit".to_owned(), "secret".to_owned()));
+    MailConfig { host: "localhost".to_owned(), port, tls, login, ca: None, from: "convizit@shop.example".to_owned() }
+}
+
+fn letter() -> Mail {
+    let (to, subject) = ("ada@shop.example".to_owned(), "A secret".to_owned());
+    Mail { to, subject, text: "Nobody else is to read this.".to_owned(), id: None }
 }
