@@ -1,6 +1,7 @@
-//! The connectors: what can be sent to, each by a manifest; requests are made by `encode`, bounded by `shape`, their answers read by `answer`.
+//! The connectors: what can be sent to, each by a manifest; requests are made by `encode`, bounded by `shape`, files by `columns`, their answers read by `answer`.
 
 mod answer;
+mod columns;
 pub(crate) mod encode;
 mod http;
 pub mod manifest;

@@ -6,7 +6,8 @@ use convizit_model::{EventType, Timestamp};
 use convizit_store::StoredEvent;
 use serde_json::{Map, Value};
 
-use super::manifest::{ConsentRule, Needs, Send, Shape, names_in};
+use super::columns;
+use super::manifest::{Column, ConsentRule, Needs, Send, Shape, names_in};
 use super::shape::{Changes, bound_name, bound_object, put};
 use super::{Compiled, Connector, filled};
 use crate::mapping::{Directive, Input, Limits};
@@ -20,9 +21,11 @@ pub(crate) struct Request {
     /// Path and query behind the host, encoded.
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
-    /// Uncompressed.
+    /// Uncompressed; of a Parquet file its rows as lines of JSON.
     pub(crate) body: Vec<u8>,
     pub(crate) gzip: bool,
+    /// Of a Parquet file, which `columns` makes of the items when it is sent.
+    pub(crate) columns: Vec<Column>,
     /// The events of its items, by their place in the batch.
     pub(crate) rows: Vec<usize>,
     /// The items, for answers that name an item by a field of it.
@@ -100,7 +103,7 @@ struct Open {
 impl Connector {
     /// The requests for these events.
     pub(crate) fn encode(&self, events: &[StoredEvent], with: With<'_>) -> Encoded {
-        let With { settings, set, name, now } = with;
+        let With { settings, set, now, .. } = with;
         let mut encoded = Encoded { changes: vec![Changes::default(); events.len()], ..Encoded::default() };
         let plain = self.plain(settings);
         let mut open: Vec<Open> = Vec::new();
@@ -161,6 +164,7 @@ impl Connector {
                 ));
                 continue;
             }
+            encoded.changes[row].left_out += columns::misfits(&send.batch.columns, &item);
             if send.batch.shape == Shape::Records {
                 encoded.records.push(self.record(index, (row, item, text), input, settings));
                 continue;
@@ -194,11 +198,12 @@ impl Connector {
             batch.items.push(item);
             batch.texts.push(text);
         }
-        encoded.requests = open.into_iter().map(|batch| self.request(batch, settings, &plain, name)).collect();
+        encoded.requests = open.into_iter().map(|batch| self.request(batch, with, &plain)).collect();
         encoded
     }
 
-    fn request(&self, batch: Open, settings: &BTreeMap<String, String>, plain: &Value, name: &str) -> Request {
+    fn request(&self, batch: Open, with: With<'_>, plain: &Value) -> Request {
+        let With { settings, set, name, .. } = with;
         let (send, compiled) = (&self.manifest.send[batch.send], &self.sends[batch.send]);
         let envelope = compiled
             .envelope
@@ -229,6 +234,7 @@ impl Connector {
             headers,
             body,
             gzip: send.batch.gzip || send.batch.gzip_file,
+            columns: columns::with_own(&send.batch.columns, set),
             rows: batch.rows,
             items: batch.items,
         }
@@ -336,7 +342,7 @@ fn body_of(send: &Send, envelope: Option<Value>, texts: &[String], items: &[Valu
     match send.batch.shape {
         Shape::Single | Shape::Records => texts.first().cloned().unwrap_or_default().into_bytes(),
         Shape::Array => list().into_bytes(),
-        Shape::Ndjson => texts.iter().map(|text| format!("{text}\n")).collect::<String>().into_bytes(),
+        Shape::Ndjson | Shape::Parquet => texts.iter().map(|text| format!("{text}\n")).collect::<String>().into_bytes(),
         Shape::Object | Shape::Text => {
             let mut body = match envelope {
                 Some(Value::Object(fields)) => fields,

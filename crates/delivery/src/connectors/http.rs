@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Verdict, judge};
 use super::encode::{Encoded, Request, With};
 use super::token::Credentials;
-use super::{Connector, filled};
+use super::{Connector, columns, filled};
 use crate::destinations::{Fate, SendError, Taken};
 use crate::guard::Guard;
 use crate::mapping::{Directive, Input, Limits};
@@ -158,6 +158,10 @@ impl Http {
             if !self.connector.manifest.send[request.send].batch.gzip_file {
                 headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
             }
+        }
+        if !request.columns.is_empty() {
+            body = columns::file(&request.columns, &request.items)
+                .map_err(|error| SendError::later(format!("the Parquet file cannot be made: {error}")))?;
         }
         let rules = self.connector.manifest.send[request.send].response.clone();
         let mut fresh = false;

@@ -19,7 +19,7 @@ pub use auth::{Auth, Exchange};
 pub use erase::{Erase, ErasesWhom, WhereSetting};
 pub use protocol::{Protocol, Schemes};
 pub use response::{Confirm, Partial, Response, Rest, Signs};
-pub use send::{Batch, Limit, NameLimit, Nested, Send, Shape, Style};
+pub use send::{Batch, Column, ColumnType, Limit, NameLimit, Nested, Send, Shape, Style};
 
 /// One connector.
 #[derive(Debug, Clone, Deserialize)]
@@ -354,6 +354,17 @@ impl Manifest {
             }
             if batch.shape == Shape::Single && batch.max_events != 1 {
                 return Err("a batch of the shape single has one event".to_owned());
+            }
+            if (batch.shape == Shape::Parquet) == batch.columns.is_empty() {
+                return Err("batch.columns belongs to the shape parquet".to_owned());
+            }
+            if batch.shape == Shape::Parquet && (batch.gzip || batch.gzip_file) {
+                return Err("a Parquet file is compressed in itself".to_owned());
+            }
+            for (place, column) in batch.columns.iter().enumerate() {
+                if !plain(&column.name) || batch.columns[..place].iter().any(|other| other.name == column.name) {
+                    return Err(format!("batch.columns: {} is no name of its own of a-z, 0-9 and _", column.name));
+                }
             }
             if let Some(id) = send.path_values.keys().find(|id| {
                 id.as_str() == "batch" || !plain(id) || self.settings.iter().any(|setting| setting.id == **id)

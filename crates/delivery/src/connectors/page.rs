@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::manifest::{ConsentRule, ErasesWhom, Needs, Rate, Style};
 use super::{Connector, built_in};
 
@@ -52,6 +54,15 @@ pub(super) fn table() -> String {
         writeln!(text, "| {group} | {name} | {id} | {proof} |").ok();
     }
     text
+}
+
+/// Which events a `[[send]]` takes by its condition.
+fn when(rule: &Value) -> String {
+    let setting = rule["of"].as_str().and_then(|of| of.strip_prefix("$settings."));
+    match (setting, rule["is"].as_str()) {
+        (Some(setting), Some(is)) => format!(", where `{setting}` is `{is}`"),
+        _ => " that meets its condition".to_owned(),
+    }
 }
 
 impl Connector {
@@ -115,7 +126,7 @@ impl Connector {
             } else {
                 send.types.join(", ")
             };
-            let when = if send.when.is_some() { " that meets its condition" } else { "" };
+            let when = send.when.as_ref().map(when).unwrap_or_default();
             if let Some(protocol) = manifest.protocol {
                 let (to, most, many) = (&send.path, send.batch.max_item_bytes / 1_000, send.batch.max_events);
                 let how = if protocol.erases() {
@@ -138,6 +149,12 @@ impl Connector {
                 send.batch.max_item_bytes / 1_000
             )
             .ok();
+            if !send.batch.columns.is_empty() {
+                let columns =
+                    send.batch.columns.iter().map(|column| format!("`{}` ({})", column.name, column.kind.as_str()));
+                writeln!(text, "  - columns, each of which may be null: {}", columns.collect::<Vec<_>>().join(", "))
+                    .ok();
+            }
             if let Some(name) = &send.name {
                 let style = if name.style == Style::Slug { ", written as `product_price`" } else { "" };
                 writeln!(text, "  - names: at most {} characters{style}", name.max).ok();

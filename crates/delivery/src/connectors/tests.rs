@@ -64,9 +64,18 @@ fn every_manifest_makes_the_requests_of_its_sample() {
 
 #[test]
 fn bounds_hold_for_every_connector_whatever_an_event_holds() {
-    for connector in built_in() {
+    let all = built_in().iter().flat_map(|connector| {
+        let as_sampled = sample_settings(connector);
+        let columns =
+            connector.manifest.settings.iter().any(|setting| setting.words().contains(&"parquet")).then(|| {
+                let mut settings = as_sampled.clone();
+                settings.insert("format".to_owned(), "parquet".to_owned());
+                settings
+            });
+        [as_sampled].into_iter().chain(columns).map(move |settings| (connector, settings))
+    });
+    for (connector, settings) in all {
         let id = &connector.manifest.meta.id;
-        let settings = sample_settings(connector);
         let with =
             |now: &str| encode::With { settings: &settings, set: &[], name: "shop/x", now: now.parse().unwrap() };
         let event = |n: usize| {
@@ -141,6 +150,41 @@ fn sample_settings(connector: &Connector) -> BTreeMap<String, String> {
             .or_insert_with(|| setting.default.clone().unwrap_or_else(|| "secret".to_owned()));
     }
     settings
+}
+
+#[test]
+fn a_parquet_file_has_the_columns_that_its_manifest_names_and_no_others() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/s3.toml")).unwrap();
+    for (from, to, word) in [
+        ("shape = \"parquet\"", "shape = \"ndjson\"", "batch.columns belongs to the shape parquet"),
+        ("{ name = \"source\", type = \"text\" }", "{ name = \"id\", type = \"text\" }", "id is no name of its own"),
+        ("type = \"integer\"", "type = \"decimal\"", "decimal"),
+        ("max_bytes = 8000000", "max_bytes = 8000000\ngzip = true", "compressed in itself"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(word), "{to}: {error}");
+    }
+    let s3 = find("s3", None).unwrap();
+    let mut settings = sample_settings(&s3);
+    let made = |settings: &BTreeMap<String, String>, set: &[(String, crate::mapping::Directive)], title: Value| {
+        let event = serde_json::json!({"id": "a", "type": "click", "time": "2026-11-23T18:00:00.123Z", "received": "2026-11-23T18:00:01.020Z",
+            "page": {"title": "t"}, "group": {"position": title}});
+        let events = [convizit_store::StoredEvent { number: 1, json: event.to_string().into_bytes().into() }];
+        let now = "2026-11-23T18:01:00.000Z".parse().unwrap();
+        let mut encoded = s3.encode(&events, encode::With { settings, set, name: "shop/x", now });
+        (encoded.requests.remove(0), encoded.changes[0])
+    };
+    let (lines, _) = made(&settings, &[], Value::from(3));
+    assert!(lines.target.ends_with(".jsonl.gz") && lines.gzip && lines.columns.is_empty(), "{lines:?}");
+    settings.insert("format".to_owned(), "parquet".to_owned());
+    let own = [("shop".to_owned(), crate::mapping::Directive::compile(&Value::from("$.page")).unwrap())];
+    let (file, changes) = made(&settings, &own, Value::from("third"));
+    assert!(file.target.ends_with(".parquet") && !file.gzip && file.columns.len() == 26, "{file:?}");
+    assert_eq!(
+        (file.columns[25].name.as_str(), &file.items[0]["shop"]["title"], changes.left_out),
+        ("shop", &Value::from("t"), 1)
+    );
 }
 
 #[test]

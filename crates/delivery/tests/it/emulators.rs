@@ -10,41 +10,43 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use convizit_delivery::DeliveryConfig;
 use convizit_model::{DestinationKind, EventType};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
+use crate::objects::hold;
 use crate::stand::{Stand, id};
 
 pub(crate) const EVENTS: i64 = 300;
 pub(crate) const CANARY: &str = "canary-7f3a";
 
 /// A server of a Python package, until it is dropped.
-struct Emulator {
+pub(crate) struct Emulator {
     server: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Emulator {
-    async fn start(program: &Path, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+    pub(crate) async fn start(program: &Path, arguments: impl Fn(u16) -> Vec<String>) -> Self {
+        Self::run(Command::new(program), arguments).await
+    }
+
+    pub(crate) async fn run(mut program: Command, arguments: impl Fn(u16) -> Vec<String>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let quiet = Stdio::null;
-        let server =
-            Command::new(program).args(arguments(port)).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap();
+        program.args(arguments(port)).stdin(quiet()).stdout(quiet()).stderr(quiet());
+        let server = program.spawn().unwrap();
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(60), "{} does not start", program.display());
+            assert!(started.elapsed() < Duration::from_secs(60), "{program:?} does not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         Self { server, address: format!("http://127.0.0.1:{port}") }
     }
 
     /// A call by somebody else.
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: &str,
         path: &str,
@@ -104,10 +106,10 @@ pub(crate) async fn put_all(stand: &Stand) {
 
 /// All events once more, by a destination that begins anew.
 pub(crate) async fn again(stand: &Stand, name: &str, secret: &str) {
-    let destination = stand.state(name).await.destination;
+    let state = stand.state(name).await;
     stand.store.remove_destination(&stand.project, name).await.unwrap();
-    stand.store.save_destination(&destination, Some(secret), true).await.unwrap();
-    stand.at(name, EVENTS).await;
+    stand.store.save_destination(&state.destination, Some(secret), true).await.unwrap();
+    stand.at(name, state.cursor).await;
 }
 
 pub(crate) fn ids() -> BTreeSet<String> {
@@ -115,7 +117,7 @@ pub(crate) fn ids() -> BTreeSet<String> {
 }
 
 /// The ids of events in lines of JSON, each of which must stand there once.
-fn ids_of(lines: &str) -> BTreeSet<String> {
+pub(crate) fn ids_of(lines: &str) -> BTreeSet<String> {
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let found: BTreeSet<String> = events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found.len(), events.len(), "an event came twice");
@@ -123,14 +125,14 @@ fn ids_of(lines: &str) -> BTreeSet<String> {
     found
 }
 
-fn unpacked(bytes: &[u8]) -> String {
+pub(crate) fn unpacked(bytes: &[u8]) -> String {
     let mut text = String::new();
     flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
     text
 }
 
 /// What stands between `<tag>` and `</tag>`, each time.
-fn tags(text: &str, tag: &str) -> Vec<String> {
+pub(crate) fn tags(text: &str, tag: &str) -> Vec<String> {
     let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
     text.split(&open).skip(1).map(|piece| piece.split_once(&close).unwrap().0.to_owned()).collect()
 }
@@ -229,7 +231,7 @@ async fn aws_takes_what_is_signed_and_leaves_out_repeats_where_it_knows_them() {
     let (stand, aws) = (Stand::new().await, Aws::start().await);
     let place =
         "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>";
-    for bucket in ["shop-events", "fire"] {
+    for bucket in ["shop-events", "columns", "fire"] {
         aws.call("s3", "PUT", &format!("/{bucket}"), &[], place).await;
     }
     aws.ask("kinesis", "Kinesis_20131202.CreateStream", json!({"StreamName": "events", "ShardCount": 1})).await;
@@ -258,6 +260,7 @@ async fn aws_takes_what_is_signed_and_leaves_out_repeats_where_it_knows_them() {
         ("queue", aws.kind("sqs", &[account, ("queue", "events")])),
         ("bus", aws.kind("eventbridge", &[("bus", "shop")])),
         ("lake", aws.kind("s3", &[("bucket", "shop-events"), ("prefix", "of/shop")])),
+        ("columns", aws.kind("s3", &[("bucket", "columns"), ("format", "parquet")])),
     ];
     for (name, kind) in &all {
         let mut destination = stand.destination(name, kind.clone());
@@ -333,16 +336,20 @@ async fn aws_takes_what_is_signed_and_leaves_out_repeats_where_it_knows_them() {
         names.iter().all(|name| name.starts_with("of/shop/dt=2026-11-23/hr=12/") && name.ends_with(".jsonl.gz")),
         "{names:?}"
     );
-    assert_eq!(ids_of(&objects.values().map(|bytes| unpacked(bytes)).collect::<String>()), ids());
+    let lines = objects.values().map(|bytes| unpacked(bytes)).collect::<String>();
+    assert_eq!(ids_of(&lines), ids());
+    let columns = aws.objects("columns").await;
+    hold(&columns, &lines);
 
     // Once more: a FIFO queue and an object's name know it.
-    for name in ["fifo", "lake"] {
+    for name in ["fifo", "lake", "columns"] {
         again(&stand, name, &secret).await;
         assert_eq!(stand.state(name).await.dead, 0);
     }
     let seen = aws.waiting("events.fifo").await;
     assert!(seen <= 30, "{seen}");
     assert_eq!(aws.objects("shop-events").await.keys().collect::<Vec<_>>(), names);
+    assert_eq!(aws.objects("columns").await, columns);
     running.end().await;
 }
 
@@ -389,62 +396,4 @@ async fn opensearch_has_a_document_for_each_event_however_often_it_is_sent() {
     let reason = stand.paused("page").await;
     assert!(reason.contains("did not answer as it should: is the address right?"), "{reason}");
     running.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn google_cloud_storage_has_objects_by_the_hour() {
-    let stand = Stand::new().await;
-    let folder = installed("gcs-2026.7.19", "gcp-storage-emulator==2026.7.19");
-    let on = |port: u16| {
-        vec!["start".to_owned(), "--host=127.0.0.1".to_owned(), format!("--port={port}"), "--in-memory".to_owned()]
-    };
-    let server = Emulator::start(&folder.join("bin/gcp-storage-emulator"), on).await;
-    let json = [("content-type", "application/json")];
-    assert_eq!(server.call("POST", "/storage/v1/b?project=shop", &json, r#"{"name": "shop-events"}"#).await.0, 200);
-
-    // Google's address of tokens, which looks at the form only.
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let tokens = format!("http://{}/token", listener.local_addr().unwrap());
-    let answer = |body: String| async move {
-        assert!(body.starts_with("grant_type=urn%3Aietf") && body.contains("&assertion=ey"), "{body}");
-        axum::Json(json!({"access_token": "t", "expires_in": 3600}))
-    };
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/token", post(answer))).await });
-    // The same connector, but for that address.
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/gcs.toml")).unwrap();
-    let text = text
-        .replace("id = \"gcs\"", "id = \"gcs_here\"")
-        .replace("kind = \"google\"", &format!("kind = \"google\"\ntoken_url = \"{tokens}\""));
-    let manifests = stand.folder.path().join("connectors");
-    fs::create_dir(&manifests).unwrap();
-    fs::write(manifests.join("gcs_here.toml"), text).unwrap();
-    let made = Command::new("openssl").args(["genpkey", "-algorithm", "RSA"]).output().expect("openssl is missing");
-    let key = json!({"client_email": "convizit@shop.example", "private_key": String::from_utf8(made.stdout).unwrap()});
-    let secret = json!({"key": key.to_string()}).to_string();
-
-    let kind = |bucket: &str| connector("gcs_here", &[("bucket", bucket), ("endpoint", &server.address)]);
-    stand.add("lake", kind("shop-events"), Some(&secret)).await;
-    stand.add("missing", kind("nobody"), Some(&secret)).await;
-    put_all(&stand).await;
-    let config = DeliveryConfig { connectors: Some(manifests), ..stand.config(&["127.0.0.0/8"]) };
-    let stop = CancellationToken::new();
-    let running = tokio::spawn(convizit_delivery::run(stand.store.clone(), config, stop.clone()));
-    stand.at("lake", EVENTS).await;
-    again(&stand, "lake", &secret).await;
-    let reason = stand.paused("missing").await;
-    assert!(reason.contains("answered 404: are region, address and names right?"), "{reason}");
-
-    let (_, list) = server.call("GET", "/storage/v1/b/shop-events/o", &json, "").await;
-    let list: Value = serde_json::from_slice(&list).unwrap();
-    let mut lines = String::new();
-    for object in list["items"].as_array().unwrap() {
-        let name = object["name"].as_str().unwrap();
-        assert!(name.starts_with("convizit/dt=2026-11-23/hr=12/") && name.ends_with(".jsonl.gz"), "{name}");
-        let path = format!("/storage/v1/b/shop-events/o/{}?alt=media", name.replace('/', "%2F").replace('=', "%3D"));
-        lines += &unpacked(&server.call("GET", &path, &json, "").await.1);
-    }
-    // The second time wrote the same objects.
-    assert_eq!(ids_of(&lines), ids());
-    stop.cancel();
-    running.await.unwrap().unwrap();
 }

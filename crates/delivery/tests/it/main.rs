@@ -5,9 +5,11 @@
 mod connector;
 mod emulators;
 mod file;
+mod google;
 mod kafka;
 mod mailbox;
 mod notices;
+mod objects;
 mod postgres;
 mod protocols;
 mod receiver;

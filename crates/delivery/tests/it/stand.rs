@@ -9,7 +9,7 @@ use convizit_keys::{ProviderConfig, open_provider};
 use convizit_model::destination::{Destination, DestinationKind};
 use convizit_model::{EventId, NewEvent, Notice, ProjectId, ProjectWork, Work};
 use convizit_store::{DestinationState, Store, StoreConfig, SystemClock};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -78,6 +78,11 @@ impl Stand {
 
     /// The same of these visitors.
     pub(crate) async fn put_of(&self, names: &[(&str, &str)]) {
+        self.put_with(names, &json!({})).await;
+    }
+
+    /// The same with these fields over those that they have.
+    pub(crate) async fn put_with(&self, names: &[(&str, &str)], fields: &Value) {
         let from = self.offset.fetch_add(1, Ordering::SeqCst);
         let last = self.store.last_event(self.number).await.unwrap();
         let now = self.store.clock().now();
@@ -86,6 +91,10 @@ impl Stand {
             .zip(last + 1..)
             .map(|((name, visitor), number)| {
                 let id = id(number);
+                let mut event = event(&id, name, visitor);
+                for (key, value) in fields.as_object().unwrap() {
+                    event[key] = value.clone();
+                }
                 NewEvent {
                     id,
                     name: 1,
@@ -94,7 +103,7 @@ impl Stand {
                     visitor: "v".to_owned(),
                     user: None,
                     since: now,
-                    json: event(&id, name, visitor).to_string().into_bytes(),
+                    json: event.to_string().into_bytes(),
                 }
             })
             .collect();
@@ -173,7 +182,7 @@ pub(crate) fn id(number: i64) -> EventId {
     EventId::from_bytes(bytes).unwrap()
 }
 
-fn event(id: &EventId, name: &str, visitor: &str) -> serde_json::Value {
+fn event(id: &EventId, name: &str, visitor: &str) -> Value {
     json!({
         "id": id, "project": "shop", "source": "convizit", "schema": 1, "name": name, "name_state": "published",
         "type": if name.starts_with("Viewed") { "page_view" } else { "click" },

@@ -91,6 +91,53 @@ pub struct Batch {
     /// Whether the compressed body is a file of its own, `.gz`: no header speaks of it.
     #[serde(default)]
     pub gzip_file: bool,
+    /// For `parquet`: the columns of the file, in their order. Each is a field of the item.
+    #[serde(default)]
+    pub columns: Vec<Column>,
+}
+
+/// A column of a Parquet file. What is absent, null or of another type is null in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Column {
+    /// The item's field.
+    pub name: String,
+    /// What is in it.
+    #[serde(rename = "type")]
+    pub kind: ColumnType,
+}
+
+/// What is in a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// A text as it is; anything else as JSON.
+    Text,
+    /// JSON as a text.
+    Json,
+    /// A time, in milliseconds and UTC.
+    Time,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A number.
+    Number,
+    /// True or false.
+    Boolean,
+}
+
+impl ColumnType {
+    /// As it is read.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "JSON as text",
+            Self::Time => "timestamp in milliseconds, UTC",
+            Self::Integer => "integer of 64 bits",
+            Self::Number => "double",
+            Self::Boolean => "boolean",
+        }
+    }
 }
 
 /// How items become a body.
@@ -107,6 +154,8 @@ pub enum Shape {
     Text,
     /// The item itself.
     Single,
+    /// A Parquet file with a row for each item.
+    Parquet,
     /// Each item a record of its own, as protocols take them; a batch is what is on its way at once.
     Records,
 }
