@@ -130,12 +130,13 @@ impl Store {
         for frame in &closed {
             let (first, last, day): (i64, i64, i64) = (frame.read(0)?, frame.read(1)?, frame.read(2)?);
             let filter: Vec<u8> = frame.read(3)?;
+            let may_hold = |hash| people::may_hold_any((project, first, last), &filter, [hash].into_iter());
             let mut of: HashSet<String> = HashSet::new();
             for entry in &open {
                 let (person, through): (&[u8], i64) = (entry.read(1)?, entry.read(2)?);
                 let Some(hash) = person.first_chunk::<HASH>() else { continue };
                 let request: &str = entry.read(0)?;
-                if first <= through && people::may_hold_any(&filter, [hash].into_iter()) && !of.contains(request) {
+                if first <= through && may_hold(hash) && !of.contains(request) {
                     of.insert(request.to_owned());
                 }
             }

@@ -6,7 +6,7 @@ use convizit_model::{Person, Project};
 use sqlx::{AssertSqlSafe, query};
 
 use crate::error::{Columns as _, During, StoreError};
-use crate::people::{PersonHash, may_hold};
+use crate::people::{PersonHash, may_hold_any};
 use crate::{Store, StoredEvent, frames};
 
 /// Filters that are looked at in one step.
@@ -97,7 +97,7 @@ impl Store {
         for row in &rows {
             let (first, last): (i64, i64) = (row.read(0)?, row.read(1)?);
             let filter = row.read(2)?;
-            if !hashes.iter().any(|hash| may_hold(filter, hash)) {
+            if !may_hold_any((number, first, last), filter, hashes.iter()) {
                 continue;
             }
             if read == most {

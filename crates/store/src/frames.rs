@@ -95,7 +95,7 @@ impl<'k> Sealer<'k> {
                 for event in events {
                     people.see(&event.visitor, event.user.as_deref());
                 }
-                let filter = people.filter();
+                let filter = people::beside((project, first, number), people.filter());
                 frames.push(Frame { project, first, last: number, day, ledger: self.ledger, filter, body });
             }
         }
@@ -316,7 +316,7 @@ impl Store {
                     }
                 };
                 let filter = row.read(3)?;
-                let erased = ledger.as_deref().filter(|ledger| ledger.concerns(first, filter));
+                let erased = ledger.as_deref().filter(|ledger| ledger.concerns((project, first, last), filter));
                 for (number, line) in (first..).zip(lines.split(|byte| *byte == b'\n')) {
                     // An empty line is in the place of an event that was erased.
                     if number <= from || line.is_empty() {

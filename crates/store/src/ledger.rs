@@ -13,7 +13,7 @@ use sqlx::query;
 use crate::Store;
 use crate::error::{Columns as _, During, StoreError};
 use crate::key_ends::KeyEnd;
-use crate::people::{self, HASH, PersonHash, PersonHasher};
+use crate::people::{self, HASH, OfFrame, PersonHash, PersonHasher};
 
 /// The ledger as this process knows it.
 #[derive(Clone, Default)]
@@ -115,17 +115,17 @@ impl ProjectLedger {
         &self.ended_days
     }
 
-    /// Whether a frame that begins with this number may hold events that are erased.
-    pub(crate) fn concerns(&self, first: i64, filter: &[u8]) -> bool {
-        first <= self.open_through && people::may_hold_any(filter, self.open.iter())
+    /// Whether a frame may hold events that are erased.
+    pub(crate) fn concerns(&self, frame: OfFrame, filter: &[u8]) -> bool {
+        frame.1 <= self.open_through && people::may_hold_any(frame, filter, self.open.iter())
     }
 
-    /// Whom of those that are not carried out yet a frame that begins with this number may hold.
-    pub(crate) fn held_in(&self, first: i64, filter: &[u8]) -> Vec<PersonHash> {
+    /// Whom of those that are not carried out yet a frame may hold.
+    pub(crate) fn held_in(&self, frame: OfFrame, filter: &[u8]) -> Vec<PersonHash> {
         // What came after somebody's erasure is none of what it is about.
-        let before = |hash: &PersonHash| self.persons.get(hash).is_some_and(|(_, through)| first <= *through);
+        let before = |hash: &PersonHash| self.persons.get(hash).is_some_and(|(_, through)| frame.1 <= *through);
         let open = self.open.iter().filter(|hash| before(hash));
-        open.filter(|hash| people::may_hold_any(filter, [*hash].into_iter())).copied().collect()
+        open.filter(|hash| people::may_hold_any(frame, filter, [*hash].into_iter())).copied().collect()
     }
 }
 

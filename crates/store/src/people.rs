@@ -2,10 +2,12 @@
 //!
 //! While a frame is still to be merged, its filter is a list of 4 bytes for each person, so that a merge need not read the
 //! events; a frame that is full, or whose day is over, gets a Bloom filter of 11 bits for each person (Bloom 1970: with 8
-//! probes about one in 200 others is taken for one that is there).
+//! probes about one in 200 others is taken for one that is there). A checksum of 8 bytes stands behind either: where it does not fit,
+//! everybody may be in the frame.
 
 use convizit_keys::MacKey;
 use convizit_model::Person;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of a keyed hash: enough that no two persons share one.
 pub(crate) const HASH: usize = 16;
@@ -17,6 +19,8 @@ const LIST: u8 = 0;
 const BLOOM: u8 = 1;
 const BITS: usize = 11;
 const PROBES: u64 = 8;
+/// Bytes of the checksum at the end of what stands beside a frame.
+const SUM: usize = 8;
 
 /// Makes keyed hashes of persons.
 #[derive(Clone)]
@@ -89,6 +93,11 @@ pub(crate) fn pack(filter: Vec<u8>) -> Vec<u8> {
     packed
 }
 
+/// Whether a filter is a Bloom filter.
+pub(crate) fn is_packed(filter: &[u8]) -> bool {
+    filter.first() == Some(&BLOOM)
+}
+
 /// Where a hash leaves its bits: two hashes of it, added up (Kirsch and Mitzenmacher 2006).
 fn probes(short: u32, bits: usize) -> impl Iterator<Item = usize> {
     let (first, second) = (u64::from(short), (u64::from(short).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) | 1);
@@ -110,23 +119,35 @@ pub(crate) fn may_hold(filter: &[u8], hash: &PersonHash) -> bool {
     }
 }
 
-/// Whether a filter has the form of one: where damage took it, it says nothing.
-fn is_whole(filter: &[u8]) -> bool {
-    match filter.split_first() {
-        Some((&LIST, rest)) => {
-            let (shorts, left) = rest.as_chunks::<4>();
-            left.is_empty() && shorts.is_sorted_by(|before, after| before < after)
-        }
-        // Whoever is in it has left bits.
-        Some((&BLOOM, bits)) => bits.is_empty() || bits.iter().any(|byte| *byte != 0),
-        _ => false,
-    }
+/// Which frame a filter is of: its project, and the numbers of its first and last events.
+pub(crate) type OfFrame = (i64, i64, i64);
+
+fn sum((project, first, last): OfFrame, filter: &[u8]) -> [u8; SUM] {
+    let of = [project, first, last].map(i64::to_be_bytes);
+    xxh3_64(&[of.as_flattened(), filter].concat()).to_be_bytes()
 }
 
-/// Whether a frame may hold events of any of these persons: of everybody, where its filter is damaged.
-pub(crate) fn may_hold_any<'a>(filter: &[u8], mut hashes: impl Iterator<Item = &'a PersonHash>) -> bool {
-    let is_whole = is_whole(filter);
-    hashes.any(|hash| !is_whole || may_hold(filter, hash))
+/// A filter as it stands beside its frame: with a checksum, since a bit that was lost would hide somebody whose events are there.
+pub(crate) fn beside(frame: OfFrame, mut filter: Vec<u8>) -> Vec<u8> {
+    let sum = sum(frame, &filter);
+    filter.extend_from_slice(&sum);
+    filter
+}
+
+/// The filter of what stands beside a frame; `None` where damage took any of it, or it is another frame's: then it says nothing.
+pub(crate) fn whole(frame: OfFrame, beside: &[u8]) -> Option<&[u8]> {
+    let (filter, found) = beside.split_last_chunk()?;
+    (*found == sum(frame, filter)).then_some(filter)
+}
+
+/// Whether a frame may hold events of any of these persons, by what stands beside it: of everybody, where that is damaged.
+pub(crate) fn may_hold_any<'a>(
+    frame: OfFrame,
+    beside: &[u8],
+    mut hashes: impl Iterator<Item = &'a PersonHash>,
+) -> bool {
+    let filter = whole(frame, beside);
+    hashes.any(|hash| filter.is_none_or(|filter| may_hold(filter, hash)))
 }
 
 #[cfg(test)]
@@ -152,6 +173,7 @@ mod tests {
             assert!(mistaken <= if count < 100 { 2_000 } else { 150 }, "{mistaken} of 10 000 with {count}");
             if count >= 16 {
                 assert!(packed.len() * 8 <= count as usize * 12, "{} bytes for {count}", packed.len());
+                assert_eq!(beside((1, 1, 2), packed.clone()).len(), packed.len() + 8, "and a checksum");
             }
         }
     }
@@ -169,23 +191,30 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_lost_its_form_says_that_everybody_may_be_there() {
-        let (there, others) = (hashes(20, 0), hashes(50, 1_000));
+    fn any_changed_bit_and_any_cut_says_that_everybody_may_be_there() {
+        const OF: OfFrame = (3, 101, 200);
+        let (there, others) = (hashes(20, 0), hashes(5, 1_000));
         let list = list(there.iter());
-        let mut swapped = list.clone();
-        swapped[1..9].rotate_left(4);
-        let packed = pack(list.clone());
-        let mut emptied = packed.clone();
-        emptied[1..].fill(0);
-        for damaged in [swapped, list[..list.len() - 1].to_vec(), emptied, vec![7, 1, 2], Vec::new()] {
-            assert!(others.iter().all(|other| may_hold_any(&damaged, [other].into_iter())), "{damaged:?}");
+        for whole in [beside(OF, list.clone()), beside(OF, pack(list.clone())), beside(OF, super::list([].iter()))] {
+            let everybody = |of, filter: &[u8]| {
+                there.iter().chain(&others).all(|hash| may_hold_any(of, filter, [hash].into_iter()))
+            };
+            assert!(!everybody(OF, &whole), "a whole one tells them apart");
+            for bit in 0..whole.len() * 8 {
+                let mut changed = whole.clone();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                assert!(everybody(OF, &changed), "bit {bit} of {}", whole.len() * 8);
+            }
+            for cut in 0..whole.len() {
+                assert!(everybody(OF, &whole[..cut]), "cut at {cut}");
+            }
+            for other in [(4, 101, 200), (3, 102, 200), (3, 101, 201)] {
+                assert!(everybody(other, &whole), "of another frame: {other:?}");
+            }
+            assert!(!may_hold_any(OF, &whole[1..], [].into_iter()), "of nobody it holds none");
         }
-        let mistaken = others.iter().filter(|other| may_hold_any(&list, [*other].into_iter())).count();
-        assert_eq!(mistaken, 0, "a whole one tells them apart");
-        assert!(
-            !may_hold_any(&packed, [].into_iter()) && !may_hold_any(&[7], [].into_iter()),
-            "of nobody it holds none"
-        );
+        let mistaken = others.iter().filter(|other| may_hold_any(OF, &beside(OF, list.clone()), [*other].into_iter()));
+        assert_eq!(mistaken.count(), 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::write::blocking;
 use crate::Store;
 use crate::error::{Columns as _, During, StoreError};
 use crate::ledger::Whose;
-use crate::people::{PersonHasher, may_hold};
+use crate::people::{self, PersonHasher};
 use crate::{frames, seen};
 
 /// Frames that are read at once: some MiB.
@@ -78,6 +78,8 @@ fn id_of(line: &[u8]) -> Option<EventId> {
 /// What is wrong with a frame; `None` when nothing is, and how many events it holds.
 pub(super) fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Result<u64, String> {
     let lines = frames::open(key, frame.project, frame.first, &frame.body).map_err(|error| frames::wrong(&error))?;
+    let filter = people::whole((frame.project, frame.first, frame.last), &frame.filter)
+        .ok_or("its filter of persons, or a number beside it, was changed")?;
     let (mut count, mut events, mut known) = (0, 0, HashSet::new());
     for line in lines.split(|byte| *byte == b'\n') {
         count += 1;
@@ -89,7 +91,7 @@ pub(super) fn look(key: &DataKey, hasher: &PersonHasher, frame: &Frame) -> Resul
         for (kind, id) in [("visitor", Some(&whose.visitor)), ("user", whose.user.as_ref())] {
             if let Some(id) = id
                 && known.insert((kind, id.to_string()))
-                && !may_hold(&frame.filter, &hasher.of(frame.project, kind, id))
+                && !people::may_hold(filter, &hasher.of(frame.project, kind, id))
             {
                 return Err("its filter does not hold everybody who is in it".to_owned());
             }

@@ -237,9 +237,9 @@ impl Store {
             after = last.read(2)?;
             let mut concerned: Vec<Concerned> = Vec::new();
             for row in &rows {
-                let (first, filter) = (row.read(0)?, row.read(1)?);
-                if ledger.concerns(first, filter) {
-                    concerned.push(Concerned { first, last: row.read(2)?, day: row.read(3)?, filter });
+                let (first, filter, last) = (row.read(0)?, row.read(1)?, row.read(2)?);
+                if ledger.concerns((project, first, last), filter) {
+                    concerned.push(Concerned { project, first, last, day: row.read(3)?, filter });
                 }
             }
             for frames in concerned.chunks(TOGETHER) {
@@ -267,6 +267,7 @@ impl Store {
 
 /// A frame that may hold what is erased.
 struct Concerned<'a> {
+    project: i64,
     first: i64,
     last: i64,
     day: i64,
@@ -276,7 +277,7 @@ struct Concerned<'a> {
 impl Pass {
     /// Takes down a frame that does not open.
     fn close(&mut self, frame: &Concerned<'_>, error: StoreError, ledger: &ProjectLedger) {
-        let held = ledger.held_in(frame.first, frame.filter);
+        let held = ledger.held_in((frame.project, frame.first, frame.last), frame.filter);
         // While the provider of keys is away nothing opens, and nothing of that is damaged.
         if matches!(error, StoreError::Keys(KeyError::Open { .. }) | StoreError::Unusable(_)) {
             let Concerned { first, last, day, .. } = *frame;

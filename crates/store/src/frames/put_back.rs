@@ -76,6 +76,7 @@ fn again(
     };
     let filter = people.filter();
     let filter = if day_is_over || last - first + 1 > FULL / 2 { people::pack(filter) } else { filter };
+    let filter = people::beside((torn.project, first, last), filter);
     // Higher than it was: a backup takes it over as it is only when it has seen it so.
     let carried_out = ledger.map_or(0, |ledger| ledger.number).max(torn.ledger + 1);
     Ok((Frame { project: torn.project, first, last, day: torn.day, ledger: carried_out, filter, body }, events))

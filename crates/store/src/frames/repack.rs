@@ -275,6 +275,13 @@ struct Part {
     body: Vec<u8>,
 }
 
+impl Part {
+    /// Its filter, where that is whole.
+    fn people(&self, project: i64) -> Option<&[u8]> {
+        people::whole((project, self.first, self.last), &self.filter)
+    }
+}
+
 /// A frame's filter and body without what is erased, and the numbers of that; without a body where nothing is left.
 struct Without {
     filter: Vec<u8>,
@@ -333,13 +340,16 @@ impl Packer {
         }
         let (first, last) = (begin.first, end.last);
         let lines = parts.iter().map(|(_, lines)| lines.as_slice()).collect::<Vec<_>>().join(&b'\n');
-        let filter = people::join(parts.iter().map(|(part, _)| part.filter.as_slice())).unwrap_or_else(|| {
+        let filters: Option<Vec<&[u8]>> = parts.iter().map(|(part, _)| part.people(project)).collect();
+        let joined = filters.and_then(|filters| people::join(filters.into_iter()));
+        let filter = joined.unwrap_or_else(|| {
             let mut people = People::new(&self.hasher, project);
             people.see_lines(&lines);
             people.filter()
         });
         // Smaller ones are merged again, and lists can be joined.
         let filter = if day_is_over || last - first + 1 > FULL / 2 { people::pack(filter) } else { filter };
+        let filter = people::beside((project, first, last), filter);
         let ledger = parts.iter().map(|(part, _)| part.ledger).min().unwrap_or(0);
         let body = seal(key, &mut self.compressor, first, &lines)?;
         Ok(Some(Joined {
@@ -349,7 +359,7 @@ impl Packer {
         }))
     }
 
-    /// A frame without what is erased; `None` when nothing is.
+    /// A frame without what is erased, and with a whole filter; `None` where it is so already.
     fn without(
         &mut self,
         key: &DataKey,
@@ -369,17 +379,19 @@ impl Packer {
                 kept.push(line);
             }
         }
-        if erased.is_empty() {
+        let before = part.people(project);
+        if before.is_none() {
+            tracing::warn!(project, first = part.first, "a frame's filter of persons is damaged; it is made anew");
+        }
+        if erased.is_empty() && before.is_some() {
             return Ok(None);
         }
         if kept.iter().all(|line| line.is_empty()) {
             return Ok(Some(Without { filter: Vec::new(), body: Vec::new(), erased }));
         }
-        let filter = if part.filter.len() > 1 && people::join([part.filter.as_slice()].into_iter()).is_none() {
-            people::pack(people.filter())
-        } else {
-            people.filter()
-        };
+        let is_packed = before.map_or(part.last - part.first + 1 > FULL / 2, people::is_packed);
+        let filter = if is_packed { people::pack(people.filter()) } else { people.filter() };
+        let filter = people::beside((project, part.first, part.last), filter);
         let body = seal(key, &mut self.compressor, part.first, &kept.join(&b'\n'))?;
         Ok(Some(Without { filter, body, erased }))
     }

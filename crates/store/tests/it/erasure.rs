@@ -3,6 +3,7 @@
 use convizit_model::outcome::Filter;
 use convizit_model::{Destination, DestinationKind, NewEvent, NoticeKind, Outcome, Person, Project};
 use convizit_store::Store;
+use convizit_store::backup::Progress;
 
 use crate::engines::{DAY, NOON, Place, event_at, on_both_engines, stored, work};
 
@@ -20,6 +21,7 @@ on_both_engines!(
     a_damaged_frame_holds_up_nobody_elses_erasure,
     a_damaged_frame_holds_up_those_alone_who_may_be_in_it_and_is_told,
     a_frame_with_a_damaged_filter_holds_everybody_until_retention_takes_it,
+    a_changed_bit_of_a_filter_hides_nobody,
     a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for,
     a_merge_never_brings_back_what_was_erased,
     destinations_are_asked_and_the_id_goes_when_all_were_told,
@@ -327,6 +329,34 @@ async fn a_frame_with_a_damaged_filter_holds_everybody_until_retention_takes_it(
     assert_eq!(open(&place).await, 0);
     assert!(later.damaged_frames().await.unwrap().is_empty());
     assert!(later.notices(false).await.unwrap().iter().all(|notice| notice.kind != NoticeKind::Damaged));
+}
+
+async fn a_changed_bit_of_a_filter_hides_nobody(place: Place) {
+    let (store, shop) = place.shop().await;
+    fill(&store, &shop).await;
+    let mut sql = place.behind("data").await;
+    let mut filter: Vec<u8> =
+        sqlx::query_scalar("SELECT filter FROM frames WHERE first = 4").fetch_one(&mut sql).await.unwrap();
+    // The last bit of each keyed hash: a list it is all the same.
+    let hashes = filter.len() - 8;
+    filter[1..hashes].iter_mut().skip(3).step_by(4).for_each(|byte| *byte ^= 1);
+    for (first, filter) in [(4, filter), (7, vec![7, 1, 2]), (10, Vec::new())] {
+        let changed = sqlx::query("UPDATE frames SET filter = $1 WHERE first = $2").bind(filter).bind(first);
+        assert_eq!(changed.execute(&mut sql).await.unwrap().rows_affected(), 1);
+    }
+    let report = store.verify(&Progress::default()).await.unwrap();
+    assert_eq!(report.damaged_frames, ["shop/4", "shop/7", "shop/10"], "{:?}", report.problems);
+    let found = store.persons_stored(&shop, &[visitor("a"), visitor("nobody")]).await.unwrap();
+    assert_eq!((found.events, found.without), (10, vec![visitor("nobody")]));
+    store.erase(&shop, &[visitor("a")]).await.unwrap();
+    assert_eq!(stored(&store, shop.number, 0).await, without_a());
+    store.upkeep().await.unwrap();
+    assert_eq!(open(&place).await, 0);
+    assert_eq!(in_the_bytes(&place, shop.number).await, without_a());
+    let report = store.verify(&Progress::default()).await.unwrap();
+    assert_eq!(report.problem_count, 0, "their filters are made anew: {:?}", report.problems);
+    // Of somebody else, too, nothing was lost.
+    assert_eq!(store.persons_stored(&shop, &[visitor("b")]).await.unwrap().events, 10);
 }
 
 async fn a_damaged_frame_is_named_and_passed_over_where_a_person_is_looked_for(place: Place) {
