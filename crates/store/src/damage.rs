@@ -256,24 +256,27 @@ impl Store {
         first: i64,
     ) -> Result<(), StoreError> {
         const NAME: &str = "forget a damaged frame";
+        let id = id.map(ToString::to_string);
         self.data()
             .run_tx(NAME, move |connection| {
+                let id = id.clone();
                 Box::pin(async move {
                     query("DELETE FROM damaged_frames WHERE project = $1 AND first = $2")
                         .bind(project)
                         .bind(first)
-                        .execute(connection)
+                        .execute(&mut *connection)
                         .await
-                        .during(NAME)
-                        .map(|_| ())
+                        .during(NAME)?;
+                    // With the note, by which alone its notice is found again.
+                    match id {
+                        Some(id) => notices::resolve(connection, NoticeKind::Damaged, (&id, &subject(first))).await,
+                        None => Ok(()),
+                    }
                 })
             })
             .await?;
         self.try_again_now(project);
-        match id {
-            Some(id) => self.resolve_notice(NoticeKind::Damaged, Some(id), &subject(first)).await,
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether a frame is noted to hold an erasure open.

@@ -56,6 +56,24 @@ pub(crate) async fn raise(
     Ok(())
 }
 
+/// Resolves what is open of this kind and subject.
+pub(crate) async fn resolve(
+    connection: &mut AnyConnection,
+    kind: NoticeKind,
+    (project, subject): (&str, &str),
+) -> Result<(), StoreError> {
+    query(
+        "UPDATE notices SET state = 'resolved' WHERE kind = $1 AND project = $2 AND subject = $3 AND state <> 'resolved'",
+    )
+    .bind(kind.as_str())
+    .bind(project)
+    .bind(subject)
+    .execute(connection)
+    .await
+    .during("resolve notice")
+    .map(|_| ())
+}
+
 impl Store {
     /// Raises a notice, or adds to the open one of the same kind, project and subject.
     ///
@@ -122,24 +140,11 @@ impl Store {
         project: Option<&ProjectId>,
         subject: &str,
     ) -> Result<(), StoreError> {
-        const NAME: &str = "resolve notice";
         let (project, subject) = (project.map(ToString::to_string).unwrap_or_default(), subject.to_owned());
         self.data()
-            .run_tx(NAME, move |connection| {
+            .run_tx("resolve notice", move |connection| {
                 let (project, subject) = (project.clone(), subject.clone());
-                Box::pin(async move {
-                    query(
-                        "UPDATE notices SET state = 'resolved' \
-                         WHERE kind = $1 AND project = $2 AND subject = $3 AND state <> 'resolved'",
-                    )
-                    .bind(kind.as_str())
-                    .bind(project)
-                    .bind(subject)
-                    .execute(connection)
-                    .await
-                    .during(NAME)
-                    .map(|_| ())
-                })
+                Box::pin(async move { resolve(connection, kind, (&project, &subject)).await })
             })
             .await
     }
