@@ -165,7 +165,7 @@ pub(crate) async fn is_new(data: &Database) -> Result<bool, StoreError> {
 
 /// The copy of the ledger, none older than the newest that was written.
 async fn ledger(config: &StoreConfig, control: &Database, ring: &KeyRing) -> Result<Option<LedgerCopy>, StoreError> {
-    let given = ledger_copy::given(control).await?;
+    let needed = ledger_copy::needed(control).await?;
     let place = config.backup.as_ref().map(|backup| backup.keys_to.as_str());
     let problem = match place {
         None => "no place of its copy is known here".to_owned(),
@@ -173,27 +173,30 @@ async fn ledger(config: &StoreConfig, control: &Database, ring: &KeyRing) -> Res
             format!("there is no folder {place}, where its copy should be")
         }
         Some(place) => match lying(place, ring).await {
-            Ok(Some(copy)) if copy.sequence >= given => return Ok(Some(copy)),
+            Ok(Some(copy)) if copy.sequence >= needed => return Ok(Some(copy)),
             Ok(Some(copy)) => format!(
-                "its copy in {place} has the number {}, and {given} was given: what was erased since is not in it",
-                copy.sequence
+                "its copy in {place} has the number {}, and the newest has {needed}: what was erased since is not in it, which is {}",
+                copy.sequence,
+                copy.made()
             ),
             Ok(None) => format!("no copy of it in {place} is whole"),
             Err(error) => format!("its copy in {place} cannot be read: {error}"),
         },
     };
-    if given == 0 {
+    if needed == 0 {
         return Ok(None);
     }
     Err(StoreError::Unusable(format!(
         "{}, and the ledger of erasures with it, without which it is not made anew, since whoever was erased would come back with an older \
          backup; {problem}. Bring the newest copy of keys and erasures ({} and {}) to {}, or name its place with backup.keys_to, and start \
-         again. Where only an older one is left, convizit restore --move-aside brings back the newest backup that it is new enough for, with \
-         --at; where none is, no backup can be restored, and another folder with data starts anew",
+         again. Where only an older one is left, move {} to another folder: convizit restore --move-aside brings back the newest backup that it is new \
+         enough for, with --at, and whoever was erased since that copy is to be erased again; where none is, no backup can be restored, and \
+         another folder with data starts anew",
         missing::gone(&config.folder, missing::DATA),
         NAMES[0],
         NAMES[1],
-        place.unwrap_or("a place")
+        place.unwrap_or("a place"),
+        missing::CONTROL
     )))
 }
 

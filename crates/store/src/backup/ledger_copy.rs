@@ -10,23 +10,25 @@
 //! damaged in the database stays in the copy as it was.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use convizit_keys::{Binding, KeyProvider, KeyRing, ProjectKey, Wrapped};
 use convizit_model::{NoticeKind, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{AssertSqlSafe, Connection as _, query};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, query};
 
-use super::owner::take_copies;
+use super::owner::{LOOKS, take_copies};
 use super::pack::{self, Cell, Pack, What, behead, damaged};
 use super::tables::{ERASURES, KEYS, TOKENS, Table};
 use super::target::Target;
 use super::{BackupConfig, SUBJECT as BACKUP};
-use crate::Store;
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
 use crate::keyring::day_place;
 use crate::named_keys::date;
+use crate::{Store, missing};
 
 /// The two files, in the order of their writing.
 pub(super) const NAMES: [&str; 2] = ["ledger-a", "ledger-b"];
@@ -76,6 +78,11 @@ impl Copied {
 impl LedgerCopy {
     pub(super) fn table(&self, name: &str) -> Option<&Pack> {
         self.tables.iter().find(|pack| pack.table == name)
+    }
+
+    /// What was erased until then is in it.
+    pub(super) fn made(&self) -> Timestamp {
+        Timestamp::from_millis(self.made)
     }
 
     pub(super) fn tables(&self) -> &[Pack] {
@@ -178,6 +185,38 @@ pub(super) async fn lying(target: &Target, ring: &KeyRing) -> Result<Option<Ledg
     Ok(newest)
 }
 
+/// The row of `control_version` that says which number the copy has at least that holds what was erased last: written before an erasure is
+/// acknowledged, since the place of the copy may be away.
+pub(super) const OWED: i64 = 7;
+
+/// Which number the copy must have that is to be taken for the newest; 0 where none was written.
+pub(super) async fn needed(control: &Database) -> Result<u64, StoreError> {
+    let needed: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM control_version WHERE id IN (2, $1)")
+        .bind(OWED)
+        .fetch_one(control.readers())
+        .await
+        .during("number the copy of keys")?;
+    Ok(needed.unwrap_or(0).cast_unsigned())
+}
+
+/// The same of what is left in a data folder, where that can be read; nothing is written there.
+pub(super) async fn needed_in(folder: &Path) -> Option<u64> {
+    let file = folder.join(missing::CONTROL);
+    if missing::is_absent(&file) {
+        return None;
+    }
+    let options = SqliteConnectOptions::new().filename(file).busy_timeout(ENDED).pragma("query_only", "ON");
+    let mut connection = options.disable_statement_logging().connect().await.ok()?;
+    let needed: Result<Option<i64>, _> =
+        sqlx::query_scalar("SELECT MAX(version) FROM control_version WHERE id IN (2, $1)")
+            .bind(OWED)
+            .fetch_one(&mut connection)
+            .await;
+    // Nothing is to be learned from how it closes.
+    connection.close().await.ok();
+    needed.ok().flatten().map(i64::cast_unsigned)
+}
+
 /// The highest number of a copy that these settings have given; 0 where none was written.
 pub(super) async fn given(control: &Database) -> Result<u64, StoreError> {
     let given: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = 2")
@@ -242,6 +281,8 @@ impl Store {
             .await
             .during(NAME)?;
         text.push_str(&format!("{} {},", tokens.read::<i64>(0)?, tokens.read::<i64>(1)?));
+        // Where a process that copies nothing itself owes one that was begun before.
+        text.push_str(&format!("{},", self.owed().await?));
         for sql in [
             "SELECT COUNT(*), COALESCE(MAX(number), 0), COUNT(id), CAST(COALESCE(SUM(forgotten), 0) AS BIGINT), \
              CAST(COALESCE(SUM(CASE WHEN state = 'open' THEN 1 ELSE 0 END), 0) AS BIGINT) FROM erasures",
@@ -320,8 +361,46 @@ impl Store {
         }
     }
 
-    /// As `copy_ledger`, where what was done is done: what fails is in a notice, and is tried again each second.
+    /// The number that the next copy must have at least; 0 where none is owed.
+    async fn owed(&self) -> Result<i64, StoreError> {
+        let owed: Option<i64> = sqlx::query_scalar("SELECT version FROM control_version WHERE id = $1")
+            .bind(OWED)
+            .fetch_optional(self.control().readers())
+            .await
+            .during("number the copy of keys")?;
+        Ok(owed.unwrap_or(0))
+    }
+
+    /// Says that every copy that was begun until now is too old. Apart from the number that copies are given, which says who may write.
+    async fn owe_a_copy(&self) -> Result<(), StoreError> {
+        const NAME: &str = "owe a copy of keys";
+        // What was restored to look into a backup leaves the copy to the original.
+        if self.restored_to().await? == Some(LOOKS) {
+            return Ok(());
+        }
+        self.control()
+            .run_tx(NAME, |connection| {
+                Box::pin(async move {
+                    query(
+                        "INSERT INTO control_version (id, version) SELECT $1, version + 1 FROM control_version WHERE id = 2 \
+                         ON CONFLICT (id) DO UPDATE SET version = excluded.version",
+                    )
+                    .bind(OWED)
+                    .execute(connection)
+                    .await
+                    .during(NAME)
+                    .map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// As `copy_ledger`, where what was done is done: what fails is in a notice, and is tried again each second. Until a copy is written,
+    /// none that lies there is taken for the newest.
     pub(crate) async fn copy_ledger_soon(&self) {
+        if let Err(error) = self.owe_a_copy().await {
+            tracing::warn!(%error, "that keys and erasures are to be copied was not written down");
+        }
         if let Err(error) = self.copy_ledger().await {
             tracing::warn!(%error, "keys and erasures were not copied; it is tried again");
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::journal::{self, LeftBatches};
-use crate::{JournalBatch, Store, mark};
+use crate::{JournalBatch, Store, mark, missing};
 
 /// What waited in the journal that lay there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -24,17 +24,30 @@ pub struct LeftJournal {
 }
 
 impl LeftJournal {
-    /// Reads what waits in the journal of a folder, and gives it to `take`, some batches at a time. What cannot be read, or taken, is no
+    /// Reads what waits in the journal of a folder, and gives it to `take`, some batches at a time; what came up to the batch `held` is in
+    /// the backup in any case. What cannot be read, or taken, is no
     /// reason not to have the backup back.
     async fn read(
         folder: &Path,
+        held: u64,
         (ring, clock): (&Arc<KeyRing>, &Arc<dyn Clock>),
         take: impl AsyncFn(Vec<JournalBatch>) -> Result<(), StoreError>,
     ) -> Self {
         let mut left = Self::default();
         let mut reading = match LeftBatches::open(folder, ring.clone(), clock.clone()).await {
             Ok(Some(reading)) => reading,
-            Ok(None) => return left,
+            Ok(None) => {
+                let marked = mark::known(folder, mark::JOURNAL, ring).filter(|marked| marked.offset > held);
+                let problem = marked.map(|marked| {
+                    format!(
+                        "{}, and batch {} was answered, by {}: what came behind batch {held} is there only as far as the backup holds it",
+                        missing::gone(folder, missing::JOURNAL),
+                        marked.offset,
+                        mark::JOURNAL
+                    )
+                });
+                return Self { problem, ..left };
+            }
             Err(error) => return Self { problem: Some(error.to_string()), ..left },
         };
         loop {
@@ -74,13 +87,18 @@ impl LeftJournal {
     }
 
     /// Looks what waits in it.
-    pub(super) async fn look(folder: &Path, with: (&Arc<KeyRing>, &Arc<dyn Clock>)) -> Self {
-        Self::read(folder, with, async |_| Ok(())).await
+    pub(super) async fn look(folder: &Path, held: u64, with: (&Arc<KeyRing>, &Arc<dyn Clock>)) -> Self {
+        Self::read(folder, held, with, async |_| Ok(())).await
     }
 
     /// Appends what waits in it to the journal of a store. A repeat of what the backup holds is known by its events' ids.
-    pub(super) async fn take_over(store: &Store, folder: &Path, with: (&Arc<KeyRing>, &Arc<dyn Clock>)) -> Self {
-        Self::read(folder, with, async |batches| {
+    pub(super) async fn take_over(
+        store: &Store,
+        folder: &Path,
+        held: u64,
+        with: (&Arc<KeyRing>, &Arc<dyn Clock>),
+    ) -> Self {
+        Self::read(folder, held, with, async |batches| {
             // Asked in their order, so that they stand in it.
             let appends = journal::records(batches).map(|record| store.journal_append(record));
             futures_util::future::try_join_all(appends).await.map(|_| ())

@@ -25,7 +25,7 @@ use crate::database::Database;
 use crate::erasure::is_damage;
 use crate::error::{Columns as _, During, StoreError};
 use crate::start::make_folder;
-use crate::{Expects, Store, StoreConfig, audit};
+use crate::{Expects, Store, StoreConfig, audit, missing};
 
 /// Held while a restore into a folder goes on.
 const LOCK: &str = "restore.lock";
@@ -141,9 +141,10 @@ impl Restore {
                 places.keys_to, ledger.sequence, manifest.ledger
             )));
         }
+        refuse_older(&ledger, &config.folder, &places.keys_to).await?;
         // Not its frames: what was damaged when it was made is no reason not to have the rest back.
         check(&target, &ring, (&name, &manifest), None, progress).await?;
-        let left = LeftJournal::look(&config.folder, (&ring, &clock)).await;
+        let left = LeftJournal::look(&config.folder, manifest.journal_offset, (&ring, &clock)).await;
         // Behind it: whoever reads a database may leave a log beside it, or take it away.
         let aside = left_in(&config.folder);
         Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over, aside, left })
@@ -182,6 +183,7 @@ impl Restore {
         let started = Instant::now();
         make_folder(&self.config.folder)?;
         let _alone = hold(&self.config.folder, LOCK, false).await?;
+        self.refuse_a_newer_copy().await?;
         let scratch = self.config.folder.join("restore");
         remove(&scratch)?;
         make_folder(&scratch)?;
@@ -199,11 +201,27 @@ impl Restore {
         drop(store);
         let report = report?;
         settled(&scratch).await?;
+        self.refuse_a_newer_copy().await?;
         let aside = move_aside(&self.config.folder, &self.aside, self.clock.now())?;
         // Somebody may have made an installation there meanwhile.
         is_folder_empty(&self.config.folder)?;
         move_in(&self.config.folder, &scratch)?;
         Ok(RestoreReport { aside, seconds: started.elapsed().as_secs_f64(), ..report })
+    }
+
+    /// Refuses to take the place of what is left where that has erased somebody since it was looked at: they would come back.
+    async fn refuse_a_newer_copy(&self) -> Result<(), StoreError> {
+        let Some(places) = self.config.backup.as_ref().filter(|_| !self.aside.is_empty()) else { return Ok(()) };
+        let (lying, _) = ledger_copy::read(&ledger_copy::place(&places.keys_to)?, &*self.provider).await?;
+        if lying.sequence > self.ledger.sequence {
+            return Err(StoreError::Unusable(format!(
+                "the copy of keys and erasures in {} was written anew since this restore began: nothing was moved; end what runs on {}, and \
+                 restore again",
+                places.keys_to,
+                self.config.folder.display()
+            )));
+        }
+        refuse_older(&self.ledger, &self.config.folder, &places.keys_to).await
     }
 
     /// Keys and the ledger, and that the databases may be opened.
@@ -271,7 +289,8 @@ impl Restore {
         let left_journal = if self.aside.is_empty() {
             LeftJournal::default()
         } else {
-            LeftJournal::take_over(store, &self.config.folder, (&self.ring, &self.clock)).await
+            let with = (&self.ring, &self.clock);
+            LeftJournal::take_over(store, &self.config.folder, self.manifest.journal_offset, with).await
         };
         let events = stored.of_projects(&store.projects().await?);
         let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
@@ -357,6 +376,22 @@ impl Restore {
         }
         Ok(appended)
     }
+}
+
+/// Refuses a copy that is older than the newest of what is left in a folder.
+async fn refuse_older(copy: &LedgerCopy, folder: &Path, keys_to: &str) -> Result<(), StoreError> {
+    let Some(needed) = ledger_copy::needed_in(folder).await.filter(|needed| *needed > copy.sequence) else {
+        return Ok(());
+    };
+    let (made, control) = (copy.made(), folder.join(missing::CONTROL));
+    Err(StoreError::Unusable(format!(
+        "the copy of keys and erasures in {keys_to} has the number {}, and the newest has {needed}, as {} says: what was erased since {made} \
+         would come back. Bring the newest copy there, or name its place with backup.keys_to. Where there is none any more, move {} to \
+         another folder and restore again, and then erase again whoever was erased since",
+        copy.sequence,
+        control.display(),
+        missing::CONTROL
+    )))
 }
 
 fn off() -> StoreError {

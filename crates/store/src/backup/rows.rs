@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use convizit_keys::version_of;
 
-use super::ledger_copy::LedgerCopy;
+use super::ledger_copy::{LedgerCopy, OWED};
 use super::pack::{Cell, Manifest, Pack};
 use crate::gap::ACCEPTING;
 use crate::work::OF_PERSONS;
@@ -117,7 +117,7 @@ impl Sieve {
                 // Of a backup of an earlier program: the copy of keys and erasures says which live.
                 "tokens" => false,
                 // The sequence of the ledger copy is written by whoever restores; what a start had accepted is none of what comes back.
-                "control_version" => ![2, ACCEPTING].contains(&at(row, "id").int()),
+                "control_version" => ![2, OWED, ACCEPTING].contains(&at(row, "id").int()),
                 _ => true,
             };
             if !keep && table != "control_version" {

@@ -304,6 +304,16 @@ async fn what_waits_in_an_intact_journal_comes_back_with_the_backup() {
     let store = open(&kept, kept.config()).await.unwrap();
     assert_eq!(late(&store).await, ["late 0", "late 1", "late 2"]);
     store.close().await;
+    // One that is gone says how far it had come.
+    kept.place.clock.set(NOON + 500);
+    for name in ["control.db", "journal.db"] {
+        lose(&kept, name);
+    }
+    let plan = looked().await;
+    assert_eq!(plan.left_journal().batches, 0);
+    let problem = plan.left_journal().problem.clone().unwrap();
+    says(&problem, &["journal.db is missing from", "was answered", "behind batch 30"]);
+    assert_eq!(plan.run("os:test", &Progress::default()).await.unwrap().left_journal.problem, Some(problem));
     // One that does not open keeps nobody from the backup, and is said and kept.
     kept.place.clock.set(NOON + 1000);
     lose(&kept, "control.db");
@@ -329,6 +339,58 @@ async fn what_waits_in_an_intact_journal_comes_back_with_the_backup() {
     let plan = looked().await;
     assert_eq!(plan.left_journal().batches, 1);
     says(plan.left_journal().problem.as_ref().unwrap(), &["ends at batch 31, and batch 32 was answered"]);
+}
+
+/// Erasures that were made after the copy that lies there.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_restore_over_what_is_left_forgets_who_was_erased() {
+    let kept = filled().await;
+    let plan = async || {
+        let (clock, provider) = (kept.place.clock.clone(), kept.place.provider());
+        Restore::plan_over(kept.config(), provider, clock, None, &Progress::default()).await
+    };
+    let erase = async |who: &str| {
+        let store = open(&kept, kept.config()).await.unwrap();
+        let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+        store.erase(&shop, &[visitor(who)]).await.unwrap();
+        store.close().await;
+    };
+    // While a person thinks about the question.
+    let planned = plan().await.unwrap();
+    let (keys_to, older) = (kept.keys_to(), kept.backups.path().join("older"));
+    std::fs::create_dir(&older).unwrap();
+    for name in ["ledger-a", "ledger-b"] {
+        std::fs::copy(keys_to.join(name), older.join(name)).unwrap();
+    }
+    erase("a").await;
+    let text = planned.run("os:test", &Progress::default()).await.err().unwrap().to_string();
+    says(&text, &["was written anew since this restore began", "nothing was moved"]);
+    assert!(folder(&kept).join("control.db").exists());
+    // While the place of the copy is away, and what lies there when it is back.
+    std::fs::rename(&keys_to, kept.backups.path().join("newer")).unwrap();
+    std::fs::write(&keys_to, "away").unwrap();
+    erase("b").await;
+    std::fs::remove_file(&keys_to).unwrap();
+    for lying in ["newer", "older"] {
+        std::fs::rename(kept.backups.path().join(lying), &keys_to).unwrap();
+        let text = plan().await.err().expect("it was not refused").to_string();
+        says(&text, &["what was erased since", "Bring the newest copy", "control.db", "erase again whoever"]);
+        let data = folder(&kept).join("data.db");
+        std::fs::rename(&data, folder(&kept).join("kept")).unwrap();
+        let text = open(&kept, StoreConfig { accept_gap: true, ..kept.config() }).await.err().unwrap().to_string();
+        says(&text, &["what was erased since is not in it", "control.db to another folder"]);
+        std::fs::rename(folder(&kept).join("kept"), &data).unwrap();
+        std::fs::rename(&keys_to, kept.backups.path().join(lying)).unwrap();
+    }
+    // The next copy holds all of it.
+    std::fs::rename(kept.backups.path().join("newer"), &keys_to).unwrap();
+    let store = open(&kept, kept.config()).await.unwrap();
+    kept.place.clock.set(NOON + 60_000);
+    back_up(&store).await;
+    store.close().await;
+    let plan = plan().await.unwrap();
+    plan.run("os:test", &Progress::default()).await.unwrap();
+    assert_eq!(kept.place.number("SELECT COUNT(*) FROM erasures").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
