@@ -100,11 +100,13 @@ impl Store {
         self.keyring().write_uses().await;
         let (number, chain) = audit::end(self.control()).await?;
         let number = number.cast_unsigned();
-        if self.0.audit_marked.swap(number, Ordering::AcqRel) == number {
+        if self.0.audit_marked.load(Ordering::Acquire) == number {
             return Ok(());
         }
         if !self.is_end_genuine(number.cast_signed(), &chain).await? {
             tracing::error!(entry = number, "the audit log's last entry was not written by this installation");
+            // Said once.
+            self.0.audit_marked.store(number, Ordering::Release);
             return Ok(());
         }
         // The log may have lost its end and grown again since.
@@ -120,7 +122,9 @@ impl Store {
                 known.offset, AUDIT
             );
             tracing::error!("{text}");
-            return self.raise(NoticeKind::Audit, None, "audit log", &text).await;
+            self.raise(NoticeKind::Audit, None, "audit log", &text).await?;
+            self.0.audit_marked.store(number, Ordering::Release);
+            return Ok(());
         }
         // Once an hour it leaves the machine with the log, wherever that goes.
         let hour = self.clock().now().hour();
@@ -132,9 +136,11 @@ impl Store {
         let (folder, ring) = (self.0.folder.clone(), self.ring().clone());
         let written = tokio::task::spawn_blocking(move || advance(&folder, AUDIT, &ring, link));
         match written.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.0.audit_marked.store(number, Ordering::Release);
+                Ok(())
+            }
             failed => {
-                self.0.audit_marked.store(0, Ordering::Release);
                 let problem = match failed {
                     Ok(Err(error)) => disk::io_in_words(&self.0.folder.join(AUDIT), &error),
                     Err(error) => error.to_string(),

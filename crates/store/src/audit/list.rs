@@ -109,7 +109,7 @@ pub struct AuditFilter<'a> {
 
 /// Which entries a filter means: the bound values are those of `Chosen::bind`.
 const CHOSEN: &str = "($1 IS NULL OR (project = $1 AND number >= $2) OR (project = '' AND subject LIKE $3)) AND ($4 IS NULL OR act = $4) \
-     AND ($5 IS NULL OR actor = $5 OR actor LIKE $10) AND time >= $6 AND ($7 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) AND time < $8 AND number < $9";
+     AND ($5 IS NULL OR actor = $5 OR actor LIKE $10 ESCAPE '\\') AND time >= $6 AND ($7 = 0 OR act NOT IN ('key.wrap', 'key.unwrap')) AND time < $8 AND number < $9";
 
 /// A filter, and what it says of a project that there is or was.
 struct Chosen<'a> {
@@ -167,7 +167,9 @@ impl Store {
         };
         let of_number = number.map_or_else(|| "-".to_owned(), |number| format!("project/{number}/%"));
         let with_number = filter.actor.filter(|actor| actor.starts_with("os:") && !actor.contains('('));
-        let with_number = with_number.map_or_else(|| "-".to_owned(), |actor| format!("{actor}(%"));
+        // A name of the system may hold what means something in a pattern.
+        let literal = |actor: &str| actor.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let with_number = with_number.map_or_else(|| "-".to_owned(), |actor| format!("{}(%", literal(actor)));
         Ok(Chosen { filter, begun, of_number, with_number })
     }
 
