@@ -4,6 +4,8 @@
 //! remove, insert nor reorder an entry unseen. That entries are missing from the end shows the mark outside the database,
 //! and checkpoints, signed by the installation, show it to whoever keeps them elsewhere.
 
+use std::collections::BTreeMap;
+
 use convizit_keys::{KeyRing, MacKey};
 use convizit_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -79,6 +81,53 @@ pub struct AuditReport {
     pub entries: i64,
     /// What is wrong, first entry first; `None` when all is well.
     pub problem: Option<String>,
+    /// Checkpoints that speak of entries which a restore has set aside, in a sentence: what they were made of is in this log no more.
+    pub set_aside: Option<String>,
+}
+
+impl AuditReport {
+    fn of(entries: i64, problem: Option<String>) -> Self {
+        Self { entries, problem, set_aside: None }
+    }
+}
+
+/// What the entry of a restore says of where the log goes on: behind the last entry of the backup, and up to which one lay there before,
+/// where that is known.
+pub(crate) fn goes_on(behind: i64, aside: Option<i64>) -> String {
+    match aside.filter(|last| *last > behind) {
+        Some(last) => format!("{GOES_ON}{behind}{ASIDE}{last}"),
+        None => format!("{GOES_ON}{behind}"),
+    }
+}
+
+const GOES_ON: &str = "the log goes on behind entry ";
+const ASIDE: &str = ", what lay there is set aside up to entry ";
+
+/// An entry of a restore.
+struct Restored {
+    number: i64,
+    time: i64,
+    actor: String,
+    behind: i64,
+    aside: Option<i64>,
+}
+
+impl Restored {
+    fn of(number: i64, time: i64, actor: &str, detail: &str) -> Option<Self> {
+        let rest = detail.split_once(GOES_ON)?.1;
+        let (behind, aside) = match rest.split_once(ASIDE) {
+            Some((behind, aside)) => (behind, Some(aside.parse().ok()?)),
+            None => (rest, None),
+        };
+        Some(Self { number, time, actor: actor.to_owned(), behind: behind.parse().ok()?, aside })
+    }
+
+    /// Whether the entry that a checkpoint was made of is one that this restore has set aside.
+    fn has_set_aside(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.number > self.behind
+            && self.aside.is_none_or(|last| checkpoint.number <= last)
+            && checkpoint.time.as_millis() <= self.time
+    }
 }
 
 /// Appends entries inside a transaction, so that an act and its entry are written together or not at all.
@@ -209,7 +258,7 @@ pub(crate) async fn has_link(control: &Database, known: Link) -> Result<bool, St
     Ok(chain.is_some_and(|chain| chain.first_chunk() == Some(&known.tag)))
 }
 
-fn read_entries(rows: &[sqlx::any::AnyRow]) -> Result<Vec<AuditEntry>, StoreError> {
+pub(crate) fn read_entries(rows: &[sqlx::any::AnyRow]) -> Result<Vec<AuditEntry>, StoreError> {
     rows.iter()
         .map(|row| {
             Ok(AuditEntry {
@@ -365,14 +414,17 @@ impl Store {
                 || !checkpoint.is_signed();
             if foreign {
                 let text = format!("the checkpoint of entry {} is not signed by this installation", checkpoint.number);
-                return Ok(AuditReport { entries: 0, problem: Some(text) });
+                return Ok(AuditReport::of(0, Some(text)));
             }
         }
-        let mut expected: std::collections::HashMap<i64, &str> =
-            checkpoints.iter().map(|checkpoint| (checkpoint.number, checkpoint.chain.as_str())).collect();
-        expected.remove(&0);
+        // A number may have been given twice, where a restore has set entries aside.
+        let mut expected: BTreeMap<i64, Vec<&Checkpoint>> = BTreeMap::new();
+        for checkpoint in checkpoints.iter().filter(|checkpoint| checkpoint.number != 0) {
+            expected.entry(checkpoint.number).or_default().push(checkpoint);
+        }
         let (mut entries, mut before) = (0_i64, Vec::new());
-        let wrong = |entries, text: String| Ok(AuditReport { entries, problem: Some(text) });
+        let (mut others, mut restored): (Vec<&Checkpoint>, Vec<Restored>) = (Vec::new(), Vec::new());
+        let wrong = |entries, text: String| Ok(AuditReport::of(entries, Some(text)));
         loop {
             let rows = query(
                 "SELECT number, time, actor, act, project, subject, detail, chain FROM audit WHERE number > $1 ORDER BY number LIMIT $2",
@@ -395,8 +447,11 @@ impl Store {
                 if row.read::<&[u8]>(7)? != chain {
                     return wrong(entries, format!("entry {number} was changed, or what stood before it"));
                 }
-                if expected.remove(&number).is_some_and(|kept| kept != hex(&chain)) {
-                    return wrong(entries, format!("entry {number} is not the one that its checkpoint was made of"));
+                let kept = expected.remove(&number).unwrap_or_default();
+                others.extend(kept.into_iter().filter(|checkpoint| checkpoint.chain != hex(&chain)));
+                let [actor, act, _, _, detail] = texts;
+                if act == "backup.restore" {
+                    restored.extend(Restored::of(number, row.read(1)?, actor, detail));
                 }
                 if let Mark::At(mark) = &mark
                     && mark.offset == number.cast_unsigned()
@@ -408,12 +463,29 @@ impl Store {
                 entries = number;
             }
         }
-        if let Some(number) = expected.keys().max() {
+        others.extend(expected.into_values().flatten());
+        let by = |checkpoint: &Checkpoint| restored.iter().find(|restored| restored.has_set_aside(checkpoint));
+        if let Some(checkpoint) = others.iter().find(|checkpoint| by(checkpoint).is_none()) {
+            let number = checkpoint.number;
             return wrong(
                 entries,
-                format!("the log ends at entry {entries}, but a checkpoint speaks of entry {number}"),
+                if number > entries {
+                    format!("the log ends at entry {entries}, but a checkpoint speaks of entry {number}")
+                } else {
+                    format!("entry {number} is not the one that its checkpoint was made of")
+                },
             );
         }
+        let set_aside = others.first().and_then(|checkpoint| by(checkpoint)).map(|restored| {
+            let numbers: Vec<String> = others.iter().map(|checkpoint| checkpoint.number.to_string()).collect();
+            let Restored { number, time, actor, behind, .. } = restored;
+            format!(
+                "the log was restored from a backup at entry {behind} (entry {number}, backup.restore by {actor} on {}); the checkpoints of {} \
+                 speak of entries that were set aside then: hold them against what convizit audit export --from FOLDER writes of the folder aside-…",
+                Timestamp::from_millis(*time),
+                if numbers.len() == 1 { format!("entry {}", numbers.concat()) } else { format!("entries {}", numbers.join(", ")) }
+            )
+        });
         let (number, chain) = end(self.control()).await?;
         if number < entries || (number == entries && chain != before) {
             return wrong(entries, "the end of the chain was changed".to_owned());
@@ -426,7 +498,7 @@ impl Store {
         {
             return wrong(entries, format!("the log ends at entry {entries}, but entry {} was written", mark.offset));
         }
-        Ok(AuditReport { entries, problem: None })
+        Ok(AuditReport { entries, problem: None, set_aside })
     }
 
     /// Entries may have been written since the log was read.

@@ -101,6 +101,32 @@ pub(crate) struct Database {
     unswept: Arc<AtomicBool>,
 }
 
+/// How a SQLite file is opened.
+fn address(file: &Path, mode: &str) -> Result<AnyConnectOptions, StoreError> {
+    // Absolute, since the first part of a relative path would be a host; and what means something in an address is escaped.
+    let path = std::path::absolute(file)
+        .map_err(|error| StoreError::Unusable(format!("{}: {error}", file.display())))?
+        .display()
+        .to_string()
+        .replace('%', "%25")
+        .replace('?', "%3F")
+        .replace('#', "%23");
+    format!("sqlite://{path}?mode={mode}").parse().during("open database")
+}
+
+/// A connection that only reads a SQLite file as it lies there, of whatever version its schema is.
+pub(crate) async fn reading(file: &Path) -> Result<AnyConnection, StoreError> {
+    sqlx::any::install_default_drivers();
+    let opening = async {
+        let mut connection = AnyConnection::connect_with(&address(file, "rw")?).await.during("open database")?;
+        for pragma in ["PRAGMA busy_timeout = 5000", "PRAGMA query_only = ON"] {
+            connection.execute(pragma).await.during("open database")?;
+        }
+        Ok(connection)
+    };
+    opening.await.map_err(|error| disk::in_words(error, file))
+}
+
 impl Database {
     /// Opens or makes a SQLite file, checks the pragmas that durability rests on, and runs the migrations.
     pub(crate) async fn sqlite(
@@ -119,17 +145,8 @@ impl Database {
         checked: &[&str],
     ) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        // Absolute, since the first part of a relative path would be a host; and what means something in an address is escaped.
-        let path = std::path::absolute(file)
-            .map_err(|error| StoreError::Unusable(format!("{}: {error}", file.display())))?
-            .display()
-            .to_string()
-            .replace('%', "%25")
-            .replace('?', "%3F")
-            .replace('#', "%23");
         // Made once: whoever connects later must not make an empty file where this one was taken away.
-        let making: AnyConnectOptions = format!("sqlite://{path}?mode=rwc").parse().during("open database")?;
-        let options: AnyConnectOptions = format!("sqlite://{path}?mode=rw").parse().during("open database")?;
+        let (making, options) = (address(file, "rwc")?, address(file, "rw")?);
         let mut connection = writer(&making, freed).await?;
         refuse_newer(&mut connection, migrations).await?;
         // One transaction, so that of two processes that start at once the second finds what the first has made.

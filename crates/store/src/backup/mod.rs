@@ -23,6 +23,7 @@ mod keep;
 pub(crate) mod ledger_copy;
 mod left;
 mod mend;
+mod newer;
 mod opening;
 mod owner;
 mod pack;
@@ -41,6 +42,7 @@ pub use events::StoredEvents;
 pub use keep::Keep;
 pub use left::LeftJournal;
 pub use mend::{FrameId, FramePlan, MendedFrame};
+pub use newer::{LyingLog, NewerLog};
 pub use plan::BackupPlan;
 pub use restore::{Restore, RestoreReport};
 pub use verify::VerifyReport;
@@ -51,6 +53,8 @@ use target::Target;
 /// What the backup's notice is about, and the drill's.
 const SUBJECT: &str = "backup";
 const DRILL: &str = "drill";
+/// What the notice is about of what is damaged and no frame.
+const BESIDE: &str = "sealed rows and audit log";
 /// What is known of the last backup and the last drill, in the data folder.
 const STATE: &str = "backup.state";
 /// What the notice of a start is about that went on without what was missing.
@@ -134,7 +138,7 @@ pub struct BackupReport {
     pub written: u64,
     /// Bytes that were written.
     pub bytes: u64,
-    /// Older backups that the schedule dropped: none while frames are damaged, or the notice of an accepted gap is open.
+    /// Older backups that the schedule dropped: none while anything is damaged, or the notice of an accepted gap is open.
     pub dropped: u64,
     /// Why the schedule drops no older backup now; `None` where it does.
     pub keeps_all: Option<String>,
@@ -142,6 +146,10 @@ pub struct BackupReport {
     pub damaged: u64,
     /// Which those are, twenty at most.
     pub problems: Vec<String>,
+    /// Sealed rows that do not open, and breaks of the audit log's chain: they are in the backup as they are, too.
+    pub damaged_beside: u64,
+    /// Which those are, a hundred at most.
+    pub problems_beside: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
@@ -426,6 +434,16 @@ impl Store {
                         report.problems.iter().take(5).cloned().collect::<Vec<_>>().join("; ")
                     );
                     self.raise(NoticeKind::Backup, None, SUBJECT, &text).await?;
+                }
+                if report.damaged_beside == 0 {
+                    self.resolve_notice(NoticeKind::Backup, None, BESIDE).await?;
+                } else {
+                    let text = format!(
+                        "a backup was made, and it holds what does not open, or is not as it was written: {}; no older backup is dropped \
+                         while it is so: convizit verify --backup TIME looks which one was made before, and convizit restore --at TIME takes that",
+                        report.problems_beside.iter().take(5).cloned().collect::<Vec<_>>().join("; ")
+                    );
+                    self.raise(NoticeKind::Backup, None, BESIDE, &text).await?;
                 }
                 Ok(report)
             }

@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use super::tables::FRAMES;
 use super::target::Target;
 use super::write::blocking;
-use super::{BackupInfo, Progress, listed};
+use super::{BackupInfo, Progress, VerifyReport, listed};
 use crate::Store;
 use crate::error::StoreError;
 
@@ -26,6 +26,10 @@ pub struct BackupPlan {
     pub damaged: u64,
     /// Which those are, twenty at most.
     pub problems: Vec<String>,
+    /// Sealed rows that do not open, and breaks of the audit log's chain.
+    pub damaged_beside: u64,
+    /// Which those are, a hundred at most.
+    pub problems_beside: Vec<String>,
 }
 
 impl Store {
@@ -35,9 +39,20 @@ impl Store {
     /// `Invalid` when backups are off; `Database` when their place does not answer.
     pub async fn plan_backup(&self, progress: &Progress) -> Result<BackupPlan, StoreError> {
         let damaged = look_for_damage(self, progress).await?;
-        let drops = if damaged.is_none() { self.backups_to_drop().await? } else { Vec::new() };
+        let mut beside = VerifyReport::default();
+        self.verify_beside(&self.projects().await?, &mut beside).await?;
+        let is_whole = damaged.is_none() && beside.problem_count == 0;
+        let drops = if is_whole { self.backups_to_drop().await? } else { Vec::new() };
         let keeps_all = self.keeps_all_backups().await?;
-        Ok(BackupPlan { drops, keeps_all, damaged: damaged.count, problems: damaged.said })
+        let VerifyReport { problem_count: damaged_beside, problems: problems_beside, .. } = beside;
+        Ok(BackupPlan {
+            drops,
+            keeps_all,
+            damaged: damaged.count,
+            problems: damaged.said,
+            damaged_beside,
+            problems_beside,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use convizit_keys::{KeyProvider, KeyRing};
-use convizit_model::{Clock, Timestamp};
+use convizit_model::{Clock, NoticeKind, Timestamp};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, query};
@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, query};
 use super::check::{Chosen, check, info, info_of, newest, packs};
 use super::ledger_copy::{self, LedgerCopy};
 use super::left::LeftJournal;
+use super::newer::{self, NewerLog};
 use super::owner::{LOOKS, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
 use super::place::{cannot, is_folder_empty, left_in, move_aside, move_in};
@@ -51,6 +52,10 @@ pub struct Restore {
     aside: Vec<&'static str>,
     /// What waits in the journal among them.
     left: LeftJournal,
+    /// The backup's last entry of the audit log, and its place in the chain.
+    log_end: (i64, Vec<u8>),
+    /// What the audit log among them knows and the backup does not.
+    newer: NewerLog,
 }
 
 /// What a restore did.
@@ -74,6 +79,10 @@ pub struct RestoreReport {
     pub journal_records: u64,
     /// What of these was taken over from the journal that lay there before.
     pub left_journal: LeftJournal,
+    /// What the audit log that lay there knew and the backup does not: it is taken back.
+    pub newer_log: NewerLog,
+    /// Destinations that came back paused, `shop/hook`, since they were removed, changed or paused after the backup was made.
+    pub paused_destinations: Vec<String>,
     /// Erasures that were carried out again.
     pub erased_again: u64,
     /// Frames that do not open, as they did not when the backup was made: `convizit verify` names them.
@@ -113,7 +122,7 @@ impl Restore {
         is_folder_empty(&config.folder)?;
         let plan = Self::plan_over(config, provider, clock, at, progress).await?;
         // What comes there meanwhile is somebody's.
-        Ok(Self { aside: Vec::new(), left: LeftJournal::default(), ..plan })
+        Ok(Self { aside: Vec::new(), left: LeftJournal::default(), newer: NewerLog::default(), ..plan })
     }
 
     /// The same for a data folder that has lost a part of its databases: what is left of them is moved aside once the backup is
@@ -145,9 +154,29 @@ impl Restore {
         // Not its frames: what was damaged when it was made is no reason not to have the rest back.
         check(&target, &ring, (&name, &manifest), None, progress).await?;
         let left = LeftJournal::look(&config.folder, manifest.journal_offset, (&ring, &clock)).await;
+        let log_end = newer::end_of(&target, &ring, &manifest).await?;
+        // On PostgreSQL it is in the database, which is empty.
+        let newer = match &config.database {
+            Some(_) => NewerLog::default(),
+            None => NewerLog::look(&config.folder, &log_end, manifest.made()).await,
+        };
         // Behind it: whoever reads a database may leave a log beside it, or take it away.
         let aside = left_in(&config.folder);
-        Ok(Self { config, provider, clock, target, ring, ledger, name, manifest, passed_over, aside, left })
+        Ok(Self {
+            config,
+            provider,
+            clock,
+            target,
+            ring,
+            ledger,
+            name,
+            manifest,
+            passed_over,
+            aside,
+            left,
+            log_end,
+            newer,
+        })
     }
 
     /// Files of the data folder that are moved aside.
@@ -160,6 +189,12 @@ impl Restore {
     #[must_use]
     pub fn left_journal(&self) -> &LeftJournal {
         &self.left
+    }
+
+    /// What the audit log among them knows and the backup does not.
+    #[must_use]
+    pub fn newer_log(&self) -> &NewerLog {
+        &self.newer
     }
 
     /// Why newer backups are not taken, newest first.
@@ -293,7 +328,13 @@ impl Restore {
             LeftJournal::take_over(store, &self.config.folder, self.manifest.journal_offset, with).await
         };
         let events = stored.of_projects(&store.projects().await?);
-        let detail = format!("backup of {}, {erased_again} erasures carried out again", self.manifest.made());
+        let paused_destinations = self.pause_stopped(store).await?;
+        self.notice_newer(store).await?;
+        let detail = format!(
+            "backup of {}, {erased_again} erasures carried out again; {}",
+            self.manifest.made(),
+            audit::goes_on(self.log_end.0, (self.newer.entries > 0).then_some(self.newer.last))
+        );
         let mut entries = store.known_ahead(&self.target, "backup.restore").await?;
         // Last, as the newest that says what was done.
         entries.push(store.entry("backup.restore", "", &self.name, detail));
@@ -316,11 +357,53 @@ impl Restore {
             accounts: accounts.cast_unsigned(),
             journal_records: appended + left_journal.records,
             left_journal,
+            newer_log: self.newer.clone(),
+            paused_destinations,
             erased_again,
             damaged_frames: stored.damaged,
             aside: None,
             seconds: 0.0,
         })
+    }
+
+    /// What a person has stopped since sends nothing before a person has looked at it.
+    async fn pause_stopped(&self, store: &Store) -> Result<Vec<String>, StoreError> {
+        let reason = format!(
+            "the backup of {} has brought it back, and it was removed, changed or paused after that",
+            self.manifest.made()
+        );
+        let mut paused = Vec::new();
+        for (project, name) in &self.newer.stopped {
+            let Ok(id) = project.parse() else { continue };
+            match store.pause_destination(&id, name, Some(&reason)).await {
+                Ok(()) => paused.push(format!("{project}/{name}")),
+                // It was made since.
+                Err(StoreError::NotFound { .. }) => {}
+                // It does not open, so it sends nothing.
+                Err(error @ StoreError::Keys(_)) => tracing::warn!(%error, "a destination is not paused"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(paused)
+    }
+
+    /// That what people set is older than they know, until somebody says that it is seen to.
+    async fn notice_newer(&self, store: &Store) -> Result<(), StoreError> {
+        let newer = &self.newer;
+        if newer.is_none() {
+            return Ok(());
+        }
+        let what = match &newer.problem {
+            Some(problem) => format!("what was done since is not wholly known, since {problem}"),
+            None => format!("taken back is what the audit log has in {} since", newer.in_words()),
+        };
+        let text = format!(
+            "settings, projects, destinations, accounts and members are of {} again, by a restore: {what}. Look at each of them (convizit settings, \
+             project list, destination list, user list), and at the log that is set aside (convizit audit export --from <data>/aside-<time>), then \
+             resolve this notice",
+            self.manifest.made()
+        );
+        store.raise(NoticeKind::Audit, None, "restore", &text).await
     }
 
     /// Events in frames that were sealed by a key that was destroyed since, though its day has one again: they go with the erasures.

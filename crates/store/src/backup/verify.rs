@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use convizit_keys::Place;
+use convizit_model::Project;
 use serde::Serialize;
 use sqlx::query;
 
 use super::mend::FrameId;
 use super::{Progress, tables};
 use crate::Store;
+use crate::destinations::{body_of, secret_of};
 use crate::error::{Columns as _, During, StoreError};
 
 /// Rows that are read at once.
@@ -25,7 +27,7 @@ pub struct VerifyReport {
     pub frames: u64,
     /// Events in them.
     pub events: u64,
-    /// Sealed rows beside them that were opened: registry, quarantine.
+    /// Sealed rows beside them that were opened: registry, quarantine, destinations and their secrets.
     pub rows: u64,
     /// Batches of the journal that were opened along its chain.
     pub batches: u64,
@@ -78,16 +80,51 @@ impl Store {
         for (project, last) in lasts {
             let id = projects.iter().find(|known| known.number == project).map(|known| &known.id);
             self.verify_frames((project, id), last, &mut report, progress).await?;
-            self.verify_state(project, &mut report).await?;
         }
-        self.verify_quarantine(&mut report).await?;
         self.verify_journal(&mut report).await?;
+        self.verify_beside(&projects, &mut report).await?;
+        Ok(report)
+    }
+
+    /// What is no frame and no batch: sealed rows, and the chain of the audit log.
+    pub(super) async fn verify_beside(
+        &self,
+        projects: &[Project],
+        report: &mut VerifyReport,
+    ) -> Result<(), StoreError> {
+        for project in projects {
+            self.verify_state(project.number, report).await?;
+        }
+        self.verify_quarantine(report).await?;
+        self.verify_destinations(report).await?;
         let audit = self.verify_audit(&[]).await?;
         report.audit_entries = audit.entries;
         if let Some(problem) = audit.problem {
             report.wrong(format!("audit log: {problem}"));
         }
-        Ok(report)
+        Ok(())
+    }
+
+    async fn verify_destinations(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        let rows = query("SELECT project, name, body, secret FROM destinations ORDER BY project, name")
+            .fetch_all(self.control().readers())
+            .await
+            .during("read destinations")?;
+        for row in rows {
+            let (project, name): (i64, String) = (row.read(0)?, row.read(1)?);
+            let of = self.project_in_words(project);
+            let sealed = [(body_of(&name), Some(row.read::<Vec<u8>>(2)?)), (secret_of(&name), row.read(3)?)];
+            for (place, sealed) in sealed {
+                let Some(sealed) = sealed else { continue };
+                report.rows += 1;
+                if let Err(error) = self.keyring().open_sealed(project, place, &sealed).await {
+                    report.wrong(format!(
+                        "destination {name} of {of}: {error}; it sends nothing: remove it and add it again, or restore a backup"
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn verify_state(&self, project: i64, report: &mut VerifyReport) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use super::plan::{FINGERPRINTS, days_of_frames, is_as_before};
 use super::snapshot::Snapshot;
 use super::tables::{CONTROL, DATA, FRAMES, JOURNAL, Table};
 use super::target::Target;
-use super::{BackupReport, Keep, Listed, Progress, listed, manifest_name, manifests, read_manifest};
+use super::{BackupReport, Keep, Listed, Progress, VerifyReport, listed, manifest_name, manifests, read_manifest};
 use crate::Store;
 use crate::error::StoreError;
 
@@ -120,7 +120,10 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
     store.take_backups().await?;
     // Older backups have it whole, perhaps.
     let keeps_all = store.keeps_all_backups().await?;
-    let dropped = if damaged.is_none() && keeps_all.is_none() { prune(store, &target, made).await? } else { 0 };
+    let mut beside = VerifyReport::default();
+    store.verify_beside(&store.projects().await?, &mut beside).await?;
+    let drops = damaged.is_none() && beside.problem_count == 0 && keeps_all.is_none();
+    let dropped = if drops { prune(store, &target, made).await? } else { 0 };
     Ok(BackupReport {
         made,
         events: info.events,
@@ -131,6 +134,8 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         keeps_all,
         damaged: damaged.count,
         problems: damaged.said,
+        damaged_beside: beside.problem_count,
+        problems_beside: beside.problems,
         seconds: started.elapsed().as_secs_f64(),
         name,
     })

@@ -141,3 +141,33 @@ async fn a_backup_that_cannot_be_read_does_not_hide_the_others(place: Place) {
     back_up(&store).await;
     assert_eq!(store.backups().await.unwrap().iter().filter(|backup| backup.problem.is_none()).count(), 2);
 }
+
+/// What is no frame and damaged goes into a backup as it is, so the older ones, which have it whole, stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_older_backup_is_dropped_while_the_audit_log_or_a_sealed_row_is_damaged() {
+    let damages = [
+        ("DELETE FROM audit WHERE number = 3", "entry 3 is missing"),
+        ("UPDATE destinations SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)", "destination hook"),
+    ];
+    for (sql, said) in damages {
+        let kept = Kept::of(Place::sqlite());
+        let (store, shop) = kept.shop().await;
+        fill(&store, &shop).await;
+        assert_eq!(back_up(&store).await.damaged_beside, 0);
+        sqlx::query(sql).execute(&mut kept.place.behind("control").await).await.unwrap();
+        // Of the same day, so that the schedule would drop the first.
+        kept.place.clock.set(NOON + 1000);
+        let plan = store.plan_backup(&Progress::default()).await.unwrap();
+        assert_eq!((plan.drops.len(), plan.damaged_beside), (0, 1), "{:?}", plan.problems_beside);
+        let report = back_up(&store).await;
+        assert_eq!((report.dropped, report.damaged, report.damaged_beside), (0, 0, 1));
+        assert!(report.problems_beside[0].contains(said), "{:?}", report.problems_beside);
+        assert_eq!(store.backups().await.unwrap().len(), 2);
+        let found = store.verify(&Progress::default()).await.unwrap();
+        assert_eq!(found.problems, report.problems_beside);
+        let notices = store.notices(false).await.unwrap();
+        let notice = notices.iter().find(|notice| notice.subject == "sealed rows and audit log").expect("a notice");
+        assert!(notice.text.contains("no older backup is dropped") && notice.text.contains(said), "{}", notice.text);
+        store.close().await;
+    }
+}

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use convizit_model::{NoticeKind, NoticeState};
-use convizit_store::backup::{Progress, Restore};
+use convizit_model::{Destination, NoticeKind, NoticeState, ProjectSettings};
+use convizit_store::backup::{LyingLog, Progress, Restore};
 use convizit_store::{DiskSpace, Store, StoreConfig, StoreError};
 
-use crate::backup::{Kept, back_up, commit, fill};
+use crate::backup::{Kept, back_up, commit, fill, hook};
 use crate::engines::{NOON, Place, events, stored, within};
 use crate::erasure::{of, visitor};
 
@@ -274,6 +274,93 @@ async fn lost_settings_and_keys_come_back_by_the_words_of_the_refusal() {
     // And it is the installation, which makes backups as before.
     kept.place.clock.set(NOON + 60_000);
     assert_eq!(back_up(&store).await.events, 90);
+    store.close().await;
+}
+
+/// The settings that lie there are newer than the backup: that they go back is said before and after, and nothing is sent again that a
+/// person had stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restore_takes_back_of_healthy_settings_is_said_and_sends_nothing() {
+    let kept = filled().await;
+    let made = {
+        let store = open(&kept, kept.config()).await.unwrap();
+        let shop = store.project(&"shop".parse().unwrap()).await.unwrap();
+        let other = Destination { name: "other".to_owned(), ..hook(&shop) };
+        store.save_destination(&other, Some("whsec_c2VjcmV0IG9mIHRoZSBob29rIHRoYXQgaXM="), true).await.unwrap();
+        kept.place.clock.set(NOON + 1000);
+        let made = back_up(&store).await.made;
+        kept.place.clock.set(NOON + 2000);
+        for consent in [true, false, true] {
+            let settings = store.project(&shop.id).await.unwrap().settings;
+            let settings = ProjectSettings { consent_required: consent, ..settings };
+            store.save_settings(&shop.id, settings).await.unwrap();
+        }
+        store.remove_destination(&shop.id, "hook").await.unwrap();
+        store.create_project(&"second".parse().unwrap(), Default::default()).await.unwrap();
+        store.close().await;
+        made
+    };
+    let store = open(&kept, kept.config()).await.unwrap();
+    let checkpoint = store.audit_checkpoint().await.unwrap();
+    let all = store.audit_after(0, i64::MAX).await.unwrap();
+    store.close().await;
+    lose(&kept, "data.db");
+    let (clock, provider) = (kept.place.clock.clone(), kept.place.provider());
+    let plan = Restore::plan_over(kept.config(), provider, clock, None, &Progress::default()).await.unwrap();
+    assert_eq!(plan.backup().made, made);
+    let newer = plan.newer_log().clone();
+    assert_eq!((newer.last, &newer.problem), (checkpoint.number, &None));
+    let times = |act: &str| newer.acts.get(act).copied().unwrap_or(0);
+    assert_eq!((times("settings.save"), times("destination.remove"), times("project.create")), (3, 1, 1));
+    assert!(!newer.acts.contains_key("key.wrap"), "uses of keys change nothing: {newer:?}");
+    says(&newer.in_words(), &["settings.save ×3", "destination.remove, ", "project.create"]);
+    let report = plan.run("os:test", &Progress::default()).await.unwrap();
+    assert_eq!(report.newer_log, newer);
+    assert_eq!(report.paused_destinations, ["shop/hook"]);
+    // The log that was set aside is read from there.
+    let mut log = LyingLog::open(&report.aside.unwrap()).await.unwrap();
+    assert_eq!(log.after(0, i64::MAX).await.unwrap(), all);
+    log.close().await;
+    let store = open(&kept, kept.config()).await.unwrap();
+    let states = store.destinations(None).await.unwrap();
+    let paused: Vec<(&str, bool)> =
+        states.iter().map(|state| (state.destination.name.as_str(), state.destination.paused.is_some())).collect();
+    assert_eq!(paused, [("hook", true), ("other", false)]);
+    let notices = store.notices(false).await.unwrap();
+    let notice = notices.iter().find(|notice| notice.subject == "restore").expect("it is noticed");
+    says(&notice.text, &[&made.to_string(), "settings.save ×3", "convizit audit export --from"]);
+    // A checkpoint of what was set aside is no sign of a forger.
+    let verified = store.verify_audit(std::slice::from_ref(&checkpoint)).await.unwrap();
+    assert_eq!(verified.problem, None);
+    let behind = all.len() as u64 - newer.entries;
+    says(
+        verified.set_aside.as_ref().unwrap(),
+        &[
+            &format!("restored from a backup at entry {behind} "),
+            &format!("checkpoints of entry {} ", checkpoint.number),
+        ],
+    );
+    assert_eq!(store.verify_audit(&[]).await.unwrap().set_aside, None);
+    // What was written since is held against its checkpoints as before.
+    while store.audit_checkpoint().await.unwrap().number < checkpoint.number {
+        store.audit("frame.restore", "", "", "").await.unwrap();
+    }
+    kept.place.clock.set(NOON + 5000);
+    let later = store.audit_checkpoint().await.unwrap();
+    assert_eq!(store.verify_audit(&[later.clone(), checkpoint]).await.unwrap().problem, None);
+    store.close().await;
+    lose(&kept, "audit.mark");
+    let mut control = kept.place.behind("control").await;
+    for sql in [
+        "DELETE FROM audit WHERE number = (SELECT MAX(number) FROM audit)",
+        "UPDATE audit_end SET (number, chain) = (SELECT number, chain FROM audit ORDER BY number DESC LIMIT 1)",
+    ] {
+        sqlx::query(sql).execute(&mut control).await.unwrap();
+    }
+    drop(control);
+    let store = open(&kept, kept.config()).await.unwrap();
+    let problem = store.verify_audit(&[later]).await.unwrap().problem;
+    assert!(problem.is_some(), "an entry that was taken away since");
     store.close().await;
 }
 
