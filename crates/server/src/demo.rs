@@ -6,7 +6,7 @@ mod shop;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use convizit_collector::CollectorConfig;
 use convizit_console::ConsoleConfig;
@@ -35,6 +35,25 @@ pub(crate) fn delivery(folder: &Path) -> DeliveryConfig {
     }
 }
 
+/// The file that says that a folder is the demo's.
+const MADE: &str = "demo";
+
+/// Refuses a folder of an installation that the demo has not made: it would change its origins, destinations and accounts.
+fn refuse_real(folder: &Path) -> Result<()> {
+    let lies = |name: &str| folder.join(name).exists();
+    // Earlier versions wrote no such file; their demo had its keys and its events in the folder.
+    let is_demo = lies(MADE) || (lies("keys") && lies("events.jsonl"));
+    if is_demo || !["control.db", "data.db", "journal.db"].iter().any(|name| lies(name)) {
+        return Ok(());
+    }
+    bail!(
+        "{} holds an installation that convizit demo has not made, whose origins, destinations and accounts it would change: name another folder, \
+         which is made where it is missing (convizit demo --folder {}-demo); convizit serve runs the one that is there",
+        folder.display(),
+        folder.display()
+    );
+}
+
 /// The account that the demo's link signs in to. Nobody knows its password.
 const ACCOUNT: &str = "demo@localhost";
 
@@ -61,6 +80,7 @@ impl Demo {
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
         let settings = StoreConfig::in_folder(&folder);
+        refuse_real(&folder)?;
         let mut shared = share(&settings)?;
         let store = make_store(&settings, &ProviderConfig::File { path: folder.join("keys") }).await?;
         if shared.is_none() {
@@ -68,6 +88,7 @@ impl Demo {
             shared = share(&settings)?;
         }
         let (_shared, _alone) = (shared, alone(&folder, Role::All)?);
+        std::fs::write(folder.join(MADE), "made by convizit demo\n").context("the demo's folder cannot be written")?;
         let tables = tables(None).await?;
 
         let shop = ports::shop(8080)?;
@@ -195,5 +216,23 @@ impl ports::Bound {
 
     fn authority(&self) -> &str {
         &self.authority
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_refuses_an_installation_that_it_has_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        refuse_real(folder).unwrap();
+        std::fs::write(folder.join("control.db"), "").unwrap();
+        std::fs::write(folder.join("keys"), "").unwrap();
+        let text = refuse_real(folder).unwrap_err().to_string();
+        assert!(text.contains("has not made") && text.contains("convizit demo --folder"), "{text}");
+        std::fs::write(folder.join(MADE), "").unwrap();
+        refuse_real(folder).unwrap();
     }
 }

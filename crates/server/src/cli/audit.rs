@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Subcommand;
 use convizit_model::Timestamp;
+use convizit_store::backup::LyingLog;
 use convizit_store::{AuditEntry, AuditFilter, Checkpoint, Store};
 
 use crate::cli::{counted, new_file, say, say_error, table};
@@ -49,11 +50,16 @@ pub(crate) enum Audit {
         json: bool,
     },
     /// Writes the whole log as JSON lines, oldest first, as it was written: projects' keys stand in it by the projects' numbers.
-    #[command(after_help = "Example: convizit audit export --out audit.jsonl")]
+    #[command(
+        after_help = "Examples:\n  convizit audit export --out audit.jsonl\n  convizit audit export --from /var/lib/convizit/aside-20261130T190000000Z --out before.jsonl"
+    )]
     Export {
         /// The file; it must not be there yet.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// In place of this installation's log the one in a folder that convizit restore --move-aside has set aside.
+        #[arg(long, value_name = "FOLDER")]
+        from: Option<PathBuf>,
     },
     /// Follows the chain from the first entry to the last; finds any change, removal or reordering.
     #[command(after_help = "Example: convizit audit verify --checkpoints kept-elsewhere.jsonl")]
@@ -168,20 +174,31 @@ impl Audit {
                 };
                 list(store, filter, limit.unwrap_or(if all { i64::MAX } else { SHOWN }), json).await
             }
-            Self::Export { out } => {
+            Self::Export { out, from } => {
+                let mut lying = match &from {
+                    Some(folder) => Some(LyingLog::open(folder).await?),
+                    None => None,
+                };
                 let mut file = BufWriter::new(new_file(&out)?);
-                let mut last = 0;
+                let (mut last, mut written) = (0, 0);
                 loop {
-                    let entries = store.audit_after(last, PAGE).await?;
+                    let entries = match &mut lying {
+                        Some(log) => log.after(last, PAGE).await?,
+                        None => store.audit_after(last, PAGE).await?,
+                    };
                     let Some(end) = entries.last() else { break };
                     last = end.number;
+                    written += entries.len();
                     for entry in &entries {
                         serde_json::to_writer(&mut file, entry)?;
                         file.write_all(b"\n")?;
                     }
                 }
                 file.flush()?;
-                say(format!("{} in {}", counted(last, "entry"), out.display()))
+                if let Some(log) = lying {
+                    log.close().await;
+                }
+                say(format!("{} in {}", counted(written, "entry"), out.display()))
             }
             Self::Verify { checkpoints, json } => {
                 let text = match &checkpoints {
@@ -193,7 +210,13 @@ impl Audit {
                 let mut kept: Vec<Checkpoint> = Vec::new();
                 for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
                     let parsed = serde_json::from_str(line);
-                    kept.push(parsed.map_err(|_| anyhow!("line {} of the checkpoints is none", index + 1))?);
+                    kept.push(parsed.map_err(|_| {
+                        anyhow!(
+                            "line {} of the checkpoints is none: each line is wanted as convizit audit checkpoint prints it, \
+                             {{\"installation\": …, \"number\": …, \"chain\": …, \"time\": …, \"public_key\": …, \"signature\": …}}",
+                            index + 1
+                        )
+                    })?);
                 }
                 if let Some(path) = checkpoints.filter(|_| kept.is_empty()) {
                     bail!("{} holds no checkpoint: convizit audit checkpoint prints one to keep", path.display());
@@ -204,7 +227,10 @@ impl Audit {
                 }
                 match report.problem {
                     None if json => Ok(()),
-                    None => say(format!("{}, the chain is whole", counted(report.entries, "entry"))),
+                    None => {
+                        say(format!("{}, the chain is whole", counted(report.entries, "entry")))?;
+                        report.set_aside.iter().try_for_each(|what| say(format!("note: {what}")))
+                    }
                     Some(problem) => bail!("the audit log was tampered with or damaged: {problem}"),
                 }
             }

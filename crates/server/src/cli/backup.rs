@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use convizit_keys::open_provider;
 use convizit_model::Timestamp;
 use convizit_store::backup::{
-    BackupConfig, BackupInfo, BackupPlan, FrameId, FramePlan, MendedFrame, Progress, Restore as Plan, RestoreReport,
-    VerifyReport,
+    BackupConfig, BackupInfo, BackupPlan, FrameId, FramePlan, MendedFrame, NewerLog, Progress, Restore as Plan,
+    RestoreReport, VerifyReport,
 };
 use convizit_store::{Store, SystemClock, bytes_in_words};
 
@@ -140,8 +140,11 @@ impl Backup {
                 let progress = Progress::default();
                 let plan = watched("looking at frames", &progress, store.plan_backup(&progress)).await?;
                 if self.json {
-                    let BackupPlan { drops, damaged, problems, .. } = &plan;
-                    let plan = serde_json::json!({"to": to, "off": false, "drops": drops, "damaged": damaged, "problems": problems});
+                    let BackupPlan { drops, damaged, problems, damaged_beside, problems_beside, .. } = &plan;
+                    let plan = serde_json::json!({
+                        "to": to, "off": false, "drops": drops, "damaged": damaged, "problems": problems,
+                        "damaged_beside": damaged_beside, "problems_beside": problems_beside,
+                    });
                     return say(plan.to_string());
                 }
                 let times: Vec<String> = plan.drops.iter().map(|backup| backup.made.to_string()).collect();
@@ -154,6 +157,10 @@ impl Backup {
                             format!("{} frames do", plan.damaged)
                         },
                         plan.problems.join("; ")
+                    ),
+                    [] if plan.damaged_beside > 0 => format!(
+                        "it would end with code 1, and no older one would be dropped, since it would hold what is damaged: {}",
+                        plan.problems_beside.join("; ")
                     ),
                     [] => match plan.keeps_all {
                         Some(why) => format!("no older one would be dropped, since {why}"),
@@ -200,6 +207,13 @@ impl Backup {
                             format!("{} frames of", report.damaged)
                         },
                         report.problems.join("; ")
+                    );
+                }
+                if report.damaged_beside > 0 {
+                    bail!(
+                        "what is stored is damaged, here and in this backup: {}; no older backup is dropped while it is so: convizit backup list \
+                         names them, convizit verify --backup TIME looks at one, and convizit restore --at TIME takes one that was made before",
+                        report.problems_beside.join("; ")
                     );
                 }
                 Ok(())
@@ -308,8 +322,9 @@ impl Restore {
         if let Some(problem) = &left.problem {
             behind.push_str(&format!(", leave what cannot be read of journal.db in that folder ({problem})"));
         }
+        let back = taken_back(plan.newer_log(), backup.made);
         let what = format!(
-            "{first}restore the backup of {} ({}, {}, {}) into {into}{behind}, and erase again what was erased since",
+            "{first}restore the backup of {} ({}, {}, {}) into {into}{behind}, and erase again what was erased since{back}",
             backup.made,
             counted(backup.events, "event"),
             counted(backup.rows, "row"),
@@ -322,6 +337,7 @@ impl Restore {
                 "passed_over": plan.passed_over(),
                 "moves_aside": plan.moves_aside(),
                 "left_journal": plan.left_journal(),
+                "newer_log": plan.newer_log(),
             })
             .to_string());
         }
@@ -418,6 +434,23 @@ fn brought_back(frame: &MendedFrame) -> String {
     format!("frame {project}/{first} ({} in the numbers {first} to {last}) {from}{without}", counted(*events, "event"))
 }
 
+/// What of the control database that lies there is newer than the backup, for the question.
+fn taken_back(newer: &NewerLog, made: Timestamp) -> String {
+    let mut said = String::new();
+    if let Some(problem) = &newer.problem {
+        said = format!("; what of control.db is newer than the backup is not wholly known: {problem}");
+    }
+    if newer.entries > 0 {
+        said.push_str(&format!(
+            "; and take back what {} of the audit log say that are newer than the backup: settings, projects, destinations, accounts and members are \
+             of {made} again, destinations that were removed or changed since come back paused, and convizit audit export --from <that folder> --out \
+             FILE reads these entries afterwards",
+            newer.in_words()
+        ));
+    }
+    said
+}
+
 fn tell(report: &RestoreReport) -> Result<()> {
     say(format!("Restored the backup of {} in {:.1} s.", report.made, report.seconds))?;
     for (project, events) in &report.events {
@@ -444,13 +477,11 @@ fn tell(report: &RestoreReport) -> Result<()> {
         say(format!("Carried out again: {}.", counted(report.erased_again, "erasure")))?;
     }
     if report.journal_records > 0 {
-        say(format!("Waiting for the worker: {} of visitors.", counted(report.journal_records, "batch")))?;
-    }
-    if report.left_journal.batches > 0 {
-        say(format!(
-            "Taken over from the journal that lay there: {}, which wait for the worker, too.",
-            counted(report.left_journal.batches, "batch")
-        ))?;
+        let of_left = match report.left_journal.records {
+            0 => String::new(),
+            records => format!(", {records} of them from the journal that lay there"),
+        };
+        say(format!("Waiting for the worker: {} of visitors{of_left}.", counted(report.journal_records, "batch")))?;
     }
     if let Some(problem) = &report.left_journal.problem {
         say(format!(
@@ -465,6 +496,25 @@ fn tell(report: &RestoreReport) -> Result<()> {
             "{} with the passwords, second factors and rights of that time: whoever was removed or lost a right since has it again. Look at \
              convizit user list and at the members of each project, and reset passwords that others knew with convizit user reset.",
             counted(report.accounts, "account")
+        ))?;
+    }
+    let newer = &report.newer_log;
+    if let Some(aside) = report.aside.as_ref().filter(|_| !newer.is_none()) {
+        let what = match &newer.problem {
+            Some(problem) => format!("what was done since is not wholly known: {problem}"),
+            None => format!("taken back was what {} of the audit log say that are newer", newer.in_words()),
+        };
+        say(format!(
+            "Settings, projects, destinations, accounts and members are of {} again; {what}. convizit audit export --from {} --out FILE reads that \
+             log, and a notice stays until it is resolved.",
+            report.made,
+            aside.display()
+        ))?;
+    }
+    for destination in &report.paused_destinations {
+        say(format!(
+            "Destination {destination} came back and is paused, since it was removed, changed or paused after the backup was made: remove it, or let it \
+             send with convizit destination resume."
         ))?;
     }
     if let Some(aside) = &report.aside {
@@ -577,8 +627,9 @@ fn tell_checked(report: &VerifyReport) -> Result<()> {
     }
     if report.problem_count > frames.len() as u64 {
         say(
-            "What is no frame, or has a key that does not open, comes back with a whole backup: make one now if you can, stop convizit serve, and convizit restore into an \
-             empty place; docs/data-lifecycle.md says what each kind means.",
+            "What is no frame, or has a key that does not open, comes back with a backup that was made before the damage: a backup of now holds the \
+             damage, too, and drops none while it is there. convizit backup list says which there are; stop convizit serve, and convizit restore --at TIME \
+             brings one of them into an empty place; docs/data-lifecycle.md says what each kind means.",
         )?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use convizit_delivery::DeliveryConfig;
 use convizit_delivery::connectors::{self, Connector};
 use convizit_keys::read_secret_file;
 use convizit_model::{Destination as Configured, DestinationKind, EventType, Processor, ProjectId, Shaping};
+use convizit_store::backup::Progress;
 use convizit_store::{DestinationState, Erasure, Store, StoreError};
 
 use crate::cli::ask::Hold;
@@ -284,7 +285,8 @@ impl Destination {
             }
             Self::Processors { project, json, csv } => processors(store, project, json, csv).await,
             Self::Remove { which, hold } => {
-                let dead = counted(which.known(store).await?.dead, "dead letter");
+                let known = which.known(store).await?;
+                let dead = counted(known.dead, "dead letter");
                 let number = store.project(&which.project).await?.number;
                 let waits = |erasure: &Erasure| {
                     erasure.destinations.iter().any(|told| told.destination == which.name && told.state == "open")
@@ -293,7 +295,12 @@ impl Destination {
                     0 => String::new(),
                     many => format!("; {} will never reach it", counted(many, "erasure")),
                 };
-                let what = format!("remove destination {} of {} and its {dead}{untold}", which.name, which.project);
+                let stays = match known.destination.kind {
+                    DestinationKind::File { path } => format!("; the file {path} stays, with what it holds"),
+                    _ => String::new(),
+                };
+                let what =
+                    format!("remove destination {} of {} and its {dead}{untold}{stays}", which.name, which.project);
                 if !hold.goes_on(&what)? {
                     return Ok(());
                 }
@@ -354,7 +361,18 @@ async fn add(store: &Store, config: &DeliveryConfig, project: ProjectId, name: S
         let shown = secret.filter(|_| matches!(destination.kind, DestinationKind::Webhook { .. }));
         return say(serde_json::json!({"destination": destination, "secret": shown}).to_string());
     }
-    say(format!("{} receives events from now on", destination.name))?;
+    let number = store.project(&destination.project).await?.number;
+    let stored =
+        if common.from_start { store.stored_events(number, None, &Progress::default()).await?.events } else { 0 };
+    say(match stored {
+        0 => format!("{} receives events from now on", destination.name),
+        stored => format!(
+            "{} receives the {} that {} stored, and what comes",
+            destination.name,
+            counted(stored, "event"),
+            if stored == 1 { "is" } else { "are" }
+        ),
+    })?;
     if let (DestinationKind::Webhook { .. }, Some(secret)) = (&destination.kind, &secret) {
         say(format!("signing secret, shown only now: {secret}"))?;
     }

@@ -99,7 +99,7 @@ impl Project {
                         project.settings.origins.join(" "),
                     ]);
                 }
-                table(&["project", "key", "events", "origins"], &rows)
+                table(&["project", "key", "last event", "origins"], &rows)
             }
             Self::Show { id, json } => {
                 let project = store.project(&id).await?;
