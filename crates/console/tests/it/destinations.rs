@@ -240,7 +240,9 @@ async fn what_is_added_is_tried_at_once_or_says_that_nothing_was_sent_yet() {
     assert!(form("http").await.contains("name=\"try\" value=\"yes\" checked"), "by default it is tried");
     assert!(!form("webhook").await.contains("name=\"try\""), "its receiver does not know the secret yet");
     let add = async |name: &str, more: &[(&str, &str)]| {
-        let fields = [("kind", "http"), ("name", name), ("set-address", receiver.url.as_str()), ("own", "yes")];
+        let (address, _) = receiver.url.split_once("/hook").unwrap();
+        let settings = [("set-address", address), ("set-path", "hook")];
+        let fields = [&[("kind", "http"), ("name", name), ("own", "yes")], settings.as_slice()].concat();
         site.post("/p/shop/new-destination", &cookie, &[fields.as_slice(), more].concat()).await
     };
     let page = async |name: &str| site.get(&format!("/p/shop/destinations/{name}"), &cookie).await.text;

@@ -334,6 +334,11 @@ impl Kafka {
                 Err(SendError::Refused(reason)) => fates[rows[0]] = Fate::Refused(reason),
                 Err(SendError::Later { reason, after }) => {
                     batches.push_front(rows);
+                    // Such a broker knows this producer no more, or has lost count: it begins anew, as another one.
+                    if matches!(code, 45 | 47 | 59) {
+                        self.producer = None;
+                        self.sequences.clear();
+                    }
                     failure.get_or_insert(SendError::Later { reason, after });
                 }
                 Err(failure) => return Err(failure),
@@ -366,6 +371,8 @@ impl Kafka {
             (Some(14..=16), ..) => return Err(SendError::later(format!("{} is not ready yet", self.settings.vendor))),
             // It knows none, or this user is not to have one.
             (Some(31 | 35 | 53), ..) => Producer::NONE,
+            // It cannot say why it gives none now: what is sent is not kept waiting for it, and the next round asks again.
+            (Some(-1), ..) => return Ok(Producer::NONE),
             (Some(code), ..) => {
                 return Err(SendError::later(format!("{} answered the code {code}", self.settings.vendor)));
             }

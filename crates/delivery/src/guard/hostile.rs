@@ -583,7 +583,8 @@ async fn no_form_of_an_address_leads_inside() {
         let kind = DestinationKind::Postgres { schema: "convizit".to_owned() };
         let said = sent(kind, Some(&url), &system).await.unwrap_err();
         assert!(is_told(&said) && !said.contains("secret"), "{host}: {said}");
-        assert!(!said.contains(&port) && !(host.len() > 1 && said.contains(host)), "{host}: {said}");
+        assert!(!said.contains(&port), "{host}: {said}");
+        assert!(host.len() == 1 || !said.contains(host), "{host}: {said}");
     }
     println!(
         "{} hostile forms, each four ways, and {} of databases: {} connections",
