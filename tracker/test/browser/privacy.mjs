@@ -5,7 +5,9 @@ import { assert, behaviour, until } from "./stage.mjs";
 const receipts = (...some) => (found) =>
   some.every((receipt) => found.some(({ field, rule }) => `${field} ${rule}` === receipt)) &&
   found.every((receipt) => Object.keys(receipt).join() === "field,rule,by,rules" && receipt.by === "browser");
-const nowhere = (pattern) => (visit) => visit.project.posts.forEach((post) => assert.doesNotMatch(post.text, pattern));
+/** What the tracker draws by chance, and the port of the page, may hold any hexadecimal letters and digits: they are left out. */
+const drawn = /"(?:id|start|batch|visitor)":"[\da-f.-]+"|(?<=localhost):\d+/g;
+const nowhere = (pattern) => (visit) => visit.project.posts.forEach((post) => assert.doesNotMatch(post.text.replace(drawn, ""), pattern));
 
 behaviour("nothing inside an ignored part is captured, across shadow roots too", {
   page: "ignored.html",
