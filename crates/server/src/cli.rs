@@ -34,7 +34,7 @@ use convizit_store::Store;
 
 use crate::config::Config;
 use crate::os_user::person;
-use crate::run::{Role, make_installation, open_store};
+use crate::run::{Role, make_installation, open_store, share_as_command};
 
 /// Captures every visitor action of a website with no tagging, names it, delivers it.
 #[derive(Debug, Parser)]
@@ -271,16 +271,25 @@ fn broken(text: &str, width: usize) -> Vec<String> {
 
 /// Opens the store that there is, does the work, closes it.
 async fn with_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
-    within(open_store(&config.store(), &config.keys()).await?, work).await
+    let settings = config.store();
+    let shared = share_as_command(&settings)?;
+    within(open_store(&settings, &config.keys()).await?, shared, work).await
 }
 
 /// As `with_store`, and makes an installation where there is none.
 async fn with_new_store<T>(config: &Config, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
     let tell = |text: &str| say_error(&format!("note: {text}"));
-    within(make_installation(&config.store(), &config.keys(), tell).await?, work).await
+    let settings = config.store();
+    let mut shared = share_as_command(&settings)?;
+    let store = make_installation(&settings, &config.keys(), tell).await?;
+    if shared.is_none() {
+        // It was made only now.
+        shared = share_as_command(&settings)?;
+    }
+    within(store, shared, work).await
 }
 
-async fn within<T>(store: Store, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
+async fn within<T>(store: Store, _shared: Option<File>, work: impl AsyncFnOnce(&Store) -> Result<T>) -> Result<T> {
     let store = store.acting_as(&person());
     let result = work(&store).await;
     store.close().await;

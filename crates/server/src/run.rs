@@ -291,13 +291,28 @@ pub(crate) fn share(config: &StoreConfig) -> Result<Option<File>> {
         return Ok(None);
     }
     os_user::refuse_root_of_another(data)?;
-    match lock(data, SHARED, File::try_lock_shared)? {
-        Some(file) => Ok(Some(file)),
-        None => bail!(
-            "convizit restore --move-aside is moving the databases of {} away: start again when it has ended",
-            data.display()
-        ),
+    lock(data, SHARED, File::try_lock_shared)?.map_or_else(|| Err(is_moved(data)), |file| Ok(Some(file)))
+}
+
+/// The same for a command: what it did and acknowledged would be moved away with the databases.
+pub(crate) fn share_as_command(config: &StoreConfig) -> Result<Option<File>> {
+    if !config.is_there() {
+        return Ok(None);
     }
+    os_user::refuse_root_of_another(&config.folder)?;
+    match lock(&config.folder, SHARED, File::try_lock_shared) {
+        Ok(None) => Err(is_moved(&config.folder)),
+        Ok(file) => Ok(file),
+        // Where nothing can be written, opening the databases says why.
+        Err(_) => Ok(None),
+    }
+}
+
+fn is_moved(data: &Path) -> anyhow::Error {
+    anyhow!(
+        "convizit restore --move-aside is moving the databases of {} away: wait until it has ended, and start again",
+        data.display()
+    )
 }
 
 /// Has a data folder alone, so that its databases can be moved away: what runs has them open, and would go on writing into them
@@ -310,13 +325,13 @@ pub(crate) fn have_alone(config: &StoreConfig) -> Result<Option<File>> {
     match lock(data, SHARED, File::try_lock)? {
         Some(file) => Ok(Some(file)),
         None => {
-            // The console alone holds nothing else.
-            let role = Role::HELD.into_iter().find(|role| runs(data, *role)).unwrap_or(Role::Console);
-            bail!(
-                "a convizit with the role {} runs on {}: end it first, since its databases are to be moved aside",
-                role.name(),
-                data.display()
-            )
+            // A console alone holds nothing else, nor does a command.
+            let role = Role::HELD.into_iter().find(|role| runs(data, *role));
+            let who = role.map_or_else(
+                || "a console, or another command of convizit,".to_owned(),
+                |role| format!("a convizit with the role {}", role.name()),
+            );
+            bail!("{who} runs on {}: end it first, since its databases are to be moved aside", data.display())
         }
     }
 }

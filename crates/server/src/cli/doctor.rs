@@ -13,7 +13,7 @@ use crate::cli::{counted, say};
 use crate::config::Config;
 use crate::demo;
 use crate::os_user::file_of_another;
-use crate::run::{Role, bind, open_store, runs, tables};
+use crate::run::{Role, bind, open_store, runs, share_as_command, tables};
 
 #[derive(Default)]
 struct Findings(Vec<Finding>);
@@ -50,7 +50,14 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     findings.warn("files with secrets", secrets.map(|error| error.to_string()));
     let folders = ["", "backups", "backup-keys"].map(|name| config.data.join(name));
     findings.add("owner of files", file_of_another(&folders).map_or(Ok(()), Err));
-    match open_store(&config.store(), &config.keys()).await {
+    let settings = config.store();
+    // Until the end.
+    let shared = share_as_command(&settings);
+    let opened = match &shared {
+        Ok(_) => open_store(&settings, &config.keys()).await,
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
+    };
+    match opened {
         Err(error) => findings.add("store", Err(format!("{error:#}"))),
         Ok(store) => {
             in_store(config, &store, &mut findings).await?;

@@ -368,13 +368,30 @@ fn a_database_that_is_lost_comes_back_by_the_words_of_the_refusal() {
     running.lock_shared().unwrap();
     for arguments in [&["restore", "--move-aside", "--yes"][..], &["restore", "--move-aside", "--dry-run"]] {
         let error = fails(at, arguments);
-        assert!(error.contains("a convizit with the role console runs on convizit-data: end it first"), "{error}");
+        assert!(
+            error.contains("a console, or another command of convizit, runs on convizit-data: end it first"),
+            "{error}"
+        );
     }
     assert!(data.join("data.db").exists());
     drop(running);
+    // What would be acknowledged while the databases are moved away would be lost with them.
+    let moving = std::fs::File::create(data.join("serve.lock")).unwrap();
+    moving.lock().unwrap();
+    for arguments in
+        [&["erase", "--project", "shop", "--visitor", "a", "--yes"][..], &["migrate"], &["project", "list"]]
+    {
+        assert!(fails(at, arguments).contains("is moving the databases of convizit-data away"), "{arguments:?}");
+    }
+    let told = convizit(at, &["doctor"], "");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("is moving the databases of convizit-data away"));
+    drop(moving);
     let said = ok(at, &["restore", "--move-aside", "--yes"]);
     assert!(said.contains("What lay there before is in convizit-data/aside-"), "{said}");
-    assert!(ok(at, &["project", "list"]).contains("shop"));
+    let beside = std::fs::File::open(data.join("serve.lock")).unwrap();
+    beside.lock_shared().unwrap();
+    assert!(ok(at, &["project", "list"]).contains("shop"), "beside what runs");
+    drop(beside);
     ok(at, &["backup"]);
 
     // Where the whole folder was moved away, the places are to be named.
