@@ -100,6 +100,13 @@ async fn take(
     peer: SocketAddr,
     headers: &HeaderMap,
 ) -> Response<Body> {
+    if state.store.holds_enough(project.number) {
+        return overloaded(
+            state,
+            project.number,
+            "what came before of the project waits, since its key or a decision does not open",
+        );
+    }
     let compiled = match state.compiled(project) {
         Ok(compiled) => compiled,
         Err(error) => {

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use convizit_model::limits::BATCH_BYTES;
 use convizit_model::{Destination, Project, ProjectId, Timestamp};
 use convizit_store::backup::BackupState;
-use convizit_store::{DamagedFrame, DamagedRow, DestinationState, Erasure, HeldBy, Standing, Store, StoreError};
+use convizit_store::{
+    DamagedFrame, DamagedRow, DestinationState, Erasure, HeldBy, Standing, StoppedProject, Store, StoreError,
+};
 
 use crate::snippet::unreachable_snippet;
 
@@ -183,6 +185,21 @@ pub async fn of_stored(store: &Store, projects: &[Project]) -> Result<Vec<Findin
             let page = format!("/p/{}/privacy/erasures", project.id);
             found.push(Finding::of(&project.id, "erasures", late).at(page));
         }
+    }
+    for StoppedProject { project, why, records } in store.stopped_projects().await? {
+        let waits = match records {
+            0 => "nothing has come since".to_owned(),
+            1 => "1 record of the journal waits for it".to_owned(),
+            _ => format!("{records} records of the journal wait for it"),
+        };
+        let problem = match why {
+            Some(why) => format!(
+                "project {project} stands still, and no other does: {why}; {waits}. convizit restore brings the last backup back \
+                 (docs/data-lifecycle.md, \"A project that stands still\")"
+            ),
+            None => format!("project {project} goes on within seconds where convizit serve runs (role work): {waits}"),
+        };
+        found.push(Finding::of(&project, "project", Err(problem)));
     }
     for DamagedFrame { project, first, last, day, goes, .. } in store.damaged_frames().await? {
         let problem = format!(

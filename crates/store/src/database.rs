@@ -216,7 +216,7 @@ impl Database {
             Some(url) => {
                 let both = Self::postgres(url, &[&CONTROL, &DATA]).await?;
                 let control = Self { swept: &["keys"], unswept: Arc::default(), ..both.clone() };
-                Ok((control, Self { swept: &["frames", "state", "quarantine", "erasures"], ..both }))
+                Ok((control, Self { swept: &["frames", "state", "quarantine", "held", "erasures"], ..both }))
             }
         }
     }

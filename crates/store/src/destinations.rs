@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, query};
 use crate::dead_letters::{Letters, write_letters};
 use crate::deliveries::count_delivered;
 use crate::error::{Columns as _, During, StoreError};
+use crate::held::is_of_one_project;
 use crate::key_ends::still_living;
 use crate::{Delivered, DestinationState, Store, audit, projects};
 
@@ -227,10 +228,12 @@ impl Store {
             let (project, name, body): (i64, String, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
             let body = match self.keyring().open_sealed(project, body_of(&name), &body).await {
                 // One that is damaged must not hold up those of all other projects.
-                Err(error @ StoreError::Keys(KeyError::Open { .. })) if number.is_none() => {
-                    let text = format!(
-                        "destination {name} cannot be opened and sends nothing ({error}): remove it and add it again"
-                    );
+                Err(error) if number.is_none() && is_of_one_project(&error) => {
+                    let then = match &error {
+                        StoreError::Keys(KeyError::Open { .. }) => "remove it and add it again",
+                        _ => "it goes on once the key of its project opens again (convizit doctor)",
+                    };
+                    let text = format!("destination {name} cannot be opened and sends nothing ({error}): {then}");
                     let id =
                         self.projects().await?.into_iter().find(|known| known.number == project).map(|known| known.id);
                     self.raise_once(NoticeKind::DestinationPaused, id.as_ref(), &name, &text).await?;

@@ -166,6 +166,7 @@ impl Store {
                         "DELETE FROM state WHERE project = $1",
                         "DELETE FROM damaged_state WHERE project = $1",
                         "DELETE FROM quarantine WHERE project = $1",
+                        "DELETE FROM held WHERE project = $1",
                         "DELETE FROM dead_letters WHERE project = $1",
                         "UPDATE replays SET state = 'stopped' WHERE project = $1 AND state = 'open'",
                         "DELETE FROM counts WHERE project = $1",

@@ -8,6 +8,9 @@ use sqlx::{AnyConnection, query};
 use crate::database::Database;
 use crate::error::{Columns as _, During, StoreError};
 
+/// Keys of a key-encryption key that are tried before it counts as gone.
+const TRIED: i64 = 20;
+
 /// A row of the table `keys`.
 struct Row1 {
     number: i64,
@@ -168,24 +171,37 @@ pub(crate) async fn unwrap_all(
     Ok(keys)
 }
 
-/// Unwraps one of the keys that a key-encryption key wrapped.
+/// Unwraps one of the keys that a key-encryption key wrapped: the first that opens, since one of a project may be damaged.
 pub(crate) async fn check_wrapper(
     control: &Database,
     provider: &dyn KeyProvider,
     installation: [u8; 16],
     wrapper: &str,
 ) -> Result<(), StoreError> {
-    let row = query("SELECT project, kind, number, wrapped FROM keys WHERE wrapped_by = $1 AND kind <> 'day' LIMIT 1")
-        .bind(wrapper)
-        .fetch_optional(control.readers())
-        .await
-        .during("read keys")?;
-    let Some(row) = row else { return Ok(()) };
-    let purpose = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
-    let version = u32::try_from(row.read::<i64>(2)?).map_err(|_| gone("a key's version"))?;
-    let binding = Binding { installation, purpose, project: row.read(0)?, version };
-    provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.read(3)? }).await?;
-    Ok(())
+    let rows = query(
+        "SELECT project, kind, number, wrapped FROM keys WHERE wrapped_by = $1 AND kind <> 'day' ORDER BY project LIMIT $2",
+    )
+    .bind(wrapper)
+    .bind(TRIED)
+    .fetch_all(control.readers())
+    .await
+    .during("read keys")?;
+    let mut checked = Ok(());
+    for row in rows {
+        let purpose = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
+        let version = u32::try_from(row.read::<i64>(2)?).map_err(|_| gone("a key's version"))?;
+        let binding = Binding { installation, purpose, project: row.read(0)?, version };
+        match provider.unwrap(&binding, &Wrapped { kek: wrapper.to_owned(), bytes: row.read(3)? }).await {
+            Ok(_) => return Ok(()),
+            Err(error @ KeyError::Unwrap { .. }) => checked = checked.and(Err(error.into())),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The provider has it, and it is the keys that are damaged: only their projects stand still.
+    match provider.versions().await?.iter().any(|kek| kek.id == wrapper) {
+        true => Ok(()),
+        false => checked,
+    }
 }
 
 pub(crate) fn gone(what: &str) -> StoreError {

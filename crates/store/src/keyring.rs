@@ -456,14 +456,21 @@ impl Keyring {
         .fetch_all(self.control.readers())
         .await
         .during(NAME)?;
-        let count = rows.len();
+        let mut count = 0;
         for row in rows {
             let (project, number): (i64, i64) = (row.read(0)?, row.read(2)?);
             let kind = if row.read::<&str>(1)? == "root" { "root" } else { "project" };
             let version = u32::try_from(number).map_err(|_| gone("a key's version"))?;
             let binding = Binding { purpose: kind, ..self.ring.binding(project, version) };
             let before = Wrapped { kek: row.read(3)?, bytes: row.read(4)? };
-            let secret = self.provider.unwrap(&binding, &before).await?;
+            let secret = match self.provider.unwrap(&binding, &before).await {
+                // One that is damaged keeps no other from being wrapped anew.
+                Err(error @ KeyError::Unwrap { .. }) => {
+                    tracing::warn!(%error, project, kind, version, "a key cannot be unwrapped and stays as it is");
+                    continue;
+                }
+                secret => secret?,
+            };
             let after = self.provider.wrap(&binding, &secret).await?;
             let entries =
                 vec![self.used("key.unwrap", kind, project, version), self.used("key.wrap", kind, project, version)];
@@ -489,6 +496,7 @@ impl Keyring {
                     })
                 })
                 .await?;
+            count += 1;
         }
         Ok(count)
     }

@@ -40,6 +40,7 @@ mod exclusions;
 mod export;
 mod frames;
 mod gap;
+mod held;
 mod idempotency;
 mod incidents;
 mod invitations;
@@ -95,6 +96,7 @@ pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
 pub use exclusions::{Exclusion, ExclusionKind};
 pub use export::{PersonEvents, PersonsStored};
+pub use held::{HeldRecord, StoppedProject, is_of_one_project};
 pub use idempotency::{Claim, KeyedCall};
 pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};
@@ -237,6 +239,10 @@ struct Inner {
     backup: Option<BackupConfig>,
     /// What the copy of keys and erasures was made of.
     copied: Copied,
+    /// Projects that hold as much as they may of what waits.
+    held_full: held::Full,
+    /// Bytes that the journal may have.
+    journal_bound: u64,
 }
 
 impl Store {
@@ -255,7 +261,8 @@ impl Store {
             // What cannot be read must not keep what was counted from being saved.
             let (seen, saved) = (store.refresh().await, store.save_counters().await);
             let (ruled, erased) = (store.look_for_rulings().await, store.look_for_erasures().await);
-            seen.and(saved).and(ruled).and(erased).and(store.mark_audit().await)
+            let held = store.look_for_held().await;
+            seen.and(saved).and(ruled).and(erased).and(held).and(store.mark_audit().await)
         }));
         tokio::spawn(each(LOOK_FOR_EVENTS, store.clone(), async |store| store.look_for_events().await));
         // Apart, since upkeep may have much to do, and the place of a copy may be far away.
@@ -304,6 +311,14 @@ impl Store {
 
     pub(crate) fn ledger(&self) -> &SharedLedger {
         &self.0.ledger
+    }
+
+    pub(crate) fn held_full(&self) -> &held::Full {
+        &self.0.held_full
+    }
+
+    pub(crate) fn journal_bound(&self) -> u64 {
+        self.0.journal_bound
     }
 
     pub(crate) fn opened_frames(&self) -> &frames::Opened {

@@ -41,6 +41,7 @@ pub(crate) static DATA: LazyLock<Migrator> = LazyLock::new(|| {
         2011 "plans",
         2015 "damage",
         2020 "failing",
+        2025 "held",
     )
 });
 

@@ -17,6 +17,7 @@ pub use requests::{KeyRequest, NO_LOGIN};
 use crate::Store;
 use crate::audit;
 use crate::error::{Columns as _, During, StoreError};
+use crate::held::is_of_one_project;
 use crate::key_ends::KeyEnd;
 
 /// Characters that are kept of a key's name as somebody typed it.
@@ -29,7 +30,7 @@ pub struct KeyInfo {
     pub id: String,
     /// When it was made, where that is known.
     pub made: Option<Timestamp>,
-    /// `wraps`, `seals`, `waits` until it seals, `opens`, `destroyed`, or `derives` of the root secret, which keyed hashes are made with.
+    /// `wraps`, `seals`, `waits` until it seals, `opens`, `destroyed`, `damaged`, or `derives` of the root secret, which keyed hashes are made with.
     pub state: &'static str,
     /// What it is for: in use and until when, from when on, or what still needs it.
     pub note: String,
@@ -132,7 +133,16 @@ impl Store {
                 keys.push(KeyInfo { id, made, state: "derives", note, wrapped_by: by, wraps: 0 });
                 continue;
             }
-            let sealing = self.keyring().project(project).await?.sealing(now).map_or(0, i64::from);
+            let sealing = match self.keyring().project(project).await {
+                Err(error) if is_of_one_project(&error) => {
+                    let (id, made) = (format!("project/{name}/{number}"), Some(Timestamp::from_millis(row.read(3)?)));
+                    let note =
+                        format!("of its project's keys one does not open, and the project stands still: {error}");
+                    keys.push(KeyInfo { id, made, state: "damaged", note, wrapped_by: by, wraps: 0 });
+                    continue;
+                }
+                opened => opened?.sealing(now).map_or(0, i64::from),
+            };
             let (made, from) = (Timestamp::from_millis(row.read(3)?), Timestamp::from_millis(row.read(5)?));
             let count = wraps.get(&(format!("project:{number}"), project)).copied().unwrap_or(0);
             let (state, note) = match by.as_str() {
@@ -148,7 +158,8 @@ impl Store {
     }
 
     /// Destroys a living key when two different people ask for it within a day; false when this is the first. Two tokens in the hands
-    /// of one user of the operating system are one person; where no login is known, each token is one.
+    /// of one user of the operating system are one person, and so are one from a login and one from where none is known; where none is
+    /// known of either, each token is one.
     ///
     /// # Errors
     /// `NotFound` for a key that there is not; `Invalid` when the same person asks twice, or of a key's form.
@@ -202,14 +213,13 @@ impl Store {
         let now = self.clock().now();
         let living = self.key_request(key, key_made).await?;
         let mut entry = self.entry_of_token(by, "key.destroy.ask", key.split('/').nth(1).unwrap_or_default(), key);
+        let no_second = living.as_ref().filter(|request| request.asked_by != by);
+        if let Some(why) = no_second.and_then(|request| self.no_second_person(request)) {
+            return Err(StoreError::Invalid(format!("{why}; convizit keys withdraw {key} takes it back")));
+        }
         match living {
             Some(request) if request.asked_by == by => Err(StoreError::Invalid(format!(
                 "{by} has asked for it already: a second person must say so with a token of their own; convizit keys withdraw {key} takes it back"
-            ))),
-            Some(request) if self.is_asked_by_same_user(&request) => Err(StoreError::Invalid(format!(
-                "{} asked for it from the same user of this machine, {}, and two tokens of one person are one word: a second person must say so \
-                 from a login of their own; convizit keys withdraw {key} takes it back",
-                request.asked_by, request.asked_from
             ))),
             None => {
                 let (key, by, from, ring) =

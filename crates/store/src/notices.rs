@@ -99,7 +99,10 @@ impl Store {
     }
 
     /// Raises a notice, unless it is open already.
-    pub(crate) async fn raise_once(
+    ///
+    /// # Errors
+    /// `Database`, `Keys`.
+    pub async fn raise_once(
         &self,
         kind: NoticeKind,
         project: Option<&ProjectId>,

@@ -200,9 +200,13 @@ impl Store {
                 .iter()
                 .map(|row| Ok((row.read(0)?, row.read(1)?)))
                 .collect::<Result<_, StoreError>>()?;
+        let held = self.held_projects().await?;
         let mut destroyed = false;
         for project in &projects {
             let first_kept = today - i64::from(project.settings.retention_days);
+            if held.contains(&project.number) {
+                self.forget_held(project.number, first_kept).await?;
+            }
             if quarantined.contains(&project.number) {
                 self.forget_quarantined(project.number, first_kept).await?;
             }

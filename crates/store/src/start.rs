@@ -17,6 +17,7 @@ use crate::crowd::Rulings;
 use crate::database::Database;
 use crate::error::{During, InFile, StoreError};
 use crate::frames::Opened;
+use crate::gap::Before;
 use crate::journal::{Bounds, SqliteJournal, Start};
 use crate::keyring::{self, Keyring};
 use crate::ledger::SharedLedger;
@@ -51,12 +52,7 @@ impl Store {
             None => {
                 missing::control(&config)?;
                 let control = Database::control_in(&config.folder).await?;
-                let begun = gap::is_begun(&control).await.in_file(names.0)?;
-                if begun {
-                    gap::refuse_others(&config)?;
-                    // What a person has accepted holds until it is written down.
-                    config.accept_gap = true;
-                }
+                let begun = goes_on(&control, &mut config).await.in_file(names.0)?;
                 let lost = missing::data(&config, &control, clock.now()).await.in_file(names.0)?;
                 let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
                 let (data, lost) = open_data(&config, (&control, keys.ring()), (lost, begun), clock.now()).await?;
@@ -66,6 +62,7 @@ impl Store {
                 emptied::database(&config, &url).await?;
                 let (control, data) = Database::both(&config.folder, Some(&url)).await?;
                 claim(&data, &config.folder).await?;
+                goes_on(&control, &mut config).await.in_file(names.0)?;
                 let keys = Keyring::open(provider, control.clone(), clock.clone()).await.in_file(names.0)?;
                 (control, data, keys, None)
             }
@@ -86,6 +83,17 @@ impl Store {
         if expects == Expects::Journal {
             missing::unmarked_journal(&config, processed)?;
         }
+        let earlier = if config.accept_gap {
+            let earlier = gap::before(&control).await.in_file(names.0)?;
+            if earlier.is_none() {
+                // Once the journal is touched, nothing in it says what was missing.
+                let before = Before::look(&config, keys.ring(), processed).await;
+                gap::begin_with(&control, before).await.in_file(names.0)?;
+            }
+            earlier
+        } else {
+            None
+        };
         let journal = loop {
             let start = Start { processed, accept_gap: config.accept_gap };
             match SqliteJournal::open(&config.folder, keys.ring().clone(), clock.clone(), bounds, start).await {
@@ -103,12 +111,20 @@ impl Store {
         if config.accept_gap {
             let begins = skip_gap(&data, processed, journal.begins_after()).await?;
             if let Some(accepted) = &mut accepted {
+                if let Some(earlier) = &earlier {
+                    let lost =
+                        earlier.lost().unwrap_or_else(|| "nothing was missing from the journal's end".to_owned());
+                    accepted.push_str(&format!(
+                        "; an earlier start with --accept-gap was cut short, and found that {lost}"
+                    ));
+                }
                 if let Some(lost) = journal.lost() {
                     accepted.push_str(&format!("; {lost}"));
                 }
-                accepted.push_str(&match begins - processed {
+                let from = earlier.map_or(processed, |earlier| earlier.processed.min(processed));
+                accepted.push_str(&match begins - from {
                     0 => "; no batch of the journal was passed over".to_owned(),
-                    _ => format!("; batches {} to {begins} of the journal were passed over", processed + 1),
+                    _ => format!("; batches {} to {begins} of the journal were passed over", from + 1),
                 });
             }
             processed = begins;
@@ -139,6 +155,8 @@ impl Store {
             scarce: Mutex::default(),
             backup: config.backup.clone(),
             copied: Copied::default(),
+            held_full: Default::default(),
+            journal_bound: config.journal_bytes,
         };
         let store = Self(Arc::new(inner), keyring::SYSTEM.into());
         store.refresh().await.in_file(names.0)?;
@@ -158,6 +176,17 @@ impl Store {
         }
         Ok(store)
     }
+}
+
+/// Whether an earlier start had begun to go on without what was missing, and was cut short: what a person has accepted holds until it is
+/// written down.
+async fn goes_on(control: &Database, config: &mut StoreConfig) -> Result<bool, StoreError> {
+    let begun = gap::is_begun(control).await?;
+    if begun {
+        gap::refuse_others(config)?;
+        config.accept_gap = true;
+    }
+    Ok(begun)
 }
 
 /// Opens the database of events, or makes it: where a person gives up what it held, with what a new one begins with. Returns what was

@@ -96,7 +96,7 @@ impl Store {
     async fn forget_removed(&self) -> Result<(), StoreError> {
         // A project that never had an event has counters, or a destination's cursor. 0 is of records that name no project.
         let rows = query(
-            "SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors UNION \
+            "SELECT project FROM progress UNION SELECT project FROM outcomes UNION SELECT project FROM cursors UNION SELECT project FROM held UNION \
                  SELECT project FROM erasures WHERE forgotten = 0 OR state = 'open' OR id IS NOT NULL",
         )
         .fetch_all(self.data().readers())
@@ -124,6 +124,8 @@ impl Store {
                  (SELECT week, field, rule, side FROM withheld WHERE project = $1 LIMIT $2)",
                 "DELETE FROM rulings WHERE project = $1 AND key IN (SELECT key FROM rulings WHERE project = $1 LIMIT $2)",
                 "DELETE FROM quarantine WHERE project = $1 AND subject IN (SELECT subject FROM quarantine WHERE project = $1 LIMIT $2)",
+                "DELETE FROM held WHERE project = $1 AND (journal_offset, place) IN \
+                 (SELECT journal_offset, place FROM held WHERE project = $1 LIMIT $2)",
                 "DELETE FROM dead_letters WHERE project = $1 AND (destination, number) IN \
                  (SELECT destination, number FROM dead_letters WHERE project = $1 LIMIT $2)",
                 "DELETE FROM replays WHERE project = $1 AND (destination, id) IN (SELECT destination, id FROM replays WHERE project = $1 LIMIT $2)",

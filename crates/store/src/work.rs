@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, query};
 use crate::counts::{self, Totals};
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::held::{self, HeldRecord};
 use crate::ledger::Ledger;
 use crate::people::PersonHasher;
 use crate::statement::{insert_rows, pieces};
@@ -39,6 +40,8 @@ struct Prepared {
     rulings: Vec<(i64, u64, Ruling)>,
     withheld: Vec<(i64, Withheld, u64)>,
     quarantined: Vec<Unprocessed>,
+    held: Vec<held::Sealed>,
+    released: Vec<held::At>,
     seen: BTreeMap<i64, Vec<[u8; seen::KEY]>>,
 }
 
@@ -88,9 +91,19 @@ impl Store {
     ///
     /// # Errors
     /// `Database`, `Keys`.
-    pub async fn prepare_work(
+    pub async fn prepare_work(&self, work: Work, behind: Option<&PreparedWork>) -> Result<PreparedWork, StoreError> {
+        self.prepare_work_with(work, (Vec::new(), &[]), behind).await
+    }
+
+    /// As `prepare_work`; records that are to wait for their project are written with it, and of those that waited the ones go that it was
+    /// made of.
+    ///
+    /// # Errors
+    /// As `prepare_work`.
+    pub async fn prepare_work_with(
         &self,
         mut work: Work,
+        (held, released): (Vec<HeldRecord>, &[HeldRecord]),
         behind: Option<&PreparedWork>,
     ) -> Result<PreparedWork, StoreError> {
         // In the order of the tables' keys.
@@ -102,8 +115,15 @@ impl Store {
         }
         // The ledger before the keys: with an older one than theirs nothing is stored.
         let people = (self.ledger().now(), self.hasher());
-        let (keys, now) = (self.keys_of(&work).await?, self.clock().now());
-        tokio::task::spawn_blocking(move || prepare(work, &last, &keys, (now, people)))
+        let (keys, now, own) = (self.keys_of(&work).await?, self.clock().now(), self.ring().own());
+        let at = |record: &HeldRecord| (record.project, record.offset.cast_signed(), record.index.cast_signed());
+        let released: Vec<held::At> = released.iter().map(at).collect();
+        let prepared = tokio::task::spawn_blocking(move || {
+            let held = held::seal(&own, now, held)?;
+            let prepared = Prepared { held, released, ..prepare(work, &last, &keys, (now, people))? };
+            Ok(PreparedWork(Arc::new(prepared)))
+        });
+        prepared
             .await
             .map_err(|_| StoreError::Database { action: "prepare work", problem: "it ended in a panic".to_owned() })?
     }
@@ -112,6 +132,10 @@ impl Store {
     async fn keys_of(&self, work: &Work) -> Result<WorkKeys, StoreError> {
         let mut keys = WorkKeys::default();
         for project in &work.projects {
+            // Of one whose records wait, nothing is sealed.
+            if project.events.is_empty() && project.rows.is_empty() && project.quarantined.is_empty() {
+                continue;
+            }
             keys.projects.insert(project.number, self.keyring().project(project.number).await?);
             for event in &project.events {
                 if let Entry::Vacant(entry) = keys.days.entry((project.number, event.day)) {
@@ -274,7 +298,7 @@ fn prepare(
     last: &HashMap<i64, i64>,
     keys: &WorkKeys,
     (now, (ledger, hasher)): (Timestamp, (Arc<Ledger>, PersonHasher)),
-) -> Result<PreparedWork, StoreError> {
+) -> Result<Prepared, StoreError> {
     let (from, to) = (number(work.from), number(work.to));
     let mut prepared = Prepared { ledger: ledger.number, from, to, now, ..Prepared::default() };
     let mut sealer = frames::Sealer::new(&keys.days, &hasher, ledger.number)?;
@@ -287,7 +311,7 @@ fn prepare(
         // In the order of their times, so that the tree grows at its end.
         keys.sort_unstable();
     }
-    Ok(PreparedWork(Arc::new(prepared)))
+    Ok(prepared)
 }
 
 /// Of whom the ledger speaks nothing is stored, whenever it was received.
@@ -314,7 +338,7 @@ fn prepare_project(
     into: &mut Prepared,
 ) -> Result<(), StoreError> {
     let project = work.number;
-    let own = keys.projects.get(&project).ok_or_else(|| StoreError::not_found("key of project number", project))?;
+    let own = || keys.projects.get(&project).ok_or_else(|| StoreError::not_found("key of project number", project));
     let (frames, after) = sealer.frames(project, before, &work.events)?;
     into.frames.extend(frames);
     if after != before {
@@ -338,7 +362,7 @@ fn prepare_project(
         newest: samples::Newest::of(&numbers),
     }));
     for row in work.rows {
-        let sealed = own.seal(into.now, body_of_state(&state_row(&row)), &row.body)?;
+        let sealed = own()?.seal(into.now, body_of_state(&state_row(&row)), &row.body)?;
         into.rows.push((project, row, sealed));
     }
     into.withheld.extend(work.withheld.into_iter().map(|(what, items)| (project, what, items)));
@@ -346,7 +370,7 @@ fn prepare_project(
     into.outcomes.extend(work.outcomes.into_iter().map(|(outcome, items)| (project, outcome, items)));
     for item in work.quarantined {
         let place = Place { table: "quarantine", purpose: "body", row: item.subject.as_bytes() };
-        let (body, id) = (own.seal(into.now, place, &item.body)?, work.project.to_string());
+        let (body, id) = (own()?.seal(into.now, place, &item.body)?, work.project.to_string());
         into.quarantined.push(Unprocessed { project, id, notice: item.notice, subject: item.subject, body });
     }
     Ok(())
@@ -401,6 +425,7 @@ async fn write(
     add_outcomes(connection, engine, &work.outcomes).await?;
     withheld::add(connection, engine, &work.withheld).await?;
     crowd::write(connection, engine, &work.rulings, work.to).await?;
+    held::write(connection, &work.held, &work.released).await?;
     for item in &work.quarantined {
         query("INSERT INTO quarantine (project, subject, day, body) VALUES ($1, $2, $3, $4) ON CONFLICT (project, subject) DO UPDATE SET day = excluded.day, body = excluded.body")
             .bind(item.project)

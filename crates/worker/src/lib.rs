@@ -2,9 +2,11 @@
 //! next stretch meanwhile.
 //!
 //! The pure part runs on a blocking thread inside `catch_unwind`. A stretch that fails twice is taken item by item: the item
-//! that fails alone goes to quarantine with a notice, everything around it is stored, and the offset moves on.
+//! that fails alone goes to quarantine with a notice, everything around it is stored, and the offset moves on. Where a project's key
+//! or what people decided of it does not open, its records wait apart, and the others go on.
 
 mod registries;
+mod stopped;
 mod stretch;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use convizit_store::{PreparedWork, Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use registries::Registries;
+use stopped::{AGAIN, Stopped};
 use watch::{Silences, Watch};
 
 /// Bytes of journal records of one stretch: about 1 500 events, whose transaction stays below 20 ms.
@@ -39,6 +42,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const ROUND: Duration = Duration::from_mins(1);
 /// Failures one after the other from which on a person is told.
 const TOLD: usize = 3;
+/// How long a round goes on with what waited for one project.
+const RESUMES: Duration = Duration::from_secs(20);
 /// What the notice of them is about.
 const SUBJECT: &str = "worker";
 /// How long the worker goes on after it was told to stop, to leave the journal empty.
@@ -63,6 +68,7 @@ pub async fn run(store: Store, stop: CancellationToken) -> Result<(), String> {
 pub(crate) struct Worker {
     store: Store,
     registries: Registries,
+    stopped: Stopped,
     naming: Naming,
     /// Bytes of a stretch at most, one batch at least, and those behind which more waits for sure; tests make them small.
     stretch: usize,
@@ -87,6 +93,7 @@ impl Worker {
     pub(crate) fn new(store: Store, naming: Naming, silences: Silences) -> Self {
         Self {
             registries: Registries::new(store.clone(), silences),
+            stopped: Stopped::new(store.clone()),
             store,
             naming,
             stretch: STRETCH_BYTES,
@@ -113,6 +120,7 @@ impl Worker {
             }
             let round = async {
                 self.forget(after).await?;
+                self.resume(after, failures).await?;
                 self.round(after, failures).await
             };
             let round = tokio::time::timeout(ROUND, round).await;
@@ -127,6 +135,7 @@ impl Worker {
                         () = stop.cancelled() => {}
                         () = self.store.journal_wait(after) => {}
                         () = self.store.wait_for_erasure(self.erased) => {}
+                        () = tokio::time::sleep(AGAIN), if self.stopped.any() => {}
                     }
                 }
                 Ok(Round::At(offset)) => {
@@ -198,12 +207,80 @@ impl Worker {
                 self.registries.drop_project(project);
             }
             if !forgotten.persons.is_empty() {
-                self.forget_persons(after, project, &forgotten.persons).await?;
+                match self.forget_persons(after, project, &forgotten.persons).await {
+                    // Once it opens again; until then nothing of it is read either.
+                    Err(failure) if failure.is_of_one_project() => {
+                        if let Some(id) = self.id_of(project).await? {
+                            self.stopped.stop(project, &id, &failure).await?;
+                        }
+                        continue;
+                    }
+                    done => done?,
+                }
             }
             self.store.forgotten(&forgotten.numbers).await?;
         }
         self.erased = newest;
         Ok(())
+    }
+
+    async fn id_of(&self, number: i64) -> Result<Option<ProjectId>, Failure> {
+        let projects = self.store.projects().await?;
+        Ok(projects.into_iter().find(|project| project.number == number).map(|project| project.id))
+    }
+
+    /// Goes on with projects that stood still, where what they are made with opens again: what waited comes before what is in the journal.
+    async fn resume(&mut self, after: u64, failures: usize) -> Result<(), Failure> {
+        for number in self.stopped.due().await? {
+            let begun = Instant::now();
+            loop {
+                match self.release(after, number, failures >= 2).await {
+                    Ok(true) if begun.elapsed() < RESUMES => {}
+                    Ok(_) => break,
+                    Err(failure) if failure.is_of_one_project() => {
+                        self.stopped.later(number);
+                        break;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes events of the first records that wait for a project; false where that was the last, or it stands still again.
+    async fn release(&mut self, after: u64, number: i64, alone: bool) -> Result<bool, Failure> {
+        // What was made ahead comes behind these.
+        if self.ahead.take().is_some() {
+            self.registries.clear();
+        }
+        let held = self.store.held_records(number, self.stretch).await?;
+        let id = self.id_of(number).await?;
+        if held.is_empty() {
+            if id.is_some() {
+                self.store.opens_for(number, &[self.store.clock().now().day()]).await?;
+                let registry = self.registries.take(number).await?;
+                self.registries.put(std::iter::once((number, registry)));
+            }
+            self.stopped.goes_on(number, id.as_ref()).await?;
+            // Persons that could not be forgotten meanwhile.
+            self.erased = -1;
+            return Ok(false);
+        }
+        let records = stretch::parse_held(held.clone()).await?;
+        // Until the last of them is stored, what comes is held behind them.
+        self.stopped.tries(Some(number));
+        let into = (&mut self.registries, &mut self.stopped);
+        let made = stretch::process(&self.store, into, self.naming, records, None, (after, alone)).await;
+        self.stopped.tries(None);
+        let (projects, waiting) = made?;
+        if !waiting.is_empty() {
+            return Ok(false);
+        }
+        let work = Work { from: after, to: after, projects };
+        let work = self.store.prepare_work_with(work, (Vec::new(), &held), None).await?;
+        self.store.commit_prepared(&work).await?;
+        Ok(true)
     }
 
     async fn forget_persons(&mut self, after: u64, number: i64, persons: &[Person]) -> Result<(), Failure> {
@@ -289,12 +366,13 @@ impl Worker {
         let bytes: usize = batches.iter().flat_map(|batch| &batch.records).map(bytes::Bytes::len).sum();
         let records = stretch::parse(batches).await?;
         let uncommitted = behind.map(|behind| &behind.ids);
-        let projects =
-            stretch::process(&self.store, &mut self.registries, self.naming, records, uncommitted, (from, alone))
-                .await?;
+        let into = (&mut self.registries, &mut self.stopped);
+        let (projects, held) =
+            stretch::process(&self.store, into, self.naming, records, uncommitted, (from, alone)).await?;
         let ids = projects.iter().flat_map(|share| share.events.iter().map(|event| (share.number, event.id))).collect();
         let work = Work { from: after, to, projects };
-        let work = self.store.prepare_work(work, behind.map(|behind| &behind.work)).await?;
+        let behind = behind.map(|behind| &behind.work);
+        let work = self.store.prepare_work_with(work, (held, &[]), behind).await?;
         metrics::histogram!("convizit_worker_stretch_seconds").record(started.elapsed().as_secs_f64());
         Ok(Some(Stretch { after, to, batches: count, is_large: bytes >= self.large || count >= MANY, ids, work }))
     }
@@ -333,6 +411,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Whether it is about what one project has alone, so that no other has to wait.
+    pub(crate) fn is_of_one_project(&self) -> bool {
+        matches!(self, Self::Store(error) | Self::Project(_, error) if convizit_store::is_of_one_project(error))
+    }
+
     /// Says whose it is. What ends the worker stays as it is.
     fn of(self, project: &ProjectId) -> Self {
         match self {

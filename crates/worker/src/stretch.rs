@@ -1,6 +1,6 @@
 //! One stretch of the journal: records become each project's share of the work.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use convizit_model::{
     Timestamp, Withheld,
 };
 use convizit_pipeline::{Registry, Reviewed, Silence};
-use convizit_store::{JournalBatch, Store};
+use convizit_store::{HeldRecord, JournalBatch, Store};
 
 use crate::registries::Registries;
+use crate::stopped::{Stopped, held};
 use crate::{Failure, Naming};
 
 const ENDLESS: &str = "a place in the site says something new each time (more than 300 texts on controls that are alike in all \
@@ -22,10 +23,10 @@ const ENDLESS: &str = "a place in the site says something new each time (more th
 
 /// A record with its place in the journal.
 pub(crate) struct Record {
-    offset: u64,
-    index: usize,
+    pub(crate) offset: u64,
+    pub(crate) index: usize,
     body: Bytes,
-    received: Option<Received>,
+    pub(crate) received: Option<Received>,
 }
 
 /// Parses every record; one that is none of this version's form is quarantined later.
@@ -43,6 +44,20 @@ pub(crate) async fn parse(batches: Vec<JournalBatch>) -> Result<Vec<Record>, Fai
             }
         }
         records
+    })
+    .await
+}
+
+/// As `parse`, of records that waited for their project.
+pub(crate) async fn parse_held(held: Vec<HeldRecord>) -> Result<Vec<Record>, Failure> {
+    blocking(move || {
+        let record = |held: HeldRecord| Record {
+            offset: held.offset,
+            index: usize::try_from(held.index).unwrap_or(usize::MAX),
+            received: serde_json::from_slice(&held.body).ok(),
+            body: held.body,
+        };
+        held.into_iter().map(record).collect()
     })
     .await
 }
@@ -66,15 +81,16 @@ struct Share {
 }
 
 /// Names everything; `alone` takes each item by itself, so that one that fails is found and its neighbours are kept.
-/// `uncommitted` are events that the store is about to know, `from` the first offset of the stretch.
+/// `uncommitted` are events that the store is about to know, `from` the first offset of the stretch. Also returns what waits, since nothing
+/// can be made of its project.
 pub(crate) async fn process(
     store: &Store,
-    registries: &mut Registries,
+    (registries, stopped): (&mut Registries, &mut Stopped),
     naming: Naming,
     records: Vec<Record>,
     uncommitted: Option<&HashSet<(i64, EventId)>>,
     (from, alone): (u64, bool),
-) -> Result<Vec<ProjectWork>, Failure> {
+) -> Result<(Vec<ProjectWork>, Vec<HeldRecord>), Failure> {
     let mut by_project: BTreeMap<(i64, ProjectId), Vec<Record>> = BTreeMap::new();
     let mut unreadable = Vec::new();
     for record in records {
@@ -84,6 +100,7 @@ pub(crate) async fn process(
         }
     }
     let mut shares = Vec::with_capacity(by_project.len());
+    let (mut waiting, mut erased_of) = (Vec::new(), Vec::new());
     for ((number, project), mut records) in by_project {
         // A project of the same id that was made later has another number.
         if !registries.has(number, &project).await? {
@@ -104,7 +121,23 @@ pub(crate) async fn process(
             erased += (before - received.batch.events.len()) as u64;
         }
         records.retain(|record| record.received.as_ref().is_none_or(|received| !received.batch.events.is_empty()));
-        let mut registry = registries.take(number).await.map_err(|failure| failure.of(&project))?;
+        let taken = match stopped.has(number) {
+            true => None,
+            false => match take(store, registries, number, &records).await {
+                Err(failure) if failure.is_of_one_project() => {
+                    stopped.stop(number, &project, &failure).await?;
+                    None
+                }
+                taken => Some(taken.map_err(|failure| failure.of(&project))?),
+            },
+        };
+        let Some(mut registry) = taken else {
+            waiting.extend(held(number, records));
+            if erased > 0 {
+                erased_of.push(only_erased(number, project, erased));
+            }
+            continue;
+        };
         registry.meet_decisions(from);
         let (state, silences) = registries.silences(number);
         let silences = (!registry.is_reviewed(state)).then_some(silences);
@@ -142,7 +175,21 @@ pub(crate) async fn process(
     if !unreadable.is_empty() {
         works.push(unreadable_work(unreadable));
     }
-    Ok(works)
+    works.extend(erased_of);
+    Ok((works, waiting))
+}
+
+/// Takes a project's registry out where all opens that its events are made with.
+async fn take(
+    store: &Store,
+    registries: &mut Registries,
+    number: i64,
+    records: &[Record],
+) -> Result<Registry, Failure> {
+    let received = records.iter().filter_map(|record| record.received.as_ref());
+    let days: BTreeSet<i64> = received.map(|received| received.received.day()).collect();
+    store.opens_for(number, &days.into_iter().collect::<Vec<_>>()).await?;
+    registries.take(number).await
 }
 
 /// Raises notices of what a review found.
@@ -353,6 +400,21 @@ fn name_alone(share: Share, naming: Naming) -> (ProjectWork, Registry) {
         }
     }
     (gathered.finish(share.number, share.project, &mut registry), registry)
+}
+
+/// Of a project whose records wait: what became of those of whom nothing is kept.
+fn only_erased(number: i64, project: ProjectId, erased: u64) -> ProjectWork {
+    ProjectWork {
+        number,
+        project,
+        events: Vec::new(),
+        rows: Vec::new(),
+        outcomes: vec![(Outcome::Filtered(Filter::Erased), erased)],
+        withheld: Vec::new(),
+        rulings: Vec::new(),
+        quarantined: Vec::new(),
+        dropped: Vec::new(),
+    }
 }
 
 /// Records that name no project: kept under number 0, which no project has.

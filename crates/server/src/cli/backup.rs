@@ -542,6 +542,7 @@ fn left_out(table: &str, rows: u64) -> String {
         "quarantine" => {
             (counted(rows, "item") + " that could not be processed", DELETED.replace("that belonged", "and belonged"))
         }
+        "held" => (counted(rows, "record") + " of the journal that waited for their project", DELETED.to_owned()),
         "counts" => (counted(rows, "hourly count"), DELETED.to_owned()),
         "dead_letters" => (counted(rows, "dead letter"), DELETED.to_owned()),
         // Named below, each by itself.

@@ -77,10 +77,10 @@ fn destroying(key: &str, need: &KeyNeed, by: &str) -> String {
             "nobody has asked for it within a day, so this asks, as {by}, and a second person must say the same"
         ),
         Some(first) if first == by => format!("{by} has asked for it already, and a second person must say so"),
-        Some(first) if need.same_user => format!(
-            "{first} has asked for it from the same user of this machine, so this is refused: a second person must say so from a login of their own"
-        ),
-        Some(first) => format!("{first} has asked for it, so this is the second word, and it is done"),
+        Some(first) => match &need.no_second {
+            Some(why) => format!("so this is refused: {why}"),
+            None => format!("{first} has asked for it, so this is the second word, and it is done"),
+        },
     };
     format!("destroy key {key} of project {}, and with it, for ever, {}; {who}", need.project, goes.join(", "))
 }

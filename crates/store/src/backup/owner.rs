@@ -125,23 +125,29 @@ impl Store {
             return Err(original(&target.shown));
         }
         let rows = query(
-            "SELECT act, subject, time FROM audit WHERE act IN ('backup.make', 'backup.restore', 'backup.take_over')",
+            "SELECT act, subject, number, time FROM audit \
+             WHERE act IN ('backup.make', 'backup.restore', 'backup.take_over') ORDER BY number",
         )
         .fetch_all(self.control().readers())
         .await
         .during("look whose backups these are")?;
         let (mut ours, mut first_made, mut begun) = (HashSet::new(), None, None);
         for row in &rows {
-            let (act, name, time): (&str, &str, i64) = (row.read(0)?, row.read(1)?, row.read(2)?);
+            let (act, name): (&str, &str) = (row.read(0)?, row.read(1)?);
             ours.insert(name);
+            let entry = (row.read(2)?, row.read(3)?);
             if act == "backup.make" {
-                first_made = Some(first_made.unwrap_or(time).min(time));
+                first_made = first_made.or(Some(entry));
             } else {
-                begun = begun.max(Some(time));
+                begun = Some(entry);
             }
         }
+        let mut since = None;
+        for entry in [begun, first_made].into_iter().flatten() {
+            since = since.max(Some(self.happened_by(entry).await?));
+        }
         // What is older was made by the original, or by a program that wrote no such entries.
-        let Some(since) = begun.max(first_made) else { return Ok(()) };
+        let Some(since) = since else { return Ok(()) };
         let foreign = lying.iter().rev().find(|(made, name)| made.as_millis() > since && !ours.contains(name.as_str()));
         match foreign {
             None => Ok(()),
@@ -152,6 +158,24 @@ impl Store {
                 target.shown
             ))),
         }
+    }
+
+    /// The latest time at which an entry of the audit log can have been written, whatever the clock said then: entries stand in the order in
+    /// which they were written, so it was before every later one, and not after now. A later one that is dated before those that came
+    /// earlier says nothing, since the clock was behind then. Otherwise an entry of a clock that ran ahead would make everything that
+    /// another copy writes until then look older.
+    async fn happened_by(&self, (number, time): (i64, i64)) -> Result<i64, StoreError> {
+        let now = self.clock().now().as_millis();
+        let by: Option<i64> = sqlx::query_scalar(
+            "SELECT MIN(time) FROM audit WHERE number >= $1 \
+             AND time >= (SELECT COALESCE(MAX(time), 0) FROM audit WHERE number < $1 AND time <= $2)",
+        )
+        .bind(number)
+        .bind(now)
+        .fetch_one(self.control().readers())
+        .await
+        .during("look whose backups these are")?;
+        Ok(by.unwrap_or(time).min(now))
     }
 
     /// Entries for the backups that lie in a place now and are dated ahead of the clock: by their times alone they would be taken for such as

@@ -6,7 +6,7 @@ use convizit_keys::version_of;
 
 use super::ledger_copy::{LedgerCopy, OWED};
 use super::pack::{Cell, Manifest, Pack};
-use crate::gap::ACCEPTING;
+use crate::gap;
 use crate::work::OF_PERSONS;
 
 /// What `worker.journal` says while a restore goes on: no start takes the database for its own.
@@ -113,11 +113,14 @@ impl Sieve {
                     }
                     opens
                 }
-                "counts" | "rulings" | "damaged_state" | "dead_letters" | "replays" => !erased,
+                "counts" | "rulings" | "damaged_state" | "dead_letters" | "replays" | "held" => !erased,
                 // Of a backup of an earlier program: the copy of keys and erasures says which live.
                 "tokens" => false,
                 // The sequence of the ledger copy is written by whoever restores; what a start had accepted is none of what comes back.
-                "control_version" => ![2, OWED, ACCEPTING].contains(&at(row, "id").int()),
+                "control_version" => {
+                    let id = at(row, "id").int();
+                    id != 2 && id != OWED && !gap::ROWS.contains(&id)
+                }
                 _ => true,
             };
             if !keep && table != "control_version" {

@@ -88,6 +88,11 @@ pub(super) const DATA: &[Table] = &[
         order: "project, subject",
     },
     Table {
+        name: "held",
+        columns: &[("project", Int), ("journal_offset", Int), ("place", Int), ("day", Int), ("body", Bytes)],
+        order: "project, journal_offset, place",
+    },
+    Table {
         name: "notices",
         columns: &[
             ("id", Int),

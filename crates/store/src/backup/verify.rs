@@ -12,6 +12,7 @@ use super::{Progress, tables};
 use crate::Store;
 use crate::destinations::{body_of, secret_of};
 use crate::error::{Columns as _, During, StoreError};
+use crate::held::is_of_one_project;
 
 /// Rows that are read at once.
 const PAGE: i64 = 500;
@@ -96,6 +97,7 @@ impl Store {
             self.verify_state(project.number, report).await?;
         }
         self.verify_quarantine(report).await?;
+        self.verify_held(report).await?;
         self.verify_destinations(report).await?;
         let audit = self.verify_audit(&[]).await?;
         report.audit_entries = audit.entries;
@@ -166,6 +168,27 @@ impl Store {
             if let Err(error) = self.keyring().open_sealed(project, place, row.read(2)?).await {
                 let of = self.project_in_words(project);
                 report.wrong(format!("quarantined item {subject} of {of}: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that wait for a project, and what keeps them from going on.
+    async fn verify_held(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
+        for project in self.held_projects().await? {
+            match self.count_held(project).await {
+                Ok(records) => report.rows += records,
+                Err(error) if is_of_one_project(&error) => report.wrong(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        for project in self.projects().await? {
+            let opened = self.keyring().project(project.number).await;
+            match opened {
+                Err(error) if is_of_one_project(&error) => {
+                    report.wrong(format!("the key of project {}: {error}", project.id));
+                }
+                opened => drop(opened?),
             }
         }
         Ok(())

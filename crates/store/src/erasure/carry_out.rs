@@ -97,6 +97,7 @@ impl Store {
         };
         // What a damaged frame holds up is only itself.
         self.erase_quarantined(project).await?;
+        self.erase_held(project).await?;
         let Pass { closed, held, error, .. } = rewritten?;
         self.note_damaged(project, &closed).await?;
         self.finish(project, newest, held).await?;

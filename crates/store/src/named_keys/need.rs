@@ -20,8 +20,8 @@ pub struct KeyNeed {
     pub rows: i64,
     /// The token of whoever asked for its end within the last day.
     pub asked_by: Option<String>,
-    /// Whether that was the same user of the operating system: theirs is no second word.
-    pub same_user: bool,
+    /// Why this is no second word beside theirs, where it is none: it may be the same person's.
+    pub no_second: Option<String>,
 }
 
 impl Store {
@@ -35,7 +35,7 @@ impl Store {
         let asked = self.key_request(key, made).await?;
         let mut need = KeyNeed {
             project: key.split('/').nth(1).unwrap_or_default().to_owned(),
-            same_user: asked.as_ref().is_some_and(|request| self.is_asked_by_same_user(request)),
+            no_second: asked.as_ref().and_then(|request| self.no_second_person(request)),
             asked_by: asked.map(|request| request.asked_by),
             ..KeyNeed::default()
         };

@@ -149,9 +149,29 @@ impl Store {
         self.actor().starts_with("os:")
     }
 
-    /// Whether who asks now is the user of the operating system who asked before, with whatever token.
-    pub(super) fn is_asked_by_same_user(&self, request: &KeyRequest) -> bool {
-        !self.os_user().is_empty() && request.asked_from == self.os_user()
+    /// Why who asks now, with whatever token, is no second person beside the one who asked before: the same user of the operating system,
+    /// or one of two of whom the login of only one is known, since whoever has logged in can also act where nobody sees it. Where no login
+    /// is known of either, the two tokens alone decide.
+    pub(super) fn no_second_person(&self, request: &KeyRequest) -> Option<String> {
+        let (first, now) = (request.asked_from.as_str(), self.os_user());
+        match (first.is_empty(), now.is_empty()) {
+            (true, true) => None,
+            (false, false) if first != now => None,
+            (false, false) => Some(format!(
+                "{} asked for it from the same user of this machine, {first}, and two tokens of one person are one word: a second person must \
+                 say so from a login of their own",
+                request.asked_by
+            )),
+            (false, true) => Some(format!(
+                "{} asked for it from a login, {first}, and none is known here, so that this may be the same person: a second person must say so \
+                 from a login of their own",
+                request.asked_by
+            )),
+            (true, false) => Some(format!(
+                "{} asked for it where no login was known, which may have been you, {now}: the first person must say so from a login of their own",
+                request.asked_by
+            )),
+        }
     }
 
     /// The request to destroy a key that was made at this time, where one holds: one for a key of the same name that is gone is about

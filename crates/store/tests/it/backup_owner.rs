@@ -20,6 +20,8 @@ on_both_engines!(
     two_copies_of_an_installation_do_not_drop_each_others_backups,
     what_was_restored_of_a_backup_of_the_future_makes_backups,
     who_takes_over_knows_what_lies_there_whatever_its_date,
+    a_clock_that_ran_ahead_makes_nobodys_backups_pass_for_older_ones,
+    a_clock_that_was_wrong_keeps_no_owner_from_its_place,
 );
 
 /// Every file of both places, and what is in it.
@@ -179,6 +181,74 @@ async fn who_takes_over_knows_what_lies_there_whatever_its_date(place: Place) {
     let known = log.iter().find(|entry| entry.subject == format!("manifests/{name}")).unwrap();
     assert_eq!(known.act, "backup.take_over");
     copy.close().await;
+}
+
+/// What a person moves away as the refusal says, where the other one has copied keys and erasures since.
+fn move_copies_away(kept: &Kept) {
+    for name in ["ledger-a", "ledger-b"] {
+        let copy = kept.keys_to().join(name);
+        if copy.exists() {
+            std::fs::remove_file(copy).unwrap();
+        }
+    }
+}
+
+/// A copy that is restored, or takes a place over, while the clock is a month ahead, and an original that goes on.
+async fn a_clock_that_ran_ahead_makes_nobodys_backups_pass_for_older_ones(place: Place) {
+    let kept = Kept::of(place);
+    let (store, shop) = kept.shop().await;
+    fill(&store, &shop).await;
+    back_up(&store).await;
+    store.close().await;
+    kept.place.clock.set(NOON + 30 * DAY);
+    let into = kept.fresh();
+    kept.restore(&into).await.0.close().await;
+    kept.place.clock.set(NOON + 30 * DAY + 60_000);
+    let copy = kept.open_beside(&into, true).await;
+    copy.take_over_backups().await.unwrap();
+    copy.close().await;
+    // The clock is mended, and both run.
+    kept.place.clock.set(NOON + 120_000);
+    kept.open_beside(&into, true).await.close().await;
+    kept.place.clock.set(NOON + DAY);
+    move_copies_away(&kept);
+    let original = kept.open().await;
+    let twins = back_up(&original).await;
+    original.close().await;
+    kept.place.clock.set(NOON + DAY + 60_000);
+    let copy = kept.open_beside(&into, true).await;
+    let error = copy.back_up(&Progress::default()).await.unwrap_err().to_string();
+    assert!(error.contains(&twins.name) && error.contains("made by another copy"), "{error}");
+    assert_eq!(files(&kept.to().join("manifests")).len(), 2, "none was made, and none dropped");
+    // A person's word ends it, with the clock as it is now.
+    copy.take_over_backups().await.unwrap();
+    move_copies_away(&kept);
+    assert_eq!(back_up(&copy).await.events, 90);
+    copy.close().await;
+}
+
+/// Ahead at the first backup, and behind for a while later.
+async fn a_clock_that_was_wrong_keeps_no_owner_from_its_place(place: Place) {
+    let (kept, into) = with_a_copy(place).await;
+    // The original goes on for a day, and ends.
+    kept.place.clock.set(NOON + DAY);
+    let original = kept.open().await;
+    back_up(&original).await;
+    original.close().await;
+    kept.place.clock.set(NOON + 2 * DAY);
+    let copy = kept.open_beside(&into, true).await;
+    copy.take_over_backups().await.unwrap();
+    copy.close().await;
+    move_copies_away(&kept);
+    // Its battery is empty: it begins in 1970, and is set right after a minute.
+    kept.place.clock.set(60_000);
+    kept.open_beside(&into, true).await.close().await;
+    for day in [30, 3, 4] {
+        kept.place.clock.set(NOON + day * DAY);
+        let copy = kept.open_beside(&into, true).await;
+        assert_eq!(back_up(&copy).await.events, 90, "day {day}");
+        copy.close().await;
+    }
 }
 
 /// The lock of the database that whoever copies keys and erasures holds: `convkeys`.

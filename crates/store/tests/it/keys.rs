@@ -18,6 +18,7 @@ on_both_engines!(
     a_living_key_is_destroyed_by_two_people_only,
     two_tokens_of_one_user_of_the_machine_are_one_word,
     where_no_login_is_known_two_tokens_are_two_people,
+    a_login_and_none_are_not_two_people,
     a_request_to_destroy_a_key_is_listed_and_withdrawn,
     a_request_that_is_being_carried_out_is_not_withdrawn,
     a_request_stands_again_where_its_key_could_not_be_ended,
@@ -223,13 +224,13 @@ async fn two_tokens_of_one_user_of_the_machine_are_one_word(place: Place) {
     assert!(!root.destroy_key(day, "anna").await.unwrap());
     assert_eq!(store.key_requests().await.unwrap()[0].asked_from, "os:mia(1001)");
     for same in [&root, &mia] {
-        assert!(need(same).await.same_user);
+        assert!(need(same).await.no_second.unwrap().contains("the same user of this machine"));
         let error = same.destroy_key(day, "ben").await.unwrap_err();
         assert!(matches!(error, StoreError::Invalid(_)) && error.to_string().contains("os:mia(1001)"), "{error}");
     }
     assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
     let noa = store.acting_as("os:noa(1002) as root(0)");
-    assert!(!need(&noa).await.same_user);
+    assert_eq!(need(&noa).await.no_second, None);
     assert!(noa.destroy_key(day, "ben").await.unwrap());
     let log = store.audit_entries(None, 50).await.unwrap();
     let from = |act: &str| -> Vec<(&str, &str)> {
@@ -259,6 +260,27 @@ async fn where_no_login_is_known_two_tokens_are_two_people(place: Place) {
     }
     let refused = log.iter().find(|entry| entry.act == "key.refuse").unwrap();
     assert!(refused.actor == "token:anna" && refused.detail.ends_with(said), "{refused:?}");
+}
+
+/// Whoever has logged in can also act where no login is known, as by a service of their own.
+async fn a_login_and_none_are_not_two_people(place: Place) {
+    let (store, shop) = fill(&place).await;
+    let day = "day/shop/2026-11-23";
+    let (mia, nobody) = (store.acting_as("os:mia(1001)"), store.acting_as(&format!("os:mia(1001){NO_LOGIN}")));
+    for (first, second) in [(&mia, &nobody), (&nobody, &mia)] {
+        assert!(!first.destroy_key(day, "anna").await.unwrap());
+        let need = second.key_need(day, &convizit_store::backup::Progress::default()).await.unwrap();
+        assert!(need.no_second.unwrap().contains("from a login of their own"));
+        let error = second.destroy_key(day, "ben").await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(_)) && error.to_string().contains("os:mia(1001)"), "{error}");
+        assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
+        first.withdraw_key_request(day).await.unwrap();
+    }
+    let log = store.audit_entries(None, 50).await.unwrap();
+    assert_eq!(log.iter().filter(|entry| entry.act == "key.refuse").count(), 2);
+    // Two who have logged in are.
+    assert!(!mia.destroy_key(day, "anna").await.unwrap());
+    assert!(store.acting_as("os:noa(1002)").destroy_key(day, "ben").await.unwrap());
 }
 
 async fn a_list_of_keys_says_what_still_needs_an_old_one(place: Place) {

@@ -210,6 +210,63 @@ async fn an_accepted_gap_that_was_cut_is_gone_on_with_by_the_next_start() {
     open(&kept, looking).await.unwrap().close().await;
 }
 
+/// Once the journal is touched, nothing in it says what was missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_accepted_gap_of_the_journal_alone_that_was_cut_is_gone_on_with_and_told() {
+    let behind = async |kept: &Kept, file: &str, sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&mut kept.place.behind(file).await).await.unwrap();
+    };
+    // Where the start is cut: at the worker's offset, at the notice, and at the entry of the audit log.
+    let cuts = [
+        ("data", "CREATE TRIGGER cut BEFORE UPDATE ON worker BEGIN SELECT RAISE(ABORT, 'cut'); END"),
+        ("data", "CREATE TRIGGER cut BEFORE INSERT ON notices BEGIN SELECT RAISE(ABORT, 'cut'); END"),
+        ("control", "CREATE TRIGGER cut BEFORE DELETE ON control_version BEGIN SELECT RAISE(ABORT, 'cut'); END"),
+    ];
+    let lost = "batches 4 to 6 of the journal, which were answered, are lost";
+    let passed = "batches 4 to 5 of the journal were passed over";
+    for (what, told) in [("the whole", lost), ("the first two", passed)] {
+        for (file, cut) in cuts {
+            let kept = Kept::of(Place::sqlite());
+            let (store, shop) = kept.shop().await;
+            for n in 0..3 {
+                commit(&store, &shop, n, events(n as u32..n as u32 + 1)).await;
+            }
+            for _ in 0..3 {
+                store.journal_append("waits".into()).await.unwrap();
+            }
+            store.close().await;
+            if what == "the whole" {
+                lose(&kept, "journal.db");
+            } else {
+                behind(&kept, "journal", "UPDATE journal SET sealed = zeroblob(40) WHERE batch IN (4, 5)").await;
+            }
+            behind(&kept, file, cut).await;
+            let accepts = StoreConfig { accept_gap: true, ..kept.config() };
+            // A journal that is made anew moves no offset, so that nothing is cut there.
+            let error = open(&kept, accepts).await.err().map(|error| error.to_string());
+            if what == "the whole" && cut.contains("worker") {
+                assert_eq!(error, None);
+                continue;
+            }
+            assert!(error.as_ref().is_some_and(|error| error.contains("cut")), "{error:?}");
+            behind(&kept, file, "DROP TRIGGER cut").await;
+            let looking = StoreConfig { makes: false, upkeep: false, ..kept.config() };
+            let text = open(&kept, looking.clone()).await.err().expect("it was not refused").to_string();
+            says(&text, &["was cut short", "role all or work"]);
+            // Nobody says it again.
+            let store = open(&kept, kept.config()).await.unwrap();
+            says(&accepted(&store).await, &[told, "was cut short"]);
+            let log = store.audit_entries(None, 1000).await.unwrap();
+            let entries: Vec<_> = log.iter().filter(|entry| entry.act == "start.accept_gap").collect();
+            assert_eq!(entries.len(), 1, "{cut}");
+            says(&entries[0].detail, &[told]);
+            assert!(store.keeps_all_backups().await.unwrap().is_some());
+            store.close().await;
+            open(&kept, looking).await.unwrap().close().await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_gap_destinations_go_on_and_no_number_is_given_twice() {
     let kept = Kept::of(Place::sqlite());

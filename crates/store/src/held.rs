@@ -1,0 +1,345 @@
+//! Records of the journal that wait for their project: where its key, or what people decided of it, does not open, nothing may be made of
+//! them, and no other project waits for that.
+//!
+//! They are sealed with the installation's own key, in the transaction that moves the worker's offset over them, and leave in the one that
+//! stores what was made of them: each is in exactly one place. Where they grow too many, collectors refuse what comes for the project.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock};
+
+use bytes::Bytes;
+use convizit_keys::{KeyError, Place, ProjectKeys};
+use convizit_model::{ProjectId, Timestamp};
+use serde::Serialize;
+use sqlx::{AnyConnection, query};
+
+use crate::Store;
+use crate::error::{Columns as _, During, StoreError};
+use crate::ledger::ProjectLedger;
+use crate::people::PersonHasher;
+
+/// Records that are read at once at most.
+const READ: i64 = 200;
+/// A project may hold this part of the bytes that the journal may.
+const SHARE: u64 = 8;
+
+/// A record that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRecord {
+    /// The project's number.
+    pub project: i64,
+    /// The batch of the journal in which it stood.
+    pub offset: u64,
+    /// Its place in that batch.
+    pub index: u64,
+    /// The day of its receipt, in days since 1970.
+    pub day: i64,
+    /// The record, without what was erased.
+    pub body: Bytes,
+}
+
+/// A project of which nothing can be made now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoppedProject {
+    /// The project's id.
+    pub project: ProjectId,
+    /// What does not open; nothing where it opens again, and goes on within seconds.
+    pub why: Option<String>,
+    /// Records of the journal that wait for it.
+    pub records: i64,
+}
+
+/// Whether an error is about what one project has alone, its key or what that sealed: others go on. A key provider that is away, and a
+/// database, stop everybody.
+#[must_use]
+pub fn is_of_one_project(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Keys(KeyError::Open { .. } | KeyError::Unwrap { .. } | KeyError::Unknown { .. })
+            | StoreError::KeyGone { .. }
+    )
+}
+
+/// Projects that hold as much as they may.
+#[derive(Default)]
+pub(crate) struct Full(RwLock<HashSet<i64>>);
+
+/// A sealed record.
+pub(crate) struct Sealed {
+    project: i64,
+    offset: i64,
+    index: i64,
+    day: i64,
+    body: Vec<u8>,
+}
+
+/// A record by project, offset and place.
+pub(crate) type At = (i64, i64, i64);
+
+fn row(project: i64, offset: i64, index: i64) -> [u8; 24] {
+    let mut row = [0; 24];
+    for (part, value) in row.chunks_exact_mut(8).zip([project, offset, index]) {
+        part.copy_from_slice(&value.to_be_bytes());
+    }
+    row
+}
+
+pub(crate) fn body_of(row: &[u8; 24]) -> Place<'_> {
+    Place { table: "held", purpose: "body", row }
+}
+
+pub(crate) fn seal(own: &ProjectKeys, now: Timestamp, records: Vec<HeldRecord>) -> Result<Vec<Sealed>, StoreError> {
+    let seal = |record: HeldRecord| {
+        let (project, offset, index) = (record.project, record.offset.cast_signed(), record.index.cast_signed());
+        let body = own.seal(now, body_of(&row(project, offset, index)), &record.body)?;
+        Ok(Sealed { project, offset, index, day: record.day, body })
+    };
+    records.into_iter().map(seal).collect()
+}
+
+/// Writes records that wait, and takes away those that went on.
+pub(crate) async fn write(connection: &mut AnyConnection, held: &[Sealed], released: &[At]) -> Result<(), StoreError> {
+    const NAME: &str = "hold records";
+    for record in held {
+        query("INSERT INTO held (project, journal_offset, place, day, body) VALUES ($1, $2, $3, $4, $5)")
+            .bind(record.project)
+            .bind(record.offset)
+            .bind(record.index)
+            .bind(record.day)
+            .bind(record.body.as_slice())
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+    }
+    for (project, offset, index) in released {
+        let done = query("DELETE FROM held WHERE project = $1 AND journal_offset = $2 AND place = $3")
+            .bind(*project)
+            .bind(*offset)
+            .bind(*index)
+            .execute(&mut *connection)
+            .await
+            .during(NAME)?;
+        // Erased, or made into events by another process meanwhile.
+        if done.rows_affected() != 1 {
+            return Err(StoreError::Moved { what: "a record that waited".to_owned() });
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The projects for which records wait.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn held_projects(&self) -> Result<Vec<i64>, StoreError> {
+        sqlx::query_scalar("SELECT DISTINCT project FROM held ORDER BY project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("find projects whose records wait")
+    }
+
+    /// The first records that wait for a project, in the order in which they came: two hundred and about so many bytes at most.
+    ///
+    /// # Errors
+    /// `Keys` where one does not open, `Database`.
+    pub async fn held_records(&self, project: i64, bytes: usize) -> Result<Vec<HeldRecord>, StoreError> {
+        let (mut records, mut sum) = (Vec::new(), 0);
+        for (record, _) in self.held_after(project, (i64::MIN, i64::MIN)).await? {
+            sum += record.body.len();
+            records.push(record);
+            if sum >= bytes {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Records behind one, with the bytes that are stored of each.
+    async fn held_after(
+        &self,
+        project: i64,
+        (offset, index): (i64, i64),
+    ) -> Result<Vec<(HeldRecord, Vec<u8>)>, StoreError> {
+        let rows = query(
+            "SELECT journal_offset, place, day, body FROM held WHERE project = $1 \
+             AND (journal_offset > $2 OR (journal_offset = $2 AND place > $3)) ORDER BY journal_offset, place LIMIT $4",
+        )
+        .bind(project)
+        .bind(offset)
+        .bind(index)
+        .bind(READ)
+        .fetch_all(self.data().readers())
+        .await
+        .during("read records that wait")?;
+        let mut found = Vec::with_capacity(rows.len());
+        for read in rows {
+            let (offset, index, sealed): (i64, i64, Vec<u8>) = (read.read(0)?, read.read(1)?, read.read(3)?);
+            let opened = self.keyring().open_sealed(0, body_of(&row(project, offset, index)), &sealed).await;
+            let body = opened.map_err(|error| match error {
+                StoreError::Keys(KeyError::Open { .. }) => {
+                    KeyError::Open { place: format!("record {offset}/{index} that waits"), project }.into()
+                }
+                other => other,
+            })?;
+            let (offset, index) = (offset.cast_unsigned(), index.cast_unsigned());
+            found.push((HeldRecord { project, offset, index, day: read.read(2)?, body: body.into() }, sealed));
+        }
+        Ok(found)
+    }
+
+    /// How many records wait for a project, each opened.
+    pub(crate) async fn count_held(&self, project: i64) -> Result<u64, StoreError> {
+        let (mut after, mut count) = ((i64::MIN, i64::MIN), 0);
+        loop {
+            let found = self.held_after(project, after).await?;
+            let Some((last, _)) = found.last() else { return Ok(count) };
+            after = (last.offset.cast_signed(), last.index.cast_signed());
+            count += found.len() as u64;
+        }
+    }
+
+    /// Opens what events of a project are sealed with: its key, and those of days.
+    ///
+    /// # Errors
+    /// `Keys` where one does not open, `Database`.
+    pub async fn opens_for(&self, project: i64, days: &[i64]) -> Result<(), StoreError> {
+        self.keyring().project(project).await?;
+        for day in days {
+            self.keyring().day_to_seal(project, *day).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a project holds as much as it may, as far as this process knows: what comes for it is refused.
+    #[must_use]
+    pub fn holds_enough(&self, project: i64) -> bool {
+        self.held_full().0.read().unwrap_or_else(PoisonError::into_inner).contains(&project)
+    }
+
+    /// Takes over which projects hold as much as they may.
+    pub(crate) async fn look_for_held(&self) -> Result<(), StoreError> {
+        let rows = query("SELECT project, CAST(SUM(length(body)) AS BIGINT) FROM held GROUP BY project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("measure what waits")?;
+        let mut full = HashSet::new();
+        for row in rows {
+            if row.read::<i64>(1)?.cast_unsigned() >= self.journal_bound() / SHARE {
+                full.insert(row.read(0)?);
+            }
+        }
+        *self.held_full().0.write().unwrap_or_else(PoisonError::into_inner) = full;
+        Ok(())
+    }
+
+    /// The projects of which nothing can be made, or for which records wait still.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn stopped_projects(&self) -> Result<Vec<StoppedProject>, StoreError> {
+        let rows = query("SELECT project, COUNT(*) FROM held GROUP BY project")
+            .fetch_all(self.data().readers())
+            .await
+            .during("count what waits")?;
+        let waiting: HashMap<i64, i64> = crate::error::pairs(&rows)?;
+        let mut stopped = Vec::new();
+        for project in self.projects().await? {
+            let today = self.clock().now().day();
+            let opens = async {
+                self.keyring().project(project.number).await?;
+                match self.keyring().day(project.number, today).await {
+                    Ok(_) | Err(StoreError::KeyGone { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                self.sorted_state(project.number).await.map(|_| ())
+            };
+            let why = match opens.await {
+                Ok(()) => None,
+                Err(error) if is_of_one_project(&error) => Some(error.to_string()),
+                Err(error) => return Err(error),
+            };
+            let records = waiting.get(&project.number).copied().unwrap_or(0);
+            if why.is_some() || records > 0 {
+                stopped.push(StoppedProject { project: project.id, why, records });
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// Takes out of the records that wait what the ledger of erasures says; called by upkeep.
+    pub(crate) async fn erase_held(&self, project: i64) -> Result<(), StoreError> {
+        let Some(ledger) = self.ledger().now().of(project) else { return Ok(()) };
+        let (hasher, own) = (self.hasher(), self.ring().own());
+        let mut after = (i64::MIN, i64::MIN);
+        loop {
+            let found = self.held_after(project, after).await?;
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            after = (last.offset.cast_signed(), last.index.cast_signed());
+            for (record, before) in found {
+                let Some(left) = without_erased((&ledger, &hasher, project), &record.body) else { continue };
+                let (offset, index) = (record.offset.cast_signed(), record.index.cast_signed());
+                let body = match left.is_empty() {
+                    true => Vec::new(),
+                    false => own.seal(self.clock().now(), body_of(&row(project, offset, index)), &left)?,
+                };
+                self.replace_held((project, offset, index), before, body).await?;
+            }
+        }
+    }
+
+    /// Unless it went on meanwhile. Without a body, it goes.
+    async fn replace_held(
+        &self,
+        (project, offset, index): At,
+        before: Vec<u8>,
+        body: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "erase from records that wait";
+        self.data()
+            .run_tx(NAME, move |connection| {
+                let (before, body) = (before.clone(), body.clone());
+                Box::pin(async move {
+                    let change = if body.is_empty() {
+                        query("DELETE FROM held WHERE project = $1 AND journal_offset = $2 AND place = $3 AND body = $4")
+                    } else {
+                        query(
+                            "UPDATE held SET body = $5 WHERE project = $1 AND journal_offset = $2 AND place = $3 AND body = $4",
+                        )
+                    };
+                    let change = change.bind(project).bind(offset).bind(index).bind(before);
+                    let change = if body.is_empty() { change } else { change.bind(body) };
+                    change.execute(connection).await.during(NAME).map(|_| ())
+                })
+            })
+            .await
+    }
+
+    /// Deletes records of before the first day that is kept.
+    pub(crate) async fn forget_held(&self, project: i64, first_kept: i64) -> Result<(), StoreError> {
+        self.steps(
+            "DELETE FROM held WHERE project = $1 AND (journal_offset, place) IN \
+             (SELECT journal_offset, place FROM held WHERE project = $1 AND day < $2 LIMIT $3)",
+            &[project, first_kept],
+        )
+        .await
+    }
+}
+
+/// A record without the events of whoever was erased; nothing where it has none of them, and empty where nothing is left.
+fn without_erased((ledger, hasher, project): (&ProjectLedger, &PersonHasher, i64), body: &[u8]) -> Option<Vec<u8>> {
+    let mut received: convizit_model::Received = serde_json::from_slice(body).ok()?;
+    let (at, ahead, before) = (received.received, received.clock, received.batch.events.len());
+    let (visitor, user) = (received.visitor.clone(), received.batch.user.clone());
+    received.batch.events.retain(|event| {
+        let time = event.time.plus_millis(ahead).min(at);
+        !ledger.erases(hasher, project, (&visitor, user.as_deref()), (time, None))
+    });
+    if received.batch.events.len() == before {
+        return None;
+    }
+    if received.batch.events.is_empty() {
+        return Some(Vec::new());
+    }
+    serde_json::to_vec(&received).ok()
+}
