@@ -27,6 +27,12 @@ export async function until(what, check, seconds = 20) {
   }
 }
 
+/** The events of a file that the product writes: its whole lines, since the last may be on its way; none where there is no file yet. */
+export function eventsIn(file) {
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8").split("\n").slice(0, -1).map((line) => JSON.parse(line));
+}
+
 export function temporaryFolder(name) {
   return mkdtempSync(path.join(tmpdir(), `convizit-${name}-`));
 }

@@ -1,9 +1,8 @@
 // From a click in a real browser to a named event at four destinations: terminal, file, verified webhook, PostgreSQL.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { files, startBrowser, startDemo, startPostgres, until } from "./product.mjs";
+import { eventsIn, files, startBrowser, startDemo, startPostgres, until } from "./product.mjs";
 
 let postgres;
 let demo;
@@ -25,7 +24,7 @@ after(async () => {
 });
 
 const find = (check) => until("the event on standard output", () => demo.events().find(check));
-const fileEvents = () => readFileSync(path.join(demo.folder, "data", "events.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+const fileEvents = () => eventsIn(path.join(demo.folder, "data", "events.jsonl"));
 
 test("a click on a card is a named, enriched event at every destination", async () => {
   const page = await browser.context.newPage();

@@ -147,7 +147,7 @@ test("a lost data.db stops every command with the ways to go on, and a start tha
   assert.equal(await running.stop(), 0, running.log);
   // A console has the databases open, too.
   running = await serving(site, { role: "console" });
-  assert.match(site.fails("restore", "--move-aside", "--yes"), /a convizit with the role console runs on .*: end it first/);
+  assert.match(site.fails("restore", "--move-aside", "--yes"), /a console, or another command of convizit, runs on .*: end it first/);
   assert.equal(await running.stop(), 0, running.log);
   assert.match(site.ok("backup"), /No older backup is dropped: .*convizit notices resolve \d+/);
   assert.equal(JSON.parse(site.ok("backup", "list", "--json")).length, 2, "one day keeps one, but for the gap");

@@ -1,8 +1,8 @@
 // Texts that only a crowd may show: at whom they are held back, when they are released, and when a place loses its text for good.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { eventsIn } from "../product.mjs";
 import { Site, folder, until } from "../site.mjs";
 
 let site;
@@ -21,7 +21,7 @@ after(async () => {
 });
 
 const file = () => path.join(site.folder, "lines", "events.jsonl");
-const events = () => (existsSync(file()) ? readFileSync(file(), "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line)) : []);
+const events = () => eventsIn(file());
 let sent = 0;
 
 /** A click on a control that says `label`, by a visitor in a network of his own; gives the event as it is delivered. */

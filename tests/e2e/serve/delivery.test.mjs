@@ -1,10 +1,10 @@
 // A destination that is down, slow, or says no: tried again as asked, paused with a reason, a refused event alone; no other waits for it.
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import path from "node:path";
 import { after, before, test } from "node:test";
+import { eventsIn } from "../product.mjs";
 import { Site, folder, pause, until } from "../site.mjs";
 
 let site;
@@ -59,7 +59,7 @@ const send = async (options) => {
   return body.events.map((event) => event.id);
 };
 const has = (found, ids) => ids.every((id) => found.includes(id));
-const inFile = () => readFileSync(lines, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line).id);
+const inFile = () => eventsIn(lines).map(({ id }) => id);
 const destination = (name) => JSON.parse(site.ok("destination", "list", "shop", "--json")).find((one) => one.destination.name === name);
 const paused = (name) => until(`${name} is paused`, () => destination(name).destination.paused);
 

@@ -1,9 +1,8 @@
 // What a person decides about names while the product runs: seen before it is made, held by the next events, undone again.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { until } from "../product.mjs";
+import { eventsIn, until } from "../product.mjs";
 import { folder } from "../site.mjs";
 import { made, serving } from "./sites.mjs";
 
@@ -15,13 +14,7 @@ test("a name is changed, merged and dropped while events come", async () => {
   const file = path.join(site.folder, "lines", "events.jsonl");
   site.ok("destination", "add", "shop", "lines", "file", "--path", file);
   await serving(site);
-  const delivered = () => {
-    try {
-      return readFileSync(file, "utf8").trim().split("\n").filter(Boolean).map((line) => JSON.parse(line));
-    } catch {
-      return [];
-    }
-  };
+  const delivered = () => eventsIn(file);
   const send = async (...labels) => {
     const body = site.batch({ events: labels.length, each: (index) => ({ descriptor: control(labels[index]) }) });
     assert.equal((await site.post(body)).status, 204);

@@ -1,8 +1,8 @@
 // Collector, worker and delivery as processes of their own on one folder; a stop that drains; what `/metrics` says.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { eventsIn } from "../product.mjs";
 import { folder, lastingPort, until, visitor } from "../site.mjs";
 import { made as empty, serving } from "./sites.mjs";
 
@@ -19,7 +19,7 @@ function furnish(site) {
   site.ok("destination", "add", "shop", "lines", "file", "--path", site.lines);
 }
 
-const delivered = (site) => (existsSync(site.lines) ? readFileSync(site.lines, "utf8").split("\n").filter(Boolean).map((line) => JSON.parse(line)) : []);
+const delivered = (site) => eventsIn(site.lines);
 
 test("each role in a process of its own, started at the same moment on a folder that is not there yet, delivers end to end", async () => {
   const site = await made({ project: false });
