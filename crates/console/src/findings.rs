@@ -215,6 +215,14 @@ pub async fn of_stored(store: &Store, projects: &[Project]) -> Result<Vec<Findin
         );
         found.push(Finding::warn("row", Some(warning)));
     }
+    for folder in store.folders_aside().await? {
+        let warning = format!(
+            "{} holds what lay there before a restore, which neither retention nor an erasure reaches: delete it as soon as nothing is to be \
+             looked up in it",
+            folder.display()
+        );
+        found.push(Finding::warn("set aside", Some(warning)));
+    }
     Ok(found)
 }
 

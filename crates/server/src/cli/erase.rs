@@ -184,6 +184,12 @@ impl Erase {
                 "Its bytes are overwritten by upkeep of `convizit serve`, within the hour{but}; backups are erased again when they are restored."
             ))?;
         }
+        for folder in store.folders_aside().await? {
+            say(format!(
+                "{} holds what lay there before a restore, which no erasure reaches: delete it as soon as nothing is to be looked up in it.",
+                folder.display()
+            ))?;
+        }
         if erasure.destinations.is_empty() {
             return say("There is no destination to tell.");
         }

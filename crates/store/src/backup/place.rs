@@ -1,5 +1,7 @@
 //! The data folder that a backup is restored into: empty, or with what is left of an installation, which is moved aside.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use convizit_model::Timestamp;
@@ -7,7 +9,7 @@ use convizit_model::Timestamp;
 use super::restore::remove;
 use crate::error::StoreError;
 use crate::start::make_folder;
-use crate::{disk, mark};
+use crate::{Store, disk, mark, missing};
 
 /// Files that a data folder must not have when a backup is restored into it, in the order in which they are moved there: with a
 /// mark and no database, no start takes the folder for a new one.
@@ -20,6 +22,9 @@ const REMAINS: [&str; 6] =
 pub(super) fn left_in(folder: &Path) -> Vec<&'static str> {
     FILES.iter().rev().chain(&REMAINS).copied().filter(|name| folder.join(name).exists()).collect()
 }
+
+/// How the name of a folder begins into which they are moved.
+const ASIDE: &str = "aside-";
 
 /// Whether nothing of an installation lies there.
 pub(super) fn is_folder_empty(folder: &Path) -> Result<(), StoreError> {
@@ -36,6 +41,41 @@ pub(super) fn is_folder_empty(folder: &Path) -> Result<(), StoreError> {
     )))
 }
 
+impl Store {
+    /// Folders of the data folder into which restores have moved what lay there before, oldest first: neither retention nor an erasure
+    /// reaches what is in them.
+    ///
+    /// # Errors
+    /// `Database` when the data folder cannot be listed.
+    pub async fn folders_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = &self.0.folder;
+        let mut lying = tokio::fs::read_dir(folder).await.map_err(|error| cannot(folder, &error))?;
+        let mut found = Vec::new();
+        while let Some(entry) = lying.next_entry().await.map_err(|error| cannot(folder, &error))? {
+            let is_folder = entry.file_type().await.is_ok_and(|kind| kind.is_dir());
+            if is_folder && entry.file_name().to_string_lossy().starts_with(ASIDE) {
+                found.push(entry.path());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Names, until a restore has come to its end, the folder into which it moves what lay there: what waits in the journal was answered,
+/// and is nowhere else yet.
+const MOVED: &str = "restore.aside";
+
+/// Where a file lies that is left: in the folder, or in the one into which a restore moved it that was cut short.
+pub(super) fn folder_of_left(folder: &Path, file: &str) -> PathBuf {
+    let moved = std::fs::read_to_string(folder.join(MOVED)).unwrap_or_default();
+    if moved.starts_with(ASIDE) && !moved.contains('/') && !folder.join(file).exists() {
+        folder.join(moved)
+    } else {
+        folder.to_owned()
+    }
+}
+
 /// Moves what was seen when it was looked at, and nothing that came since, databases before marks: with a mark and no database,
 /// no start takes the folder for a new one.
 pub(super) fn move_aside(folder: &Path, files: &[&str], now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
@@ -43,8 +83,20 @@ pub(super) fn move_aside(folder: &Path, files: &[&str], now: Timestamp) -> Resul
         return Ok(None);
     }
     let time: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
-    let into = folder.join(format!("aside-{time}"));
+    let name = format!("{ASIDE}{time}");
+    let into = folder.join(&name);
     make_folder(&into)?;
+    // Where an earlier restore was cut, the journal lies where that has put it.
+    if files.contains(&missing::JOURNAL) {
+        let (marker, new) = (folder.join(MOVED), folder.join(format!("{MOVED}.new")));
+        let written = File::create(&new).and_then(|mut file| {
+            file.write_all(name.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &marker)?;
+            File::open(folder)?.sync_all()
+        });
+        written.map_err(|error| cannot(&marker, &error))?;
+    }
     for name in files {
         match std::fs::rename(folder.join(name), into.join(name)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -65,7 +117,14 @@ pub(super) fn move_in(folder: &Path, scratch: &Path) -> Result<(), StoreError> {
         }
     }
     remove(scratch)?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot(folder, &error))
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|error| cannot(folder, &error))?;
+    // Last: what waited is in the journal that stands there now.
+    match std::fs::remove_file(folder.join(MOVED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(&folder.join(MOVED), &error)),
+        _ => {}
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot(folder, &error))
 }
 
 pub(super) fn cannot(path: &Path, error: &std::io::Error) -> StoreError {

@@ -17,7 +17,7 @@ use super::left::LeftJournal;
 use super::newer::{self, NewerLog};
 use super::owner::{LOOKS, RESTORED};
 use super::pack::{Cell, Manifest, Pack, installation_of};
-use super::place::{cannot, is_folder_empty, left_in, move_aside, move_in};
+use super::place::{cannot, folder_of_left, is_folder_empty, left_in, move_aside, move_in};
 use super::rows::{RESTORING, Sieve};
 use super::tables::{CONTROL, DATA, ERASURES, FRAMES, JOURNAL, KEYS, Kind, TOKENS, Table, table};
 use super::target::Target;
@@ -50,7 +50,9 @@ pub struct Restore {
     passed_over: Vec<String>,
     /// What lies in the data folder and is moved aside.
     aside: Vec<&'static str>,
-    /// What waits in the journal among them.
+    /// Where the journal lies among them, or where a restore that was cut short has put it.
+    journal: PathBuf,
+    /// What waits in the journal.
     left: LeftJournal,
     /// The backup's last entry of the audit log, and its place in the chain.
     log_end: (i64, Vec<u8>),
@@ -122,7 +124,11 @@ impl Restore {
         is_folder_empty(&config.folder)?;
         let plan = Self::plan_over(config, provider, clock, at, progress).await?;
         // What comes there meanwhile is somebody's.
-        Ok(Self { aside: Vec::new(), left: LeftJournal::default(), newer: NewerLog::default(), ..plan })
+        let mut plan = Self { aside: Vec::new(), ..plan };
+        if !plan.goes_on() {
+            (plan.left, plan.newer) = Default::default();
+        }
+        Ok(plan)
     }
 
     /// The same for a data folder that has lost a part of its databases: what is left of them is moved aside once the backup is
@@ -153,12 +159,13 @@ impl Restore {
         refuse_older(&ledger, &config.folder, &places.keys_to).await?;
         // Not its frames: what was damaged when it was made is no reason not to have the rest back.
         check(&target, &ring, (&name, &manifest), None, progress).await?;
-        let left = LeftJournal::look(&config.folder, manifest.journal_offset, (&ring, &clock)).await;
+        let journal = folder_of_left(&config.folder, missing::JOURNAL);
+        let left = LeftJournal::look(&journal, manifest.journal_offset, (&ring, &clock)).await;
         let log_end = newer::end_of(&target, &ring, &manifest).await?;
         // On PostgreSQL it is in the database, which is empty.
         let newer = match &config.database {
             Some(_) => NewerLog::default(),
-            None => NewerLog::look(&config.folder, &log_end, manifest.made()).await,
+            None => NewerLog::look(&folder_of_left(&config.folder, missing::CONTROL), &log_end, manifest.made()).await,
         };
         // Behind it: whoever reads a database may leave a log beside it, or take it away.
         let aside = left_in(&config.folder);
@@ -173,10 +180,16 @@ impl Restore {
             manifest,
             passed_over,
             aside,
+            journal,
             left,
             log_end,
             newer,
         })
+    }
+
+    /// Whether a restore that was cut short has moved the journal away already.
+    fn goes_on(&self) -> bool {
+        self.journal != self.config.folder
     }
 
     /// Files of the data folder that are moved aside.
@@ -321,11 +334,11 @@ impl Restore {
         }
         let stored = store.see_again().await?;
         let appended = self.append(store, progress).await?;
-        let left_journal = if self.aside.is_empty() {
+        let left_journal = if self.aside.is_empty() && !self.goes_on() {
             LeftJournal::default()
         } else {
             let with = (&self.ring, &self.clock);
-            LeftJournal::take_over(store, &self.config.folder, self.manifest.journal_offset, with).await
+            LeftJournal::take_over(store, &self.journal, self.manifest.journal_offset, with).await
         };
         let events = stored.of_projects(&store.projects().await?);
         let paused_destinations = self.pause_stopped(store).await?;
