@@ -227,8 +227,8 @@ impl Store {
         for row in rows {
             let (project, name, body): (i64, String, Vec<u8>) = (row.read(0)?, row.read(1)?, row.read(2)?);
             let body = match self.keyring().open_sealed(project, body_of(&name), &body).await {
-                // One that is damaged must not hold up those of all other projects.
-                Err(error) if number.is_none() && is_of_one_project(&error) => {
+                // One that is damaged must not hold up the others.
+                Err(error) if is_of_one_project(&error) => {
                     let then = match &error {
                         StoreError::Keys(KeyError::Open { .. }) => "remove it and add it again",
                         _ => "it goes on once the key of its project opens again (convizit doctor)",
@@ -248,6 +248,28 @@ impl Store {
             states.push(DestinationState { destination, cursor, dead, failing: failing.remove(&(project, name)) });
         }
         Ok(states)
+    }
+
+    /// Names of a project's destinations whose row does not open: they are in no list of states, and can be removed.
+    ///
+    /// # Errors
+    /// `NotFound`, `Database`.
+    pub async fn damaged_destinations(&self, project: &ProjectId) -> Result<Vec<String>, StoreError> {
+        let number = self.project(project).await?.number;
+        let rows = query("SELECT name, body FROM destinations WHERE project = $1 ORDER BY name")
+            .bind(number)
+            .fetch_all(self.control().readers())
+            .await
+            .during("list destinations")?;
+        let mut damaged = Vec::new();
+        for row in rows {
+            let (name, body): (String, Vec<u8>) = (row.read(0)?, row.read(1)?);
+            match self.keyring().open_sealed(number, body_of(&name), &body).await {
+                Err(error) if is_of_one_project(&error) => damaged.push(name),
+                opened => drop(opened?),
+            }
+        }
+        Ok(damaged)
     }
 
     /// A number of each destination.

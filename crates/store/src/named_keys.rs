@@ -248,14 +248,17 @@ impl Store {
             }
             Some(request) => {
                 entry.act = "key.destroy";
-                self.take_key_request(&request, entry).await?;
+                self.take_key_request(&request, entry.clone()).await?;
                 let written = match self.ends_of(project, kind, number).await {
                     Ok(ends) => self.write_key_ends(project, ends).await,
                     Err(error) => Err(error),
                 };
                 if let Err(error) = written {
-                    // Nothing ends by it: the second person says it once more.
-                    if let Err(error) = self.put_key_request_back(&request).await {
+                    // Nothing ends by it, which the log says behind what it said: the second person says it once more.
+                    entry.act = "key.destroy.ask";
+                    entry.detail =
+                        format!("not carried out, the key lives: what {} asked for holds again", request.asked_by);
+                    if let Err(error) = self.put_key_request_back(&request, entry).await {
                         tracing::warn!(%error, key, "the request to destroy a key is lost: both people say it once more");
                     }
                     return Err(error);

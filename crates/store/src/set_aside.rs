@@ -73,7 +73,7 @@ const fn said(kind: StateKind) -> Option<(&'static str, &'static str)> {
         StateKind::Group => (
             "groups",
             "Until it is seen again as it was first seen, lists that are not known by their keys count as new ones, so that none gets the \
-             name of another",
+             name of another. Where you had said that one is not captured, look whether it is now",
         ),
         StateKind::Name => {
             ("names", "It says again what its newest stored event says; where none is stored any more, it is made anew")

@@ -285,6 +285,17 @@ impl Destination {
             }
             Self::Processors { project, json, csv } => processors(store, project, json, csv).await,
             Self::Remove { which, hold } => {
+                let Which { project, name } = &which;
+                if store.damaged_destinations(project).await?.contains(name) {
+                    let what = format!(
+                        "remove destination {name} of {project}, whose settings do not open, and its dead letters"
+                    );
+                    if !hold.goes_on(&what)? {
+                        return Ok(());
+                    }
+                    store.remove_destination(project, name).await?;
+                    return say(format!("{name} is removed: add it again with its settings"));
+                }
                 let known = which.known(store).await?;
                 let dead = counted(known.dead, "dead letter");
                 let number = store.project(&which.project).await?.number;
@@ -444,6 +455,18 @@ fn entered(
 }
 
 async fn list(store: &Store, project: Option<ProjectId>, json: bool) -> Result<()> {
+    let of = match &project {
+        Some(project) => vec![project.clone()],
+        None => store.projects().await?.into_iter().map(|project| project.id).collect(),
+    };
+    for project in of {
+        for name in store.damaged_destinations(&project).await? {
+            say_error(&format!(
+                "note: the settings of {name} of {project} do not open, and it sends nothing: convizit destination remove {project} {name} \
+                 --yes, and add it again; or bring a backup back (convizit restore)"
+            ));
+        }
+    }
     let states = store.destinations(project.as_ref()).await?;
     let mut last = BTreeMap::new();
     for state in &states {

@@ -39,6 +39,14 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<()> {
     findings.add("collector port", port(config, config.collector.listen, "collector.listen", &[Role::Collect]));
     // Each process of this installation shows its health there.
     findings.add("console port", port(config, config.console.listen, "console.listen", &Role::HELD));
+    let runs = Role::HELD.iter().any(|role| runs(&config.data, *role));
+    let none = || {
+        format!(
+            "no collector, worker or delivery of {} runs on this machine: convizit serve starts them",
+            config.data.display()
+        )
+    };
+    findings.warn("running", (!runs).then(none));
     if let Some(folder) = config.delivery().connectors {
         let (_, problems) = convizit_delivery::connectors::all(Some(&folder));
         findings.add("connectors", if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });

@@ -53,6 +53,8 @@ use target::Target;
 /// What the backup's notice is about, and the drill's.
 const SUBJECT: &str = "backup";
 const DRILL: &str = "drill";
+/// What the notice is about of older backups that lie in their place no more.
+const GONE: &str = "older backups";
 /// What the notice is about of what is damaged and no frame.
 const BESIDE: &str = "sealed rows and audit log";
 /// What is known of the last backup and the last drill, in the data folder.

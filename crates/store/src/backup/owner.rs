@@ -160,6 +160,23 @@ impl Store {
         }
     }
 
+    /// The last backup that this installation made in a place.
+    pub(super) async fn last_made_at(&self, target: &Target) -> Result<Option<String>, StoreError> {
+        let made = query("SELECT subject, detail FROM audit WHERE act = 'backup.make' ORDER BY number DESC")
+            .fetch_all(self.control().readers())
+            .await
+            .during("look where backups were made")?;
+        let there = format!(" to {}", target.shown);
+        for row in &made {
+            let (name, detail): (&str, &str) = (row.read(0)?, row.read(1)?);
+            // What does not open is said behind the place.
+            if detail.split("; ").next().is_some_and(|made| made.ends_with(&there)) {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The latest time at which an entry of the audit log can have been written, whatever the clock said then: entries stand in the order in
     /// which they were written, so it was before every later one, and not after now. A later one that is dated before those that came
     /// earlier says nothing, since the clock was behind then. Otherwise an entry of a clock that ran ahead would make everything that

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use convizit_keys::KeyRing;
-use convizit_model::Timestamp;
+use convizit_model::{NoticeKind, Timestamp};
 use futures_util::TryStreamExt as _;
 
 use super::check::info;
@@ -17,7 +17,9 @@ use super::plan::{FINGERPRINTS, days_of_frames, is_as_before};
 use super::snapshot::Snapshot;
 use super::tables::{CONTROL, DATA, FRAMES, JOURNAL, Table};
 use super::target::Target;
-use super::{BackupReport, Keep, Listed, Progress, VerifyReport, listed, manifest_name, manifests, read_manifest};
+use super::{
+    BackupReport, GONE, Keep, Listed, Progress, VerifyReport, listed, manifest_name, manifests, read_manifest,
+};
 use crate::Store;
 use crate::error::StoreError;
 
@@ -46,6 +48,7 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
             pack::refuse_foreign(store.ring(), What::Manifest, (name, &target.shown), &bytes)?;
         }
     }
+    let gone = if before.is_empty() { store.last_made_at(&target).await? } else { None };
     store.refuse_anothers_place(&target, &before).await?;
     store.refuse_anothers_copy(&config.keys_to).await?;
     // Of one that cannot be read nothing is taken over; what is whole of it is found again by its content.
@@ -118,6 +121,14 @@ pub(super) async fn run(store: &Store, progress: &Progress) -> Result<BackupRepo
         return Err(differs(&name));
     }
     store.take_backups().await?;
+    if let Some(older) = gone {
+        let text = format!(
+            "none of the older backups lies in {} any more, the last of which was {older}: where a disk is not mounted or a bucket was changed, \
+             set that right; {name} was made there all the same",
+            target.shown
+        );
+        store.raise(NoticeKind::Backup, None, GONE, &text).await?;
+    }
     // Older backups have it whole, perhaps.
     let keeps_all = store.keeps_all_backups().await?;
     let mut beside = VerifyReport::default();

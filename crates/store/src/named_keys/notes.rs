@@ -41,7 +41,8 @@ pub(super) fn of_sealing(made: Timestamp) -> String {
 
 pub(super) fn of_day(day: i64, today: i64, retention: i64) -> String {
     let use_of = if day < today { "only opens" } else { "in use" };
-    format!("{use_of}; destroyed with its events, on {}", date(day + retention))
+    // Whole UTC days: the last of them is kept.
+    format!("{use_of}; destroyed with its events, on {}", date(day + retention + 1))
 }
 
 impl Store {

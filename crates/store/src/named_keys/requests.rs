@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::query;
 
 use crate::Store;
-use crate::audit;
+use crate::audit::{self, Entry};
 use crate::error::{Columns as _, During, StoreError};
 
 /// What the name of an actor ends with where neither the kernel nor sudo knows who has logged in, as in a container: everybody is the
@@ -113,12 +113,12 @@ impl Store {
     }
 
     /// Puts a request back that was not carried out, unless somebody has asked anew.
-    pub(super) async fn put_key_request_back(&self, request: &KeyRequest) -> Result<(), StoreError> {
+    pub(super) async fn put_key_request_back(&self, request: &KeyRequest, entry: Entry) -> Result<(), StoreError> {
         const NAME: &str = "put a request to destroy a key back";
-        let request = request.clone();
+        let (request, ring) = (request.clone(), self.ring().clone());
         self.control()
             .run_tx(NAME, move |connection| {
-                let request = request.clone();
+                let (request, entry, ring) = (request.clone(), entry.clone(), ring.clone());
                 Box::pin(async move {
                     query(
                         "INSERT INTO key_requests (key, asked_by, made, asked_from) VALUES ($1, $2, $3, $4) \
@@ -128,10 +128,10 @@ impl Store {
                     .bind(request.asked_by)
                     .bind(request.made.as_millis())
                     .bind(request.asked_from)
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await
-                    .during(NAME)
-                    .map(|_| ())
+                    .during(NAME)?;
+                    audit::append(connection, &ring, &[entry]).await
                 })
             })
             .await

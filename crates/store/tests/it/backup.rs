@@ -465,6 +465,16 @@ async fn a_backup_fails_with_a_notice_and_without_a_manifest(place: Place) {
     assert!(!store.backup_is_due());
     kept.place.clock.set(NOON + 15 * 3_600_000);
     assert!(store.backup_is_due());
+    // As where the disk of the place is not mounted: it is made, and said.
+    let gone = async || {
+        let notices = store.notices(false).await.unwrap();
+        notices.into_iter().find(|notice| notice.subject == "older backups").map(|notice| notice.text)
+    };
+    assert_eq!(gone().await, None);
+    std::fs::rename(kept.to(), kept.backups.path().join("elsewhere")).unwrap();
+    let anew = back_up(&store).await;
+    let text = gone().await.unwrap();
+    assert!(text.contains("none of the older backups lies in") && text.contains(&anew.name), "{text}");
 }
 
 async fn backups_and_what_they_drop_stand_in_the_audit_log(place: Place) {

@@ -263,12 +263,17 @@ async fn one_that_cannot_be_opened_hides_no_other(place: Place) {
     }
     let spoil = "UPDATE destinations SET body = (SELECT body FROM destinations WHERE name = 'one') WHERE name = 'two'";
     sqlx::query(spoil).execute(&mut place.behind("control").await).await.unwrap();
-    for _ in 0..2 {
-        let all = store.destinations(None).await.unwrap();
+    for of in [None, Some(&shop.id)] {
+        let all = store.destinations(of).await.unwrap();
         assert_eq!(all.iter().map(|state| state.destination.name.as_str()).collect::<Vec<_>>(), ["one"]);
     }
     let notices = store.notices(false).await.unwrap();
     assert_eq!((notices.len(), notices[0].count, notices[0].subject.as_str()), (1, 1, "two"));
+    assert_eq!(store.damaged_destinations(&shop.id).await.unwrap(), ["two"]);
+    store.remove_destination(&shop.id, "two").await.unwrap();
+    store.add_destination(&hook(&shop, "two"), None, false).await.unwrap();
+    assert_eq!(store.damaged_destinations(&shop.id).await.unwrap(), [""; 0]);
+    assert_eq!(store.destinations(None).await.unwrap().len(), 2);
 }
 
 async fn nothing_is_enabled_before_it_is_known_who_processes_it(place: Place) {

@@ -368,15 +368,19 @@ async fn a_request_stands_again_where_its_key_could_not_be_ended(place: Place) {
     let (store, shop) = fill(&place).await;
     let day = "day/shop/2026-11-23";
     assert!(!store.acting_as("os:anna(1001)").destroy_key(day, "anna").await.unwrap());
+    let ben = store.acting_as("os:ben(1002)");
     let asked = store.key_requests().await.unwrap();
     let mut data = place.behind("data").await;
     sqlx::raw_sql("ALTER TABLE worker RENAME TO worker_away").execute(&mut data).await.unwrap();
-    let error = store.destroy_key(day, "ben").await.unwrap_err();
+    let error = ben.destroy_key(day, "ben").await.unwrap_err();
     assert!(matches!(error, StoreError::Database { .. }), "{error}");
     sqlx::raw_sql("ALTER TABLE worker_away RENAME TO worker").execute(&mut data).await.unwrap();
     assert_eq!(store.key_requests().await.unwrap(), asked);
     assert_eq!(stored(&store, shop.number, 0).await.len(), 5);
-    assert!(store.destroy_key(day, "ben").await.unwrap());
+    let log = store.audit_entries(None, 2).await.unwrap();
+    let told: Vec<_> = log.iter().map(|entry| (entry.act.as_str(), entry.detail.contains("the key lives"))).collect();
+    assert!(told.contains(&("key.destroy", false)) && told.contains(&("key.destroy.ask", true)), "{log:?}");
+    assert!(ben.destroy_key(day, "ben").await.unwrap());
     assert_eq!((store.key_requests().await.unwrap(), stored(&store, shop.number, 0).await), (Vec::new(), Vec::new()));
 }
 
