@@ -432,7 +432,7 @@ async fn admit(console: &Console, row: Row, params: RawPathParams, request: Requ
     } else {
         (parts, body)
     };
-    identify(&mut asking, row, found, &params).await?;
+    identify(&mut asking, row, (found, &parts), &params).await?;
     look_around(&mut asking, row).await;
     if row.proved && !asking.proved {
         if row.changes() {
@@ -474,14 +474,15 @@ async fn form(console: &Console, secret: &str, parts: Parts, body: Body) -> Resu
 async fn identify(
     asking: &mut Asking,
     row: Row,
-    found: Option<Session>,
+    (found, parts): (Option<Session>, &Parts),
     params: &RawPathParams,
 ) -> Result<(), Box<Response>> {
     let param = |wanted: &str| params.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned());
     let failed = |error: StoreError| end(Refusal::from(error));
     let sign_in = |asking: &Asking| {
-        let next = if row.changes() { String::new() } else { format!("?next={}", crate::page::escaped(&asking.path)) };
-        end(Redirect::to(&format!("/sign-in{next}")))
+        // A form leads back to its page, and is told that it was not taken.
+        let (next, ended) = if row.changes() { (referrer(parts), "&ended=yes") } else { (asking.path.clone(), "") };
+        end(Redirect::to(&format!("/sign-in?next={}{ended}", crate::page::escaped(&next))))
     };
     let Some(session) = found else {
         return if row.access == Access::Open { Ok(()) } else { Err(sign_in(asking)) };

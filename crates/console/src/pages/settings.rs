@@ -10,6 +10,9 @@ use super::projects::lines;
 use crate::access::{Fields, Member};
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
 
+/// Characters of what somebody else has saved in a field that are shown.
+const SAID: usize = 120;
+
 #[derive(Template)]
 #[template(path = "settings.html")]
 struct SettingsPage {
@@ -75,6 +78,21 @@ impl Field {
     }
     fn is_word(&self) -> bool {
         matches!(self.kind, Kind::Word)
+    }
+    /// What it says, on one line.
+    fn said(&self) -> String {
+        let said = match self.kind {
+            Kind::Yes => if self.yes { "yes" } else { "no" }.to_owned(),
+            Kind::Choice(all) => {
+                all.iter().find(|(word, _)| *word == self.text).map_or("", |(_, means)| means).to_owned()
+            }
+            _ if self.text.is_empty() => "none".to_owned(),
+            _ => self.text.replace('\n', ", "),
+        };
+        match said.char_indices().nth(SAID) {
+            Some((at, _)) => format!("{}…", said.get(..at).unwrap_or_default()),
+            None => said,
+        }
     }
     fn choices(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
@@ -353,12 +371,12 @@ pub(super) async fn save(member: Member) -> Result<Response, Refusal> {
 /// Somebody else was quicker: nothing typed is lost, and what differs is said.
 fn overtaken(member: &Member, entered: &Map<String, Value>) -> Response {
     let saved = values(&member.project.settings);
-    let differ: Vec<&str> = FIELDS
+    let differ: Vec<String> = fields(&saved)
         .iter()
-        .filter(|(_, name, ..)| saved.get(*name) != entered.get(*name))
-        .map(|(_, _, label, ..)| *label)
+        .filter(|field| saved.get(field.name) != entered.get(field.name))
+        .map(|field| format!("{}, now: {}", field.label, field.said()))
         .collect();
-    let meanwhile = if differ.is_empty() { "nothing".to_owned() } else { differ.join(", ") };
+    let meanwhile = if differ.is_empty() { "nothing".to_owned() } else { differ.join("; ") };
     let page = page(member, entered, member.project.version, Problem::default());
     again(&SettingsPage { meanwhile: Some(meanwhile), ..page })
 }

@@ -19,6 +19,8 @@ struct SignInPage<'a> {
     next: &'a str,
     email: &'a str,
     problem: Problem,
+    /// Whether a form was sent in a session that has ended.
+    ended: bool,
     no_account: bool,
     /// Whether a link for a new password can be mailed.
     mails: bool,
@@ -45,7 +47,8 @@ pub(super) async fn show(State(console): State<Console>, guest: Guest) -> Result
     let failing = crate::findings::failing(&guest.0.store).is_some();
     let chrome = guest.0.chrome("Sign in", "sign-in");
     let mails = console.config().delivery.mail.is_some();
-    Ok(html(&SignInPage { chrome, next, email: "", problem: Problem::default(), no_account, mails, failing }))
+    let ended = guest.0.query.get("ended") == "yes";
+    Ok(html(&SignInPage { chrome, next, email: "", problem: Problem::default(), ended, no_account, mails, failing }))
 }
 
 /// Begins a session and gives the browser its secret: always a new one, so that none that was known before is worth anything.
@@ -71,7 +74,8 @@ pub(super) async fn password(State(console): State<Console>, guest: Guest) -> Re
         let problem = Problem::new("password", "This address and this password do not belong together.");
         let chrome = asking.chrome("Sign in", "sign-in");
         let mails = console.config().delivery.mail.is_some();
-        return Ok(again(&SignInPage { chrome, next, email, problem, no_account: false, mails, failing: false }));
+        let (ended, no_account, failing) = (false, false, false);
+        return Ok(again(&SignInPage { chrome, next, email, problem, ended, no_account, mails, failing }));
     };
     let before = guest.session().map(|session| session.number);
     if account.second_factor {

@@ -46,9 +46,6 @@ async fn a_person_signs_in_with_both_factors_and_gets_a_new_secret_at_each() {
             "{path}: half is nothing"
         );
     }
-    let old = totp.code(site.store.clock().now());
-    let used = site.post("/sign-in/code", &half_cookie, &[("code", &old)]).await;
-    assert_eq!(used.status, StatusCode::UNPROCESSABLE_ENTITY, "the code that set it up is used");
     let next = totp.code(site.store.clock().now().plus_millis(30_000));
     let whole = site.post("/sign-in/code", &half_cookie, &[("code", &next), ("next", "//evil.example")]).await;
     assert_eq!((whole.status, whole.location()), (StatusCode::SEE_OTHER, "/projects"), "no open redirect");
@@ -57,8 +54,20 @@ async fn a_person_signs_in_with_both_factors_and_gets_a_new_secret_at_each() {
     assert_eq!(site.get("/projects", &cookie).await.status, StatusCode::OK);
     // Whoever knew a secret from before the sign-in has nothing.
     for stale in [before, half_cookie] {
+        assert_eq!(site.store.session(&stale).await.unwrap(), None, "it is no session any more, not even half of one");
         assert!(site.get("/projects", &stale).await.location().starts_with("/sign-in"));
     }
+    // Nor has whoever knew that of a session in which one signs in once more.
+    let again = site.post("/sign-in", &cookie, &[("email", &account.email), ("password", PASSWORD)]).await;
+    assert_eq!(again.location(), "/sign-in/code?next=%2Fprojects");
+    assert_eq!(site.store.session(&cookie).await.unwrap(), None);
+    let half = again.cookie().unwrap();
+    let used = site.post("/sign-in/code", &half, &[("code", &next)]).await;
+    assert_eq!(used.status, StatusCode::UNPROCESSABLE_ENTITY, "a code holds once");
+    let next = totp.code(site.store.clock().now().plus_millis(60_000));
+    site.wait(60_000);
+    let cookie = site.post("/sign-in/code", &half, &[("code", &next)]).await.cookie().unwrap();
+    assert_eq!(site.get("/projects", &cookie).await.status, StatusCode::OK);
     let out = site.post("/sign-out", &cookie, &[]).await;
     assert_eq!(out.location(), "/sign-in");
     assert!(site.get("/projects", &cookie).await.location().starts_with("/sign-in"));
@@ -375,10 +384,20 @@ async fn two_people_who_save_at_once_lose_nothing_typed() {
     };
     let answer = send(form("45", version)).await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
-    for text in
-        ["Somebody else has saved", "https://typed.example", "value=\"45\"", "Visitors who must have shown a text"]
-    {
+    for text in [
+        "Somebody else has saved",
+        "https://typed.example",
+        "value=\"45\"",
+        "Visitors who must have shown a text, now: 9;",
+    ] {
         assert!(answer.text.contains(text), "{text}");
+    }
+    for text in [
+        "Where the site is, now: https://shop.example;",
+        "local storage only, no cookie",
+        "Filter known bots, now: yes;",
+    ] {
+        assert!(answer.text.contains(text), "{text}: {}", answer.text);
     }
     let now = site.store.project(&site.shop.id).await.unwrap().version.to_string();
     let wrong = send(form("9999", now.clone())).await;
@@ -743,4 +762,23 @@ async fn tables_are_cards_on_a_narrow_screen_and_badges_widen_nothing() {
     let style = site.ask(Ask::get("/static/console.css", None)).await.text;
     assert!(style.contains(".tabs .badge { position: absolute"), "{style}");
     assert!(style.contains(".blocks td[data-is]::before { content: attr(data-is)"), "{style}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_is_sent_after_the_session_says_so_and_leads_back() {
+    let site = Site::make().await;
+    let cookie = site.session(Who::In(Role::Admin)).await;
+    let session = site.store.session(&cookie).await.unwrap().unwrap();
+    site.store.end_session(session.account, session.number).await.unwrap();
+    let fields = vec![("token", site.store.form_token(&cookie)), ("version", "1".to_owned())];
+    let page = Some("https://console.example/p/shop/settings?done=saved");
+    let sent = site.ask(Ask { page, ..Ask::post("/p/shop/settings", Some(&cookie), fields) }).await;
+    assert_eq!(sent.location(), "/sign-in?next=%2Fp%2Fshop%2Fsettings%3Fdone%3Dsaved&ended=yes");
+    let page = site.get(sent.location(), &cookie).await;
+    assert!(page.text.contains("what you sent was not taken"), "{}", page.text);
+    assert!(page.text.contains("name=\"next\" value=\"/p/shop/settings?done=saved\""), "{}", page.text);
+    // Who only looked is sent back without a word.
+    let looked = site.get("/p/shop/settings", &cookie).await;
+    assert_eq!(looked.location(), "/sign-in?next=%2Fp%2Fshop%2Fsettings");
+    assert!(!site.get(looked.location(), &cookie).await.text.contains("was not taken"));
 }

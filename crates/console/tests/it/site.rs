@@ -94,6 +94,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) kind: &'a str,
     /// The visitor's address, where a proxy says it.
     pub(crate) from: Option<&'a str>,
+    /// The page that the form was on.
+    pub(crate) page: Option<&'a str>,
 }
 
 impl<'a> Ask<'a> {
@@ -107,6 +109,7 @@ impl<'a> Ask<'a> {
             site: Some("none"),
             kind: "",
             from: None,
+            page: None,
         }
     }
 
@@ -212,6 +215,9 @@ impl Site {
         }
         if let Some(from) = ask.from {
             request = request.header("x-forwarded-for", from);
+        }
+        if let Some(page) = ask.page {
+            request = request.header(header::REFERER, page);
         }
         if !ask.kind.is_empty() {
             request = request.header(header::CONTENT_TYPE, ask.kind);
