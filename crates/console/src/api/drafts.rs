@@ -1,5 +1,9 @@
 //! Drafts that were made on the live site: what each would change and what stands against it, publishing and discarding.
 
+use std::cmp::Reverse;
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -94,12 +98,35 @@ async fn list(
     caller: Caller,
     Asked(asked): Asked<Part>,
 ) -> Result<Json<Page<DraftView>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let (limit, begun) = (limit(asked.limit)?, after::<Place>(asked.after.as_deref())?);
     let known = known(&console, &caller.project).await?;
-    let all = all(&caller, &known).await?;
-    let next = begun.saturating_add(limit);
-    let next = (all.len() > next).then(|| next.to_string());
-    Ok(Json(Page { items: all.into_iter().skip(begun).take(limit).collect(), next }))
+    let place = |draft: &DraftView| Place(draft.version, draft.subject.clone());
+    let mut left = all(&caller, &known).await?;
+    left.retain(|draft| begun.as_ref().is_none_or(|begun| place(draft).comes_after(begun)));
+    Ok(Json(Page::of(left.into_iter(), limit, |draft| place(draft).to_string())))
+}
+
+/// A place in the list, which stays where it is as others are saved or go.
+struct Place(i64, String);
+
+impl Place {
+    fn comes_after(&self, other: &Self) -> bool {
+        (Reverse(self.0), &self.1) > (Reverse(other.0), &other.1)
+    }
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (version, subject) = text.split_once('.').ok_or(())?;
+        Ok(Self(version.parse().map_err(|_| ())?, subject.to_owned()))
+    }
 }
 
 /// A draft as it was read.

@@ -1,11 +1,12 @@
 //! A project's events by name, what a name's events are like, and naming and keeping them.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use convizit_model::{Change, Timestamp};
-use convizit_pipeline::{NameView, SiteChangeKind};
+use convizit_pipeline::{NameView, SiteChange, SiteChangeKind};
 use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -377,7 +378,7 @@ async fn site_changes(
     caller: Caller,
     Asked(asked): Asked<OfChanges>,
 ) -> Result<Json<Page<ChangeView>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let (limit, begun) = (limit(asked.limit)?, after::<Moment>(asked.after.as_deref())?);
     let days = asked.days.unwrap_or(DAYS);
     if !(1..=DAYS_MOST).contains(&days) {
         return Err(Problem::malformed("days", format!("1 to {DAYS_MOST}")));
@@ -385,10 +386,13 @@ async fn site_changes(
     let known = known(&console, &caller.project).await?;
     let since = caller.now().plus_millis(-i64::from(days) * DAY_MILLIS);
     let samples = caller.samples();
-    let all = known.registry.site_changes(since, &[]);
-    let next = begun.saturating_add(limit);
-    let more = all.len() > next;
-    let view = |change: convizit_pipeline::SiteChange| {
+    // The newest first, those of one moment by their controls.
+    let place = |change: &SiteChange| (Reverse(change.since.as_millis()), change.element.0);
+    let mut all = known.registry.site_changes(since, &[]);
+    all.retain(|change| begun.is_none_or(|begun| place(change) > (Reverse(begun.0), begun.1)));
+    let page =
+        Page::of(all.into_iter(), limit, |change| Moment(change.since.as_millis(), change.element.0).to_string());
+    let view = |change: SiteChange| {
         let element = known.element(change.element);
         let names = element.map(|element| known.names_for(element)).unwrap_or_default();
         ChangeView {
@@ -405,6 +409,5 @@ async fn site_changes(
             now: change.now.filter(|_| samples.is_some()),
         }
     };
-    let items = all.into_iter().skip(begun).take(limit).map(view).collect();
-    Ok(Json(Page { items, next: more.then(|| next.to_string()) }))
+    Ok(Json(Page { items: page.items.into_iter().map(view).collect(), next: page.next }))
 }

@@ -150,6 +150,29 @@ async fn two_names_are_merged_after_a_look_and_several_are_switched_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_comes_between_two_pages_makes_nothing_come_twice() {
+    let mut shop = Shop::open().await;
+    let program = Program::with(&shop.site, &[Scope::Read], "reads").await;
+    let whole = program.get("/site-changes?limit=200").await["items"].as_array().unwrap().len();
+    let first = program.get("/site-changes?limit=2").await;
+    shop.site.wait(1000);
+    shop.click("/help", button("Call us", "call")).await;
+    let program = Program::with(&shop.site, &[Scope::Read], "reads-on").await;
+    let mut elements: Vec<Value> = first["items"].as_array().unwrap().clone();
+    let mut next = first["next"].clone();
+    while let Some(after) = next.as_str() {
+        let page = program.get(&format!("/site-changes?limit=2&after={after}")).await;
+        elements.extend(page["items"].as_array().unwrap().iter().cloned());
+        next = page["next"].clone();
+    }
+    let mut ids: Vec<&str> = elements.iter().map(|change| change["element"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((elements.len(), ids.len()), (whole, whole), "{elements:?}");
+    assert_eq!(program.get("/site-changes?limit=200").await["items"].as_array().unwrap().len(), whole + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_of_a_control_is_split_off_by_a_program() {
     let mut shop = Shop::open().await;
     // The author's own id says that it is the same, whatever it says.
@@ -230,6 +253,10 @@ async fn drafts_are_published_all_or_none() {
     let listed = program.get("/drafts").await;
     let drafts = listed["items"].as_array().unwrap().clone();
     assert!(drafts.len() == 2 && drafts.iter().all(|draft| draft["possible"] == true), "{listed}");
+    let first = program.get("/drafts?limit=1").await;
+    let rest = program.get(&format!("/drafts?limit=1&after={}", first["next"].as_str().unwrap())).await;
+    assert_eq!([&first["items"][0], &rest["items"][0]], [&drafts[0], &drafts[1]], "{rest}");
+    assert!(rest["next"].is_null(), "{rest}");
     let seen = |name: &NameId| {
         let draft = drafts.iter().find(|draft| draft["subject"] == name.to_string()).unwrap();
         json!({"subject": draft["subject"], "version": draft["version"]})
