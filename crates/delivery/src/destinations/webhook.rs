@@ -150,3 +150,24 @@ fn message_id(name: &str, of: &str) -> String {
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waiting_mends_is_tried_again_and_what_a_person_mends_pauses() {
+        let judged = |code| judge(StatusCode::from_u16(code).unwrap(), &HeaderMap::new(), 0);
+        assert!(judged(200).is_ok() && judged(204).is_ok());
+        for (code, pauses) in [(301, true), (401, true), (403, true), (404, true), (405, true), (410, true)]
+            .into_iter()
+            .chain([408, 425, 429, 500, 502, 503].map(|code| (code, false)))
+        {
+            let failure = judged(code).unwrap_err();
+            assert_eq!(matches!(failure, SendError::Pause(_)), pauses, "{code}: {failure}");
+            assert_eq!(matches!(failure, SendError::Later { .. }), !pauses, "{code}: {failure}");
+        }
+        assert!(matches!(judged(400), Err(SendError::Refused(_))) && matches!(judged(422), Err(SendError::Refused(_))));
+        assert!(matches!(judged(413), Err(SendError::TooLarge)));
+    }
+}
