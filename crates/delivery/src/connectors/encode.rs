@@ -1,6 +1,7 @@
 //! From events to requests, with no network and no secret: the same events give the same bodies, whatever happened between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use convizit_model::{EventType, Timestamp};
 use convizit_store::StoredEvent;
@@ -29,7 +30,7 @@ pub(crate) struct Request {
     /// The events of its items, by their place in the batch.
     pub(crate) rows: Vec<usize>,
     /// The items, for answers that name an item by a field of it.
-    pub(crate) items: Vec<Value>,
+    pub(crate) items: Arc<Vec<Value>>,
 }
 
 /// One event as a protocol takes it.
@@ -88,6 +89,35 @@ pub(crate) struct With<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// Place, place as it is told, and headers, by the `[[send]]` and what it takes of an event.
+type Places = HashMap<(usize, BTreeMap<String, String>), (String, String, Vec<(String, String)>)>;
+
+/// Events that are encoded beside everything else that the process does; for fewer the way to another thread is longer.
+const MANY: usize = 100;
+
+/// `Connector::encode` where it holds up nobody: thousands of events take tens of milliseconds.
+pub(crate) async fn encoded(connector: &Arc<Connector>, events: &[StoredEvent], with: With<'_>) -> Encoded {
+    if events.len() <= MANY {
+        return connector.encode(events, with);
+    }
+    let (connector, events, now) = (connector.clone(), events.to_vec(), with.now);
+    let (settings, set, name) = (with.settings.clone(), with.set.to_vec(), with.name.to_owned());
+    let with = move || connector.encode(&events, With { settings: &settings, set: &set, name: &name, now });
+    beside(with).await
+}
+
+/// Carries out on another thread what computes for long.
+pub(crate) async fn beside<T: std::marker::Send + 'static>(
+    work: impl FnOnce() -> T + std::marker::Send + 'static,
+) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The process ends, and this with it.
+        Err(Err(_)) => std::future::pending().await,
+    }
+}
+
 /// Items that share a request, as they come in.
 struct Open {
     send: usize,
@@ -107,13 +137,14 @@ impl Connector {
         let mut encoded = Encoded { changes: vec![Changes::default(); events.len()], ..Encoded::default() };
         let plain = self.plain(settings);
         let mut open: Vec<Open> = Vec::new();
+        let mut places = Places::new();
         for (row, stored) in events.iter().enumerate() {
             let Ok(mut event) = serde_json::from_slice::<Value>(&stored.json) else {
                 encoded.refused.push((row, "not of this version's form".to_owned()));
                 continue;
             };
-            match self.admit(&mut event, now) {
-                Admission::Sent => {}
+            let changed = match self.admit(&mut event, now) {
+                Admission::Sent { changed } => changed,
                 Admission::Skipped => {
                     encoded.skipped.push(row);
                     continue;
@@ -122,7 +153,7 @@ impl Connector {
                     encoded.refused.push((row, reason));
                     continue;
                 }
-            }
+            };
             let input = Input { event: &event, settings: &plain };
             let kind = event["type"].as_str().unwrap_or_default();
             let Some(index) = self.sends.iter().position(|send| send.takes(kind, input)) else {
@@ -130,27 +161,39 @@ impl Connector {
                 continue;
             };
             let (send, compiled) = (&self.manifest.send[index], &self.sends[index]);
-            let Some(mut item) = compiled.item.run(input, Limits::default()) else {
-                encoded.refused.push((row, "the event is larger than a mapping may make it".to_owned()));
-                continue;
-            };
-            if let Value::Object(fields) = &mut item {
-                for (field, mapping) in set {
-                    if let Some(value) = mapping.run(input, Limits::default()) {
-                        put(fields, field, value);
+            let is_whole =
+                set.is_empty() && compiled.item.is_event() && compiled.before.is_none() && send.name.is_none();
+            let (made, text) = if is_whole && send.limit.is_empty() {
+                // Most of what there is to do, for what stands there already.
+                let text = match std::str::from_utf8(&stored.json) {
+                    Ok(text) if !changed => text.to_owned(),
+                    _ => event.to_string(),
+                };
+                (None, text)
+            } else {
+                let Some(mut item) = compiled.item.run(input, Limits::default()) else {
+                    encoded.refused.push((row, "the event is larger than a mapping may make it".to_owned()));
+                    continue;
+                };
+                if let Value::Object(fields) = &mut item {
+                    for (field, mapping) in set {
+                        if let Some(value) = mapping.run(input, Limits::default()) {
+                            put(fields, field, value);
+                        }
                     }
                 }
-            }
-            if let Some(limit) = &send.name {
-                bound_name(&mut item, limit, &mut encoded.changes[row]);
-            }
-            for limit in &send.limit {
-                bound_object(&mut item, limit, &mut encoded.changes[row]);
-            }
-            let before = compiled.before.as_ref().and_then(|before| before.run(input, Limits::default()));
-            let text = match before {
-                Some(before) => format!("{before}\n{item}"),
-                None => item.to_string(),
+                if let Some(limit) = &send.name {
+                    bound_name(&mut item, limit, &mut encoded.changes[row]);
+                }
+                for limit in &send.limit {
+                    bound_object(&mut item, limit, &mut encoded.changes[row]);
+                }
+                let before = compiled.before.as_ref().and_then(|before| before.run(input, Limits::default()));
+                let text = match before {
+                    Some(before) => format!("{before}\n{item}"),
+                    None => item.to_string(),
+                };
+                (Some(item), text)
             };
             if text.len() > send.batch.max_item_bytes {
                 let most = send.batch.max_item_bytes;
@@ -164,9 +207,11 @@ impl Connector {
                 ));
                 continue;
             }
-            encoded.changes[row].left_out += columns::misfits(&send.batch.columns, &item);
+            encoded.changes[row].left_out += columns::misfits(&send.batch.columns, made.as_ref().unwrap_or(&event));
             if send.batch.shape == Shape::Records {
-                encoded.records.push(self.record(index, (row, item, text), input, settings));
+                let mut record = self.record(index, (row, text), input, settings, &mut places);
+                record.item = made.unwrap_or(event);
+                encoded.records.push(record);
                 continue;
             }
             let group = compiled.group_by.as_ref().and_then(|group| group.run(input, Limits::default()));
@@ -195,7 +240,7 @@ impl Connector {
             let batch = &mut open[place];
             batch.bytes += text.len() + 1;
             batch.rows.push(row);
-            batch.items.push(item);
+            batch.items.push(made.unwrap_or(event));
             batch.texts.push(text);
         }
         encoded.requests = open.into_iter().map(|batch| self.request(batch, with, &plain)).collect();
@@ -236,35 +281,41 @@ impl Connector {
             gzip: send.batch.gzip || send.batch.gzip_file,
             columns: columns::with_own(&send.batch.columns, set),
             rows: batch.rows,
-            items: batch.items,
+            items: Arc::new(batch.items),
         }
     }
 
+    /// But for its item. Places and headers are made once of the same values: a batch has few of them.
     fn record(
         &self,
         index: usize,
-        (row, item, text): (usize, Value, String),
+        (row, text): (usize, String),
         input: Input<'_>,
         settings: &BTreeMap<String, String>,
+        places: &mut Places,
     ) -> Record {
         let (send, compiled) = (&self.manifest.send[index], &self.sends[index]);
         let of_event = compiled.path_values(input);
-        // A setting may name values of the event; these name nothing any more.
-        let mut values = settings.clone();
-        for value in values.values_mut().filter(|value| value.contains('{')) {
-            *value = filled(value, &of_event, str::to_owned);
-        }
-        values.extend(of_event);
+        let (place, place_of, headers) = places.entry((index, of_event)).or_insert_with_key(|(_, of_event)| {
+            // A setting may name values of the event; these name nothing any more.
+            let mut values = settings.clone();
+            for value in values.values_mut().filter(|value| value.contains('{')) {
+                *value = filled(value, of_event, str::to_owned);
+            }
+            values.extend(of_event.clone());
+            let place = filled(&send.path, &values, str::to_owned);
+            (place, filled(&send.path, settings, str::to_owned), headers_of(send, &values))
+        });
         let key = compiled.key.as_ref().and_then(|key| key.run(input, Limits::default()));
         Record {
             row,
             id: input.event["id"].as_str().unwrap_or_default().to_owned(),
-            place: filled(&send.path, &values, str::to_owned),
-            place_of: filled(&send.path, settings, str::to_owned),
+            place: place.clone(),
+            place_of: place_of.clone(),
             key: key.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned(),
             time: read_time(input.event, "time").map_or(0, Timestamp::as_millis),
-            headers: headers_of(send, &values),
-            item,
+            headers: headers.clone(),
+            item: Value::Null,
             body: text.into_bytes(),
         }
     }
@@ -280,11 +331,13 @@ impl Connector {
         if !agreed {
             return Admission::Skipped;
         }
+        let mut changed = false;
         if let Some(user) = event["user"].as_str() {
             let identity = &manifest.identity;
             let banned = identity.banned.iter().any(|banned| banned.eq_ignore_ascii_case(user));
             if banned || user.is_empty() || user.chars().count() < identity.least {
                 event["user"] = Value::Null;
+                changed = true;
             }
         }
         if manifest.identity.needs == Needs::User && event["user"].is_null() {
@@ -299,13 +352,17 @@ impl Connector {
         }
         if manifest.time.clamp_future && time.since(received) > 0 {
             event["time"] = Value::String(received.to_string());
+            changed = true;
         }
-        Admission::Sent
+        Admission::Sent { changed }
     }
 }
 
 enum Admission {
-    Sent,
+    Sent {
+        /// Whether it is another than the stored one.
+        changed: bool,
+    },
     Skipped,
     Refused(String),
 }

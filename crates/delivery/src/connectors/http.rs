@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Response, Url};
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Verdict, judge};
-use super::encode::{Encoded, Request, With};
+use super::encode::{Encoded, Request, With, beside, encoded};
 use super::token::Credentials;
 use super::{Connector, columns, filled};
 use crate::destinations::{Fate, SendError, Taken};
@@ -84,7 +84,7 @@ impl Http {
 
     /// Sends a batch; one fate for each event. What had to be changed counts once it was taken, however often it was tried.
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
-        let mut encoded = self.connector.encode(events, self.with());
+        let mut encoded = encoded(&self.connector, events, self.with()).await;
         let changes = std::mem::take(&mut encoded.changes);
         let mut taken = self.send_encoded(events, encoded).await?;
         for (changes, _) in changes.iter().zip(&taken.fates).filter(|(_, fate)| **fate == Fate::Done) {
@@ -154,7 +154,9 @@ impl Http {
         let body = with_fields(&request.body, &fields);
         let (mut body, mut headers) = (body, request.headers.clone());
         if request.gzip {
-            body = gzip(&body).map_err(|error| SendError::later(format!("the body cannot be compressed: {error}")))?;
+            body = beside(move || gzip(&body))
+                .await
+                .map_err(|error| SendError::later(format!("the body cannot be compressed: {error}")))?;
             if !self.connector.manifest.send[request.send].batch.gzip_file {
                 headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
             }

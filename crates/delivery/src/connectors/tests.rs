@@ -116,7 +116,7 @@ fn bounds_hold_for_every_connector_whatever_an_event_holds() {
                     );
                 }
             }
-            for item in &request.items {
+            for item in request.items.iter() {
                 let Some(limit) = &send.name else { continue };
                 let name = shape::at(item, &limit.at).and_then(Value::as_str).unwrap_or_default();
                 assert!(name.chars().count() <= limit.max, "{id}: {name}");
@@ -326,4 +326,28 @@ fn a_path_may_hold_what_a_mapping_makes_of_the_first_event_and_an_endpoint_stand
         let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
         assert!(error.contains(word), "{to}: {error}");
     }
+}
+
+#[test]
+fn an_event_that_goes_out_whole_is_sent_as_it_stands_but_for_what_the_vendor_must_not_get() {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/http.toml")).unwrap();
+    let text = text.replace("[rate]", "[identity]\nbanned = [\"nobody\"]\n[time]\nclamp_future = true\n[rate]");
+    let http = Connector::read(&text).unwrap();
+    let settings = sample_settings(&http);
+    let now = "2026-11-23T12:02:00.000Z".parse().unwrap();
+    let with = encode::With { settings: &settings, set: &[], name: "shop/x", now };
+    let sent = |event: &Value| {
+        let event = convizit_store::StoredEvent { number: 1, json: event.to_string().into_bytes().into() };
+        let body = http.encode(&[event], with).requests.remove(0).body;
+        serde_json::from_slice::<Value>(&body).unwrap()[0].clone()
+    };
+    let event = serde_json::json!({"id": "1", "type": "click", "time": "2026-11-23T12:01:07.000Z", "user": "me", "visitor": "v",
+        "received": "2026-11-23T12:01:08.000Z", "properties": {"Price": 89.9, "Note": "ä \"quoted\"\n"}});
+    assert_eq!(sent(&event), event);
+    let mut nobody = event.clone();
+    nobody["user"] = "Nobody".into();
+    assert_eq!(sent(&nobody)["user"], Value::Null);
+    let mut ahead = event.clone();
+    ahead["time"] = "2026-11-23T13:00:00.000Z".into();
+    assert_eq!(sent(&ahead)["time"], event["received"]);
 }

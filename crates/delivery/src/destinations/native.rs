@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::connectors::Connector;
-use crate::connectors::encode::{Encoded, Record, With};
+use crate::connectors::encode::{Encoded, Record, With, encoded};
 use crate::connectors::manifest::Protocol;
 use crate::destinations::amqp::Amqp;
 use crate::destinations::kafka::Kafka;
@@ -197,7 +197,7 @@ impl Native {
     /// Sends a batch; one fate for each event.
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
         let with = With { settings: &self.settings.of, set: &self.set, name: &self.name, now: now() };
-        let Encoded { records, skipped, refused, changes, .. } = self.connector.encode(events, with);
+        let Encoded { records, skipped, refused, changes, .. } = encoded(&self.connector, events, with).await;
         let mut taken = Taken::of(events.len());
         for row in skipped {
             taken.fates[row] = Fate::Skipped;

@@ -40,7 +40,8 @@ impl Webhook {
         if events.is_empty() {
             return Ok(());
         }
-        let mut body = b"{\"type\":\"events\",\"events\":[".to_vec();
+        let mut body = Vec::with_capacity(events.iter().map(|event| event.json.len() + 1).sum::<usize>() + 64);
+        body.extend_from_slice(b"{\"type\":\"events\",\"events\":[");
         for (index, event) in events.iter().enumerate() {
             if index > 0 {
                 body.push(b',');

@@ -35,6 +35,11 @@ pub(super) struct Run<'a> {
 }
 
 impl Directive {
+    /// Whether this is the event as it is.
+    pub(crate) fn is_event(&self) -> bool {
+        matches!(self, Self::Path(Path { root: Root::Event, steps }) if steps.is_empty())
+    }
+
     /// What this makes of an event; `None` where all of it is absent, or would be larger than the bound.
     pub(crate) fn run(&self, input: Input<'_>, limits: Limits) -> Option<Value> {
         Run { input, item: None, left: limits.bytes }.value(self)
