@@ -134,7 +134,7 @@ impl Lanes {
                 continue;
             }
             lane.not_before = None;
-            if lane.planned.is_some_and(|last| last <= lane.done) {
+            if lane.planned.is_some_and(|last| last <= lane.low(read)) {
                 lane.planned = None;
             }
             let mut batch = lane.batch(events, bytes, now);
@@ -186,14 +186,19 @@ impl Lanes {
             }
         }
         let Lane { waiting, ahead, held, .. } = lane;
-        let mut freed = 0;
-        waiting.retain(|row| {
-            let finished = ahead.contains_key(&row.event.number);
-            if finished {
+        let (mut freed, mut kept) = (0, Vec::new());
+        // What stands behind the batch is not looked at: it may be a hundred times as much.
+        let last = batch.last().map_or(0, |event| event.number);
+        while let Some(row) = waiting.pop_front_if(|row| row.event.number <= last) {
+            if ahead.contains_key(&row.event.number) {
                 freed += row.event.json.len();
+            } else {
+                kept.push(row);
             }
-            !finished
-        });
+        }
+        for row in kept.into_iter().rev() {
+            waiting.push_front(row);
+        }
         held.retain(|_, held| !ahead.contains_key(&held.number));
         self.bytes = self.bytes.saturating_sub(freed);
         why

@@ -40,9 +40,12 @@ impl Again {
         self.live += 1;
     }
 
-    /// Whether the live stream waits now for a turn of sending again.
-    pub(crate) fn is_due(&self) -> bool {
+    /// Whether the live stream waits now for a turn of sending again: not where nothing is wished for under these settings, since to wait is to
+    /// have no batch on its way.
+    pub(crate) fn is_due(&self, version: u64) -> bool {
         self.live >= LIVE
+            && self.nothing_at != Some(version)
+            && self.not_before.is_none_or(|time| time <= Instant::now())
     }
 }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use convizit_model::Destination;
 use convizit_store::{DeadLetter, Store, StoreError, StoredEvent};
-use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +73,8 @@ struct Stream {
     bounds: Bounds,
     lanes: Lanes,
     sinks: Vec<Sink>,
-    on_the_way: FuturesUnordered<BoxFuture<'static, Back>>,
+    /// Tasks of their own, so that what they encode and compress has other cores; with the stream they end.
+    on_the_way: JoinSet<Back>,
     /// Events that were read and not wanted, since the cursor moved.
     filtered: usize,
     /// The destination asked for it: nothing is sent before.
@@ -175,7 +174,7 @@ impl Route {
         let bounds = Sink::bounds(&self.destination, &self.config);
         let lanes = Lanes::new(bounds.lanes, cursor, &plan);
         let sinks = first.into_iter().collect();
-        let on_the_way = FuturesUnordered::new();
+        let on_the_way = JoinSet::new();
         let mut stream = Stream {
             number,
             version,
@@ -210,7 +209,7 @@ impl Route {
             }
             if !over {
                 self.fill(&mut stream).await?;
-                if self.again.is_due() || (stream.lanes.are_empty() && stream.on_the_way.is_empty()) {
+                if self.again.is_due(version) || (stream.lanes.are_empty() && stream.on_the_way.is_empty()) {
                     // Sending again has its turn between batches.
                     if stream.on_the_way.is_empty() {
                         self.write_down(&mut stream).await?;
@@ -222,7 +221,7 @@ impl Route {
                         }
                     }
                 }
-                if !self.again.is_due() && stream.not_before.is_none_or(|time| time <= Instant::now()) {
+                if !self.again.is_due(version) && stream.not_before.is_none_or(|time| time <= Instant::now()) {
                     self.launch(&mut stream).await?;
                 }
             }
@@ -233,13 +232,21 @@ impl Route {
             }
             let may_read = !over && stream.lanes.has_room();
             // Where sending again has its turn, what is due waits for the batches that are on their way.
-            let may_launch = !over && (stream.on_the_way.is_empty() || !self.again.is_due());
+            let may_launch = !over && (stream.on_the_way.is_empty() || !self.again.is_due(version));
             let (read, told) = (stream.lanes.read, self.told);
             let now = Instant::now();
             let due = stream.not_before.filter(|time| *time > now).or_else(|| stream.lanes.due());
             let due = due.unwrap_or_else(|| Instant::now() + LONG).max(Instant::now() + Duration::from_millis(1));
             tokio::select! {
-                Some(back) = stream.on_the_way.next(), if !stream.on_the_way.is_empty() => self.take_back(&mut stream, back).await?,
+                Some(back) = stream.on_the_way.join_next() => match back {
+                    Ok(back) => self.take_back(&mut stream, back).await?,
+                    Err(error) => match error.try_into_panic() {
+                        // As if it were this task's own, which is started again.
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        // Nothing else ends them but the end of the process.
+                        Err(_) => return Ok(()),
+                    },
+                },
                 () = self.stop.cancelled(), if !over => {}
                 () = self.store.wait_for_event(number, read), if may_read => {}
                 () = self.store.wait_for_erasure(told), if !over => {}
@@ -312,15 +319,15 @@ impl Route {
                 }
             };
             let stop = self.stop.clone();
-            stream.on_the_way.push(Box::pin(async move {
+            stream.on_the_way.spawn(async move {
                 let taken = send_all(&mut sink, &batch, &stop).await;
                 (lane, version, sink, batch, taken)
-            }));
+            });
         }
         Ok(())
     }
 
-    /// What became of a batch.
+    /// What became of a batch. It is written down together with what is planned next, before that is sent: a transaction a batch, not two.
     async fn take_back(&mut self, stream: &mut Stream, back: Back) -> Result<(), Stop> {
         let (lane, version, sink, batch, taken) = back;
         self.count_changes(&taken.changes);
@@ -351,7 +358,7 @@ impl Route {
                 }
             }
         }
-        self.write_down(stream).await
+        Ok(())
     }
 
     /// A pause ends the stream once all batches are back; anything else has the lane wait, or all where the destination asks for it.
