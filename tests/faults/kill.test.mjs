@@ -40,7 +40,7 @@ test(`nothing answered is lost or repeated by ${KILLS} kills (seed ${seed})`, as
   const destination = (...args) => stand.site.answered("destination", "add", "shop", ...args, "--processor", "own");
   await destination("db", "postgres", "--url-env", "EVENTS_URL");
   await destination("hook", "webhook", "--url", hook.url);
-  const settings = ["aws_region=eu-central-1", "bucket=lake", "key_id=AKIAEXAMPLE000000000", `endpoint=${lake.url}`];
+  const settings = ["aws_region=eu-central-1", "bucket=lake", "key_id=AKIAEXAMPLE000000000", "wait=1", `endpoint=${lake.url}`];
   await destination("lake", "connector", "s3", ...settings.flatMap((setting) => ["--set", setting]), "--secret-env", "secret=LAKE_SECRET");
   // Compressed, so that the cluster, which keeps 5 MB of a partition, holds it until it is read.
   await destination("kafka", "connector", "kafka", "--set", `address=${broker.address}`, "--set", "compression=gzip");

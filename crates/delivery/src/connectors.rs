@@ -16,6 +16,7 @@ mod token;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use convizit_model::EventType;
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub(crate) use shape::Changes;
 
 use crate::mapping::{Condition, Directive, MappingError};
 
+/// A batch waits so long at most for more events.
+const LINGER: Duration = Duration::from_secs(3_600);
 /// Bytes of a setting; keys of service accounts have about 2 400.
 const SETTING: usize = 16 << 10;
 
@@ -311,6 +314,15 @@ impl Connector {
                 )
             }),
         }
+    }
+
+    /// For how long a batch that is not full waits for more events.
+    pub(crate) fn linger(&self, settings: &BTreeMap<String, String>) -> Duration {
+        let Some(id) = &self.manifest.linger_setting else { return Duration::ZERO };
+        let default = self.manifest.settings.iter().find(|setting| setting.id == *id);
+        let default = default.and_then(|setting| setting.default.as_ref());
+        let entered = settings.get(id).filter(|text| !text.is_empty()).or(default);
+        Duration::from_secs(entered.and_then(|text| text.parse().ok()).unwrap_or(0)).min(LINGER)
     }
 
     /// Whether a protocol other than HTTP is spoken.

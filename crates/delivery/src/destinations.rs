@@ -170,6 +170,8 @@ pub(crate) struct Bounds {
     /// Events and bytes of a batch at most.
     pub(crate) events: usize,
     pub(crate) bytes: usize,
+    /// How long a batch that is not full waits for company, from its first event's receipt.
+    pub(crate) linger: Duration,
 }
 
 /// An open destination.
@@ -215,15 +217,16 @@ impl Sink {
 
     /// How a destination's stream is sent; a manifest is looked up for it, so it is asked once a stream.
     pub(crate) fn bounds(destination: &Destination, config: &DeliveryConfig) -> Bounds {
-        let own = Bounds { lanes: 1, events: 500, bytes: 1 << 20 };
-        let DestinationKind::Connector { connector, .. } = &destination.kind else { return own };
+        let own = Bounds { lanes: 1, events: 500, bytes: 1 << 20, linger: Duration::ZERO };
+        let DestinationKind::Connector { connector, settings, .. } = &destination.kind else { return own };
         let Ok(connector) = connectors::find(connector, config.connectors.as_deref()) else { return own };
         let manifest = &connector.manifest;
         let most = manifest.send.iter().map(|send| (send.batch.max_events, send.batch.max_bytes)).max();
         // One request at a time where a request has one event: more of them are sent one after the other.
         let (events, bytes) =
-            most.map_or((own.events, own.bytes), |(events, bytes)| (events.clamp(100, 2_000), bytes.min(4 << 20)));
-        Bounds { lanes: usize::try_from(manifest.rate.concurrency).unwrap_or(1).clamp(1, 32), events, bytes }
+            most.map_or((own.events, own.bytes), |(events, bytes)| (events.clamp(100, 5_000), bytes.min(4 << 20)));
+        let lanes = usize::try_from(manifest.rate.concurrency).unwrap_or(1).clamp(1, 32);
+        Bounds { lanes, events, bytes, linger: connector.linger(settings) }
     }
 
     /// Whether it goes on by itself after a failure, so that it is kept: with another server of those that it knows.

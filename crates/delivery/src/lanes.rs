@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use convizit_model::Timestamp;
 use convizit_store::{DeadLetter, Delivered, StoredEvent};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -37,12 +38,30 @@ pub(crate) struct Lanes {
     /// Up to here events were read.
     pub(crate) read: i64,
     bytes: usize,
+    linger: Option<Linger>,
+    /// More is stored than was read.
+    pub(crate) more: bool,
+}
+
+/// How long a batch waits for company.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linger {
+    /// From an event's receipt on, so that what begins anew meanwhile waits no longer.
+    wait: Duration,
+    /// What fills a batch.
+    events: usize,
+    bytes: usize,
+    /// What the time was at an instant.
+    time: Timestamp,
+    at: Instant,
 }
 
 #[derive(Default)]
 struct Lane {
     /// Rising numbers; those on their way are still here.
     waiting: VecDeque<Row>,
+    /// Bytes of them.
+    bytes: usize,
     on_the_way: bool,
     /// Batches that failed one after the other, and when it is tried again.
     failures: u32,
@@ -58,6 +77,8 @@ struct Lane {
 struct Row {
     event: StoredEvent,
     visitor: u64,
+    /// Until then it waits for company, where batches do.
+    ripe: Option<Instant>,
 }
 
 struct Held {
@@ -72,6 +93,24 @@ struct Held {
 struct Of<'a> {
     #[serde(borrow)]
     visitor: std::borrow::Cow<'a, str>,
+    #[serde(default, borrow)]
+    received: std::borrow::Cow<'a, str>,
+}
+
+impl Linger {
+    /// `None` where nothing waits.
+    pub(crate) fn new(wait: Duration, (events, bytes): (usize, usize), time: Timestamp, at: Instant) -> Option<Self> {
+        (!wait.is_zero()).then_some(Self { wait, events, bytes, time, at })
+    }
+
+    /// Until when an event waits: never longer than it may, since clocks differ.
+    fn ripe(&self, received: &str) -> Instant {
+        let Ok(received) = received.parse::<Timestamp>() else { return self.at };
+        let wait = i64::try_from(self.wait.as_millis()).unwrap_or(i64::MAX);
+        let left = received.since(self.time).saturating_add(wait);
+        let ripe = self.at + Duration::from_millis(u64::try_from(left).unwrap_or(0));
+        ripe.min(Instant::now() + self.wait)
+    }
 }
 
 impl Lanes {
@@ -87,7 +126,12 @@ impl Lanes {
                 ..Lane::default()
             }
         });
-        Self { lanes: lanes.collect(), read: cursor, bytes: 0 }
+        Self { lanes: lanes.collect(), read: cursor, bytes: 0, linger: None, more: false }
+    }
+
+    /// The same with batches that wait for company.
+    pub(crate) fn lingering(self, linger: Option<Linger>) -> Self {
+        Self { linger, ..self }
     }
 
     /// Whether more may be read now.
@@ -95,18 +139,21 @@ impl Lanes {
         self.bytes < WAITING && self.read - self.cursor() < WINDOW
     }
 
-    /// Whether nothing waits and nothing is on its way.
-    pub(crate) fn are_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.waiting.is_empty())
+    /// Whether nothing waits, but for company, and nothing is on its way.
+    pub(crate) fn are_idle(&self, now: Instant) -> bool {
+        let linger = self.linger.filter(|_| self.has_room() && !self.more);
+        self.lanes.iter().all(|lane| lane.waiting.is_empty() || (!lane.on_the_way && lane.lingers(linger, false, now)))
     }
 
     /// Takes an event that the destination wants; false where that is finished.
     pub(crate) fn take(&mut self, event: StoredEvent) -> bool {
         // The same in every process and every version: a plan is carried out by whoever comes after a crash.
-        let visitor = serde_json::from_slice::<Of<'_>>(&event.json).map_or(0, |of| {
+        let of = serde_json::from_slice::<Of<'_>>(&event.json).ok();
+        let visitor = of.as_ref().map_or(0, |of| {
             let [a, b, c, d, e, f, g, h, ..] = convizit_keys::sha256(of.visitor.as_bytes());
             u64::from_be_bytes([a, b, c, d, e, f, g, h])
         });
+        let ripe = self.linger.zip(of).map(|(linger, of)| linger.ripe(&of.received));
         let many = u64::try_from(self.lanes.len()).unwrap_or(1).max(1);
         let Some(lane) = usize::try_from(visitor % many).ok().and_then(|index| self.lanes.get_mut(index)) else {
             return false;
@@ -115,9 +162,10 @@ impl Lanes {
             return false;
         }
         self.bytes += event.json.len();
+        lane.bytes += event.json.len();
         // A copy of its own: as it was read, it holds the whole frame that it stood in, of which nothing else may wait.
         let event = StoredEvent { number: event.number, json: event.json.to_vec().into() };
-        lane.waiting.push_back(Row { event, visitor });
+        lane.waiting.push_back(Row { event, visitor, ripe });
         true
     }
 
@@ -125,6 +173,8 @@ impl Lanes {
     pub(crate) fn batches(&mut self, events: usize, bytes: usize, now: Instant) -> Vec<(usize, Vec<StoredEvent>)> {
         let mut batches = Vec::new();
         let (read, has_room) = (self.read, self.has_room());
+        // Where no more is read, nobody would come.
+        let (linger, more) = (self.linger.filter(|_| has_room), self.more);
         for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| !lane.on_the_way) {
             // After a crash: a part of what was planned would be another request than the one that may have arrived.
             if has_room && lane.planned.is_some_and(|last| last > read) {
@@ -136,6 +186,9 @@ impl Lanes {
             lane.not_before = None;
             if lane.planned.is_some_and(|last| last <= lane.low(read)) {
                 lane.planned = None;
+            }
+            if lane.lingers(linger, more, now) {
+                continue;
             }
             let mut batch = lane.batch(events, bytes, now);
             if batch.is_empty()
@@ -185,7 +238,7 @@ impl Lanes {
                 }
             }
         }
-        let Lane { waiting, ahead, held, .. } = lane;
+        let Lane { waiting, ahead, held, bytes, .. } = lane;
         let (mut freed, mut kept) = (0, Vec::new());
         // What stands behind the batch is not looked at: it may be a hundred times as much.
         let last = batch.last().map_or(0, |event| event.number);
@@ -200,6 +253,7 @@ impl Lanes {
             waiting.push_front(row);
         }
         held.retain(|_, held| !ahead.contains_key(&held.number));
+        *bytes = bytes.saturating_sub(freed);
         self.bytes = self.bytes.saturating_sub(freed);
         why
     }
@@ -257,9 +311,14 @@ impl Lanes {
         serde_json::to_string(&plan).unwrap_or_default()
     }
 
-    /// When the first lane or row that is to be tried again is due.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        let due = |lane: &Lane| lane.not_before.or_else(|| lane.held.values().map(|held| held.due).min());
+    /// When the first lane or row that is to be tried again is due, or the first batch waits no longer for company.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        let due = |lane: &Lane| {
+            let again = lane.not_before.or_else(|| lane.held.values().map(|held| held.due).min());
+            // What is past was sent, or waits for what is to be tried again.
+            let ripe = lane.waiting.front().and_then(|row| row.ripe).filter(|ripe| *ripe > now);
+            [again, ripe].into_iter().flatten().min()
+        };
         self.lanes.iter().filter(|lane| !lane.on_the_way).filter_map(due).min()
     }
 }
@@ -285,6 +344,14 @@ impl Settled {
 }
 
 impl Lane {
+    /// Whether what waits, waits for company: nothing of it was planned, it fills no batch, and its time is not up, or what is still to be read
+    /// comes at once.
+    fn lingers(&self, linger: Option<Linger>, more: bool, now: Instant) -> bool {
+        let Some(linger) = linger.filter(|_| self.planned.is_none()) else { return false };
+        let is_full = self.waiting.len() >= linger.events || self.bytes >= linger.bytes;
+        !is_full && (more || self.waiting.front().and_then(|row| row.ripe).is_some_and(|ripe| ripe > now))
+    }
+
     fn low(&self, read: i64) -> i64 {
         self.waiting.front().map_or(read, |row| row.event.number - 1).max(self.done)
     }
@@ -492,7 +559,7 @@ mod tests {
             for (lane, batch) in batches {
                 lanes.finish(lane, &batch, vec![Fate::Done], now);
             }
-            assert!(lanes.due().is_some_and(|due| due == now + waited));
+            assert!(lanes.due(now).is_some_and(|due| due == now + waited));
             now += waited;
         }
         assert!(waited >= Duration::from_secs(64), "{waited:?}");
@@ -514,5 +581,71 @@ mod tests {
             lanes.read = number;
         }
         assert!(lanes.read <= 15 + WINDOW && lanes.bytes <= WAITING + 100, "{} {}", lanes.read, lanes.bytes);
+    }
+
+    #[test]
+    fn a_batch_waits_for_company_from_its_first_events_receipt_on_and_not_after_a_crash() {
+        let (time, at) = ("2026-11-23T12:00:00.000Z".parse().unwrap(), Instant::now());
+        let second = Duration::from_secs(1);
+        let lingering = |cursor: i64, plan: &str| {
+            Lanes::new(1, cursor, plan).lingering(Linger::new(60 * second, (5, 1_000), time, at))
+        };
+        let event = |number: i64, received: &str| {
+            let json = format!("{{\"visitor\":\"a\",\"received\":\"2026-11-23T{received}.000Z\"}}");
+            StoredEvent { number, json: json.into_bytes().into() }
+        };
+        let many = |lanes: &mut Lanes, now: Instant| -> usize {
+            lanes.batches(5, 1_000, now).iter().map(|(_, batch)| batch.len()).sum()
+        };
+        let mut lanes = lingering(0, "");
+        lanes.take(event(1, "11:59:50"));
+        lanes.take(event(2, "11:59:59"));
+        lanes.read = 2;
+        assert_eq!(many(&mut lanes, at), 0);
+        assert!(lanes.are_idle(at) && !lanes.are_idle(at + 50 * second));
+        assert_eq!(lanes.due(at), Some(at + 50 * second));
+        assert_eq!(many(&mut lanes, at + 49 * second), 0);
+        assert_eq!(many(&mut lanes, at + 50 * second), 2);
+
+        // What was planned goes out as it was, whatever its age.
+        let mut after = lingering(0, &lanes.plan());
+        for number in 1..=3 {
+            after.take(event(number, "12:00:00"));
+        }
+        after.read = 3;
+        let (lane, batch) = after.batches(5, 1_000, at).remove(0);
+        assert_eq!(numbers(&batch), [1, 2]);
+        after.finish(lane, &batch, vec![Fate::Done; 2], at);
+        after.settle();
+        assert_eq!(many(&mut after, at), 0, "what came later waits");
+
+        // A full one goes at once, and so do all where no more is read.
+        for number in 4..=7 {
+            after.take(event(number, "12:00:00"));
+        }
+        after.read = 7;
+        assert_eq!(many(&mut after, at), 5);
+        let mut stuffed = lingering(0, "");
+        stuffed.take(event(1, "12:00:00"));
+        stuffed.read = WINDOW;
+        assert_eq!(many(&mut stuffed, at), 1);
+
+        // After an outage the old ones wait for those that are still to be read.
+        let mut behind = lingering(0, "");
+        behind.take(event(1, "01:00:00"));
+        (behind.read, behind.more) = (1, true);
+        assert_eq!(many(&mut behind, at), 0);
+        assert!(!behind.are_idle(at), "that is no time for anything else");
+        behind.more = false;
+        assert_eq!(many(&mut behind, at), 1);
+
+        // Of a time that is still to come it waits no longer than of now; without a time it waits for nothing.
+        let mut ahead = lingering(0, "");
+        ahead.take(event(1, "23:00:00"));
+        ahead.read = 1;
+        assert!(ahead.due(at).is_some_and(|due| due < at + 90 * second));
+        let mut none = Lanes::new(1, 0, "").lingering(Linger::new(Duration::ZERO, (5, 1_000), time, at));
+        none.take(event(1, "12:00:00"));
+        assert_eq!(many(&mut none, at), 1);
     }
 }

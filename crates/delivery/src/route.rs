@@ -14,7 +14,7 @@ use crate::connectors::Changes;
 use crate::destinations::{Bounds, Fate, SendError, Sink, Taken};
 use crate::guard::Guard;
 use crate::halves::send_all;
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Linger};
 use crate::resend::Again;
 use crate::retry;
 use crate::shaping::Shape;
@@ -172,7 +172,9 @@ impl Route {
         let cursor = self.store.cursor(number, &name).await?;
         let plan = self.store.planned(number, &name).await?;
         let bounds = Sink::bounds(&self.destination, &self.config);
-        let lanes = Lanes::new(bounds.lanes, cursor, &plan);
+        let full = (bounds.events, bounds.bytes);
+        let linger = Linger::new(bounds.linger, full, self.store.clock().now(), Instant::now());
+        let lanes = Lanes::new(bounds.lanes, cursor, &plan).lingering(linger);
         let sinks = first.into_iter().collect();
         let on_the_way = JoinSet::new();
         let mut stream = Stream {
@@ -209,7 +211,8 @@ impl Route {
             }
             if !over {
                 self.fill(&mut stream).await?;
-                if self.again.is_due(version) || (stream.lanes.are_empty() && stream.on_the_way.is_empty()) {
+                if self.again.is_due(version) || (stream.lanes.are_idle(Instant::now()) && stream.on_the_way.is_empty())
+                {
                     // Sending again has its turn between batches.
                     if stream.on_the_way.is_empty() {
                         self.write_down(&mut stream).await?;
@@ -235,7 +238,7 @@ impl Route {
             let may_launch = !over && (stream.on_the_way.is_empty() || !self.again.is_due(version));
             let (read, told) = (stream.lanes.read, self.told);
             let now = Instant::now();
-            let due = stream.not_before.filter(|time| *time > now).or_else(|| stream.lanes.due());
+            let due = stream.not_before.filter(|time| *time > now).or_else(|| stream.lanes.due(now));
             let due = due.unwrap_or_else(|| Instant::now() + LONG).max(Instant::now() + Duration::from_millis(1));
             tokio::select! {
                 Some(back) = stream.on_the_way.join_next() => match back {
@@ -268,6 +271,7 @@ impl Route {
         let labels = [("project", project.to_string()), ("destination", name.clone())];
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("convizit_delivery_lag_events", &labels).set((last - stream.cursor) as f64);
+        stream.lanes.more = false;
         if last <= read {
             return Ok(());
         }
@@ -282,6 +286,7 @@ impl Route {
             events => events?,
         };
         stream.lanes.read = events.last().map_or(last, |event| event.number);
+        stream.lanes.more = stream.lanes.read < last;
         for event in events {
             match self.shaped(event) {
                 Some(event) => {

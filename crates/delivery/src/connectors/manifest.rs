@@ -39,6 +39,9 @@ pub struct Manifest {
     /// A setting that may hold an address in place of those of `hosts`: a private endpoint of the vendor, or another that speaks the same.
     #[serde(default)]
     pub endpoint_setting: Option<String>,
+    /// The setting that says for how many seconds a batch that is not full waits for more events: where each is an object that is kept.
+    #[serde(default)]
+    pub linger_setting: Option<String>,
     /// What a person has to enter, in this order.
     #[serde(default)]
     pub settings: Vec<Setting>,
@@ -290,6 +293,14 @@ impl Manifest {
             match self.settings.iter().find(|setting| setting.id == *id) {
                 Some(setting) if !setting.secret && setting.default.as_deref() == Some("") => {}
                 _ => return Err(format!("endpoint_setting names {id}, which is no setting with the default \"\"")),
+            }
+        }
+        if let Some(id) = &self.linger_setting {
+            let seconds = |setting: &Setting| setting.default.as_deref().and_then(|text| text.parse::<u64>().ok());
+            if self.settings.iter().find(|setting| setting.id == *id && !setting.secret).and_then(seconds).is_none() {
+                return Err(format!(
+                    "linger_setting names {id}, which is no setting with a number of seconds as its default"
+                ));
             }
         }
         if let Some(protocol) = self.protocol {

@@ -321,6 +321,7 @@ fn a_path_may_hold_what_a_mapping_makes_of_the_first_event_and_an_endpoint_stand
         ("[send.path_values]", "[send.path_values]\nbucket = \"$.id\"", "path_values.bucket"),
         ("{day}", "{week}", "{week} is no setting"),
         ("endpoint_setting = \"endpoint\"", "endpoint_setting = \"bucket\"", "endpoint_setting"),
+        ("linger_setting = \"wait\"", "linger_setting = \"prefix\"", "linger_setting"),
     ] {
         assert!(text.contains(from), "{from}");
         let error = Connector::read(&text.replacen(from, to, 1)).unwrap_err();
