@@ -1,77 +1,117 @@
-//! `deliver`: the whole way from the journal to a webhook that verifies, and to PostgreSQL.
+//! `deliver`: events that are stored, to destinations of each kind; beside each the plain client, which writes the same rows to the same server.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod ends;
+mod plain;
+mod receivers;
+
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
+use anyhow::{Result, anyhow, ensure};
+use bytes::Bytes;
 use clap::Args;
-use convizit_model::{Destination, DestinationKind};
+use convizit_model::Destination;
+use convizit_store::Store;
+use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Cluster;
 use crate::pipeline::fill;
 use crate::server::{Server, Start};
 use crate::table::{Table, count, note, say};
 use crate::{machine, server};
+use ends::End;
 
-/// Measures worker and delivery together, from a filled journal to the destination.
+/// What arrives last may take so long.
+const AT_MOST: Duration = Duration::from_secs(600);
+
+/// Measures delivery, from stored events to the destination, and the plain client beside it.
 #[derive(Debug, Args)]
 pub(crate) struct Deliver {
-    /// Events that wait in the journal at the start.
+    /// Events that wait at the start.
     #[arg(long, default_value_t = 200_000)]
     events: usize,
     /// Numbers of projects, each with a destination of its own.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1])]
     projects: Vec<usize>,
-    /// Only these destinations: webhook, postgres.
-    #[arg(long, value_delimiter = ',', default_values = ["webhook", "postgres"])]
+    /// Only these destinations: postgres, webhook, http, s3, parquet, nats, kafka.
+    #[arg(long, value_delimiter = ',', default_values = ["postgres", "webhook", "http", "s3", "parquet", "nats", "kafka"])]
     to: Vec<String>,
+    /// The whole way: events wait in the journal, and the worker names and stores them in the same process.
+    #[arg(long)]
+    whole: bool,
+    /// No plain clients.
+    #[arg(long)]
+    alone: bool,
 }
 
-/// Where events arrive, and how many have.
-enum End {
-    Webhook { received: Arc<AtomicU64>, url: String, secret: String },
-    Postgres(Cluster),
+/// How fast events came to be where they were to go.
+pub(crate) struct Speed {
+    pub(crate) who: String,
+    pub(crate) events: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Speed {
+    fn a_second(&self) -> f64 {
+        self.events as f64 / self.seconds
+    }
 }
 
 impl Deliver {
     pub(crate) async fn run(&self) -> Result<()> {
         let folder = server::folder()?;
         say(&machine::describe(folder.path())?);
-        let mut table = Table::new(&[
-            "to",
-            "projects",
-            "events",
-            "named and stored, events/s",
-            "delivered, events/s",
-            "CPU s per 1M events",
-            "peak MB",
-        ]);
-        for to in &self.to {
-            for &projects in &self.projects {
-                table.row(self.measure(to, projects).await?);
+        let head =
+            ["to", "by", "projects", "events", "events/s", "of the plain client", "CPU s per 1M events", "peak MB"];
+        let mut table = Table::new(&head);
+        for &projects in &self.projects {
+            let (filled, events) = self.fill(projects).await?;
+            for to in &self.to {
+                self.measure(to, projects, (filled.path(), events), &mut table).await?;
             }
         }
-        table.print("Journal to destination: worker and delivery of one process, destination on the same cores");
+        let way = if self.whole {
+            "Journal to destination: worker and delivery of one process"
+        } else {
+            "Stored events to destination: a process that only delivers"
+        };
+        table.print(&format!("{way}; servers, receivers and plain clients on the same cores"));
         Ok(())
     }
 
-    async fn measure(&self, to: &str, projects: usize) -> Result<Vec<String>> {
-        let end = if to == "webhook" { webhook().await? } else { End::Postgres(Cluster::start()?) };
+    /// A folder with events, in the journal or stored, and how many.
+    async fn fill(&self, projects: usize) -> Result<(tempfile::TempDir, usize)> {
         let folder = server::folder()?;
         server::projects(folder.path(), projects).await?;
         let store = server::open(folder.path()).await?;
+        note(&format!("{projects} projects: filling the journal"));
+        let events = fill(&store, 10, self.events).await?;
+        if !self.whole {
+            note("naming and storing");
+            let (end, stop) = (store.health().journal_offset, CancellationToken::new());
+            let worker = tokio::spawn(convizit_worker::run(store.clone(), stop.clone()));
+            while store.worker_offset().await? < end {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            stop.cancel();
+            worker.await?.map_err(|error| anyhow!(error))?;
+        }
+        server::closed(store, folder.path()).await?;
+        Ok((folder, events))
+    }
+
+    async fn measure(
+        &self,
+        to: &str,
+        projects: usize,
+        (filled, events): (&Path, usize),
+        table: &mut Table,
+    ) -> Result<()> {
+        let mut end = End::start(to).await?;
+        let folder = server::folder()?;
+        server::copy(filled, folder.path())?;
+        let store = server::open(folder.path()).await?;
         for project in store.projects().await? {
-            let (kind, secret) = match &end {
-                End::Webhook { url, secret, .. } => (DestinationKind::Webhook { url: url.clone() }, secret.clone()),
-                End::Postgres(cluster) => {
-                    (DestinationKind::Postgres { schema: "convizit".to_owned() }, cluster.url.clone())
-                }
-            };
+            let (kind, secret) = end.destination();
             let destination = Destination {
                 project: project.id,
                 name: "end".to_owned(),
@@ -84,83 +124,63 @@ impl Deliver {
             };
             store.save_destination(&destination, Some(&secret), true).await?;
         }
-        note(&format!("{to}, {projects} projects: filling the journal"));
-        let events = fill(&store, 10, self.events).await?;
         store.close().await;
-        note("delivering");
+        note(&format!("{to}: delivering"));
+        let role = if self.whole { "all" } else { "deliver" };
+        let connectors = end.connectors().map(Path::to_owned);
         let start = Instant::now();
-        let server = Server::start(folder.path(), &Start { role: "all", ..Start::default() })?;
-        let mut stored = None;
-        loop {
-            if stored.is_none() && server.lag()? == 0 {
-                stored = Some(start.elapsed().as_secs_f64());
+        let server = Server::start(folder.path(), &Start { role, connectors, ..Start::default() })?;
+        let wanted = u64::try_from(events)?;
+        let last = loop {
+            let (arrived, last) = end.arrived().await?;
+            if arrived >= wanted {
+                break last;
             }
-            if end.arrived()? >= events as u64 {
-                break;
-            }
-            ensure!(
-                start.elapsed() < Duration::from_secs(600),
-                "{} of {events} events arrived within 10 minutes",
-                end.arrived()?
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        let seconds = start.elapsed().as_secs_f64();
+            ensure!(start.elapsed() < AT_MOST, "{arrived} of {wanted} events arrived within 10 minutes");
+            tokio::time::sleep(end.look()).await;
+        };
         let used = server.used()?;
         server.stop()?;
-        ensure!(end.arrived()? == events as u64, "{} events arrived, {events} were sent", end.arrived()?);
-        Ok(vec![
-            to.to_owned(),
-            projects.to_string(),
-            count(events as f64),
-            count(events as f64 / stored.unwrap_or(seconds)),
-            count(events as f64 / seconds),
-            format!("{:.1}", used.cpu_seconds * 1e6 / events as f64),
-            format!("{:.0}", used.peak_megabytes),
-        ])
+        let (arrived, _) = end.arrived().await?;
+        ensure!(arrived == wanted, "{arrived} events arrived, {wanted} were sent");
+        let own = Speed { who: "convizit".to_owned(), events: wanted, seconds: (last - start).as_secs_f64() };
+        let mut row = |speed: &Speed, cells: [String; 3]| {
+            let mut cells = cells.to_vec();
+            let all = [to.to_owned(), speed.who.clone(), projects.to_string(), count(speed.events as f64)];
+            cells.splice(0..0, all.into_iter().chain([count(speed.a_second())]));
+            table.row(cells);
+        };
+        let used = [format!("{:.1}", used.cpu_seconds * 1e6 / events as f64), format!("{:.0}", used.peak_megabytes)];
+        if self.alone {
+            row(&own, [String::new(), used[0].clone(), used[1].clone()]);
+            return Ok(());
+        }
+        note(&format!("{to}: the plain client"));
+        let store = server::open(folder.path()).await?;
+        let rows = stored(&store).await?;
+        store.close().await;
+        let plain = end.plain(&rows).await?;
+        // The first does what the product does; what follows is for comparison.
+        let ratio = plain.first().map_or(0.0, |plain| own.a_second() / plain.a_second());
+        row(&own, [format!("{:.0} %", 100.0 * ratio), used[0].clone(), used[1].clone()]);
+        for speed in &plain {
+            row(speed, Default::default());
+        }
+        Ok(())
     }
 }
 
-impl End {
-    fn arrived(&self) -> Result<u64> {
-        Ok(match self {
-            Self::Webhook { received, .. } => received.load(Ordering::Relaxed),
-            // Until the product has made its schema there is nothing to ask.
-            Self::Postgres(cluster) => {
-                cluster.query("select count(*) from convizit.events").map_or(Ok(0), |text| text.parse())?
-            }
-        })
+/// All stored events, as they are delivered.
+async fn stored(store: &Store) -> Result<Vec<Bytes>> {
+    let mut rows = Vec::new();
+    for project in store.projects().await? {
+        let mut after = 0;
+        loop {
+            let events = store.events_after(project.number, after, 10_000, 16 << 20).await?;
+            let Some(last) = events.last() else { break };
+            after = last.number;
+            rows.extend(events.into_iter().map(|event| event.json));
+        }
     }
-}
-
-/// A receiver that verifies each signature and counts the events.
-async fn webhook() -> Result<End> {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("http://{}/hook", listener.local_addr()?);
-    let secret = convizit_keys::webhook_secret()?;
-    let received = Arc::new(AtomicU64::new(0));
-    let (counter, known) = (received.clone(), secret.clone());
-    let app = Router::new()
-        .route(
-            "/hook",
-            post(move |headers: HeaderMap, body: Bytes| {
-                let (counter, known) = (counter.clone(), known.clone());
-                async move { take(&counter, &known, &headers, &body).unwrap_or(StatusCode::BAD_REQUEST) }
-            }),
-        )
-        .layer(axum::extract::DefaultBodyLimit::max(8 << 20));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    Ok(End::Webhook { received, url, secret })
-}
-
-fn take(counter: &AtomicU64, secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<StatusCode> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let timestamp = header("webhook-timestamp").parse()?;
-    if !convizit_keys::verify_webhook(secret, header("webhook-id"), timestamp, body, header("webhook-signature"))? {
-        return Ok(StatusCode::UNAUTHORIZED);
-    }
-    let parsed: std::collections::HashMap<&str, serde_json::Value> = serde_json::from_slice(body)?;
-    let events = parsed.get("events").and_then(serde_json::Value::as_array).map_or(0, Vec::len);
-    counter.fetch_add(events as u64, Ordering::Relaxed);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(rows)
 }

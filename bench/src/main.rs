@@ -36,7 +36,7 @@ enum Measurement {
     Collect(collect::Collect),
     /// Events a second from decode to seal, and from the journal to frames.
     Pipeline(pipeline::Pipeline),
-    /// From the journal to a webhook and to PostgreSQL.
+    /// From stored events to destinations of each kind, and the plain clients beside them.
     Deliver(deliver::Deliver),
     /// What healthy destinations get while others of the same process hang and fail.
     Isolation(isolation::Isolation),

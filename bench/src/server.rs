@@ -29,6 +29,8 @@ pub(crate) struct Start {
     pub(crate) preload: Option<PathBuf>,
     /// The URL of the PostgreSQL database for settings and events.
     pub(crate) database: Option<String>,
+    /// The operator's folder of connectors.
+    pub(crate) connectors: Option<PathBuf>,
 }
 
 /// A running server.
@@ -104,21 +106,33 @@ pub(crate) async fn projects(folder: &Path, count: usize) -> Result<Vec<String>>
         let template = self::folder()?;
         let store = open(template.path()).await?;
         let keys = make_projects(&store, count).await?;
-        store.close().await;
-        drop(store);
-        // The connections end a moment later, and the last one takes SQLite's logs with it.
-        while std::fs::read_dir(template.path().join("data"))?
-            .flatten()
-            .any(|entry| entry.path().to_string_lossy().ends_with("-wal"))
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        closed(store, template.path()).await?;
         place.insert((template, keys));
     }
     let (template, keys) = made.get(&count).context("just made")?;
-    let copied = Command::new("cp").arg("-a").arg(template.path().join("data")).arg(folder).status()?;
-    ensure!(copied.success(), "the projects cannot be copied");
+    copy(template.path(), folder)?;
     Ok(keys.clone())
+}
+
+/// Closes the store of a folder, so that it can be copied.
+pub(crate) async fn closed(store: Store, folder: &Path) -> Result<()> {
+    store.close().await;
+    drop(store);
+    // The connections end a moment later, and the last one takes SQLite's logs with it.
+    while std::fs::read_dir(folder.join("data"))?
+        .flatten()
+        .any(|entry| entry.path().to_string_lossy().ends_with("-wal"))
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Copies what a store has in a folder, which nobody has open, into another.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg("-a").arg(from.join("data")).arg(to).status()?;
+    ensure!(copied.success(), "{} cannot be copied", from.display());
+    Ok(())
 }
 
 /// Makes so many projects that take from our origin; returns their keys.
@@ -132,7 +146,8 @@ pub(crate) async fn make_projects(store: &Store, count: usize) -> Result<Vec<Str
     Ok(keys)
 }
 
-fn free() -> Result<SocketAddr> {
+/// A free port of loopback.
+pub(crate) fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
@@ -144,9 +159,11 @@ impl Server {
             .tls
             .as_ref()
             .map_or_else(String::new, |tls| format!("certificate = {:?}\nkey = {:?}\n", tls.certificate, tls.key));
+        let connectors =
+            start.connectors.as_ref().map_or_else(String::new, |folder| format!("connectors = {folder:?}\n"));
         let configuration = format!(
             "data = {:?}\n[collector]\nlisten = \"{address}\"\nbehind_proxy = true\n{certificate}[console]\nlisten = \"{console}\"\n\
-             [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n[log]\nfilter = \"warn\"\n",
+             [delivery]\nallow_networks = [\"127.0.0.0/8\"]\n{connectors}[log]\nfilter = \"warn\"\n",
             folder.join("data")
         );
         let file = folder.join("convizit.toml");
