@@ -86,14 +86,13 @@ def refused(plain):
     mail(plain, "refused")
 
 
-def without(talk):
-    """A mail server without TLS."""
+def listen(talk):
+    """Has each connection talked to on its own; says the port."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def one(plain):
         try:
             plain.settimeout(20)
-            plain.sendall(b"220 ready\r\n")
             talk(plain)
         except (OSError, IndexError):
             pass
@@ -106,31 +105,31 @@ def without(talk):
     return listener.getsockname()[1]
 
 
+def without(talk):
+    """A mail server without TLS."""
+
+    def greets(plain):
+        plain.sendall(b"220 ready\r\n")
+        talk(plain)
+
+    return listen(greets)
+
+
 def serve(name, talk):
-    listener = socket.create_server(("127.0.0.1", 0))
     made = context(name)
 
-    def one(plain):
-        try:
-            plain.settimeout(20)
-            if talk is postgres:
-                plain.recv(8)
-                plain.sendall(b"S")
-            if talk is starttls:
-                plain.sendall(b"220 ready\r\n")
-                mail(plain, f"before-{name}", (b"STARTTLS", b"AUTH PLAIN"))
-                plain.sendall(b"220 begin\r\n")
-            with made.wrap_socket(plain, server_side=True) as secure:
-                talk(secure, name)
-        except (OSError, IndexError):
-            pass
+    def secures(plain):
+        if talk is postgres:
+            plain.recv(8)
+            plain.sendall(b"S")
+        if talk is starttls:
+            plain.sendall(b"220 ready\r\n")
+            mail(plain, f"before-{name}", (b"STARTTLS", b"AUTH PLAIN"))
+            plain.sendall(b"220 begin\r\n")
+        with made.wrap_socket(plain, server_side=True) as secure:
+            talk(secure, name)
 
-    def run():
-        while True:
-            threading.Thread(target=one, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=run, daemon=True).start()
-    return listener.getsockname()[1]
+    return listen(secures)
 
 
 def agreed(name, port):
