@@ -195,15 +195,16 @@ impl Connector {
                 };
                 (Some(item), text)
             };
-            if text.len() > send.batch.max_item_bytes {
+            let size = match send.batch.shape {
+                // Quoted once more.
+                Shape::Text => text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count(),
+                _ => text.len(),
+            };
+            if size > send.batch.max_item_bytes {
                 let most = send.batch.max_item_bytes;
                 encoded.refused.push((
                     row,
-                    format!(
-                        "with {} bytes it is larger than the {most} that {} takes",
-                        text.len(),
-                        self.manifest.meta.name
-                    ),
+                    format!("with {size} bytes it is larger than the {most} that {} takes", self.manifest.meta.name),
                 ));
                 continue;
             }
@@ -216,7 +217,7 @@ impl Connector {
             }
             let group = compiled.group_by.as_ref().and_then(|group| group.run(input, Limits::default()));
             let full = |batch: &Open| {
-                batch.items.len() >= send.batch.max_events || batch.bytes + text.len() + 1 > send.batch.max_bytes
+                batch.items.len() >= send.batch.max_events || batch.bytes + size + 1 > send.batch.max_bytes
             };
             let found = open.iter().rposition(|batch| batch.send == index && batch.group == group);
             let place = match found {
@@ -238,7 +239,7 @@ impl Connector {
                 }
             };
             let batch = &mut open[place];
-            batch.bytes += text.len() + 1;
+            batch.bytes += size + 1;
             batch.rows.push(row);
             batch.items.push(made.unwrap_or(event));
             batch.texts.push(text);
