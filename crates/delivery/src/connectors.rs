@@ -230,7 +230,11 @@ impl Connector {
         }
         if let Some(id) = settings.keys().find(|id| !self.manifest.settings.iter().any(|setting| setting.id == **id)) {
             let known: Vec<&str> = self.manifest.settings.iter().map(|setting| setting.id.as_str()).collect();
-            return wrong(id, format!("{} has no setting {id}; it has {}", self.manifest.meta.name, known.join(", ")));
+            let known = known.join(", ");
+            // What does not look like a name may be a credential that was entered in the wrong place.
+            let is_name = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let (field, shown) = if is_name { (id.as_str(), id.as_str()) } else { ("settings", "of that name") };
+            return wrong(field, format!("{} has no setting {shown}; it has {known}", self.manifest.meta.name));
         }
         let mut whole = BTreeMap::new();
         for (setting, form) in self.manifest.settings.iter().zip(&self.forms) {

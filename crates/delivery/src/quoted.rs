@@ -8,6 +8,8 @@ use crate::destinations::{Fate, SendError};
 
 /// A secret that is shorter is a word like any other.
 const LEAST: usize = 6;
+/// Bytes of the beginning of a longer one by which it is known where it was cut off.
+const BEGINNING: usize = 16;
 
 /// Credentials of one destination, in each form in which they may be quoted.
 #[derive(Debug, Default)]
@@ -51,8 +53,11 @@ impl Hidden {
         for form in &self.forms {
             // Of the same length: letters beyond ASCII stay as they are.
             let mut small = text.to_ascii_lowercase();
-            while let Some(at) = small.find(form.as_str()) {
-                text.replace_range(at..at + form.len(), "…");
+            let beginning = form.get(..BEGINNING).unwrap_or(form);
+            while let Some(at) = small.find(beginning) {
+                // Others may begin the same way.
+                let end = self.forms.iter().map(|form| alike(&small[at..], form)).max().unwrap_or(0);
+                text.replace_range(at..at + end.max(beginning.len()), "…");
                 small = text.to_ascii_lowercase();
             }
         }
@@ -75,6 +80,11 @@ impl Hidden {
             }
         }
     }
+}
+
+/// Up to where both texts are the same, in bytes.
+fn alike(one: &str, other: &str) -> usize {
+    one.chars().zip(other.chars()).take_while(|(one, other)| one == other).map(|(one, _)| one.len_utf8()).sum()
 }
 
 #[cfg(test)]
@@ -101,5 +111,16 @@ mod tests {
             assert!(!said.to_lowercase().contains("canary") && !said.contains("longer"), "{quoted}: {said}");
         }
         assert_eq!(Hidden::of([]).clear("the key"), "the key");
+        // Cut off by whoever quotes.
+        let long = Hidden::of(["canary-of-a-key-é-of-a-vendor"]);
+        for (quoted, left) in [
+            ("canary-of-a-key-é-of-a", "…"),
+            ("canary-of-a-key-é", "…"),
+            ("canary-of-a-key-e", "…e"),
+            ("canary-of-a-key-é-of-a-vendors", "…s"),
+            ("canary-of-a-house", "canary-of-a-house"),
+        ] {
+            assert_eq!(long.clear(&format!("the key {quoted}")), format!("the key {left}"));
+        }
     }
 }
