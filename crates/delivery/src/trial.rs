@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Preview {
     /// One sentence: in what form.
     pub how: String,
+    /// The topic, subject or table, where there is one: for those alone who may change the destination.
+    pub to: String,
     /// Headers of a request, or columns of a row, with their values.
     pub fields: Vec<(String, String)>,
     /// The body of a request, or a line; empty where the fields are all.
@@ -198,11 +200,12 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
             Ok(record) => record,
             Err(why) => return Some(said(why)),
         };
-        let mut fields = vec![("to".to_owned(), record.place), ("key".to_owned(), record.key)];
+        let mut fields = vec![("key".to_owned(), record.key)];
         fields.retain(|(_, value)| !value.is_empty());
         fields.extend(record.headers);
         let body = serde_json::to_string_pretty(&record.item).unwrap_or_default();
-        return Some(Preview { how: format!("One record of {}.", connector.manifest.meta.name), fields, body });
+        let how = format!("One record of {}.", connector.manifest.meta.name);
+        return Some(Preview { how, to: record.place, fields, body });
     }
     let shown = match Http::preview(&connector, region.as_deref(), settings, with, std::slice::from_ref(event)) {
         Ok(shown) => shown,
@@ -221,6 +224,7 @@ fn preview_connector(destination: &Destination, event: &StoredEvent, config: &De
         how: format!("A {} request, with credentials; up to {most} events stand in one.", first.method),
         fields: first.headers,
         body,
+        ..Preview::default()
     })
 }
 
@@ -265,14 +269,16 @@ pub fn preview(destination: &Destination, event: &StoredEvent, config: &Delivery
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
             body: pretty(&serde_json::json!({"type": "events", "events": [value]})),
+            ..Preview::default()
         },
         DestinationKind::Postgres { schema } => Preview {
-            how: format!("One row of {schema}.events. An id that is there already makes no second row."),
+            how: "One row. An id that is there already makes no second row.".to_owned(),
+            to: format!("{schema}.events"),
             fields: destinations::postgres_columns(event),
-            body: String::new(),
+            ..Preview::default()
         },
         DestinationKind::Connector { .. } | DestinationKind::File { .. } | DestinationKind::Stdout { .. } => {
-            Preview { how: "One line of JSON for each event.".to_owned(), fields: Vec::new(), body: line() }
+            Preview { how: "One line of JSON for each event.".to_owned(), body: line(), ..Preview::default() }
         }
     }
 }

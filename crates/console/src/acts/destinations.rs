@@ -346,11 +346,12 @@ async fn sample(
     Ok(convizit_delivery::newest_for(destination, &events))
 }
 
-/// How an event would be sent, and whether it is a real one: that is for those who see samples, and where there is one.
+/// How an event would be sent, and whether it is a real one: that is for those who see samples, and where there is one. Where it would go is for
+/// those who may change the destination.
 pub(crate) async fn preview(
     console: &Console,
     acting: &Acting<'_>,
-    samples: Option<&Samples>,
+    (samples, may_edit): (Option<&Samples>, bool),
     destination: &Destination,
 ) -> Result<(Preview, bool), Refusal> {
     let (store, project, config) = (acting.store, acting.project, &console.config().delivery);
@@ -358,12 +359,21 @@ pub(crate) async fn preview(
         Some(right) => sample(right, store, project, destination).await?,
         None => None,
     };
-    if let Some(event) = real {
-        return Ok((convizit_delivery::preview(destination, &event, config), true));
+    let is_real = real.is_some();
+    let event = match real {
+        Some(event) => event,
+        None => {
+            let made = convizit_delivery::test_event(&project.id, store.clock().now()).map_err(Refusal::Failed)?;
+            let json = serde_json::to_vec(&made).map_err(|error| Refusal::Failed(error.to_string()))?;
+            StoredEvent { number: 0, json: json.into() }
+        }
+    };
+    let mut preview = convizit_delivery::preview(destination, &event, config);
+    let to = std::mem::take(&mut preview.to);
+    if may_edit && !to.is_empty() {
+        preview.fields.insert(0, ("to".to_owned(), to));
     }
-    let made = convizit_delivery::test_event(&project.id, store.clock().now()).map_err(Refusal::Failed)?;
-    let json = serde_json::to_vec(&made).map_err(|error| Refusal::Failed(error.to_string()))?;
-    Ok((convizit_delivery::preview(destination, &StoredEvent { number: 0, json: json.into() }, config), false))
+    Ok((preview, is_real))
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(super) fn routes(api: Api) -> Api {
         at!("/destinations/{destination}/preview"),
         Scope::Read,
         "preview_destination",
-        "How an event would be sent: with the scope samples the newest one that it gets, else a made-up one",
+        "How an event would be sent: with the scope samples the newest one that it gets, else a made-up one; with the scope destinations to which topic or table",
     );
     let pauses = Call::post(
         at!("/destinations/{destination}/pause"),
@@ -445,7 +445,8 @@ async fn preview(
 ) -> Result<Json<PreviewView>, Problem> {
     let (destination, _) = caller.store.destination(&caller.project.id, &name).await?;
     let samples = caller.samples();
-    let (shown, real) = destinations::preview(&console, &caller.acting(), samples.as_ref(), &destination).await?;
+    let rights = (samples.as_ref(), caller.may(Scope::Destinations));
+    let (shown, real) = destinations::preview(&console, &caller.acting(), rights, &destination).await?;
     let fields = shown.fields.into_iter().map(|(name, value)| PreviewField { name, value }).collect();
     Ok(Json(PreviewView { real, how: shown.how, fields, body: shown.body }))
 }

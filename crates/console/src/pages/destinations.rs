@@ -276,7 +276,8 @@ pub(super) async fn preview_for(
     right: Option<&Samples>,
     destination: &Destination,
 ) -> Result<(Preview, &'static str), Refusal> {
-    let (preview, real) = destinations::preview(console, &member.acting(), right, destination).await?;
+    let may_edit = member.may(Action::EditDestinations);
+    let (preview, real) = destinations::preview(console, &member.acting(), (right, may_edit), destination).await?;
     let of = match (real, right) {
         (true, _) => "the newest event that it gets",
         (false, Some(_)) => "a made-up event, since none of its types is among the newest",

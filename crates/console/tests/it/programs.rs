@@ -2,7 +2,7 @@
 //! is refused.
 
 use axum::http::{Method, StatusCode};
-use convizit_model::{Change, DestinationKind, IncidentKind, NameId, NoticeKind, NoticeState, Role};
+use convizit_model::{Change, Destination, DestinationKind, IncidentKind, NameId, NoticeKind, NoticeState, Role};
 use convizit_store::{DeadLetter, ReplayState, Scope};
 use serde_json::{Value, json};
 
@@ -471,6 +471,15 @@ async fn refused_events_and_ranges_are_sent_again_by_a_program() {
     let (plain, real) = (program.get("/destinations/hook/preview").await, sees.get("/destinations/hook/preview").await);
     assert!(plain["real"] == false && !plain.to_string().contains("shop.example/"), "{plain}");
     assert!(real["real"] == true && real["fields"].as_array().unwrap().len() == 4, "{real}");
+
+    // Where it goes is for those who may change it.
+    let kind = DestinationKind::Postgres { schema: "canary_schema".to_owned() };
+    let database =
+        Destination { name: "db".to_owned(), kind, ..site.store.destination(&site.shop.id, "hook").await.unwrap().0 };
+    site.store.add_destination(&database, Some("postgres://127.0.0.1:1/db"), false).await.unwrap();
+    let (plain, real) = (program.get("/destinations/db/preview").await, sees.get("/destinations/db/preview").await);
+    assert_eq!(plain["fields"][0], json!({"name": "to", "value": "canary_schema.events"}));
+    assert!(real["real"] == true && !real.to_string().contains("canary_schema"), "{real}");
 
     let page = program.get("/destinations/hook/refused?limit=1").await;
     assert_eq!((&page["items"][0]["number"], &page["next"]), (&json!(3), &json!("3")));
