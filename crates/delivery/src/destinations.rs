@@ -13,6 +13,7 @@ mod redis;
 mod stdout;
 pub(crate) mod webhook;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use convizit_model::{Destination, DestinationKind, ProjectId};
@@ -21,6 +22,7 @@ use convizit_store::{EraseMessage, Store, StoreError, StoredEvent};
 use crate::DeliveryConfig;
 use crate::connectors::{self, Changes, Http};
 use crate::guard::Guard;
+use crate::pace::Pace;
 use crate::shaping::Shape;
 
 /// Why a batch was not taken. No text here comes from an event.
@@ -232,6 +234,13 @@ impl Sink {
     /// Whether it goes on by itself after a failure, so that it is kept: with another server of those that it knows.
     pub(crate) fn mends_itself(&self) -> bool {
         matches!(self, Self::Native(_))
+    }
+
+    /// Has requests keep the pace of the whole destination.
+    pub(crate) fn keep_to(&mut self, pace: &Arc<Pace>) {
+        if let Self::Connector(sink) = self {
+            sink.keep_to(pace);
+        }
     }
 
     /// Makes ready what `send` needs: a schema.

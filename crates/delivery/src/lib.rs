@@ -9,6 +9,7 @@ mod lanes;
 mod mail;
 mod mapping;
 mod notices;
+mod pace;
 mod quoted;
 mod replays;
 mod resend;

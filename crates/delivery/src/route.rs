@@ -1,5 +1,6 @@
 //! One destination's way: events behind its cursor, filtered, sent by its lanes, the cursor moved only over what is done.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::destinations::{Bounds, Fate, SendError, Sink, Taken};
 use crate::guard::Guard;
 use crate::halves::send_all;
 use crate::lanes::{Lanes, Linger};
+use crate::pace::Pace;
 use crate::resend::Again;
 use crate::retry;
 use crate::shaping::Shape;
@@ -45,6 +47,8 @@ pub(crate) struct Route {
     /// Whether a lane fails or an event is tried again, since the cursor moved last: what others take meanwhile mends nothing.
     pub(crate) held_up: bool,
     pub(crate) again: Again,
+    /// Of all its lanes, and of what is sent again.
+    pace: Arc<Pace>,
 }
 
 /// What sending some events in order came to.
@@ -109,6 +113,7 @@ impl Route {
             troubled,
             held_up: false,
             again,
+            pace: Arc::default(),
         }
     }
 
@@ -455,7 +460,9 @@ impl Route {
     async fn open(&self) -> Result<Sink, SendError> {
         let secret = self.store.destination_secret(&self.destination.project, &self.destination.name).await;
         let secret = secret.map_err(|error| SendError::later(error.to_string()))?;
-        Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await
+        let mut sink = Sink::open(&self.destination, secret.as_deref(), &self.config, &self.guard).await?;
+        sink.keep_to(&self.pace);
+        Ok(sink)
     }
 
     /// What this destination gets of an event.

@@ -19,6 +19,7 @@ use super::{Connector, columns, filled};
 use crate::destinations::{Fate, SendError, Taken};
 use crate::guard::Guard;
 use crate::mapping::{Directive, Input, Limits};
+use crate::pace::Pace;
 use crate::quoted::Hidden;
 use crate::retry::retry_after;
 use crate::why;
@@ -42,6 +43,8 @@ pub(crate) struct Http {
     set: Vec<(String, Directive)>,
     /// `<project>/<destination>`, part of each batch's id.
     name: String,
+    /// Of the destination, whose other lanes have the same.
+    pace: Arc<Pace>,
 }
 
 impl Http {
@@ -71,7 +74,13 @@ impl Http {
         let region = region.map(str::to_owned);
         let secrets = connector.manifest.settings.iter().filter(|setting| setting.secret);
         let hidden = Hidden::of(secrets.filter_map(|setting| settings.get(&setting.id)).map(String::as_str));
-        Ok(Self { connector, region, base, settings, credentials, hidden, guard: guard.clone(), client, set, name })
+        let (guard, pace) = (guard.clone(), Arc::default());
+        Ok(Self { connector, region, base, settings, credentials, hidden, guard, client, set, name, pace })
+    }
+
+    /// Makes requests in turn with others of the destination.
+    pub(crate) fn keep_to(&mut self, pace: &Arc<Pace>) {
+        self.pace = pace.clone();
     }
 
     fn with(&self) -> With<'_> {
@@ -103,7 +112,13 @@ impl Http {
         }
         let mut waiting: Vec<Request> = encoded.requests;
         waiting.reverse();
+        let (mut sent, mut halved) = (0, false);
         while let Some(request) = waiting.pop() {
+            // Whoever asked for these looks between requests that wait for their turn whether to stop, and comes again with the rest.
+            if sent > 0 && !halved && !self.pace.is_free() {
+                break;
+            }
+            sent += 1;
             let verdict = match self.ask(&request).await {
                 Ok(verdict) => verdict,
                 Err(failure) => {
@@ -133,6 +148,7 @@ impl Http {
                 }
                 Verdict::TooLarge | Verdict::Refused(_) => {
                     // Halves: the refused event is found in as many steps as the batch can be halved.
+                    halved = true;
                     let rows: Vec<usize> = request.rows;
                     for half in [&rows[rows.len() / 2..], &rows[..rows.len() / 2]] {
                         let part: Vec<StoredEvent> = half.iter().map(|row| events[*row].clone()).collect();
@@ -162,7 +178,9 @@ impl Http {
             }
         }
         if !request.columns.is_empty() {
-            body = columns::file(&request.columns, &request.items)
+            let (columns, items) = (request.columns.clone(), request.items.clone());
+            body = beside(move || columns::file(&columns, &items))
+                .await
                 .map_err(|error| SendError::later(format!("the Parquet file cannot be made: {error}")))?;
         }
         let rules = self.connector.manifest.send[request.send].response.clone();
@@ -187,6 +205,7 @@ impl Http {
         headers: &[(String, String)],
         body: Vec<u8>,
     ) -> Result<(u16, Option<Duration>, String), SendError> {
+        self.pace.turn(self.connector.manifest.rate.per_second).await;
         let mut url = join(&self.base, target)?;
         let at = now();
         let proof = self.credentials.prove(&self.client, &url, method, headers, &body, at).await?;
