@@ -96,7 +96,7 @@ pub use erasure::{EraseMessage, Erasure, Forgotten, Told};
 pub use error::StoreError;
 pub use exclusions::{Exclusion, ExclusionKind};
 pub use export::{PersonEvents, PersonsStored};
-pub use held::{HeldRecord, StoppedProject, is_of_one_project};
+pub use held::{HeldRecord, STOPPED, StoppedProject, is_of_one_project};
 pub use idempotency::{Claim, KeyedCall};
 pub use incidents::IncidentChange;
 pub use invitations::{Invitation, InvitationKind};

@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use convizit_model::{NoticeKind, ProjectId};
-use convizit_store::{HeldRecord, Store, StoreError};
+use convizit_store::{HeldRecord, STOPPED, Store, StoreError};
 
 use crate::Failure;
 use crate::stretch::Record;
 
 /// How often it is looked whether a project goes on.
 pub(crate) const AGAIN: Duration = Duration::from_secs(5);
-/// What the notice of one is about.
-const SUBJECT: &str = "stopped";
 /// Where a person reads what to do.
 const DOCUMENT: &str = "docs/data-lifecycle.md, \"A project that stands still\"";
 
@@ -40,7 +38,7 @@ impl Stopped {
         let now = Instant::now();
         if !self.recalled {
             let told = self.store.notices(false).await?.into_iter();
-            let told = told.filter(|notice| notice.kind == NoticeKind::Damaged && notice.subject == SUBJECT);
+            let told = told.filter(|notice| notice.kind == NoticeKind::Damaged && notice.subject == STOPPED);
             let told: Vec<ProjectId> = told.filter_map(|notice| notice.project).collect();
             let projects = self.store.projects().await?.into_iter();
             let told = projects.filter(|project| told.contains(&project.id)).map(|project| project.number);
@@ -79,14 +77,14 @@ impl Stopped {
              goes on by itself once that opens again; nothing is captured against what you decided, and other sites go on. convizit restore \
              brings the last backup back ({DOCUMENT}); convizit doctor says what does not open and how much waits"
         );
-        self.store.raise_once(NoticeKind::Damaged, Some(project), SUBJECT, &text).await
+        self.store.raise_once(NoticeKind::Damaged, Some(project), STOPPED, &text).await
     }
 
     /// A project goes on: nothing waits for it any more.
     pub(crate) async fn goes_on(&mut self, number: i64, project: Option<&ProjectId>) -> Result<(), StoreError> {
         self.projects.remove(&number);
         match project {
-            Some(project) => self.store.resolve_notice(NoticeKind::Damaged, Some(project), SUBJECT).await,
+            Some(project) => self.store.resolve_notice(NoticeKind::Damaged, Some(project), STOPPED).await,
             None => Ok(()),
         }
     }
