@@ -347,7 +347,8 @@ impl Lane {
     /// Whether what waits, waits for company: nothing of it was planned, it fills no batch, and its time is not up, or what is still to be read
     /// comes at once.
     fn lingers(&self, linger: Option<Linger>, more: bool, now: Instant) -> bool {
-        let Some(linger) = linger.filter(|_| self.planned.is_none()) else { return false };
+        // One that is tried again has its own time.
+        let Some(linger) = linger.filter(|_| self.planned.is_none() && self.held.is_empty()) else { return false };
         let is_full = self.waiting.len() >= linger.events || self.bytes >= linger.bytes;
         !is_full && (more || self.waiting.front().and_then(|row| row.ripe).is_some_and(|ripe| ripe > now))
     }

@@ -87,6 +87,8 @@ struct Stream {
     noted: Option<(String, Instant)>,
     /// Why nothing more is sent, once all batches are back.
     ending: Option<SendError>,
+    /// Ends what waits for its turn in batches on the way.
+    halt: CancellationToken,
 }
 
 impl Route {
@@ -195,6 +197,7 @@ impl Route {
             not_before: None,
             noted: None,
             ending: None,
+            halt: self.stop.child_token(),
         };
         loop {
             let erasing = self.told != self.store.newest_erasure();
@@ -214,8 +217,16 @@ impl Route {
                     None => Ok(()),
                 };
             }
+            if erasing {
+                // What waits for its turn may be of whoever is erased now.
+                stream.halt.cancel();
+            }
             if !over {
-                self.fill(&mut stream).await?;
+                if let Err(stop) = self.fill(&mut stream).await {
+                    // What came back is not sent again.
+                    self.write_down(&mut stream).await?;
+                    return Err(stop);
+                }
                 if self.again.is_due(version) || (stream.lanes.are_idle(Instant::now()) && stream.on_the_way.is_empty())
                 {
                     // Sending again has its turn between batches.
@@ -328,7 +339,7 @@ impl Route {
                     continue;
                 }
             };
-            let stop = self.stop.clone();
+            let stop = stream.halt.clone();
             stream.on_the_way.spawn(async move {
                 let taken = send_all(&mut sink, &batch, &stop).await;
                 (lane, version, sink, batch, taken)

@@ -1,10 +1,10 @@
 //! One task for each enabled destination; tasks start and end as people change destinations.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use convizit_model::{Destination, ProjectId};
-use convizit_store::Store;
+use convizit_store::{Store, StoreError};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +15,8 @@ use crate::route::Route;
 
 /// How soon a change is noticed.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often it is looked for destinations that did not open.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How long batches at hand may take after `stop`.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
     let mut tasks: HashMap<(ProjectId, String), Task> = HashMap::new();
     let (mut version, mut told) = (None, None);
     let mut resting: Vec<Destination> = Vec::new();
+    // When those are looked for again that did not open.
+    let mut look_again: Option<Instant> = None;
     loop {
         // One that panicked is started again; one that ended by itself waits for a change.
         for task in tasks.values_mut().filter(|task| !task.ended && task.handle.is_finished()) {
@@ -40,10 +44,13 @@ pub(crate) async fn run(store: Store, config: DeliveryConfig, stop: Cancellation
                 version = None;
             }
         }
-        if version != Some(store.control_version()) {
+        if version != Some(store.control_version()) || look_again.is_some_and(|time| time <= Instant::now()) {
             let seen = store.control_version();
-            match store.destinations(None).await {
-                Ok(states) => {
+            let found =
+                async { Ok::<_, StoreError>((store.destinations(None).await?, store.count_destinations().await?)) };
+            match found.await {
+                Ok((states, all)) => {
+                    look_again = (states.len() < all).then(|| Instant::now() + AGAIN);
                     let all = states.into_iter().map(|state| state.destination);
                     let (wanted, rest): (Vec<_>, Vec<_>) =
                         all.partition(|destination| destination.enabled && destination.paused.is_none());

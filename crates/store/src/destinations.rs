@@ -250,6 +250,18 @@ impl Store {
         Ok(states)
     }
 
+    /// How many destinations there are, also those that do not open.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn count_destinations(&self) -> Result<usize, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM destinations")
+            .fetch_one(self.control().readers())
+            .await
+            .during("count destinations")?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Names of a project's destinations whose row does not open: they are in no list of states, and can be removed.
     ///
     /// # Errors
@@ -265,7 +277,9 @@ impl Store {
         for row in rows {
             let (name, body): (String, Vec<u8>) = (row.read(0)?, row.read(1)?);
             match self.keyring().open_sealed(number, body_of(&name), &body).await {
-                Err(error) if is_of_one_project(&error) => damaged.push(name),
+                Err(StoreError::Keys(KeyError::Open { .. })) => damaged.push(name),
+                // Of a key that does not open, they all go on with it.
+                Err(error) if is_of_one_project(&error) => {}
                 opened => drop(opened?),
             }
         }

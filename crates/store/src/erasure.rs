@@ -13,6 +13,7 @@ use serde::Serialize;
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
 use crate::error::{Columns as _, During, StoreError, pairs};
+use crate::held::is_of_one_project;
 use crate::key_ends::KeyEnd;
 use crate::people::PersonHash;
 use crate::statement::{marks, pieces};
@@ -396,7 +397,14 @@ impl Store {
         for row in rows {
             let (number, project): (i64, i64) = (row.read(0)?, row.read(1)?);
             let kind: &str = row.read(2)?;
-            let person = self.open_person(project, number, kind, row.read(3)?).await?;
+            let person = match self.open_person(project, number, kind, row.read(3)?).await {
+                // It stays to be forgotten: nothing of the project is read meanwhile.
+                Err(error) if is_of_one_project(&error) => {
+                    tracing::warn!(%error, entry = number, "an erased person is forgotten once the project's key opens");
+                    continue;
+                }
+                person => person?,
+            };
             let of = all.entry(project).or_insert_with(|| Forgotten {
                 project,
                 whole: false,

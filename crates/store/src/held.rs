@@ -76,6 +76,16 @@ pub(crate) struct Sealed {
     body: Vec<u8>,
 }
 
+/// Records behind one, with the bytes that are stored of each.
+#[derive(Default)]
+struct Page {
+    found: Vec<(HeldRecord, Vec<u8>)>,
+    /// Offset and place of the last that was looked at; none where there is no further one.
+    last: Option<(i64, i64)>,
+    /// Those that do not open.
+    problems: Vec<String>,
+}
+
 /// A record by project, offset and place.
 pub(crate) type At = (i64, i64, i64);
 
@@ -142,28 +152,41 @@ impl Store {
             .during("find projects whose records wait")
     }
 
-    /// The first records that wait for a project, in the order in which they came: two hundred and about so many bytes at most.
+    /// The first records that wait for a project, in the order in which they came: two hundred and about so many bytes at most. One that
+    /// does not open holds up no other: it stays where it is, with a notice.
     ///
     /// # Errors
-    /// `Keys` where one does not open, `Database`.
+    /// `Database`.
     pub async fn held_records(&self, project: i64, bytes: usize) -> Result<Vec<HeldRecord>, StoreError> {
-        let (mut records, mut sum) = (Vec::new(), 0);
-        for (record, _) in self.held_after(project, (i64::MIN, i64::MIN)).await? {
-            sum += record.body.len();
-            records.push(record);
-            if sum >= bytes {
-                break;
+        let (mut records, mut sum, mut after) = (Vec::new(), 0, (i64::MIN, i64::MIN));
+        while records.is_empty() {
+            let page = self.held_after(project, after).await?;
+            let Some(last) = page.last else { break };
+            if let Some(problem) = page.problems.first() {
+                self.tell_damaged_held(project, problem).await?;
             }
+            for (record, _) in page.found {
+                sum += record.body.len();
+                records.push(record);
+                if sum >= bytes {
+                    break;
+                }
+            }
+            after = last;
         }
         Ok(records)
     }
 
-    /// Records behind one, with the bytes that are stored of each.
-    async fn held_after(
-        &self,
-        project: i64,
-        (offset, index): (i64, i64),
-    ) -> Result<Vec<(HeldRecord, Vec<u8>)>, StoreError> {
+    async fn tell_damaged_held(&self, project: i64, problem: &str) -> Result<(), StoreError> {
+        let of = self.projects().await?.into_iter().find(|known| known.number == project).map(|known| known.id);
+        let text = format!(
+            "of what waited for this site not every record opens ({problem}), and such a one becomes no event: it is kept as it is until \
+             retention takes it, a backup may have it whole, and convizit verify names each"
+        );
+        self.raise_once(NoticeKind::Damaged, of.as_ref(), "held", &text).await
+    }
+
+    async fn held_after(&self, project: i64, (offset, index): (i64, i64)) -> Result<Page, StoreError> {
         let rows = query(
             "SELECT journal_offset, place, day, body FROM held WHERE project = $1 \
              AND (journal_offset > $2 OR (journal_offset = $2 AND place > $3)) ORDER BY journal_offset, place LIMIT $4",
@@ -175,30 +198,33 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("read records that wait")?;
-        let mut found = Vec::with_capacity(rows.len());
+        let mut page = Page::default();
         for read in rows {
             let (offset, index, sealed): (i64, i64, Vec<u8>) = (read.read(0)?, read.read(1)?, read.read(3)?);
-            let opened = self.keyring().open_sealed(0, body_of(&row(project, offset, index)), &sealed).await;
-            let body = opened.map_err(|error| match error {
-                StoreError::Keys(KeyError::Open { .. }) => {
-                    KeyError::Open { place: format!("record {offset}/{index} that waits"), project }.into()
+            page.last = Some((offset, index));
+            let body = match self.keyring().open_sealed(0, body_of(&row(project, offset, index)), &sealed).await {
+                Err(StoreError::Keys(KeyError::Open { .. } | KeyError::Unknown { .. })) => {
+                    page.problems
+                        .push(format!("record {offset}/{index} that waits for project number {project} does not open"));
+                    continue;
                 }
-                other => other,
-            })?;
+                body => body?,
+            };
             let (offset, index) = (offset.cast_unsigned(), index.cast_unsigned());
-            found.push((HeldRecord { project, offset, index, day: read.read(2)?, body: body.into() }, sealed));
+            page.found.push((HeldRecord { project, offset, index, day: read.read(2)?, body: body.into() }, sealed));
         }
-        Ok(found)
+        Ok(page)
     }
 
-    /// How many records wait for a project, each opened.
-    pub(crate) async fn count_held(&self, project: i64) -> Result<u64, StoreError> {
-        let (mut after, mut count) = ((i64::MIN, i64::MIN), 0);
+    /// How many records wait for a project, each opened, and what is wrong with those that do not open.
+    pub(crate) async fn count_held(&self, project: i64) -> Result<(u64, Vec<String>), StoreError> {
+        let (mut after, mut count, mut problems) = ((i64::MIN, i64::MIN), 0, Vec::new());
         loop {
-            let found = self.held_after(project, after).await?;
-            let Some((last, _)) = found.last() else { return Ok(count) };
-            after = (last.offset.cast_signed(), last.index.cast_signed());
-            count += found.len() as u64;
+            let page = self.held_after(project, after).await?;
+            let Some(last) = page.last else { return Ok((count, problems)) };
+            after = last;
+            count += page.found.len() as u64;
+            problems.extend(page.problems);
         }
     }
 
@@ -226,12 +252,11 @@ impl Store {
             .fetch_all(self.data().readers())
             .await
             .during("measure what waits")?;
-        let mut full = HashSet::new();
-        for row in rows {
-            if row.read::<i64>(1)?.cast_unsigned() >= self.journal_bound() / SHARE {
-                full.insert(row.read(0)?);
-            }
-        }
+        let held: Vec<(i64, i64)> = crate::error::pairs(&rows)?;
+        // All of them together no more than the journal.
+        let all = held.iter().map(|(_, bytes)| bytes.cast_unsigned()).sum::<u64>() >= self.journal_bound();
+        let is_full = |bytes: i64| all || bytes.cast_unsigned() >= self.journal_bound() / SHARE;
+        let full = held.into_iter().filter(|(_, bytes)| is_full(*bytes)).map(|(project, _)| project).collect();
         *self.held_full().0.write().unwrap_or_else(PoisonError::into_inner) = full;
         Ok(())
     }
@@ -268,6 +293,14 @@ impl Store {
                 Err(error) => return Err(error),
             };
             let records = waiting.get(&project.number).copied().unwrap_or(0);
+            let why = match why {
+                None if records > 0 => {
+                    let page = self.held_after(project.number, (i64::MIN, i64::MIN)).await?;
+                    // The others go on.
+                    page.problems.into_iter().next().filter(|_| page.found.is_empty())
+                }
+                why => why,
+            };
             if why.is_some() || records > 0 {
                 stopped.push(StoppedProject { project: project.id, why, records });
             }
@@ -281,10 +314,10 @@ impl Store {
         let (hasher, own) = (self.hasher(), self.ring().own());
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let found = self.held_after(project, after).await?;
-            let Some((last, _)) = found.last() else { return Ok(()) };
-            after = (last.offset.cast_signed(), last.index.cast_signed());
-            for (record, before) in found {
+            let page = self.held_after(project, after).await?;
+            let Some(last) = page.last else { return Ok(()) };
+            after = last;
+            for (record, before) in page.found {
                 let Some(left) = without_erased((&ledger, &hasher, project), &record.body) else { continue };
                 let (offset, index) = (record.offset.cast_signed(), record.index.cast_signed());
                 let body = match left.is_empty() {

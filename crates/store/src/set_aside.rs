@@ -166,7 +166,13 @@ impl Store {
         let Some(kind) = StateKind::from_number(row.read(0)?).filter(|kind| said(*kind).is_some()) else {
             return Ok(None);
         };
-        let is_damaged = match error {
+        let aside = || Ok(Aside { kind, key: row.read(1)?, expires: row.read(2)?, body: row.read(3)? });
+        self.is_damaged_row(project, error).await?.then(aside).transpose()
+    }
+
+    /// Whether a row did not open since it is damaged itself.
+    pub(crate) async fn is_damaged_row(&self, project: i64, error: &StoreError) -> Result<bool, StoreError> {
+        Ok(match error {
             StoreError::Keys(KeyError::Open { .. }) => true,
             // What is sealed begins with the version of its key: no key has one that is still to be made.
             StoreError::Keys(KeyError::Unknown { version, .. }) => {
@@ -174,9 +180,7 @@ impl Store {
                 *version > newest
             }
             _ => false,
-        };
-        let aside = || Ok(Aside { kind, key: row.read(1)?, expires: row.read(2)?, body: row.read(3)? });
-        is_damaged.then(aside).transpose()
+        })
     }
 
     async fn set_aside(&self, project: i64, damaged: Vec<Aside>, error: StoreError) -> Result<(), StoreError> {

@@ -210,7 +210,7 @@ impl Store {
             Ok(state) => return Ok(Some(state)),
             Err(error) => error,
         };
-        if matches!(error, StoreError::Keys(KeyError::Open { .. })) && OF_PERSONS.contains(&row.read(from)?) {
+        if OF_PERSONS.contains(&row.read(from)?) && self.is_damaged_row(project, &error).await? {
             tracing::warn!(%error, "what was known of a visitor cannot be read and is learned anew");
             return Ok(None);
         }

@@ -231,13 +231,20 @@ impl Worker {
 
     /// Goes on with projects that stood still, where what they are made with opens again: what waited comes before what is in the journal.
     async fn resume(&mut self, after: u64, failures: usize) -> Result<(), Failure> {
+        let begun = Instant::now();
         for number in self.stopped.due().await? {
-            let begun = Instant::now();
             loop {
+                if begun.elapsed() >= RESUMES {
+                    // The journal has its turn, and then the next one.
+                    self.stopped.later(number);
+                    break;
+                }
                 match self.release(after, number, failures >= 2).await {
-                    Ok(true) if begun.elapsed() < RESUMES => {}
-                    Ok(_) => break,
+                    Ok(true) => {}
+                    Ok(false) => break,
                     Err(failure) if failure.is_of_one_project() => {
+                        // What it learned of records that are not stored.
+                        self.registries.drop_project(number);
                         self.stopped.later(number);
                         break;
                     }
@@ -250,21 +257,22 @@ impl Worker {
 
     /// Makes events of the first records that wait for a project; false where that was the last, or it stands still again.
     async fn release(&mut self, after: u64, number: i64, alone: bool) -> Result<bool, Failure> {
+        let id = self.id_of(number).await?;
+        if id.is_some() {
+            self.store.opens_for(number, &[self.store.clock().now().day()]).await?;
+            let registry = self.registries.take(number).await?;
+            self.registries.put(std::iter::once((number, registry)));
+        }
         // What was made ahead comes behind these.
         if self.ahead.take().is_some() {
             self.registries.clear();
         }
+        // Persons that could not be forgotten meanwhile, before anything is made of what is known of them.
+        self.erased = -1;
+        self.forget(after).await?;
         let held = self.store.held_records(number, self.stretch).await?;
-        let id = self.id_of(number).await?;
         if held.is_empty() {
-            if id.is_some() {
-                self.store.opens_for(number, &[self.store.clock().now().day()]).await?;
-                let registry = self.registries.take(number).await?;
-                self.registries.put(std::iter::once((number, registry)));
-            }
             self.stopped.goes_on(number, id.as_ref()).await?;
-            // Persons that could not be forgotten meanwhile.
-            self.erased = -1;
             return Ok(false);
         }
         let records = stretch::parse_held(held.clone()).await?;

@@ -87,7 +87,7 @@ pub(super) fn move_aside(folder: &Path, files: &[&str], now: Timestamp) -> Resul
     let into = folder.join(&name);
     make_folder(&into)?;
     // Where an earlier restore was cut, the journal lies where that has put it.
-    if files.contains(&missing::JOURNAL) {
+    if files.iter().any(|file| [missing::CONTROL, missing::JOURNAL].contains(file)) {
         let (marker, new) = (folder.join(MOVED), folder.join(format!("{MOVED}.new")));
         let written = File::create(&new).and_then(|mut file| {
             file.write_all(name.as_bytes())?;

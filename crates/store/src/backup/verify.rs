@@ -176,11 +176,9 @@ impl Store {
     /// Records that wait for a project, and what keeps them from going on.
     async fn verify_held(&self, report: &mut VerifyReport) -> Result<(), StoreError> {
         for project in self.held_projects().await? {
-            match self.count_held(project).await {
-                Ok(records) => report.rows += records,
-                Err(error) if is_of_one_project(&error) => report.wrong(error.to_string()),
-                Err(error) => return Err(error),
-            }
+            let (records, problems) = self.count_held(project).await?;
+            report.rows += records;
+            problems.into_iter().for_each(|problem| report.wrong(problem));
         }
         for project in self.projects().await? {
             let opened = self.keyring().project(project.number).await;
