@@ -569,6 +569,50 @@ async fn a_damaged_key_stops_its_project_alone_and_who_is_erased_meanwhile_does_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_waits_and_does_not_open_holds_up_no_other() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    let now = store.clock().now().as_millis();
+    store.journal_append(clicks(now, 10, &["Save"])).await.unwrap();
+    work(&store, name_events).await;
+    store.close().await;
+    place.behind_in("control", "CREATE TABLE kept AS SELECT * FROM keys");
+    let key = "wrapped = substr(wrapped, 1, length(wrapped) - 1) WHERE project = 1 AND kind = 'day'";
+    place.behind_in("control", &format!("UPDATE keys SET {key}"));
+    let store = place.open().await;
+    for first in [20, 30, 40] {
+        store.journal_append(clicks(now, first, &["Save"])).await.unwrap();
+    }
+    work(&store, name_events).await;
+    assert_eq!(store.stopped_projects().await.unwrap()[0].records, 3);
+    store.close().await;
+    place.behind("UPDATE held SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) WHERE journal_offset = (SELECT journal_offset FROM held LIMIT 1 OFFSET 1)");
+    place.behind_in("control", "UPDATE keys SET wrapped = (SELECT k.wrapped FROM kept k WHERE k.project = keys.project AND k.kind = keys.kind AND k.number = keys.number) WHERE project = 1 AND kind = 'day'");
+    let store = place.open().await;
+    work(&store, name_events).await;
+    let notices: Vec<Notice> = store.notices(false).await.unwrap();
+    assert_eq!(stored_of(&store, shop.number).await, [10, 20, 40].map(id), "{notices:?}");
+    assert!(stopped(&store).await.is_none(), "the project goes on");
+    let notices: Vec<Notice> = store.notices(false).await.unwrap();
+    assert!(
+        notices.iter().any(|notice| notice.subject == "held" && notice.text.contains("does not open")),
+        "{notices:?}"
+    );
+    let left = store.stopped_projects().await.unwrap().remove(0);
+    assert!(left.records == 1 && left.why.is_some_and(|why| why.contains("does not open")), "it stays, and is named");
+    store.erase(&shop, &[convizit_model::Person::User("nobody".to_owned())]).await.unwrap();
+    until(30, async || {
+        store.upkeep().await.ok();
+        store.erasures(shop.number).await.unwrap().iter().all(|erasure| erasure.open == 0)
+    })
+    .await;
+    let found = store.verify(&convizit_store::backup::Progress::default()).await.unwrap();
+    assert!(found.problems.iter().any(|problem| problem.contains("that waits for project number 1")), "{found:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_of_what_was_learned_stops_nobody_and_is_learned_anew() {
     let place = Place::new();
     let store = place.open().await;
