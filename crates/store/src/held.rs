@@ -9,7 +9,8 @@ use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use convizit_keys::{KeyError, Place, ProjectKeys};
-use convizit_model::{NoticeKind, ProjectId, Timestamp};
+use convizit_model::outcome::{Filter, Refusal};
+use convizit_model::{NoticeKind, Outcome, ProjectId, Received, Timestamp};
 use serde::Serialize;
 use sqlx::{AnyConnection, query};
 
@@ -17,6 +18,7 @@ use crate::Store;
 use crate::error::{Columns as _, During, StoreError};
 use crate::ledger::ProjectLedger;
 use crate::people::PersonHasher;
+use crate::work::add_outcomes;
 
 /// Records that are read at once at most.
 const READ: i64 = 200;
@@ -82,8 +84,8 @@ struct Page {
     found: Vec<(HeldRecord, Vec<u8>)>,
     /// Offset and place of the last that was looked at; none where there is no further one.
     last: Option<(i64, i64)>,
-    /// Those that do not open.
-    problems: Vec<String>,
+    /// Those that do not open: offset, place, and what is wrong.
+    damaged: Vec<(i64, i64, String)>,
 }
 
 /// A record by project, offset and place.
@@ -160,9 +162,9 @@ impl Store {
     pub async fn held_records(&self, project: i64, bytes: usize) -> Result<Vec<HeldRecord>, StoreError> {
         let (mut records, mut sum, mut after) = (Vec::new(), 0, (i64::MIN, i64::MIN));
         while records.is_empty() {
-            let page = self.held_after(project, after).await?;
+            let page = self.held_after(project, after, i64::MAX).await?;
             let Some(last) = page.last else { break };
-            if let Some(problem) = page.problems.first() {
+            if let Some((.., problem)) = page.damaged.first() {
                 self.tell_damaged_held(project, problem).await?;
             }
             for (record, _) in page.found {
@@ -186,14 +188,16 @@ impl Store {
         self.raise_once(NoticeKind::Damaged, of.as_ref(), "held", &text).await
     }
 
-    async fn held_after(&self, project: i64, (offset, index): (i64, i64)) -> Result<Page, StoreError> {
+    /// Of days before one.
+    async fn held_after(&self, project: i64, (offset, index): (i64, i64), before: i64) -> Result<Page, StoreError> {
         let rows = query(
-            "SELECT journal_offset, place, day, body FROM held WHERE project = $1 \
-             AND (journal_offset > $2 OR (journal_offset = $2 AND place > $3)) ORDER BY journal_offset, place LIMIT $4",
+            "SELECT journal_offset, place, day, body FROM held WHERE project = $1 AND day < $4 \
+             AND (journal_offset > $2 OR (journal_offset = $2 AND place > $3)) ORDER BY journal_offset, place LIMIT $5",
         )
         .bind(project)
         .bind(offset)
         .bind(index)
+        .bind(before)
         .bind(READ)
         .fetch_all(self.data().readers())
         .await
@@ -204,8 +208,9 @@ impl Store {
             page.last = Some((offset, index));
             let body = match self.keyring().open_sealed(0, body_of(&row(project, offset, index)), &sealed).await {
                 Err(StoreError::Keys(KeyError::Open { .. } | KeyError::Unknown { .. })) => {
-                    page.problems
-                        .push(format!("record {offset}/{index} that waits for project number {project} does not open"));
+                    let problem =
+                        format!("record {offset}/{index} that waits for project number {project} does not open");
+                    page.damaged.push((offset, index, problem));
                     continue;
                 }
                 body => body?,
@@ -220,11 +225,11 @@ impl Store {
     pub(crate) async fn count_held(&self, project: i64) -> Result<(u64, Vec<String>), StoreError> {
         let (mut after, mut count, mut problems) = ((i64::MIN, i64::MIN), 0, Vec::new());
         loop {
-            let page = self.held_after(project, after).await?;
+            let page = self.held_after(project, after, i64::MAX).await?;
             let Some(last) = page.last else { return Ok((count, problems)) };
             after = last;
             count += page.found.len() as u64;
-            problems.extend(page.problems);
+            problems.extend(page.damaged.into_iter().map(|(.., problem)| problem));
         }
     }
 
@@ -248,7 +253,7 @@ impl Store {
 
     /// Takes over which projects hold as much as they may.
     pub(crate) async fn look_for_held(&self) -> Result<(), StoreError> {
-        let rows = query("SELECT project, CAST(SUM(length(body)) AS BIGINT) FROM held GROUP BY project")
+        let rows = query("SELECT project, CAST(SUM(octet_length(body)) AS BIGINT) FROM held GROUP BY project")
             .fetch_all(self.data().readers())
             .await
             .during("measure what waits")?;
@@ -295,9 +300,9 @@ impl Store {
             let records = waiting.get(&project.number).copied().unwrap_or(0);
             let why = match why {
                 None if records > 0 => {
-                    let page = self.held_after(project.number, (i64::MIN, i64::MIN)).await?;
+                    let page = self.held_after(project.number, (i64::MIN, i64::MIN), i64::MAX).await?;
                     // The others go on.
-                    page.problems.into_iter().next().filter(|_| page.found.is_empty())
+                    page.damaged.into_iter().next().filter(|_| page.found.is_empty()).map(|(.., problem)| problem)
                 }
                 why => why,
             };
@@ -314,29 +319,31 @@ impl Store {
         let (hasher, own) = (self.hasher(), self.ring().own());
         let mut after = (i64::MIN, i64::MIN);
         loop {
-            let page = self.held_after(project, after).await?;
+            let page = self.held_after(project, after, i64::MAX).await?;
             let Some(last) = page.last else { return Ok(()) };
             after = last;
             for (record, before) in page.found {
-                let Some(left) = without_erased((&ledger, &hasher, project), &record.body) else { continue };
+                let Some((left, erased)) = without_erased((&ledger, &hasher, project), &record.body) else { continue };
                 let (offset, index) = (record.offset.cast_signed(), record.index.cast_signed());
                 let body = match left.is_empty() {
                     true => Vec::new(),
                     false => own.seal(self.clock().now(), body_of(&row(project, offset, index)), &left)?,
                 };
-                self.replace_held((project, offset, index), before, body).await?;
+                self.replace_held((project, offset, index), before, body, erased).await?;
             }
         }
     }
 
-    /// Unless it went on meanwhile. Without a body, it goes.
+    /// Unless it went on meanwhile. Without a body, it goes. What was taken out of it has its outcome in the same transaction.
     async fn replace_held(
         &self,
         (project, offset, index): At,
         before: Vec<u8>,
         body: Vec<u8>,
+        erased: u64,
     ) -> Result<(), StoreError> {
         const NAME: &str = "erase from records that wait";
+        let engine = self.data().engine;
         self.data()
             .run_tx(NAME, move |connection| {
                 let (before, body) = (before.clone(), body.clone());
@@ -350,37 +357,75 @@ impl Store {
                     };
                     let change = change.bind(project).bind(offset).bind(index).bind(before);
                     let change = if body.is_empty() { change } else { change.bind(body) };
-                    change.execute(connection).await.during(NAME).map(|_| ())
+                    if change.execute(&mut *connection).await.during(NAME)?.rows_affected() == 0 {
+                        return Ok(());
+                    }
+                    let erased = (project, Outcome::Filtered(Filter::Erased), erased);
+                    add_outcomes(connection, engine, &[erased]).await
                 })
             })
             .await
     }
 
-    /// Deletes records of before the first day that is kept.
+    /// Deletes records of before the first day that is kept: of nobody's events was anything made in time, which is told by their outcome.
+    /// One that does not open counts as one item.
     pub(crate) async fn forget_held(&self, project: i64, first_kept: i64) -> Result<(), StoreError> {
-        self.steps(
-            "DELETE FROM held WHERE project = $1 AND (journal_offset, place) IN \
-             (SELECT journal_offset, place FROM held WHERE project = $1 AND day < $2 LIMIT $3)",
-            &[project, first_kept],
-        )
-        .await
+        const NAME: &str = "forget records that wait";
+        let engine = self.data().engine;
+        loop {
+            let page = self.held_after(project, (i64::MIN, i64::MIN), first_kept).await?;
+            if page.last.is_none() {
+                return Ok(());
+            }
+            let opened = page.found.iter().map(|(record, _)| {
+                let events =
+                    serde_json::from_slice(&record.body).map_or(1, |record: Received| record.batch.events.len());
+                (record.offset.cast_signed(), record.index.cast_signed(), events as u64)
+            });
+            let gone: Vec<(i64, i64, u64)> =
+                opened.chain(page.damaged.iter().map(|(offset, index, _)| (*offset, *index, 1))).collect();
+            self.data()
+                .run_tx(NAME, move |connection| {
+                    let gone = gone.clone();
+                    Box::pin(async move {
+                        let mut items = 0;
+                        for (offset, index, events) in gone {
+                            let done =
+                                query("DELETE FROM held WHERE project = $1 AND journal_offset = $2 AND place = $3")
+                                    .bind(project)
+                                    .bind(offset)
+                                    .bind(index)
+                                    .execute(&mut *connection)
+                                    .await
+                                    .during(NAME)?;
+                            // Another process may have done so, or made events of it.
+                            items += events * done.rows_affected();
+                        }
+                        add_outcomes(connection, engine, &[(project, Outcome::Refused(Refusal::Internal), items)]).await
+                    })
+                })
+                .await?;
+        }
     }
 }
 
-/// A record without the events of whoever was erased; nothing where it has none of them, and empty where nothing is left.
-fn without_erased((ledger, hasher, project): (&ProjectLedger, &PersonHasher, i64), body: &[u8]) -> Option<Vec<u8>> {
-    let mut received: convizit_model::Received = serde_json::from_slice(body).ok()?;
+/// A record without the events of whoever was erased, and how many those were; nothing where it has none of them, and empty where nothing
+/// is left.
+fn without_erased(
+    (ledger, hasher, project): (&ProjectLedger, &PersonHasher, i64),
+    body: &[u8],
+) -> Option<(Vec<u8>, u64)> {
+    let mut received: Received = serde_json::from_slice(body).ok()?;
     let (at, ahead, before) = (received.received, received.clock, received.batch.events.len());
     let (visitor, user) = (received.visitor.clone(), received.batch.user.clone());
     received.batch.events.retain(|event| {
         let time = event.time.plus_millis(ahead).min(at);
         !ledger.erases(hasher, project, (&visitor, user.as_deref()), (time, None))
     });
-    if received.batch.events.len() == before {
-        return None;
+    let erased = (before - received.batch.events.len()) as u64;
+    match (erased, received.batch.events.is_empty()) {
+        (0, _) => None,
+        (_, true) => Some((Vec::new(), erased)),
+        _ => Some((serde_json::to_vec(&received).ok()?, erased)),
     }
-    if received.batch.events.is_empty() {
-        return Some(Vec::new());
-    }
-    serde_json::to_vec(&received).ok()
 }

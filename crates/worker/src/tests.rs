@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use convizit_model::outcome::Filter;
+use convizit_model::outcome::{Filter, Refusal};
 use convizit_model::{
     Change, Clock, Event, EventId, Notice, NoticeKind, Outcome, Project, ProjectSettings, Received, Timestamp,
 };
@@ -563,6 +563,8 @@ async fn a_damaged_key_stops_its_project_alone_and_who_is_erased_meanwhile_does_
         let expected: Vec<EventId> = [10].into_iter().chain(left).map(id).collect();
         assert_eq!(stored_of(&store, shop.number).await, expected, "{kind}");
         assert_eq!(store.held_projects().await.unwrap(), [0_i64; 0]);
+        let erased = outcome(&store, shop.number, Outcome::Filtered(Filter::Erased)).await;
+        assert_eq!(erased + outcome(&store, shop.number, Outcome::Accepted).await, 4, "{kind}: each has its outcome");
         assert_eq!(store.to_forget().await.unwrap(), [], "{kind}: it is forgotten in what was learned, too");
         store.close().await;
     }
@@ -609,6 +611,40 @@ async fn a_record_that_waits_and_does_not_open_holds_up_no_other() {
     .await;
     let found = store.verify(&convizit_store::backup::Progress::default()).await.unwrap();
     assert!(found.problems.iter().any(|problem| problem.contains("that waits for project number 1")), "{found:?}");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_beyond_retention_goes_with_an_outcome_for_each_event() {
+    let place = Place::new();
+    let store = place.open().await;
+    let shop = project(&store).await;
+    let now = store.clock().now().as_millis();
+    store.journal_append(clicks(now, 10, &["Save"])).await.unwrap();
+    work(&store, name_events).await;
+    store.close().await;
+    place.behind_in(
+        "control",
+        "UPDATE keys SET wrapped = substr(wrapped, 1, length(wrapped) - 1) WHERE project = 1 AND kind = 'project'",
+    );
+    let store = place.open().await;
+    for (days, first) in [(10, 20), (9, 30), (0, 40)] {
+        store.journal_append(clicks(now - days * 24 * HOUR, first, &["Save", "Cancel"])).await.unwrap();
+    }
+    work(&store, name_events).await;
+    store.close().await;
+    // One of them does not open, either: it counts as one.
+    place.behind("UPDATE held SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) WHERE journal_offset = (SELECT MAX(journal_offset) - 1 FROM held)");
+    let store = place.open().await;
+    let settings = ProjectSettings { retention_days: 5, ..ProjectSettings::default() };
+    store.save_settings(&shop.id, settings).await.unwrap();
+    until(30, async || {
+        store.upkeep().await.ok();
+        store.stopped_projects().await.unwrap()[0].records == 1
+    })
+    .await;
+    assert_eq!(outcome(&store, shop.number, Outcome::Refused(Refusal::Internal)).await, 3);
+    assert_eq!(store.held_records(shop.number, usize::MAX).await.unwrap().len(), 1, "what is young still waits");
     store.close().await;
 }
 
