@@ -75,7 +75,7 @@ impl StoreConfig {
             if self.database.is_some() { &["journal.id"] } else { &[missing::CONTROL, missing::DATA, mark::AUDIT] };
         // One that may not be looked at is there: opening it says why not.
         let is_there = |file: &&str| self.folder.join(file).try_exists().unwrap_or(true);
-        databases.iter().chain(&[missing::JOURNAL, mark::JOURNAL]).any(is_there)
+        databases.iter().chain(&[missing::JOURNAL, mark::JOURNAL, missing::MOVED]).any(is_there)
     }
 
     /// Whether every database of it is there: for whoever waits for another process that makes them.

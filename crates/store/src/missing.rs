@@ -13,6 +13,9 @@ use crate::{StoreConfig, gap, journal, mark};
 pub(crate) const CONTROL: &str = "control.db";
 pub(crate) const DATA: &str = "data.db";
 pub(crate) const JOURNAL: &str = "journal.db";
+/// Names, until a restore has come to its end, the folder into which it moves what lay there: what waits in the journal was answered,
+/// and is nowhere else yet.
+pub(crate) const MOVED: &str = "restore.aside";
 
 /// Whether a database is not there, or holds nothing, as after a copy that was cut.
 pub(crate) fn is_absent(file: &Path) -> bool {
@@ -54,6 +57,11 @@ pub(crate) fn control(config: &StoreConfig) -> Result<(), StoreError> {
         return Ok(());
     }
     match others {
+        None if folder.join(MOVED).exists() => Err(StoreError::Unusable(format!(
+            "{}: a restore was cut short that had moved the databases aside, and nothing is made in their place. convizit restore \
+             --move-aside goes on with it, and with what waited in the journal; {MOVED} names the folder in which that lies",
+            gone(folder, CONTROL)
+        ))),
         None if config.makes => Ok(()),
         None => Err(not_whole(folder, CONTROL)),
         Some(others) => Err(StoreError::Unusable(format!(

@@ -62,13 +62,9 @@ impl Store {
     }
 }
 
-/// Names, until a restore has come to its end, the folder into which it moves what lay there: what waits in the journal was answered,
-/// and is nowhere else yet.
-const MOVED: &str = "restore.aside";
-
 /// Where a file lies that is left: in the folder, or in the one into which a restore moved it that was cut short.
 pub(super) fn folder_of_left(folder: &Path, file: &str) -> PathBuf {
-    let moved = std::fs::read_to_string(folder.join(MOVED)).unwrap_or_default();
+    let moved = std::fs::read_to_string(folder.join(missing::MOVED)).unwrap_or_default();
     if moved.starts_with(ASIDE) && !moved.contains('/') && !folder.join(file).exists() {
         folder.join(moved)
     } else {
@@ -88,7 +84,7 @@ pub(super) fn move_aside(folder: &Path, files: &[&str], now: Timestamp) -> Resul
     make_folder(&into)?;
     // Where an earlier restore was cut, the journal lies where that has put it.
     if files.iter().any(|file| [missing::CONTROL, missing::JOURNAL].contains(file)) {
-        let (marker, new) = (folder.join(MOVED), folder.join(format!("{MOVED}.new")));
+        let (marker, new) = (folder.join(missing::MOVED), folder.join(format!("{}.new", missing::MOVED)));
         let written = File::create(&new).and_then(|mut file| {
             file.write_all(name.as_bytes())?;
             file.sync_all()?;
@@ -120,8 +116,10 @@ pub(super) fn move_in(folder: &Path, scratch: &Path) -> Result<(), StoreError> {
     let synced = File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(|error| cannot(folder, &error))?;
     // Last: what waited is in the journal that stands there now.
-    match std::fs::remove_file(folder.join(MOVED)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(&folder.join(MOVED), &error)),
+    match std::fs::remove_file(folder.join(missing::MOVED)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(cannot(&folder.join(missing::MOVED), &error));
+        }
         _ => {}
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot(folder, &error))

@@ -506,6 +506,9 @@ async fn a_restore_goes_on_with_the_journal_of_one_that_was_cut() {
     assert!(plan.run("os:test", &Progress::default()).await.is_err());
     std::fs::remove_dir_all(&blocked).unwrap();
     assert!(!folder(&kept).join("journal.db").exists() && folder(&kept).join("restore.aside").exists());
+    // Nothing else tells that anything was there.
+    assert!(kept.config().is_there());
+    says(&refused(&kept).await, &["a restore was cut short", "convizit restore", "goes on with it", "restore.aside"]);
     kept.place.clock.set(NOON + 1000);
     let plan = look().await;
     assert_eq!((plan.left_journal().batches, &plan.left_journal().problem), (1, &None));
