@@ -89,6 +89,21 @@ fn owner_stays() -> StoreError {
     StoreError::Invalid("a project has one Owner: pass ownership on first".to_owned())
 }
 
+/// Makes an account the Owner of a project that has none.
+pub(crate) async fn insert_owner(
+    connection: &mut AnyConnection,
+    project: i64,
+    account: i64,
+    now: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, 'owner', $3) \
+               ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
+    match query(sql).bind(project).bind(account).bind(now).execute(connection).await {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(owner_stays()),
+        other => other.during("make owner").map(|_| ()),
+    }
+}
+
 impl Store {
     /// The role of an account in a project; `None` when it is no member. A Master Admin is one everywhere without a row.
     ///
@@ -150,13 +165,7 @@ impl Store {
                 hold(connection, number).await?;
                 let before = role_before(connection, number, account).await?;
                 let entry = Entry { detail: from_to(before, Some(Role::Owner)), ..entry };
-                let sql = "INSERT INTO members (project, account, role, since) VALUES ($1, $2, 'owner', $3) \
-                           ON CONFLICT (project, account) DO UPDATE SET role = excluded.role";
-                let done = query(sql).bind(number).bind(account).bind(now.as_millis()).execute(connection).await;
-                match done {
-                    Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(owner_stays()),
-                    other => other.during(NAME).map(|_| ((), entry)),
-                }
+                insert_owner(connection, number, account, now.as_millis()).await.map(|()| ((), entry))
             })
         })
         .await

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Timestamp};
+use convizit_model::{Project, ProjectId, ProjectKey, ProjectSettings, Role, Timestamp};
 use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, query};
@@ -13,6 +13,7 @@ use crate::audit;
 use crate::database::Engine;
 use crate::error::{Columns as _, During, StoreError};
 use crate::exclusions;
+use crate::members::{from_to, insert_owner};
 
 /// What the collector asks for with every request.
 pub(crate) type KeyCache = HashMap<ProjectKey, Arc<Project>>;
@@ -98,12 +99,45 @@ impl Store {
     /// # Errors
     /// `Invalid` when it exists or the settings are wrong.
     pub async fn create_project(&self, id: &ProjectId, settings: ProjectSettings) -> Result<Project, StoreError> {
+        self.create(id, settings, None).await
+    }
+
+    /// As `create_project`, with the account that becomes its Owner in the same transaction.
+    ///
+    /// # Errors
+    /// As `create_project`.
+    pub async fn create_project_of(
+        &self,
+        owner: i64,
+        id: &ProjectId,
+        settings: ProjectSettings,
+    ) -> Result<Project, StoreError> {
+        self.create(id, settings, Some(owner)).await
+    }
+
+    async fn create(
+        &self,
+        id: &ProjectId,
+        settings: ProjectSettings,
+        owner: Option<i64>,
+    ) -> Result<Project, StoreError> {
         let body = valid(&settings)?;
         let since = since(&BTreeMap::new(), &settings, 1)?;
         let key = format!("pk_{}", convizit_keys::random_text(15)?);
         let now = self.clock().now().as_millis();
         let name = id.to_string();
         let (entry, ring) = (self.entry("project.create", id.as_str(), "", ""), self.ring().clone());
+        let owns = owner.map(|account| {
+            (
+                account,
+                self.entry(
+                    "member.owner",
+                    id.as_str(),
+                    &format!("account:{account}"),
+                    from_to(None, Some(Role::Owner)),
+                ),
+            )
+        });
         let (by, store) = (self.actor().to_owned(), self.clone());
         if matches!(self.project(id).await, Err(StoreError::NotFound { .. })) {
             // What was under way when one of this id was removed has raised them since.
@@ -113,7 +147,8 @@ impl Store {
             .run_tx("create project", move |connection| {
                 let store = store.clone();
                 let (name, key, body, since) = (name.clone(), key.clone(), body.clone(), since.clone());
-                let (entry, ring, settings, by) = (entry.clone(), ring.clone(), settings.clone(), by.clone());
+                let (entry, owns, ring, settings, by) =
+                    (entry.clone(), owns.clone(), ring.clone(), settings.clone(), by.clone());
                 Box::pin(async move {
                     let number: i64 = sqlx::query_scalar("UPDATE control_version SET version = version + 1 WHERE id = 1 RETURNING version")
                         .fetch_one(&mut *connection)
@@ -130,7 +165,12 @@ impl Store {
                     store.keep_incidents(connection, &name, &format!("{name}#before-{number}")).await?;
                     let change = (&ProjectSettings::default(), &settings);
                     exclusions::note(connection, number, change, (&by, Timestamp::from_millis(now))).await?;
-                    audit::append(connection, &ring, &[entry]).await?;
+                    let mut entries = vec![entry];
+                    if let Some((account, entry)) = owns {
+                        insert_owner(connection, number, account, now).await?;
+                        entries.push(entry);
+                    }
+                    audit::append(connection, &ring, &entries).await?;
                     touch(connection).await
                 })
             })

@@ -98,11 +98,8 @@ pub(super) async fn create(person: Person) -> Result<Response, Refusal> {
         return fails(Problem::new("origins", "at least one address, such as https://shop.example"));
     }
     let settings = ProjectSettings { origins: list, ..ProjectSettings::default() };
-    match asking.store.create_project(&parsed, settings).await {
-        Ok(project) => {
-            asking.store.make_owner(&project, person.account.number).await?;
-            Ok(Redirect::to(&format!("/p/{}/start", project.id)).into_response())
-        }
+    match asking.store.create_project_of(person.account.number, &parsed, settings).await {
+        Ok(project) => Ok(Redirect::to(&format!("/p/{}/start", project.id)).into_response()),
         Err(StoreError::Invalid(text)) => {
             let field = if text.contains("origin") { "origins" } else { "id" };
             fails(Problem::new(field, text))
