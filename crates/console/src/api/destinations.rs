@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use convizit_model::{DestinationKind, EventType, Shaping, Timestamp};
+use convizit_model::{Destination, DestinationKind, EventType, Shaping, Timestamp};
 use convizit_store::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -66,6 +66,12 @@ pub(super) fn routes(api: Api) -> Api {
         "preview_destination",
         "How an event would be sent: with the scope samples the newest one that it gets, else a made-up one; with the scope destinations to which topic or table",
     );
+    let drafts = Call::post(
+        at!("/destination-preview"),
+        Scope::Destinations,
+        "preview_new_destination",
+        "How an event would be sent to a destination that is not added yet: nothing is saved, and nothing is reached; secrets are not asked for",
+    );
     let pauses = Call::post(
         at!("/destinations/{destination}/pause"),
         Scope::Destinations,
@@ -85,6 +91,7 @@ pub(super) fn routes(api: Api) -> Api {
         .add(removes, remove)
         .add(tests.answers::<Tested>(200, "It took the event."), test)
         .add(previews.answers::<PreviewView>(200, "How an event would be sent."), preview)
+        .add(drafts.takes::<Add>().answers::<PreviewView>(200, "How an event would be sent."), preview_new)
         .add(pauses, pause)
         .add(resumes, resume)
 }
@@ -232,38 +239,45 @@ struct Secret {
     secret: Option<String>,
 }
 
+impl Add {
+    fn said(&self) -> Result<Said<'_>, Problem> {
+        let connector = self.connector.trim();
+        if matches!(self.kind, GivenKind::Connector) && (connector.is_empty() || is_own_kind(connector)) {
+            let what = "say the id of a connector, such as mixpanel: docs/destinations/README.md lists them";
+            return Err(Problem::invalid(what).at("connector"));
+        }
+        let processor =
+            |of: fn(&GivenProcessor) -> &String| self.processor.as_ref().map_or("", |entry| of(entry).trim());
+        Ok(Said {
+            kind: match self.kind {
+                GivenKind::Connector => connector,
+                kind => kind.as_str(),
+            },
+            url: self.url.trim(),
+            schema: self.schema.as_deref().unwrap_or("convizit").trim(),
+            secret: self.secret.trim(),
+            path: self.path.trim(),
+            region: self.region.trim(),
+            settings: self.settings.clone(),
+            processor: processor(|entry| &entry.name),
+            processor_region: processor(|entry| &entry.region),
+            agreement: processor(|entry| &entry.agreement),
+            ..Said::default()
+        })
+    }
+}
+
 async fn add(
     State(console): State<Console>,
     caller: Caller,
     Given(given): Given<Add>,
 ) -> Result<(StatusCode, Json<Secret>), Problem> {
-    let connector = given.connector.trim();
-    if matches!(given.kind, GivenKind::Connector) && (connector.is_empty() || is_own_kind(connector)) {
-        let what = "say the id of a connector, such as mixpanel: docs/destinations/README.md lists them";
-        return Err(Problem::invalid(what).at("connector"));
-    }
     let held = || caller.store.rest_reason(true);
-    let processor = given.processor.unwrap_or_default();
     let adding = Adding {
         name: &given.name,
-        said: Said {
-            kind: match given.kind {
-                GivenKind::Connector => connector,
-                kind => kind.as_str(),
-            },
-            url: given.url.trim(),
-            schema: given.schema.as_deref().unwrap_or("convizit").trim(),
-            secret: given.secret.trim(),
-            path: given.path.trim(),
-            region: given.region.trim(),
-            settings: given.settings,
-            processor: processor.name.trim(),
-            processor_region: processor.region.trim(),
-            agreement: processor.agreement.trim(),
-            ..Said::default()
-        },
-        types: given.types,
-        shaping: given.shaping.into(),
+        said: given.said()?,
+        types: given.types.clone(),
+        shaping: given.shaping.clone().into(),
         from_start: given.from_start,
         held: given.hold.then(held),
     };
@@ -444,9 +458,23 @@ async fn preview(
     Path((_, name)): Path<(String, String)>,
 ) -> Result<Json<PreviewView>, Problem> {
     let (destination, _) = caller.store.destination(&caller.project.id, &name).await?;
+    shown(&console, &caller, &destination).await
+}
+
+async fn preview_new(
+    State(console): State<Console>,
+    caller: Caller,
+    Given(given): Given<Add>,
+) -> Result<Json<PreviewView>, Problem> {
+    let what = (given.types.clone(), given.shaping.clone().into());
+    let drafted = destinations::drafted(&console, &caller.project, &given.said()?, what);
+    shown(&console, &caller, &drafted.map_err(|problem| in_body(Undone::Wrong(problem)))?).await
+}
+
+async fn shown(console: &Console, caller: &Caller, destination: &Destination) -> Result<Json<PreviewView>, Problem> {
     let samples = caller.samples();
     let rights = (samples.as_ref(), caller.may(Scope::Destinations));
-    let (shown, real) = destinations::preview(&console, &caller.acting(), rights, &destination).await?;
+    let (shown, real) = destinations::preview(console, &caller.acting(), rights, destination).await?;
     let fields = shown.fields.into_iter().map(|(name, value)| PreviewField { name, value }).collect();
     Ok(Json(PreviewView { real, how: shown.how, fields, body: shown.body }))
 }

@@ -1,6 +1,7 @@
 //! What is not captured: elements by selector and pages by path, each tried before it holds, and what people switched off.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +16,7 @@ use super::merge::SaidView;
 use super::openapi::{Api, Call};
 use super::problem::Problem;
 use super::settings::{Saved, stale, tagged};
-use super::{Asked, Given, Page, Part, after, at, limit};
+use super::{Asked, Given, Moment, Page, Part, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
 use crate::acts::Undone;
@@ -125,11 +126,11 @@ async fn list(
     caller: Caller,
     Asked(asked): Asked<OfExclusions>,
 ) -> Result<Json<Page<ExclusionView>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let (limit, begun) = (limit(asked.limit)?, after::<Place>(asked.after.as_deref())?);
     let (store, project) = (&caller.store, &caller.project);
     let known = known(&console, project).await?;
     let noted = store.exclusions(project.number).await?;
-    let all: Vec<(ExclusionKind, &str)> = if asked.removed {
+    let mut all: Vec<(ExclusionKind, &str)> = if asked.removed {
         let removed = noted.iter().filter(|one| one.removed.is_some());
         removed.map(|one| (one.kind, one.entry.as_str())).collect()
     } else {
@@ -138,7 +139,10 @@ async fn list(
     };
     let of: HashMap<(ExclusionKind, &str), _> = noted.iter().map(|one| ((one.kind, one.entry.as_str()), one)).collect();
     let pages = pages_of(&known);
-    let next = begun.saturating_add(limit);
+    all.sort_by_key(|(kind, entry)| (kind.as_str(), *entry));
+    let is_left = |(kind, entry): &(ExclusionKind, &str)| {
+        begun.as_ref().is_none_or(|Place(last, of)| (kind.as_str(), *entry) > (last.as_str(), of.as_str()))
+    };
     let view = |(kind, entry): (ExclusionKind, &str)| {
         let sight = last_of(&known, &pages, (kind, entry));
         let noted = of.get(&(kind, entry));
@@ -154,8 +158,19 @@ async fn list(
             last: sight.flatten().map(|(last, _)| last),
         }
     };
-    let next = (all.len() > next).then(|| next.to_string());
-    Ok(Json(Page { items: all.into_iter().skip(begun).take(limit).map(view).collect(), next }))
+    let place = |view: &ExclusionView| format!("{} {}", view.kind, view.entry);
+    Ok(Json(Page::of(all.into_iter().filter(is_left).map(view), limit, place)))
+}
+
+/// The kind and the entry behind which a page goes on.
+struct Place(String, String);
+
+impl FromStr for Place {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (kind, entry) = text.split_once(' ').ok_or(())?;
+        Ok(Self(kind.to_owned(), entry.to_owned()))
+    }
 }
 
 /// What is tried.
@@ -329,11 +344,12 @@ async fn list_off(
     caller: Caller,
     Asked(asked): Asked<Part>,
 ) -> Result<Json<Page<OffView>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let (limit, begun) = (limit(asked.limit)?, after::<Moment>(asked.after.as_deref())?);
     let known = known(&console, &caller.project).await?;
-    let all = off(&known);
-    let next = begun.saturating_add(limit);
-    let next = (all.len() > next).then(|| next.to_string());
+    let moment = |one: &exclusions::Off<'_>| Moment(one.made.as_millis(), one.decision.0);
+    let mut left = off(&known);
+    left.retain(|one| begun.is_none_or(|begun| moment(one) < begun));
+    let next = left.get(limit).and(left.get(limit - 1)).map(|last| moment(last).to_string());
     let view = |one: exclusions::Off<'_>| {
         let (group, element) = match one.thing {
             Thing::Group(group) => (Some(group), None),
@@ -349,5 +365,5 @@ async fn list_off(
             decision: one.decision.to_string(),
         }
     };
-    Ok(Json(Page { items: all.into_iter().skip(begun).take(limit).map(view).collect(), next }))
+    Ok(Json(Page { items: left.into_iter().take(limit).map(view).collect(), next }))
 }

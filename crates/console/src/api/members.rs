@@ -1,7 +1,7 @@
 //! A project's members and invitations, up to Admin.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use convizit_model::{Role, Timestamp};
 use convizit_store::{Scope, StoreError};
@@ -12,7 +12,10 @@ use utoipa::ToSchema;
 use super::openapi::{Api, Call};
 use super::problem::Problem;
 use super::{Asked, Given, Page, Part, after, at, limit};
+use crate::Console;
 use crate::access::Caller;
+use crate::letter::{Handed, Letter};
+use crate::pages::role_name;
 
 pub(super) fn routes(api: Api) -> Api {
     let lists =
@@ -27,7 +30,7 @@ pub(super) fn routes(api: Api) -> Api {
         at!("/invitations"),
         Scope::Members,
         "invite",
-        "Makes a link for one address, for 7 days and one time",
+        "Makes a link for one address, for 7 days and one time, and mails it where that is asked for",
     );
     let takes_back = Call::post(
         at!("/invitations/take-back"),
@@ -39,7 +42,12 @@ pub(super) fn routes(api: Api) -> Api {
         .add(sets.takes::<SetRole>(), set_role)
         .add(removes, remove)
         .add(invited.answers::<Page<InvitationView>>(200, "Invitations."), invitations)
-        .add(invites.takes::<Invite>().answers::<Invited>(201, "Invited; the link is shown this once."), invite)
+        .add(
+            invites
+                .takes::<Invite>()
+                .answers::<Invited>(201, "Invited; a link that was not mailed is shown this once."),
+            invite,
+        )
         .add(takes_back.takes::<TakeBack>(), take_back)
 }
 
@@ -168,22 +176,43 @@ struct Invite {
     email: String,
     /// What the person becomes.
     role: GivenRole,
+    /// Whether the link is mailed, where the operator has set up a mail server, and not answered.
+    #[serde(default)]
+    mail: bool,
 }
 
-/// An invitation's link.
+/// An invitation.
 #[derive(Serialize, ToSchema)]
 struct Invited {
-    /// To be passed on to the person, and to nobody else.
-    link: String,
+    /// To be passed on to the person, and to nobody else; null where it was mailed.
+    link: Option<String>,
+    /// Why it was not mailed, where that was asked for and a mail server is set up but did not take it.
+    not_mailed: Option<String>,
+    /// Whether an earlier invitation of the same address has ended with this one.
+    replaced: bool,
 }
 
-async fn invite(caller: Caller, Given(given): Given<Invite>) -> Result<(StatusCode, Json<Invited>), Problem> {
-    let made = caller.store.invite_member(&caller.project, &given.email, given.role.into()).await;
+async fn invite(
+    State(console): State<Console>,
+    caller: Caller,
+    Given(given): Given<Invite>,
+) -> Result<(StatusCode, Json<Invited>), Problem> {
+    let open = caller.store.invitations(caller.project.number).await?;
+    let replaced = open.iter().any(|one| one.is_for(&given.email));
+    let role = Role::from(given.role);
+    let made = caller.store.invite_member(&caller.project, &given.email, role).await;
     let secret = made.map_err(|error| match error {
         StoreError::Invalid(text) => Problem::invalid(text).at("email"),
         other => other.into(),
     })?;
-    Ok((StatusCode::CREATED, Json(Invited { link: format!("{}/welcome/{secret}", caller.own_address) })))
+    let handed = if given.mail {
+        let letter = Letter::Member(caller.project.id.as_str(), role_name(role));
+        letter.hand_over(&console, &given.email, &caller.own_address, &secret).await
+    } else {
+        Handed::Shown { link: format!("{}/welcome/{secret}", caller.own_address), why: None }
+    };
+    let (link, not_mailed) = (handed.link().map(str::to_owned), handed.why().map(str::to_owned));
+    Ok((StatusCode::CREATED, Json(Invited { link, not_mailed, replaced })))
 }
 
 /// Whose invitations.

@@ -1,13 +1,15 @@
 //! A project at a glance, its snippet, what was withheld of it, and its notices.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use convizit_model::withheld::{monday_of, week_of};
 use convizit_model::{Notice, NoticeKind, NoticeState, Timestamp};
-use convizit_store::Scope;
+use convizit_store::{Scope, WithheldCount};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -147,21 +149,38 @@ struct Withheld {
 }
 
 async fn withheld_list(caller: Caller, Asked(asked): Asked<OfWeeks>) -> Result<Json<Page<Withheld>>, Problem> {
-    let (limit, begun) = (limit(asked.limit)?, after::<usize>(asked.after.as_deref())?.unwrap_or(0));
+    let (limit, begun) = (limit(asked.limit)?, after::<Line>(asked.after.as_deref())?);
     let weeks = asked.weeks.map_or(WEEKS, i64::from);
     if !(1..=WEEKS_MOST).contains(&weeks) {
         return Err(Problem::malformed("weeks", format!("1 to {WEEKS_MOST}")));
     }
     let from = week_of(caller.now().day()) - weeks + 1;
     let found = caller.store.withheld(caller.project.number, from).await?;
-    let next = begun.saturating_add(limit);
-    let more = found.len() > next;
-    let items = found.into_iter().skip(begun).take(limit).map(|line| {
-        let monday = Timestamp::from_millis(monday_of(line.week) * DAY_MILLIS).to_string();
+    // Not by how often, which grows between one page and the next.
+    let line =
+        |count: &WithheldCount| Line(Reverse(count.week), format!("{} {} {}", count.field, count.rule, count.side));
+    let mut left: Vec<(Line, WithheldCount)> = found.into_iter().map(|count| (line(&count), count)).collect();
+    left.retain(|(line, _)| begun.as_ref().is_none_or(|begun| line > begun));
+    left.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let next = left.get(limit).and(left.get(limit - 1)).map(|(Line(Reverse(week), rest), _)| format!("{week} {rest}"));
+    let items = left.into_iter().take(limit).map(|(_, count)| {
+        let monday = Timestamp::from_millis(monday_of(count.week) * DAY_MILLIS).to_string();
         let week = monday.split('T').next().unwrap_or_default().to_owned();
-        Withheld { week, field: line.field, rule: line.rule, side: line.side, items: line.items }
+        Withheld { week, field: count.field, rule: count.rule, side: count.side, items: count.items }
     });
-    Ok(Json(Page { items: items.collect(), next: more.then(|| next.to_string()) }))
+    Ok(Json(Page { items: items.collect(), next }))
+}
+
+/// A place in the list of what was withheld: the newest week first, then by field, rule and side.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Line(Reverse<i64>, String);
+
+impl FromStr for Line {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (week, rest) = text.split_once(' ').ok_or(())?;
+        Ok(Self(Reverse(week.parse().map_err(|_| ())?), rest.to_owned()))
+    }
 }
 
 /// Which notices, and which part of the list.

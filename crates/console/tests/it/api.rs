@@ -243,6 +243,14 @@ async fn a_call_with_a_key_is_carried_out_once() {
     let link = read(&first)["link"].as_str().unwrap().to_owned();
     let secret = link.strip_prefix("http://127.0.0.1:8091/welcome/").unwrap();
     assert!(site.store.invitation(secret).await.unwrap().is_some());
+    assert_eq!((&read(&first)["replaced"], &read(&first)["not_mailed"]), (&json!(false), &Value::Null));
+    // No mail server is set up: the link is answered, whatever was asked for.
+    let mailed = json!({"email": "a@b.example", "role": "viewer", "mail": true});
+    let anew = send(&site, Call::write(&members, Method::POST, path, mailed)).await;
+    assert_eq!((anew.status, &read(&anew)["replaced"]), (StatusCode::CREATED, &json!(true)), "{}", anew.text);
+    let later = read(&anew)["link"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    assert!(site.store.invitation(secret).await.unwrap().is_none(), "the earlier one has ended");
+    assert!(site.store.invitation(&later).await.unwrap().is_some());
 
     let different = send(&site, invite(&members, "c@d.example")).await;
     assert_eq!(different.status, StatusCode::UNPROCESSABLE_ENTITY);

@@ -237,6 +237,19 @@ async fn a_selector_is_tried_set_and_taken_out_by_a_program() {
     assert_eq!(program.get("/exclusions").await["items"], json!([]));
     assert_eq!(program.get("/exclusions?removed=true").await["items"][0]["removed_by"], "token:edits");
     let entries = site.store.audit_entries(Some("shop"), 20).await.unwrap();
+    // No entry is left out where another goes between one page and the next.
+    for (kind, text) in [("selector", ".c"), ("path", "/b c"), ("selector", ".a")] {
+        program.done("/exclusions", entry(kind, text)).await;
+    }
+    let first = program.get("/exclusions?limit=2").await;
+    let shown: Vec<&str> =
+        first["items"].as_array().unwrap().iter().map(|one| one["entry"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["/b c", ".a"]);
+    program.done("/exclusions/remove", entry("path", "/b c")).await;
+    let after = first["next"].as_str().unwrap().replace(' ', "+");
+    let rest = program.get(&format!("/exclusions?limit=2&after={after}")).await;
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["items"][0]["entry"]), (1, &json!(".c")), "{rest}");
+    assert!(rest["next"].is_null());
     let saves = entries.iter().filter(|entry| entry.act == "settings.save" && entry.actor == "token:edits").count();
     assert_eq!(saves, 2);
 }
@@ -412,6 +425,15 @@ async fn a_connector_and_what_it_gets_is_changed_by_a_program() {
         "settings": {"address": receiver.host(), "value": "canary-secret"}, "shaping": shaping,
         "processor": {"name": "own"},
     });
+    // Looked at before it is added: nothing is saved, nothing is reached, and it needs no secret.
+    let mut draft = add.clone();
+    draft["settings"] = json!({"address": receiver.host()});
+    let looked = program.done("/destination-preview", draft.clone()).await;
+    assert!(looked["body"].as_str().unwrap().contains("\"Shop\": \"shop\"") && looked["real"] == false, "{looked}");
+    draft["shaping"]["without"] = json!(["visitor"]);
+    assert_eq!(program.refused("/destination-preview", draft.clone()).await, (422, "shaping.without".to_owned()));
+    assert_eq!(reads.post("/destination-preview", draft).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(program.get("/destinations").await["items"], json!([]));
     program.done("/destinations", add).await;
     let shown = program.get("/destinations/web").await;
     assert_eq!((&shown["destination"]["shaping"], &shown["destination"]["state"]), (&shaping, &json!("up_to_date")));
