@@ -22,7 +22,7 @@ use convizit_model::EventType;
 use serde_json::Value;
 
 pub(crate) use http::Http;
-use manifest::{Manifest, names_in};
+use manifest::{Manifest, Shape, names_in};
 pub(crate) use shape::Changes;
 
 use crate::mapping::{Condition, Directive, MappingError};
@@ -53,6 +53,8 @@ pub(crate) struct Compiled {
     pub(crate) types: Vec<EventType>,
     pub(crate) when: Option<Condition>,
     pub(crate) item: Directive,
+    /// Of a Parquet file: what stands in each column, where that is all there is to an item.
+    pub(crate) cells: Option<Vec<Option<Directive>>>,
     pub(crate) envelope: Option<Directive>,
     pub(crate) before: Option<Directive>,
     pub(crate) group_by: Option<Directive>,
@@ -179,10 +181,16 @@ impl Connector {
                     .ok_or_else(|| format!("{}: send.types: there is no type {word}", manifest.meta.id))
             });
             let directive = |value: &Option<Value>| value.as_ref().map(Directive::compile).transpose().map_err(of);
+            let item = Directive::compile(&send.item).map_err(of)?;
+            let is_plain = send.batch.before.is_none() && send.name.is_none() && send.limit.is_empty();
             sends.push(Compiled {
                 types: types.collect::<Result<_, _>>()?,
                 when: send.when.as_ref().map(Condition::compile).transpose().map_err(of)?,
-                item: Directive::compile(&send.item).map_err(of)?,
+                cells: item.fields().filter(|_| send.batch.shape == Shape::Parquet && is_plain).map(|fields| {
+                    let of = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, of)| of.clone());
+                    send.batch.columns.iter().map(|column| of(&column.name)).collect()
+                }),
+                item,
                 envelope: directive(&send.batch.envelope)?,
                 before: directive(&send.batch.before)?,
                 group_by: directive(&send.batch.group_by)?,

@@ -29,42 +29,145 @@ pub(super) fn with_own(columns: &[Column], set: &[(String, Directive)]) -> Vec<C
     all
 }
 
-/// How many fields of an item are null in its row, since they are of another type than their column.
-pub(super) fn misfits(columns: &[Column], item: &Value) -> usize {
-    let misses = |column: &&Column| {
-        let value = &item[&column.name];
-        !value.is_null()
-            && match column.kind {
-                ColumnType::Text | ColumnType::Json => false,
-                ColumnType::Time => time(value).is_none(),
-                ColumnType::Integer => value.as_i64().is_none(),
-                ColumnType::Number => value.as_f64().is_none(),
-                ColumnType::Boolean => value.as_bool().is_none(),
-            }
-    };
-    columns.iter().filter(misses).count()
+/// What stands in a column of one row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    /// A text, or a value as JSON.
+    Text(ByteArray),
+    /// An integer, or a time in milliseconds since 1970.
+    Whole(i64),
+    Number(f64),
+    Yes(bool),
 }
 
-/// The file, of one row group: a batch is bounded by its manifest.
-pub(super) fn file(columns: &[Column], items: &[Value]) -> Result<Vec<u8>> {
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema(columns)?, properties(columns)?)?;
-    let mut group = writer.next_row_group()?;
-    for column in columns {
-        // The schema has as many.
-        let Some(mut into) = group.next_column()? else { break };
-        let values = items.iter().map(|item| &item[&column.name]);
-        match column.kind {
-            ColumnType::Text => write::<ByteArrayType>(&mut into, values.map(text)),
-            ColumnType::Json => write::<ByteArrayType>(&mut into, values.map(json)),
-            ColumnType::Time => write::<Int64Type>(&mut into, values.map(time)),
-            ColumnType::Integer => write::<Int64Type>(&mut into, values.map(Value::as_i64)),
-            ColumnType::Number => write::<DoubleType>(&mut into, values.map(Value::as_f64)),
-            ColumnType::Boolean => write::<BoolType>(&mut into, values.map(Value::as_bool)),
-        }?;
-        into.close()?;
+impl Cell {
+    /// A value as its column takes it; null where it is of another type.
+    pub(super) fn of(kind: ColumnType, value: &Value) -> Self {
+        match kind {
+            _ if value.is_null() => Some(Self::Null),
+            ColumnType::Text => match value {
+                Value::String(text) => Some(Self::Text(text.as_str().into())),
+                value => Some(Self::json(value.to_string())),
+            },
+            ColumnType::Json => Some(Self::json(value.to_string())),
+            ColumnType::Time => time(value).map(Self::Whole),
+            ColumnType::Integer => value.as_i64().map(Self::Whole),
+            ColumnType::Number => value.as_f64().map(Self::Number),
+            ColumnType::Boolean => value.as_bool().map(Self::Yes),
+        }
+        .unwrap_or(Self::Null)
     }
-    group.close()?;
-    writer.into_inner()
+
+    /// A value that stands there as JSON already.
+    pub(super) fn json(text: String) -> Self {
+        Self::Text(text.into_bytes().into())
+    }
+
+    /// Bytes that it takes, about.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len() + 4,
+            _ => 8,
+        }
+    }
+
+    const fn whole(&self) -> Option<i64> {
+        if let Self::Whole(whole) = self { Some(*whole) } else { None }
+    }
+}
+
+/// The rows of a file.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<Column>,
+    /// As many cells as there are columns.
+    pub(crate) cells: Vec<Vec<Cell>>,
+}
+
+impl Rows {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// By which the same rows are known again.
+    pub(super) fn digested(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for cell in self.cells.iter().flatten() {
+            match cell {
+                Cell::Null => bytes.push(0),
+                Cell::Text(text) => {
+                    bytes.push(1);
+                    bytes.extend((text.len() as u64).to_be_bytes());
+                    bytes.extend(text.data());
+                }
+                Cell::Whole(whole) => {
+                    bytes.push(2);
+                    bytes.extend(whole.to_be_bytes());
+                }
+                Cell::Number(number) => {
+                    bytes.push(3);
+                    bytes.extend(number.to_bits().to_be_bytes());
+                }
+                Cell::Yes(yes) => bytes.extend([4, u8::from(*yes)]),
+            }
+        }
+        bytes
+    }
+
+    /// As lines of JSON, for people to look at.
+    pub(super) fn lines(&self) -> String {
+        let field = |(column, cell): (&Column, &Cell)| {
+            let text = |text: &ByteArray| String::from_utf8_lossy(text.data()).into_owned();
+            let value = match cell {
+                Cell::Null => return None,
+                Cell::Text(of) if column.kind == ColumnType::Json => serde_json::from_str(&text(of)).ok()?,
+                Cell::Text(of) => Value::String(text(of)),
+                Cell::Whole(millis) if column.kind == ColumnType::Time => {
+                    Value::String(Timestamp::from_millis(*millis).to_string())
+                }
+                Cell::Whole(whole) => Value::from(*whole),
+                Cell::Number(number) => Value::from(*number),
+                Cell::Yes(yes) => Value::Bool(*yes),
+            };
+            Some((column.name.clone(), value))
+        };
+        let line = |cells: &Vec<Cell>| {
+            let fields = self.columns.iter().zip(cells).filter_map(field);
+            format!("{}\n", Value::Object(fields.collect()))
+        };
+        self.cells.iter().map(line).collect()
+    }
+
+    /// The file, of one row group: a batch is bounded by its manifest.
+    pub(super) fn file(&self) -> Result<Vec<u8>> {
+        let columns = &self.columns;
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema(columns)?, properties(columns)?)?;
+        let mut group = writer.next_row_group()?;
+        for (at, column) in columns.iter().enumerate() {
+            // The schema has as many.
+            let Some(mut into) = group.next_column()? else { break };
+            let cells = self.cells.iter().map(|row| row.get(at).unwrap_or(&Cell::Null));
+            match column.kind {
+                ColumnType::Text | ColumnType::Json => write::<ByteArrayType>(
+                    &mut into,
+                    cells.map(|cell| if let Cell::Text(text) = cell { Some(text.clone()) } else { None }),
+                ),
+                ColumnType::Time | ColumnType::Integer => write::<Int64Type>(&mut into, cells.map(Cell::whole)),
+                ColumnType::Number => write::<DoubleType>(
+                    &mut into,
+                    cells.map(|cell| if let Cell::Number(number) = cell { Some(*number) } else { None }),
+                ),
+                ColumnType::Boolean => write::<BoolType>(
+                    &mut into,
+                    cells.map(|cell| if let Cell::Yes(yes) = cell { Some(*yes) } else { None }),
+                ),
+            }?;
+            into.close()?;
+        }
+        group.close()?;
+        writer.into_inner()
+    }
 }
 
 fn schema(columns: &[Column]) -> Result<TypePtr> {
@@ -106,17 +209,6 @@ fn write<T: DataType>(into: &mut SerializedColumnWriter<'_>, values: impl Iterat
     Ok(())
 }
 
-fn text(value: &Value) -> Option<ByteArray> {
-    match value {
-        Value::String(text) => Some(text.as_str().into()),
-        value => json(value),
-    }
-}
-
-fn json(value: &Value) -> Option<ByteArray> {
-    (!value.is_null()).then(|| value.to_string().into_bytes().into())
-}
-
 fn time(value: &Value) -> Option<i64> {
     value.as_str().and_then(|text| text.parse().ok()).map(Timestamp::as_millis)
 }
@@ -148,9 +240,14 @@ mod tests {
         let right = json!({"id": "a", "time": "2026-11-23T18:00:00.123Z", "many": 3, "price": 1.5, "yes": true, "all": {"ü": [1]}});
         let wrong = json!({"id": 7, "time": "soon", "many": 1.5, "price": "1", "yes": "no", "all": "b", "other": 1});
         let items = [right, wrong, json!({})];
-        assert_eq!(items.each_ref().map(|item| misfits(&columns, item)), [0, 4, 0]);
-        let bytes = file(&columns, &items).unwrap();
-        assert_eq!(bytes, file(&columns, &items).unwrap());
+        let cells = |item: &serde_json::Value| {
+            columns.iter().map(|column| Cell::of(column.kind, &item[&column.name])).collect::<Vec<_>>()
+        };
+        let rows = Rows { columns: columns.to_vec(), cells: items.iter().map(cells).collect() };
+        let bytes = rows.file().unwrap();
+        assert_eq!(bytes, rows.file().unwrap());
+        let line = r#"{"id":"a","time":"2026-11-23T18:00:00.123Z","many":3,"price":1.5,"yes":true,"all":{"ü":[1]}}"#;
+        assert_eq!(rows.lines(), format!("{line}\n{{\"id\":\"7\",\"all\":\"b\"}}\n{{}}\n"));
         let mut of = tempfile::tempfile().unwrap();
         of.write_all(&bytes).unwrap();
         let reader = SerializedFileReader::new(of).unwrap();

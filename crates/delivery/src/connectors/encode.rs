@@ -7,8 +7,8 @@ use convizit_model::{EventType, Timestamp};
 use convizit_store::StoredEvent;
 use serde_json::{Map, Value};
 
-use super::columns;
-use super::manifest::{Column, ConsentRule, Needs, Send, Shape, names_in};
+use super::columns::{self, Cell, Rows};
+use super::manifest::{ColumnType, ConsentRule, Needs, Send, Shape, names_in};
 use super::shape::{Changes, bound_name, bound_object, put};
 use super::{Compiled, Connector, filled};
 use crate::mapping::{Directive, Input, Limits};
@@ -22,15 +22,22 @@ pub(crate) struct Request {
     /// Path and query behind the host, encoded.
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
-    /// Uncompressed; of a Parquet file its rows as lines of JSON.
+    /// Uncompressed; empty of a Parquet file.
     pub(crate) body: Vec<u8>,
     pub(crate) gzip: bool,
-    /// Of a Parquet file, which `columns` makes of the items when it is sent.
-    pub(crate) columns: Vec<Column>,
+    /// Of a Parquet file, which is made when it is sent.
+    pub(crate) file: Arc<Rows>,
     /// The events of its items, by their place in the batch.
     pub(crate) rows: Vec<usize>,
-    /// The items, for answers that name an item by a field of it.
+    /// The items, for answers that name an item by a field of it; null of a Parquet file, of which no answer does.
     pub(crate) items: Arc<Vec<Value>>,
+}
+
+impl Request {
+    /// Its body for people to look at: of a Parquet file its rows as lines of JSON.
+    pub(crate) fn text(&self) -> String {
+        if self.file.is_empty() { String::from_utf8_lossy(&self.body).into_owned() } else { self.file.lines() }
+    }
 }
 
 /// One event as a protocol takes it.
@@ -126,6 +133,8 @@ struct Open {
     rows: Vec<usize>,
     items: Vec<Value>,
     texts: Vec<String>,
+    /// Of a Parquet file, in place of texts.
+    cells: Vec<Vec<Cell>>,
     /// The first event.
     first: Value,
 }
@@ -163,6 +172,7 @@ impl Connector {
             let (send, compiled) = (&self.manifest.send[index], &self.sends[index]);
             let is_whole =
                 set.is_empty() && compiled.item.is_event() && compiled.before.is_none() && send.name.is_none();
+            let mut cells: Vec<Cell> = Vec::new();
             let (made, text) = if is_whole && send.limit.is_empty() {
                 // Most of what there is to do, for what stands there already.
                 let text = match std::str::from_utf8(&stored.json) {
@@ -170,6 +180,33 @@ impl Connector {
                     _ => event.to_string(),
                 };
                 (None, text)
+            } else if let Some(of) = compiled.cells.as_ref().filter(|_| set.is_empty()) {
+                let as_stored = || std::str::from_utf8(&stored.json).ok().filter(|_| !changed);
+                cells = of
+                    .iter()
+                    .zip(&send.batch.columns)
+                    .map(|(of, column)| {
+                        let kind = column.kind;
+                        match of {
+                            Some(of)
+                                if of.is_event()
+                                    && kind == ColumnType::Json
+                                    && let Some(text) = as_stored() =>
+                            {
+                                Cell::json(text.to_owned())
+                            }
+                            Some(of) => {
+                                let value = of.look(input, Limits::default());
+                                let cell = value.as_ref().map_or(Cell::Null, |value| Cell::of(kind, value));
+                                let misfits = cell == Cell::Null && value.is_some_and(|value| !value.is_null());
+                                encoded.changes[row].left_out += usize::from(misfits);
+                                cell
+                            }
+                            None => Cell::Null,
+                        }
+                    })
+                    .collect();
+                (None, String::new())
             } else {
                 let Some(mut item) = compiled.item.run(input, Limits::default()) else {
                     encoded.refused.push((row, "the event is larger than a mapping may make it".to_owned()));
@@ -195,7 +232,16 @@ impl Connector {
                 };
                 (Some(item), text)
             };
+            if send.batch.shape == Shape::Parquet && cells.is_empty() {
+                let (item, columns) = (made.as_ref().unwrap_or(&event), columns::with_own(&send.batch.columns, set));
+                for column in columns {
+                    let cell = Cell::of(column.kind, &item[&column.name]);
+                    encoded.changes[row].left_out += usize::from(cell == Cell::Null && !item[&column.name].is_null());
+                    cells.push(cell);
+                }
+            }
             let size = match send.batch.shape {
+                Shape::Parquet => cells.iter().map(Cell::size).sum(),
                 // Quoted once more.
                 Shape::Text => text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count(),
                 _ => text.len(),
@@ -208,7 +254,6 @@ impl Connector {
                 ));
                 continue;
             }
-            encoded.changes[row].left_out += columns::misfits(&send.batch.columns, made.as_ref().unwrap_or(&event));
             if send.batch.shape == Shape::Records {
                 let mut record = self.record(index, (row, text), input, settings, &mut places);
                 record.item = made.unwrap_or(event);
@@ -233,6 +278,7 @@ impl Connector {
                         rows: vec![],
                         items: vec![],
                         texts: vec![],
+                        cells: vec![],
                         first: event.clone(),
                     });
                     open.len() - 1
@@ -241,8 +287,13 @@ impl Connector {
             let batch = &mut open[place];
             batch.bytes += size + 1;
             batch.rows.push(row);
-            batch.items.push(made.unwrap_or(event));
-            batch.texts.push(text);
+            if send.batch.shape == Shape::Parquet {
+                batch.cells.push(cells);
+                batch.items.push(Value::Null);
+            } else {
+                batch.items.push(made.unwrap_or(event));
+                batch.texts.push(text);
+            }
         }
         encoded.requests = open.into_iter().map(|batch| self.request(batch, with, &plain)).collect();
         encoded
@@ -256,7 +307,9 @@ impl Connector {
             .as_ref()
             .and_then(|of| of.run(Input { event: &batch.first, settings: plain }, Limits::default()));
         let body = body_of(send, envelope, &batch.texts, &batch.items);
-        let digest = convizit_keys::sha256(&[name.as_bytes(), b"\n", &body].concat());
+        let file = Rows { columns: columns::with_own(&send.batch.columns, set), cells: batch.cells };
+        let of_rows = if file.is_empty() { Vec::new() } else { file.digested() };
+        let digest = convizit_keys::sha256(&[name.as_bytes(), b"\n", &body, &of_rows].concat());
         let id: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let mut values = settings.clone();
         values.insert("batch".to_owned(), id);
@@ -280,7 +333,7 @@ impl Connector {
             headers,
             body,
             gzip: send.batch.gzip || send.batch.gzip_file,
-            columns: columns::with_own(&send.batch.columns, set),
+            file: Arc::new(file),
             rows: batch.rows,
             items: Arc::new(batch.items),
         }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Verdict, judge};
 use super::encode::{Encoded, Request, With, beside, encoded};
 use super::token::Credentials;
-use super::{Connector, columns, filled};
+use super::{Connector, filled};
 use crate::destinations::{Fate, SendError, Taken};
 use crate::guard::Guard;
 use crate::mapping::{Directive, Input, Limits};
@@ -177,9 +177,9 @@ impl Http {
                 headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
             }
         }
-        if !request.columns.is_empty() {
-            let (columns, items) = (request.columns.clone(), request.items.clone());
-            body = beside(move || columns::file(&columns, &items))
+        if !request.file.is_empty() {
+            let rows = request.file.clone();
+            body = beside(move || rows.file())
                 .await
                 .map_err(|error| SendError::later(format!("the Parquet file cannot be made: {error}")))?;
         }
@@ -336,10 +336,10 @@ impl Http {
             .requests
             .into_iter()
             .map(|request| Shown {
+                body: request.text(),
                 method: request.method,
                 url: format!("{base}{}", request.target),
                 headers: request.headers,
-                body: String::from_utf8_lossy(&request.body).into_owned(),
                 note: String::new(),
             })
             .collect();

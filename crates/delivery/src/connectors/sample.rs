@@ -87,7 +87,7 @@ impl Connector {
             .requests
             .iter()
             .map(|request| {
-                let text = String::from_utf8_lossy(&request.body).into_owned();
+                let text = request.text();
                 let body = serde_json::from_str::<Value>(&text).unwrap_or_else(|_| {
                     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::from(line))).collect()
                 });

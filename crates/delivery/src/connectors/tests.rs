@@ -176,15 +176,21 @@ fn a_parquet_file_has_the_columns_that_its_manifest_names_and_no_others() {
         (encoded.requests.remove(0), encoded.changes[0])
     };
     let (lines, _) = made(&settings, &[], Value::from(3));
-    assert!(lines.target.ends_with(".jsonl.gz") && lines.gzip && lines.columns.is_empty(), "{lines:?}");
+    assert!(lines.target.ends_with(".jsonl.gz") && lines.gzip && lines.file.is_empty(), "{lines:?}");
     settings.insert("format".to_owned(), "parquet".to_owned());
     let own = [("shop".to_owned(), crate::mapping::Directive::compile(&Value::from("$.page")).unwrap())];
     let (file, changes) = made(&settings, &own, Value::from("third"));
-    assert!(file.target.ends_with(".parquet") && !file.gzip && file.columns.len() == 26, "{file:?}");
-    assert_eq!(
-        (file.columns[25].name.as_str(), &file.items[0]["shop"]["title"], changes.left_out),
-        ("shop", &Value::from("t"), 1)
-    );
+    assert!(file.target.ends_with(".parquet") && !file.gzip && file.file.columns.len() == 26, "{file:?}");
+    assert_eq!((file.file.columns[25].name.as_str(), changes.left_out), ("shop", 1));
+    assert_eq!(file.file.cells[0][25], columns::Cell::json(r#"{"title":"t"}"#.to_owned()));
+    // By way of the item and without it the same file comes out, and nothing is left out twice.
+    let (direct, without) = made(&settings, &[], Value::from("third"));
+    let own = [("id".to_owned(), crate::mapping::Directive::compile(&Value::from("$.id")).unwrap())];
+    let (by_item, with) = made(&settings, &own, Value::from("third"));
+    assert_eq!((&direct.file, &direct.target, without), (&by_item.file, &by_item.target, with));
+    let line: Value = serde_json::from_str(&direct.text()).unwrap();
+    assert_eq!((&line["event"]["page"]["title"], &line["page_title"]), (&Value::from("t"), &Value::from("t")));
+    assert!(line["group_position"].is_null() && without.left_out == 1);
 }
 
 #[test]

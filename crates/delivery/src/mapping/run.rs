@@ -1,5 +1,7 @@
 //! A mapping on one event: every operation has an answer for every value, and what comes out is bounded.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use convizit_model::{EventId, Timestamp};
 use serde_json::{Map, Number, Value};
@@ -28,6 +30,19 @@ impl Default for Limits {
     }
 }
 
+fn find<'a>(path: &Path, input: Input<'a>, item: Option<&'a Value>) -> Option<&'a Value> {
+    let root = match path.root {
+        Root::Event => input.event,
+        Root::Settings => input.settings,
+        Root::Item => item?,
+    };
+    path.steps.iter().try_fold(root, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)),
+        _ => None,
+    })
+}
+
 pub(super) struct Run<'a> {
     input: Input<'a>,
     item: Option<Value>,
@@ -38,6 +53,19 @@ impl Directive {
     /// Whether this is the event as it is.
     pub(crate) fn is_event(&self) -> bool {
         matches!(self, Self::Path(Path { root: Root::Event, steps }) if steps.is_empty())
+    }
+
+    /// The fields, where this is an object of them.
+    pub(crate) fn fields(&self) -> Option<&[(String, Self)]> {
+        if let Self::Object(fields) = self { Some(fields) } else { None }
+    }
+
+    /// As `run`, without a copy of what stands in the event.
+    pub(crate) fn look<'a>(&self, input: Input<'a>, limits: Limits) -> Option<Cow<'a, Value>> {
+        match self {
+            Self::Path(path) if path.root != Root::Item => find(path, input, None).map(Cow::Borrowed),
+            other => other.run(input, limits).map(Cow::Owned),
+        }
     }
 
     /// What this makes of an event; `None` where all of it is absent, or would be larger than the bound.
@@ -170,16 +198,7 @@ impl Run<'_> {
     }
 
     fn look(&self, path: &Path) -> Option<&Value> {
-        let root = match path.root {
-            Root::Event => self.input.event,
-            Root::Settings => self.input.settings,
-            Root::Item => self.item.as_ref()?,
-        };
-        path.steps.iter().try_fold(root, |value, step| match value {
-            Value::Object(fields) => fields.get(step),
-            Value::Array(items) => step.parse::<usize>().ok().and_then(|index| items.get(index)),
-            _ => None,
-        })
+        find(path, self.input, self.item.as_ref())
     }
 
     /// Over the items of a list as they are, over an object's fields as `{key, value}`.
