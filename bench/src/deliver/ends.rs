@@ -14,7 +14,7 @@ use convizit_model::DestinationKind;
 use serde_json::json;
 use tokio_postgres::{Client, NoTls};
 
-use super::receivers::{Hook, Objects};
+use super::receivers::{Hook, Objects, QUIET};
 use super::{Speed, plain};
 use crate::cluster::Cluster;
 use crate::server;
@@ -234,6 +234,8 @@ impl End {
                 }
                 let (address, path) = (objects.address.to_string(), folder.path().to_string_lossy());
                 let said = python_says(&environment()?, &["parquet-put", &address, &path]).await?;
+                // Objects are opened once nothing more comes.
+                tokio::time::sleep(QUIET * 2).await;
                 ensure!(objects.arrived()?.0 == events, "rows of the plain client are missing");
                 let who = format!("pyarrow, columns in memory written and PUT ({})", made.len());
                 Ok(vec![Speed { who, events, seconds: said.trim().parse()? }])

@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 /// Bytes of a request at most.
 const BODY: usize = 64 << 20;
 /// So long nothing came: then what came is opened and counted, which would otherwise take time from whoever sends.
-const QUIET: Duration = Duration::from_millis(500);
+pub(crate) const QUIET: Duration = Duration::from_millis(500);
 
 /// Events that came, and when the last of them did.
 #[derive(Clone)]
