@@ -292,7 +292,7 @@ mod tests {
             visitors.chain((0..users).map(|n| Person::User(format!("canary-{n}")))).collect()
         };
         let said = |persons| {
-            let message = EraseMessage { request: "er_1".to_owned(), made: Timestamp::from_millis(0), persons };
+            let message = EraseMessage { request: "er_1".to_owned(), made: Timestamp::from_millis(0), persons, unopened: 0 };
             file_erasure("/var/lines.jsonl", &message)
         };
         let text = said(persons(1, 2));

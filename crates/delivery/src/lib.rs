@@ -30,6 +30,7 @@ pub use mail::{Mail, MailConfig, MailError, MailTls};
 pub use mapping::MappingError;
 pub use replays::{ReplayRules, replay_rules};
 pub use shaping::ShapingError;
+pub use trouble::briefly;
 pub use trial::{Preview, TEST_NAME, newest_for, preview, test, test_event};
 
 use destinations::Sink;

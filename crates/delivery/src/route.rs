@@ -20,6 +20,7 @@ use crate::pace::Pace;
 use crate::resend::Again;
 use crate::retry;
 use crate::shaping::Shape;
+use crate::trouble::briefly;
 
 /// Events and bytes that are read at once.
 const EVENTS: usize = 500;
@@ -397,7 +398,7 @@ impl Route {
         // Of batches that fail together one counts.
         if stream.noted.as_ref().is_none_or(|(noted, until)| *noted != reason || *until <= now) {
             stream.noted = Some((reason.clone(), again));
-            tracing::info!(project = %self.destination.project, destination = self.destination.name, reason, "delivery is tried again later");
+            tracing::info!(project = %self.destination.project, destination = self.destination.name, reason = briefly(&reason), "delivery is tried again later");
             self.note_failure(&SendError::Later { reason, after }).await?;
         }
         Ok(())
@@ -441,7 +442,12 @@ impl Route {
         for message in self.store.erase_messages(number, &name).await? {
             let project = self.destination.project.clone();
             let cannot = match self.opened(sink).await?.erase(&project, &message).await {
-                Ok(()) => None,
+                Ok(()) if message.unopened == 0 => None,
+                Ok(()) => Some(format!(
+                    "it was told of {} of its persons; the ids of {} do not open: have those erased there by hand",
+                    message.persons.len(),
+                    message.unopened
+                )),
                 Err(SendError::Refused(reason)) => Some(reason),
                 Err(SendError::TooLarge) => Some("the destination does not take so many persons at once".to_owned()),
                 Err(failure) => return Err(self.failed(failure).await?),

@@ -61,16 +61,40 @@ impl Route {
         self.note_failure(&failure).await?;
         match failure {
             SendError::Pause(reason) => {
-                tracing::warn!(%project, destination = name, reason, "destination paused");
+                tracing::warn!(%project, destination = name, reason = briefly(&reason), "destination paused");
                 self.store.pause_destination(project, name, Some(&reason)).await?;
                 Ok(Stop::Paused)
             }
             SendError::Later { reason, after } => {
-                tracing::info!(%project, destination = name, reason, "delivery is tried again later");
+                tracing::info!(%project, destination = name, reason = briefly(&reason), "delivery is tried again later");
                 Ok(Stop::Later(after))
             }
             SendError::Ended => Ok(Stop::Gone),
             SendError::TooLarge | SendError::Refused(_) => Ok(Stop::Later(None)),
+        }
+    }
+}
+
+/// Why, for the log and for whoever has no right to samples: a vendor's own words behind it may quote an event. The console has all of it for
+/// those who have the right, and so does the command line.
+#[must_use]
+pub fn briefly(reason: &str) -> &str {
+    reason.split(['(', '“', '"']).next().unwrap_or_default().trim_end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_no_words_of_a_vendor() {
+        for (reason, brief) in [
+            ("Mixpanel answered 400 (field \"canary\" is not known)", "Mixpanel answered 400"),
+            ("Mixpanel answered 401: are settings right? (canary)", "Mixpanel answered 401: are settings right?"),
+            ("no answer within 20 s", "no answer within 20 s"),
+            ("", ""),
+        ] {
+            assert_eq!(briefly(reason), brief);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Dead letters: events that a destination refused, listed, sent again, given up.
 
+use convizit_keys::{Place, ProjectKeys};
 use convizit_model::{NoticeKind, ProjectId, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe, query};
 
@@ -20,21 +21,31 @@ pub(crate) struct Letters<'a> {
     pub(crate) name: &'a str,
     pub(crate) dead: &'a [DeadLetter],
     pub(crate) now: Timestamp,
+    /// The installation's own: why an event was refused may quote it.
+    pub(crate) own: &'a ProjectKeys,
+}
+
+fn row_of(project: i64, name: &str, number: i64) -> Vec<u8> {
+    format!("{project}\n{name}\n{number}").into_bytes()
+}
+
+fn reason_of(row: &[u8]) -> Place<'_> {
+    Place { table: "dead_letters", purpose: "reason", row }
 }
 
 /// Writes dead letters; `tail` says what becomes of one that is there already.
 pub(crate) async fn write_letters(
     connection: &mut AnyConnection,
     engine: Engine,
-    Letters { project, name, dead, now }: Letters<'_>,
+    Letters { project, name, dead, now, own }: Letters<'_>,
     tail: &str,
 ) -> Result<(), StoreError> {
     for piece in pieces(dead) {
-        let head = "INSERT INTO dead_letters (project, destination, number, reason, time)";
-        let mut insert = query(AssertSqlSafe(insert_rows(engine, head, 5, piece.len(), tail)));
+        let head = "INSERT INTO dead_letters (project, destination, number, reason, time, sealed)";
+        let mut insert = query(AssertSqlSafe(insert_rows(engine, head, 6, piece.len(), tail)));
         for letter in piece {
-            insert =
-                insert.bind(project).bind(name).bind(letter.number).bind(letter.reason.as_str()).bind(now.as_millis());
+            let sealed = own.seal(now, reason_of(&row_of(project, name, letter.number)), letter.reason.as_bytes())?;
+            insert = insert.bind(project).bind(name).bind(letter.number).bind("").bind(now.as_millis()).bind(sealed);
         }
         insert.execute(&mut *connection).await.during("write dead letters")?;
     }
@@ -108,7 +119,7 @@ impl Store {
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let number = self.project(project).await?.number;
         let rows = query(
-            "SELECT number, reason, time, attempts, retry FROM dead_letters \
+            "SELECT number, sealed, time, attempts, retry FROM dead_letters \
              WHERE project = $1 AND destination = $2 AND number < $3 ORDER BY number DESC LIMIT $4",
         )
         .bind(number)
@@ -118,10 +129,14 @@ impl Store {
         .fetch_all(self.data().readers())
         .await
         .during("read dead letters")?;
+        let own = self.ring().own();
         let letter = |row: &sqlx::any::AnyRow| {
+            let (of, sealed): (i64, Option<Vec<u8>>) = (row.read(0)?, row.read(1)?);
+            let opened = sealed.and_then(|sealed| own.open(reason_of(&row_of(number, name, of)), &sealed).ok());
+            let reason = opened.map(|reason| String::from_utf8_lossy(&reason).into_owned());
             Ok(DeadLetter {
-                number: row.read(0)?,
-                reason: row.read(1)?,
+                number: of,
+                reason: reason.unwrap_or_else(|| "why cannot be read".to_owned()),
                 time: Timestamp::from_millis(row.read(2)?),
                 attempts: row.read(3)?,
                 retry: row.read::<i64>(4)? == 1,

@@ -360,10 +360,11 @@ impl Store {
     ) -> Result<(), StoreError> {
         let number = self.project(project).await?.number;
         let (name, engine, now, plan) = (name.to_owned(), self.data().engine, self.clock().now(), plan.to_owned());
+        let own = self.ring().own();
         let delivered: Delivered = done.into();
         self.data()
             .run_tx("advance cursor", move |connection| {
-                let (name, delivered, plan) = (name.clone(), delivered.clone(), plan.clone());
+                let (name, delivered, plan, own) = (name.clone(), delivered.clone(), plan.clone(), own.clone());
                 Box::pin(async move {
                     let done = query(
                         "UPDATE cursors SET number = $1, plan = $5 WHERE project = $2 AND destination = $3 AND number = $4",
@@ -380,7 +381,7 @@ impl Store {
                         return Err(StoreError::Moved { what: format!("the cursor of destination {name}") });
                     }
                     let dead = delivered.dead.as_slice();
-                    let letters = Letters { project: number, name: &name, dead, now };
+                    let letters = Letters { project: number, name: &name, dead, now, own: &own };
                     let tail = "ON CONFLICT (project, destination, number) DO NOTHING";
                     write_letters(connection, engine, letters, tail).await?;
                     let dead = i64::try_from(dead.len()).unwrap_or(i64::MAX);

@@ -62,6 +62,8 @@ pub struct EraseMessage {
     pub made: Timestamp,
     /// Whose; empty for everything of the project.
     pub persons: Vec<Person>,
+    /// How many more there are, whose ids do not open: nobody can be told of them.
+    pub unopened: usize,
 }
 
 /// A person whom the worker is still to forget.
@@ -261,10 +263,14 @@ impl Store {
                 .await
                 .during(NAME)?;
             let made = Timestamp::from_millis(rows.first().map_or(Ok(0), |row| row.read(2))?);
-            let (mut persons, mut all) = (Vec::new(), false);
+            let (mut persons, mut all, mut unopened) = (Vec::new(), false, 0);
             for row in rows {
-                all |= row.read::<&str>(1)? == "all";
-                persons.extend(self.open_person(project, row.read(0)?, row.read(1)?, row.read(3)?).await?);
+                let is_all = row.read::<&str>(1)? == "all";
+                all |= is_all;
+                match self.open_person(project, row.read(0)?, row.read(1)?, row.read(3)?).await? {
+                    Some(person) => persons.push(person),
+                    None => unopened += usize::from(!is_all),
+                }
             }
             if persons.is_empty() && !all {
                 // Never as a message without persons, which would be about everybody.
@@ -273,7 +279,7 @@ impl Store {
                 self.told(project, destination, &request, Some(why)).await?;
                 continue;
             }
-            messages.push(EraseMessage { request, made, persons });
+            messages.push(EraseMessage { request, made, persons, unopened });
         }
         messages.sort_by_key(|message| message.made);
         Ok(messages)

@@ -42,6 +42,7 @@ pub(crate) static DATA: LazyLock<Migrator> = LazyLock::new(|| {
         2015 "damage",
         2020 "failing",
         2025 "held",
+        2026 "dead_reasons",
     )
 });
 

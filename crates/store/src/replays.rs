@@ -447,22 +447,23 @@ impl Store {
     pub async fn resent(&self, project: i64, name: &str, resent: Resent) -> Result<(), StoreError> {
         const NAME: &str = "take down what was sent again";
         let (owned, engine, now) = (name.to_owned(), self.data().engine, self.clock().now());
+        let keys = self.ring().own();
         self.data()
             .run_tx(NAME, move |connection| {
-                let (name, resent) = (owned.clone(), resent.clone());
+                let (name, resent, own) = (owned.clone(), resent.clone(), keys.clone());
                 Box::pin(async move {
                     hold(connection, project, &name, NAME).await?;
                     for numbers in [&resent.sent, &resent.gone] {
                         delete_letters(connection, project, &name, numbers).await?;
                     }
-                    let again = "ON CONFLICT (project, destination, number) DO UPDATE SET reason = excluded.reason, \
+                    let again = "ON CONFLICT (project, destination, number) DO UPDATE SET reason = '', sealed = excluded.sealed, \
                                  time = excluded.time, attempts = dead_letters.attempts + 1, retry = 0";
-                    let letters = Letters { project, name: &name, dead: &resent.dead, now };
+                    let letters = Letters { project, name: &name, dead: &resent.dead, now, own: &own };
                     write_letters(connection, engine, letters, again).await?;
                     // The destination was not asked.
-                    let unread = "ON CONFLICT (project, destination, number) DO UPDATE SET reason = excluded.reason, \
+                    let unread = "ON CONFLICT (project, destination, number) DO UPDATE SET reason = '', sealed = excluded.sealed, \
                                   time = excluded.time, retry = 0";
-                    let letters = Letters { project, name: &name, dead: &resent.unread, now };
+                    let letters = Letters { project, name: &name, dead: &resent.unread, now, own: &own };
                     write_letters(connection, engine, letters, unread).await?;
                     let many = |all: usize| i64::try_from(all).unwrap_or(i64::MAX);
                     let (sent, dead) = (many(resent.sent.len()), many(resent.dead.len()));

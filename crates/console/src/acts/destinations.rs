@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use convizit_delivery::Preview;
 use convizit_delivery::connectors;
 use convizit_model::{Destination, DestinationKind, EventType, Processor, Project, ProjectId, Shaping, Timestamp};
-use convizit_store::{Store, StoreError, StoredEvent};
+use convizit_store::{DestinationState, Store, StoreError, StoredEvent};
 
 use super::{Acting, Undone};
 use crate::Console;
@@ -271,6 +271,23 @@ pub(crate) async fn test(
         store.took_test(acting.project.number, name).await?;
     }
     Ok(tested)
+}
+
+/// Why something was not taken, as it is shown: a vendor's own words may quote an event, and are for those who see samples.
+pub(crate) fn shown_reason(reason: String, sees_samples: bool) -> String {
+    if sees_samples { reason } else { convizit_delivery::briefly(&reason).to_owned() }
+}
+
+/// How a destination stands, as it is shown.
+pub(crate) fn shown_state(mut state: DestinationState, sees_samples: bool) -> DestinationState {
+    if let Some(failing) = &mut state.failing {
+        failing.reason = shown_reason(std::mem::take(&mut failing.reason), sees_samples);
+    }
+    // Where a person has paused it, that is what stands there.
+    if state.destination.rest().is_none() {
+        state.destination.paused = state.destination.paused.map(|reason| shown_reason(reason, sees_samples));
+    }
+    state
 }
 
 /// Where it is, in words; for those who may change it, since an address may hold a credential. Of a connector the region and what

@@ -21,7 +21,7 @@ use super::{Asked, Given, Page, Part, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
 use crate::acts::Undone;
-use crate::acts::destinations::{self, Adding, Changing, Said, is_own_kind, place};
+use crate::acts::destinations::{self, Adding, Changing, Said, is_own_kind, place, shown_reason, shown_state};
 use crate::page::Problem as FormProblem;
 
 /// Refused events that are shown of a destination.
@@ -131,7 +131,8 @@ async fn list(caller: Caller, Asked(asked): Asked<Part>) -> Result<Json<Page<Des
     let last = caller.store.last_event(caller.project.number).await?;
     let all = caller.store.destinations(Some(&caller.project.id)).await?;
     let settings = &caller.project.settings;
-    let left = all.into_iter().map(|state| DestinationView::of(state, last, settings));
+    let sees = caller.may(Scope::Samples);
+    let left = all.into_iter().map(|state| DestinationView::of(shown_state(state, sees), last, settings));
     let left = left.filter(|view| begun.as_ref().is_none_or(|begun| view.name > *begun));
     Ok(Json(Page::of(left, limit, |view| view.name.clone())))
 }
@@ -143,7 +144,8 @@ async fn show(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result
     let state = all.find(|state| state.destination.name == name).ok_or_else(Problem::not_found)?;
     let refused = store.dead_letters(&project.id, &name, REFUSED).await?;
     let failures = store.delivery_failures(project.number, &name).await?.into_iter();
-    let may = caller.may(Scope::Destinations);
+    let (may, sees) = (caller.may(Scope::Destinations), caller.may(Scope::Samples));
+    let state = shown_state(state, sees);
     let (region, settings) = match &state.destination.kind {
         DestinationKind::Connector { region, settings, .. } if may => (region.clone(), Some(settings.clone())),
         _ => (None, None),
@@ -154,8 +156,8 @@ async fn show(caller: Caller, Path((_, name)): Path<(String, String)>) -> Result
         settings,
         destination: DestinationView::of(state, last, &project.settings),
         hours: hours(store.delivered_by_hour(project.number, &name).await?),
-        failures: failures.map(|one| Failure { time: one.time, reason: one.reason }).collect(),
-        refused: refused.into_iter().map(Refused::from).collect(),
+        failures: failures.map(|one| Failure { time: one.time, reason: shown_reason(one.reason, sees) }).collect(),
+        refused: refused.into_iter().map(|letter| Refused::of(letter, sees)).collect(),
     }))
 }
 

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::{Asked, Given, Page, Part, after, at, limit};
 use crate::Console;
 use crate::access::Caller;
+use crate::acts::destinations::shown_reason;
 
 /// Refused events that are named in one call.
 const NAMED: usize = 1_000;
@@ -75,7 +76,7 @@ pub(super) fn routes(api: Api) -> Api {
 pub(super) struct Refused {
     /// Its number.
     number: i64,
-    /// What the destination said, shortened.
+    /// What the destination said, shortened; its own words only with the scope samples, since they may quote the event.
     reason: String,
     /// When it was last refused; null for what was refused before times were kept.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -86,9 +87,10 @@ pub(super) struct Refused {
     retry: bool,
 }
 
-impl From<DeadLetter> for Refused {
-    fn from(letter: DeadLetter) -> Self {
+impl Refused {
+    pub(super) fn of(letter: DeadLetter, sees_samples: bool) -> Self {
         let DeadLetter { number, reason, time, attempts, retry } = letter;
+        let reason = shown_reason(reason, sees_samples);
         Self { number, reason, time: Some(time).filter(|time| time.as_millis() != 0), attempts, retry }
     }
 }
@@ -101,10 +103,13 @@ async fn list(
     let (limit, before) = (limit(asked.limit)?, after::<i64>(asked.after.as_deref())?.unwrap_or(i64::MAX));
     let (store, id) = (&caller.store, &caller.project.id);
     store.destination(id, &name).await?;
+    let sees = caller.may(Scope::Samples);
     // One more shows whether there is a next page.
     let most = i64::try_from(limit).unwrap_or(0) + 1;
     let letters = store.dead_letters_before(id, &name, before, most).await?;
-    Ok(Json(Page::of(letters.into_iter().map(Refused::from), limit, |letter| letter.number.to_string())))
+    Ok(Json(Page::of(letters.into_iter().map(|letter| Refused::of(letter, sees)), limit, |letter| {
+        letter.number.to_string()
+    })))
 }
 
 /// Which refused events: those of `numbers`, or all.

@@ -11,7 +11,7 @@ use super::decisions::who;
 use super::destination_form::OwnFields;
 use crate::Console;
 use crate::access::{Member, Samples};
-use crate::acts::destinations::{self, open_settings, place};
+use crate::acts::destinations::{self, open_settings, place, shown_reason, shown_state};
 use crate::chart::{Chart, chart};
 use crate::known::known;
 use crate::page::{Chrome, Problem, Refusal, again, count, html, minute, see};
@@ -145,7 +145,9 @@ pub(super) async fn list(member: Member) -> Result<Response, Refusal> {
     let (store, project) = (&member.asking.store, &member.project);
     let events = store.last_event(project.number).await?;
     let mut destinations = Vec::new();
+    let sees = member.samples_of_follower().is_some();
     for state in store.destinations(Some(&project.id)).await? {
+        let state = shown_state(state, sees);
         destinations.push(Card::of(store, state, events, project).await?);
     }
     let query = &member.asking.query;
@@ -202,9 +204,10 @@ struct Letter {
     retry: bool,
 }
 
-impl From<DeadLetter> for Letter {
-    fn from(letter: DeadLetter) -> Self {
+impl Letter {
+    fn of(letter: DeadLetter, sees_samples: bool) -> Self {
         let DeadLetter { number, reason, time, attempts, retry } = letter;
+        let reason = shown_reason(reason, sees_samples);
         // What was refused before times were kept has none.
         let when = if time.as_millis() == 0 { "–".to_owned() } else { minute(time) };
         Self { number, when, attempts, reason, retry }
@@ -318,6 +321,8 @@ async fn page(
     let state = states.into_iter().find(|state| state.destination.name == name).ok_or(Refusal::NotFound)?;
     let may_edit = member.may(Action::EditDestinations);
     let right = member.samples();
+    let sees = right.is_some();
+    let state = shown_state(state, sees);
     let (preview, preview_of) = preview_for(console, member, right.as_ref(), &state.destination).await?;
     let before = member.asking.query.get("before").parse().unwrap_or(i64::MAX);
     let letters = store.dead_letters_before(&project.id, name, before, LETTERS + 1).await?;
@@ -342,8 +347,12 @@ async fn page(
         settings: if may_edit { open_settings(console, &state.destination.kind) } else { Vec::new() },
         last_hour: count(hours.get(&hour).copied().unwrap_or(0)),
         chart: chart(&hours, hour, 24, 1),
-        failures: failures.into_iter().take(FAILURES).map(|one| (minute(one.time), one.reason)).collect(),
-        letters: letters.into_iter().take(shown).map(Letter::from).collect(),
+        failures: failures
+            .into_iter()
+            .take(FAILURES)
+            .map(|one| (minute(one.time), shown_reason(one.reason, sees)))
+            .collect(),
+        letters: letters.into_iter().take(shown).map(|letter| Letter::of(letter, sees)).collect(),
         more,
         replays: store.replays(project.number, name).await?.into_iter().map(Past::from).collect(),
         renames: if may_edit { renames(console, member).await? } else { Vec::new() },

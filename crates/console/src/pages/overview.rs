@@ -11,6 +11,7 @@ use super::destinations;
 use crate::Console;
 use crate::access::{Member, Samples};
 use crate::acts::decisions::called;
+use crate::acts::destinations::shown_state;
 use crate::chart::{Chart, chart};
 use crate::findings::failing;
 use crate::known::{Known, known};
@@ -146,7 +147,9 @@ pub(super) async fn show(State(console): State<Console>, member: Member) -> Resu
     let since = member.asking.now().plus_millis(-NEW_MILLIS);
     let known = known(&console, project).await?;
     let mut destinations = Vec::new();
+    let sees = member.samples_of_follower().is_some();
     for state in store.destinations(Some(&project.id)).await? {
+        let state = shown_state(state, sees);
         let tried = store.was_tried(project.number, &state.destination.name).await?;
         destinations.push(Sending {
             badge: destinations::badge(state.standing(counted.events), tried),

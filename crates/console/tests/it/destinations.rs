@@ -287,18 +287,32 @@ async fn a_viewer_looks_and_changes_nothing() {
     let (site, receiver) = (Site::make().await, Receiver::start().await);
     hook(&site, &receiver.url).await;
     put(&site, &["Canary of a visitor"]).await;
-    let dead = vec![DeadLetter::new(1, "the receiver answered 422")];
+    let dead = vec![DeadLetter::new(1, "the receiver answered 422 (no item quoted-letter)")];
     site.store.advance(&site.shop.id, "hook", 0, 1, dead).await.unwrap();
+    site.store.delivery_failed(site.shop.number, "hook", "the receiver answered 503 (quoted-failure)").await.unwrap();
     let (viewer, admin) = (site.session(Who::In(Role::Viewer)).await, site.session(ADMIN).await);
     let page = site.get("/p/shop/destinations/hook", &viewer).await;
     assert_eq!(page.status, StatusCode::OK);
     assert!(page.text.contains("the receiver answered 422") && page.text.contains("made-up event"));
-    for hidden in
-        ["Canary of a visitor", "key=canary", "Send a test event", "Send the chosen", "Give", "Count them", "Remove"]
-    {
+    for hidden in [
+        "Canary of a visitor",
+        "quoted-letter",
+        "quoted-failure",
+        "key=canary",
+        "Send a test event",
+        "Send the chosen",
+        "Give",
+        "Count them",
+        "Remove",
+    ] {
         assert!(!page.text.contains(hidden), "a Viewer sees {hidden}");
     }
+    // What a receiver says may quote an event: it is for those who see samples.
+    for path in ["/p/shop/destinations", "/p/shop/overview", "/p/shop"] {
+        assert!(!site.get(path, &viewer).await.text.contains("quoted-"), "{path}");
+    }
     let own = site.get("/p/shop/destinations/hook", &admin).await;
+    assert!(own.text.contains("quoted-letter") && own.text.contains("quoted-failure"), "{}", own.text);
     assert!(own.text.contains("Canary of a visitor") && own.text.contains("Send the chosen"), "{}", own.text);
     // A part without a control is left out, and what is refused in one is shown there.
     assert!(!page.text.contains("<h2 id=\"replay\">") && own.text.contains("/hook/replay#replay\""), "{}", page.text);

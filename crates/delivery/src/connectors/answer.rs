@@ -150,6 +150,19 @@ fn words(body: &Value) -> String {
     })
 }
 
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).take(WORDS).collect(),
+        Value::Null => "refused without a reason".to_owned(),
+        other => other.to_string().chars().take(WORDS).collect(),
+    }
+}
+
+/// What is said of one item, in brackets as all words that are not our own.
+fn item_words(said: Option<&Value>) -> String {
+    format!("the event itself was not taken ({})", text(said.unwrap_or(&Value::Null)))
+}
+
 /// Of a success that does not say what became of each item: nothing of it is taken for done.
 fn unclear(code: u16, items: &[Value]) -> Option<Vec<Fate>> {
     let again = || Fate::Again(format!("the answer {code} does not say what became of each event"));
@@ -161,11 +174,6 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
     let rest = |rest: &Rest| match rest {
         Rest::Done => Fate::Done,
         Rest::Resend => Fate::Again("sent again without the events that were refused".to_owned()),
-    };
-    let text = |value: &Value| match value {
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).take(WORDS).collect(),
-        Value::Null => "refused without a reason".to_owned(),
-        other => other.to_string().chars().take(WORDS).collect::<String>(),
     };
     let place = |value: Option<&Value>| {
         let value = value?;
@@ -179,7 +187,7 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             let mut named = 0;
             for failure in failures {
                 if let Some(place) = place(at(failure, index)) {
-                    fates[place] = Fate::Refused(text(at(failure, reason).unwrap_or(&Value::Null)));
+                    fates[place] = Fate::Refused(item_words(at(failure, reason)));
                     named += 1;
                 }
             }
@@ -229,7 +237,7 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
                 // One that cannot be placed: nothing is known of any.
                 let named = at(failure, id)?;
                 let place = items.iter().position(|item| at(item, id) == Some(named)).or_else(|| place(Some(named)))?;
-                let why = text(at(failure, reason).unwrap_or(&Value::Null));
+                let why = item_words(at(failure, reason));
                 let theirs = at(failure, fault) != Some(&Value::Bool(true));
                 fates[place] = if theirs { Fate::Again(why) } else { Fate::Refused(why) };
             }
@@ -242,7 +250,7 @@ fn partial(parser: &Partial, code: u16, body: &Value, items: &[Value]) -> Option
             }
             let fate = |entry: &Value| {
                 let done = entry.as_object().and_then(|of| of.values().next()).unwrap_or(&Value::Null);
-                let reason = || text(at(done, "error.reason").or_else(|| at(done, "error")).unwrap_or(&Value::Null));
+                let reason = || item_words(at(done, "error.reason").or_else(|| at(done, "error")));
                 match done["status"].as_u64() {
                     // Already there.
                     Some(200..=299 | 409) => Fate::Done,
@@ -304,7 +312,9 @@ mod tests {
         let bad = json!({"failed_records": [{"index": 1, "message": "bad time"}]});
         let verdict = fates(index("done"), 400, &bad);
         assert_eq!(marks(&verdict), "drd");
-        assert!(matches!(&verdict, Verdict::Items(fates) if fates[1] == Fate::Refused("bad time".to_owned())));
+        assert!(
+            matches!(&verdict, Verdict::Items(fates) if fates[1] == Fate::Refused("the event itself was not taken (bad time)".to_owned()))
+        );
         assert_eq!(marks(&fates(index("resend"), 400, &bad)), "ara");
         // A failure of no item, or of one that was not sent, is one of the whole.
         assert!(matches!(fates(index("done"), 400, &json!({"failed_records": [{"index": 7}]})), Verdict::Refused(_)));

@@ -198,7 +198,7 @@ async fn a_refusal_inside_a_success_is_a_dead_letter_and_the_others_went() {
     stand.at("ours", 4).await;
     assert_eq!(stand.state("ours").await.dead, 1);
     let letters = stand.store.dead_letters(&stand.project, "ours", 10).await.unwrap();
-    assert_eq!((letters[0].number, letters[0].reason.as_str()), (2, "no such label"));
+    assert_eq!((letters[0].number, letters[0].reason.as_str()), (2, "the event itself was not taken (no such label)"));
     assert_eq!(vendor.requests().len(), 1, "nothing was sent twice");
     running.end().await;
 }
@@ -277,7 +277,7 @@ async fn a_wrong_credential_pauses_and_nothing_that_is_kept_or_said_holds_it() {
     let said = test(&destination, Some(&json!({"key": CANARY}).to_string()), &config, now).await.unwrap_err();
     assert!(said.contains("credential"), "{said}");
     let event = stand.store.events_after(1, 0, 1, 1 << 20).await.unwrap().remove(0);
-    let shown = format!("{:?}", preview(&destination, &event, &config));
+    let shown = format!("{:?}", preview(&destination, &event, &config).await);
     assert!(shown.contains("data") && shown.contains("e1"), "{shown}");
     for text in [&reason, &said, &shown, &format!("{:?}", stand.notices().await), &format!("{destination:?}")] {
         assert!(!text.contains(CANARY), "{text}");

@@ -136,6 +136,7 @@ pub(super) const DATA: &[Table] = &[
             ("time", Int),
             ("attempts", Int),
             ("retry", Int),
+            ("sealed", MaybeBytes),
         ],
         order: "project, destination, number",
     },

@@ -279,9 +279,10 @@ pub(super) async fn insert_key(
 /// the destroyed are overwritten, in the file once the log is moved into it.
 pub(super) async fn destroy_keys(connection: &mut SqliteConnection) -> Result<u64, StoreError> {
     let action = "destroy journal keys";
-    // The oldest row is an anchor: its tag alone, when it is that short.
+    // The oldest row is an anchor: its tag alone, when it is that short. The least of all that wait, since one whose number is damaged
+    // must not take the keys of the others with it.
     let oldest: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT substr(sealed, 1, 4) FROM journal WHERE length(sealed) > 16 ORDER BY batch LIMIT 1")
+        sqlx::query_scalar("SELECT MIN(substr(sealed, 1, 4)) FROM journal WHERE length(sealed) > 16")
             .fetch_optional(&mut *connection)
             .await
             .map_err(|error| problem(action, &error))?;

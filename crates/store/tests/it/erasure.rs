@@ -436,7 +436,16 @@ async fn destinations_are_asked_and_the_id_goes_when_all_were_told(place: Place)
     assert_eq!(place.number(ids).await, 0, "only a keyed hash stays");
     assert_eq!(store.erase_messages(shop.number, "hook").await.unwrap(), []);
     assert_eq!(store.erasures(shop.number).await.unwrap()[0].destinations[0].state, "told");
-    assert_eq!(store.dead_letters(&shop.id, "hook", 100).await.unwrap().len(), 20, "dead letters go with their events");
+    let letters = store.dead_letters(&shop.id, "hook", 100).await.unwrap();
+    assert_eq!(letters.len(), 20, "dead letters go with their events");
+    assert!(letters.iter().all(|letter| letter.reason == "status 422"));
+    assert_eq!(place.number("SELECT COUNT(*) FROM dead_letters WHERE reason <> '' OR sealed IS NULL").await, 0);
+    // Of several persons one whose id is damaged: the receipt must not say that all were told.
+    store.erase(&shop, &[visitor("b"), visitor("c")]).await.unwrap();
+    let spoil = "UPDATE erasures SET id = person WHERE number = (SELECT MAX(number) FROM erasures)";
+    sqlx::query(spoil).execute(&mut place.behind("data").await).await.unwrap();
+    let messages = store.erase_messages(shop.number, "hook").await.unwrap();
+    assert_eq!((messages[0].persons.len(), messages[0].unopened), (1, 1));
 }
 
 async fn a_frame_of_nobody_else_disappears_and_the_next_is_read(place: Place) {
