@@ -24,6 +24,7 @@ use crate::connectors::{self, Changes, Http};
 use crate::guard::Guard;
 use crate::pace::Pace;
 use crate::shaping::Shape;
+use crate::transform::{Made, Transform};
 
 /// Why a batch was not taken. No text here comes from an event.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +178,13 @@ pub(crate) struct Bounds {
 }
 
 /// An open destination.
-pub(crate) enum Sink {
+pub(crate) struct Sink {
+    /// A person's own program, which events go through before.
+    transform: Option<Transform>,
+    to: To,
+}
+
+enum To {
     Connector(Box<Http>),
     File(file::File),
     Native(Box<native::Native>),
@@ -194,27 +201,30 @@ impl Sink {
         guard: &Guard,
     ) -> Result<Self, SendError> {
         let name = format!("{}/{}", destination.project, destination.name);
-        Ok(match &destination.kind {
+        let source = destination.shaping.transform.as_deref();
+        let transform = source.map(|source| Transform::open(source, config.transforms.as_deref())).transpose()?;
+        let to = match &destination.kind {
             DestinationKind::Connector { connector, region, settings } => {
                 let connector = connectors::find(connector, config.connectors.as_deref()).map_err(SendError::Pause)?;
                 let entered = connectors::with_secrets(settings, secret).map_err(SendError::Pause)?;
                 let shape = Shape::compile(&destination.shaping).map_err(|error| SendError::Pause(error.what))?;
                 let (region, named) = (region.as_deref(), (name, shape.set));
                 if connector.is_native() {
-                    Self::Native(Box::new(native::Native::open(connector, region, &entered, named, guard)?))
+                    To::Native(Box::new(native::Native::open(connector, region, &entered, named, guard)?))
                 } else {
-                    Self::Connector(Box::new(Http::open(connector, region, &entered, named, guard)?))
+                    To::Connector(Box::new(Http::open(connector, region, &entered, named, guard)?))
                 }
             }
-            DestinationKind::File { path } => Self::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
+            DestinationKind::File { path } => To::File(file::File::open(path.as_ref(), &config.allow_folders).await?),
             DestinationKind::Postgres { schema } => {
-                Self::Postgres(Box::new(postgres::Postgres::open(schema, secret, guard).await?))
+                To::Postgres(Box::new(postgres::Postgres::open(schema, secret, guard).await?))
             }
-            DestinationKind::Stdout { format } => Self::Stdout(stdout::Stdout::open(*format, config.allow_stdout)?),
+            DestinationKind::Stdout { format } => To::Stdout(stdout::Stdout::open(*format, config.allow_stdout)?),
             DestinationKind::Webhook { url } => {
-                Self::Webhook(Box::new(webhook::Webhook::open(url, secret, name, guard)?))
+                To::Webhook(Box::new(webhook::Webhook::open(url, secret, name, guard)?))
             }
-        })
+        };
+        Ok(Self { transform, to })
     }
 
     /// How a destination's stream is sent; a manifest is looked up for it, so it is asked once a stream.
@@ -233,40 +243,66 @@ impl Sink {
 
     /// Whether it goes on by itself after a failure, so that it is kept: with another server of those that it knows.
     pub(crate) fn mends_itself(&self) -> bool {
-        matches!(self, Self::Native(_))
+        matches!(self.to, To::Native(_))
     }
 
     /// Has requests keep the pace of the whole destination.
     pub(crate) fn keep_to(&mut self, pace: &Arc<Pace>) {
-        if let Self::Connector(sink) = self {
+        if let To::Connector(sink) = &mut self.to {
             sink.keep_to(pace);
         }
     }
 
     /// Makes ready what `send` needs: a schema.
     pub(crate) async fn ready(&mut self) -> Result<(), SendError> {
-        match self {
-            Self::Native(sink) => sink.ready().await,
-            Self::Postgres(sink) => sink.ready().await,
-            Self::Connector(_) | Self::File(_) | Self::Stdout(_) | Self::Webhook(_) => Ok(()),
+        match &mut self.to {
+            To::Native(sink) => sink.ready().await,
+            To::Postgres(sink) => sink.ready().await,
+            To::Connector(_) | To::File(_) | To::Stdout(_) | To::Webhook(_) => Ok(()),
         }
     }
 
     /// Has the destination erase persons, or all of a project. `Refused` where it cannot, with what a person has to do.
     pub(crate) async fn erase(&mut self, project: &ProjectId, message: &EraseMessage) -> Result<(), SendError> {
         let cannot = |what: String| Err(SendError::Refused(what));
-        match self {
-            Self::Connector(sink) => sink.erase(project, message).await,
-            Self::Native(sink) => sink.erase(project, message).await,
-            Self::Postgres(sink) => sink.erase(project, message).await,
-            Self::Webhook(sink) => sink.erase(project, message).await,
-            Self::File(sink) => cannot(file_erasure(&sink.path().display().to_string(), message)),
-            Self::Stdout(_) => cannot(PRINTED.to_owned()),
+        match &mut self.to {
+            To::Connector(sink) => sink.erase(project, message).await,
+            To::Native(sink) => sink.erase(project, message).await,
+            To::Postgres(sink) => sink.erase(project, message).await,
+            To::Webhook(sink) => sink.erase(project, message).await,
+            To::File(sink) => cannot(file_erasure(&sink.path().display().to_string(), message)),
+            To::Stdout(_) => cannot(PRINTED.to_owned()),
         }
     }
 
     /// Sends a batch: what became of each event, or why nothing of it was taken.
     pub(crate) async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
+        let Some(transform) = &mut self.transform else { return self.to.send(events).await };
+        let mut taken = Taken::of(events.len());
+        let (mut rows, mut sent) = (Vec::new(), Vec::new());
+        for ((row, made), event) in transform.run(events).await?.into_iter().enumerate().zip(events) {
+            match made {
+                Made::Event(json) => {
+                    rows.push(row);
+                    sent.push(StoredEvent { number: event.number, json });
+                }
+                Made::LeftOut => taken.fates[row] = Fate::Skipped,
+                Made::Failed(reason) => taken.fates[row] = Fate::Refused(reason),
+            }
+        }
+        if sent.is_empty() {
+            return Ok(taken);
+        }
+        let part = self.to.send(&sent).await?;
+        for (row, fate) in rows.into_iter().zip(part.fates) {
+            taken.fates[row] = fate;
+        }
+        Ok(Taken { failure: part.failure, changes: part.changes, ..taken })
+    }
+}
+
+impl To {
+    async fn send(&mut self, events: &[StoredEvent]) -> Result<Taken, SendError> {
         match self {
             Self::Connector(sink) => return sink.send(events).await,
             Self::Native(sink) => return sink.send(events).await,
@@ -292,7 +328,8 @@ mod tests {
             visitors.chain((0..users).map(|n| Person::User(format!("canary-{n}")))).collect()
         };
         let said = |persons| {
-            let message = EraseMessage { request: "er_1".to_owned(), made: Timestamp::from_millis(0), persons, unopened: 0 };
+            let message =
+                EraseMessage { request: "er_1".to_owned(), made: Timestamp::from_millis(0), persons, unopened: 0 };
             file_erasure("/var/lines.jsonl", &message)
         };
         let text = said(persons(1, 2));

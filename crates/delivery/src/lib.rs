@@ -17,6 +17,7 @@ mod retry;
 mod route;
 mod shaping;
 mod supervise;
+mod transform;
 mod trial;
 mod trouble;
 mod why;
@@ -30,11 +31,18 @@ pub use mail::{Mail, MailConfig, MailError, MailTls};
 pub use mapping::MappingError;
 pub use replays::{ReplayRules, replay_rules};
 pub use shaping::ShapingError;
-pub use trouble::briefly;
+pub use transform::SUBCOMMAND as TRANSFORM_WORKER;
+/// The process in which a transform runs: its subcommand, and what it does.
+#[cfg(feature = "vrl")]
+pub use transform::work as transform_worker;
 pub use trial::{Preview, TEST_NAME, newest_for, preview, test, test_event};
+pub use trouble::briefly;
 
 use destinations::Sink;
 use guard::Guard;
+
+/// Whether destinations of this build may have a transform in VRL.
+pub const HAS_TRANSFORMS: bool = cfg!(feature = "vrl");
 
 /// What the operator allows.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +53,8 @@ pub struct DeliveryConfig {
     pub allow_folders: Vec<std::path::PathBuf>,
     /// A folder with further manifests of connectors, `<id>.toml`.
     pub connectors: Option<std::path::PathBuf>,
+    /// The program that is started, with `transform-worker`, for each destination with a transform. None by default: then there are none.
+    pub transforms: Option<std::path::PathBuf>,
     /// Whether a `stdout` destination may write to this process's standard output.
     pub allow_stdout: bool,
     /// The mail server; without one nothing is sent by mail.

@@ -5,9 +5,10 @@ use convizit_store::StoredEvent;
 use serde_json::Value;
 
 use crate::mapping::{Condition, Directive, Input, MappingError};
+use crate::transform;
 
 /// What every destination gets: without these nothing can be told apart, ordered or erased.
-const KEPT: [&str; 8] = ["id", "project", "name", "type", "time", "received", "visitor", "schema"];
+pub(crate) const KEPT: [&str; 8] = ["id", "project", "name", "type", "time", "received", "visitor", "schema"];
 /// Fields that an event has beside them; a step behind one of the second list is a name of the site's own.
 const FIELDS: [&str; 40] = [
     "source",
@@ -59,7 +60,7 @@ const MANY: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
 pub struct ShapingError {
-    /// Which part: `without`, `when`, `percent` or `fields`.
+    /// Which part: `without`, `when`, `percent`, `fields` or `transform`.
     pub field: &'static str,
     /// What is wrong, where in it, and what to write.
     pub what: String,
@@ -117,6 +118,9 @@ impl Shape {
         }
         if shaping.percent.is_some_and(|percent| !(1..=99).contains(&percent)) {
             return Err(wrong("percent", "percent is a number from 1 to 99".to_owned()));
+        }
+        if let Some(source) = &shaping.transform {
+            transform::check(source).map_err(|what| wrong("transform", what))?;
         }
         let when = shaping.when.as_ref().map(Condition::compile).transpose();
         let when = when.map_err(|error| wrong("when", of("when", error)))?;

@@ -13,6 +13,7 @@ use crate::connectors::{self, Http};
 use crate::destinations::{self, Fate, SendError, Sink, native};
 use crate::guard::Guard;
 use crate::shaping::Shape;
+use crate::transform::{Made, Transform};
 use crate::why;
 
 /// What the test event is called.
@@ -101,7 +102,10 @@ async fn tested(
     let event = Shape::compile(&destination.shaping)?.bared(StoredEvent { number: 0, json: json.into() });
     let sent = match &destination.kind {
         // Delivery may be writing to it: the line goes behind whatever is there.
-        DestinationKind::File { path } => destinations::file_test(path, &config.allow_folders, &event).await,
+        DestinationKind::File { path } => match transformed(destination, config, event).await? {
+            Some(event) => destinations::file_test(path, &config.allow_folders, &event).await,
+            None => return Ok("The transform leaves the test event out, so nothing was written.".to_owned()),
+        },
         _ => {
             let sending = async {
                 let mut sink = Sink::open(destination, secret, config, &guard).await?;
@@ -237,10 +241,29 @@ pub fn newest_for(destination: &Destination, events: &[StoredEvent]) -> Option<S
     newest().find(|event| shape.apply((*event).clone()).is_some()).or_else(|| newest().next()).cloned()
 }
 
+/// What a destination's transform makes of an event, where it has one.
+async fn transformed(
+    destination: &Destination,
+    config: &DeliveryConfig,
+    event: StoredEvent,
+) -> Result<Option<StoredEvent>, String> {
+    let Some(source) = &destination.shaping.transform else { return Ok(Some(event)) };
+    let transform = Transform::open(source, config.transforms.as_deref());
+    let mut transform = transform.map_err(|error| error.to_string())?;
+    let made = transform.run(std::slice::from_ref(&event)).await.map_err(|error| error.to_string())?;
+    match made.into_iter().next() {
+        Some(Made::Event(json)) => Ok(Some(StoredEvent { number: event.number, json })),
+        Some(Made::Failed(reason)) => Err(reason),
+        Some(Made::LeftOut) | None => Ok(None),
+    }
+}
+
 /// How a destination would get this event.
-#[must_use]
-pub fn preview(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Preview {
-    let shaped = Shape::compile(&destination.shaping).map(|shape| shape.apply(event.clone()));
+pub async fn preview(destination: &Destination, event: &StoredEvent, config: &DeliveryConfig) -> Preview {
+    let shaped = match Shape::compile(&destination.shaping).map(|shape| shape.apply(event.clone())) {
+        Ok(Some(event)) => transformed(destination, config, event).await,
+        shaped => shaped.map_err(|error| error.what),
+    };
     let event = match &shaped {
         Ok(Some(event)) => event,
         Ok(None) => {
@@ -249,7 +272,7 @@ pub fn preview(destination: &Destination, event: &StoredEvent, config: &Delivery
                 ..Preview::default()
             };
         }
-        Err(error) => return Preview { how: error.what.clone(), ..Preview::default() },
+        Err(why) => return Preview { how: why.clone(), ..Preview::default() },
     };
     if let Some(preview) = preview_connector(destination, event, config) {
         return preview;

@@ -137,6 +137,9 @@ pub struct Shaping {
     /// Fields of what a connector sends that are made by a mapping of one's own: `properties.Shop` → `"$.project"`.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub set: Map<String, Value>,
+    /// A program in VRL that makes another event of each, before anything is mapped; a feature of the build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
 }
 
 impl Shaping {

@@ -342,6 +342,7 @@ impl Config {
             allow_networks: self.delivery.allow_networks.clone(),
             allow_folders: self.delivery.allow_folders.clone(),
             connectors: self.delivery.connectors.clone(),
+            transforms: std::env::current_exe().ok(),
             allow_stdout: false,
             mail: self.mail(),
             console: self.console_address(self.console.listen),

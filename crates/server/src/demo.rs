@@ -31,6 +31,7 @@ pub(crate) fn delivery(folder: &Path) -> DeliveryConfig {
         allow_networks: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
         allow_folders: vec![folder.to_owned()],
         allow_stdout: true,
+        transforms: std::env::current_exe().ok(),
         ..DeliveryConfig::default()
     }
 }

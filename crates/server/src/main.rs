@@ -25,6 +25,11 @@ fn main() -> ExitCode {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         writeln!(std::io::stderr(), "a panic at {place}; its message may hold captured text and is not shown").ok();
     }));
+    // The process of a destination's transform: before all else, since it gives up what the others need.
+    #[cfg(feature = "vrl")]
+    if std::env::args_os().nth(1).is_some_and(|word| word == convizit_delivery::TRANSFORM_WORKER) {
+        return if convizit_delivery::transform_worker().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let command = cli::parse();
     raise_open_files();
     // The one provider of TLS; a second installation can only be our own.

@@ -385,7 +385,7 @@ pub(crate) async fn preview(
             StoredEvent { number: 0, json: json.into() }
         }
     };
-    let mut preview = convizit_delivery::preview(destination, &event, config);
+    let mut preview = convizit_delivery::preview(destination, &event, config).await;
     let to = std::mem::take(&mut preview.to);
     if may_edit && !to.is_empty() {
         preview.fields.insert(0, ("to".to_owned(), to));

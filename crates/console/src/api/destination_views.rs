@@ -26,19 +26,22 @@ pub(super) struct ShapingView {
     /// Of a connector: fields of what it sends that are made by a mapping of one's own, over the one that it has.
     #[schema(value_type = Object)]
     pub(super) fields: Map<String, Value>,
+    /// A program in VRL that makes another event of each before; refused where this build has none. Null for none.
+    #[schema(max_length = 8192)]
+    pub(super) transform: Option<String>,
 }
 
 impl From<Shaping> for ShapingView {
     fn from(shaping: Shaping) -> Self {
-        let Shaping { without, when, percent, set } = shaping;
-        Self { without, when, percent, fields: set }
+        let Shaping { without, when, percent, set, transform } = shaping;
+        Self { without, when, percent, fields: set, transform }
     }
 }
 
 impl From<ShapingView> for Shaping {
     fn from(view: ShapingView) -> Self {
-        let ShapingView { without, when, percent, fields } = view;
-        Self { without, when, percent, set: fields }
+        let ShapingView { without, when, percent, fields, transform } = view;
+        Self { without, when, percent, set: fields, transform }
     }
 }
 

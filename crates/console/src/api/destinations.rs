@@ -401,7 +401,7 @@ fn in_body(undone: Undone) -> Undone {
     let Undone::Wrong(problem) = undone else { return undone };
     let field = match problem.field.strip_prefix("set-") {
         Some(id) => format!("settings.{id}").into(),
-        None if ["without", "when", "percent", "fields"].contains(&&*problem.field) => {
+        None if ["without", "when", "percent", "fields", "transform"].contains(&&*problem.field) => {
             format!("shaping.{}", problem.field).into()
         }
         None => problem.field,

@@ -336,6 +336,7 @@ impl OwnFields {
             ("without", less.without),
             ("when", less.when),
             ("percent", less.percent),
+            ("transform", less.transform),
         ];
         let texts = texts.into_iter().map(|(name, value)| (name.to_owned(), value));
         Some(Self { kept: texts.chain(settings).chain(types).chain(ticks).collect(), fields: less.fields })
@@ -424,6 +425,7 @@ fn differ(typed: &FormPage, stands: &FormPage) -> String {
     hold("the share of visitors", &typed.less.percent, &stands.less.percent);
     let lines = |page: &FormPage| page.less.fields.lines().map(str::trim).collect::<Vec<_>>().join("; ");
     hold("own fields", &lines(typed), &lines(stands));
+    hold("the transform", &typed.less.transform.replace("\r\n", "\n"), stands.less.transform.trim());
     if differ.is_empty() { "nothing that is shown here".to_owned() } else { differ.join("; ") }
 }
 
@@ -514,5 +516,25 @@ mod tests {
         assert_eq!(said("webhook", &fields(&[("url", " https://hooks.example/ ")])).url, "https://hooks.example/");
         let chosen = types(&fields(&[("types", "click"), ("types", "none"), ("types", "submit")]));
         assert_eq!(chosen, [EventType::Click, EventType::Submit]);
+    }
+
+    #[test]
+    fn own_fields_are_saved_with_all_else_that_shapes_a_destination() {
+        let shaping = serde_json::json!({"without": ["properties.Note"], "when": {"exists": "$.user"}, "percent": 7, "transform": ".a = 1\n.b = 2"});
+        let shaping: convizit_model::Shaping = serde_json::from_value(shaping).unwrap();
+        let connector = "mixpanel".to_owned();
+        let destination = Destination {
+            project: "shop".parse().unwrap(),
+            name: "mx".to_owned(),
+            enabled: true,
+            paused: None,
+            processor: None,
+            types: Vec::new(),
+            shaping: shaping.clone(),
+            kind: DestinationKind::Connector { connector, region: None, settings: Default::default() },
+        };
+        let own = OwnFields::of(&destination).unwrap();
+        let fields = Fields::of(own.kept);
+        assert_eq!(shaping_form::shaping(&fields).unwrap(), shaping);
     }
 }

@@ -122,13 +122,14 @@ impl Card {
 
 /// What a destination does not get, or otherwise, in words.
 fn less(shaping: &Shaping) -> Vec<(&'static str, String)> {
-    let Shaping { without, when, percent, set } = shaping;
+    let Shaping { without, when, percent, set, transform } = shaping;
     let fields: Vec<&str> = set.keys().map(String::as_str).collect();
     let all = [
         ("Left out", without.join(", ")),
         ("Condition", when.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("Visitors of a hundred", percent.map(|percent| percent.to_string()).unwrap_or_default()),
         ("Fields of its own", fields.join(", ")),
+        ("Transform", transform.clone().unwrap_or_default()),
     ];
     all.into_iter().filter(|(_, text)| !text.is_empty()).collect()
 }

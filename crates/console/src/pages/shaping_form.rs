@@ -25,6 +25,9 @@ pub(super) struct ShapingForm {
     pub(super) percent: String,
     /// Own fields, a line each: `properties.Shop = $.project`.
     pub(super) fields: String,
+    pub(super) transform: String,
+    /// Whether this build has transforms.
+    pub(super) transforms: bool,
 }
 
 impl ShapingForm {
@@ -37,6 +40,8 @@ impl ShapingForm {
             when: text("when"),
             percent: text("percent"),
             fields: text("fields"),
+            transform: text("transform"),
+            transforms: convizit_delivery::HAS_TRANSFORMS,
         }
     }
 
@@ -59,19 +64,21 @@ impl ShapingForm {
             when: shaping.when.as_ref().map(|when| when.to_string()).unwrap_or_default(),
             percent: shaping.percent.map(|percent| percent.to_string()).unwrap_or_default(),
             fields: shaping.set.iter().map(line).collect::<Vec<_>>().join("\n"),
+            transform: shaping.transform.clone().unwrap_or_default(),
+            transforms: convizit_delivery::HAS_TRANSFORMS,
         }
     }
 
     /// Whether it says anything: then it stands open.
     pub(super) fn is_used(&self) -> bool {
-        let texts = [&self.without, &self.when, &self.percent, &self.fields];
+        let texts = [&self.without, &self.when, &self.percent, &self.fields, &self.transform];
         self.ticks.iter().any(|(.., on)| *on) || texts.iter().any(|text| !text.trim().is_empty())
     }
 }
 
 /// Whether a field of the form belongs to this part.
 pub(super) fn is_part(field: &str) -> bool {
-    ["without", "when", "percent", "fields"].contains(&field)
+    ["without", "when", "percent", "fields", "transform"].contains(&field)
 }
 
 /// What a form says of it.
@@ -118,7 +125,10 @@ pub(super) fn shaping(fields: &Fields) -> Result<Shaping, Problem> {
             return Err(wrong(format!("{field} stands here twice")));
         }
     }
-    Ok(Shaping { without, when, percent, set })
+    // Lines of a form end in two characters.
+    let transform = fields.get("transform").replace("\r\n", "\n");
+    let transform = Some(transform).filter(|source| !source.trim().is_empty());
+    Ok(Shaping { without, when, percent, set, transform })
 }
 
 /// Lines that hold something.

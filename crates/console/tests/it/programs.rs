@@ -418,7 +418,7 @@ async fn a_connector_and_what_it_gets_is_changed_by_a_program() {
     let program = Program::with(&site, &[Scope::Read, Scope::Destinations], "delivers").await;
     let reads = Program::with(&site, &[Scope::Read], "reads").await;
     let shaping = json!({
-        "without": ["device.brand"], "when": {"exists": "$.visitor"}, "percent": 50, "fields": {"Shop": "$.project"},
+        "without": ["device.brand"], "when": {"exists": "$.visitor"}, "percent": 50, "fields": {"Shop": "$.project"}, "transform": null,
     });
     let add = json!({
         "kind": "connector", "name": "web", "connector": "http",
@@ -450,7 +450,7 @@ async fn a_connector_and_what_it_gets_is_changed_by_a_program() {
 
     let change = async |body: Value| program.ask(Method::PATCH, "/destinations/web", Some(body)).await;
     let seen = json!({"place": place, "types": [], "shaping": shaping});
-    let less = json!({"without": ["location"], "when": null, "percent": null, "fields": {}});
+    let less = json!({"without": ["location"], "when": null, "percent": null, "fields": {}, "transform": null});
     let changed = change(json!({"seen": seen, "shaping": {"without": ["location"]}})).await;
     assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
     let stale = change(json!({"seen": seen, "types": ["submit"]})).await;

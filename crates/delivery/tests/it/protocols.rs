@@ -74,7 +74,7 @@ impl Promises<'_> {
         assert_eq!((&event["source"], &event["properties"]["Product price"]), (&json!("convizit"), &json!(89.9)));
         let reason = stand.paused("wrong").await;
         assert!(reason.contains(self.says) && !reason.contains(CANARY), "{reason}");
-        let shown = preview(&destination, &stand.store.events_after(1, 0, 1, 1 << 20).await.unwrap()[0], &config);
+        let shown = preview(&destination, &stand.store.events_after(1, 0, 1, 1 << 20).await.unwrap()[0], &config).await;
         assert!(shown.body.contains("89.9") && !format!("{shown:?}").contains(CANARY), "{shown:?}");
 
         // All of them once more, as after a crash that lost the cursor.

@@ -184,13 +184,15 @@ async fn a_preview_shows_what_would_be_sent() {
     let webhook =
         stand.destination("hook", DestinationKind::Webhook { url: "https://hooks.example/canary".to_owned() });
     let config = convizit_delivery::DeliveryConfig::default();
-    let shown = preview(&webhook, &event, &config);
+    let shown = preview(&webhook, &event, &config).await;
     assert!(shown.body.contains("\"type\": \"events\"") && shown.body.contains("Add to cart"), "{}", shown.body);
     assert!(shown.fields.iter().any(|(name, _)| name == "webhook-signature"));
     let rows =
-        preview(&stand.destination("db", DestinationKind::Postgres { schema: "convizit".to_owned() }), &event, &config);
+        preview(&stand.destination("db", DestinationKind::Postgres { schema: "convizit".to_owned() }), &event, &config)
+            .await;
     assert!(rows.fields.contains(&("name".to_owned(), "Add to cart".to_owned())), "{:?}", rows.fields);
     assert!(rows.fields.contains(&("group_position".to_owned(), "3".to_owned())));
-    let lines = preview(&stand.destination("lines", DestinationKind::File { path: "/x".to_owned() }), &event, &config);
+    let lines =
+        preview(&stand.destination("lines", DestinationKind::File { path: "/x".to_owned() }), &event, &config).await;
     assert_eq!(lines.body.as_bytes(), &event.json[..]);
 }

@@ -164,6 +164,9 @@ pub(crate) struct Common {
     /// A field of what a connector sends, by a mapping: 'properties.Shop="$.project"'.
     #[arg(long, value_name = "FIELD=JSON")]
     field: Vec<String>,
+    /// A file with a program in VRL that makes another event of each, where this build has transforms.
+    #[arg(long, value_name = "FILE")]
+    transform: Option<PathBuf>,
     /// Begin with the oldest event that is kept, not with the next one.
     #[arg(long)]
     from_start: bool,
@@ -184,7 +187,10 @@ impl Common {
                 serde_json::from_str(json).with_context(|| format!("--field {field}: what follows = is no JSON"))?;
             set.insert(field.to_owned(), value);
         }
-        Ok(Shaping { without: self.without.clone(), when, percent: self.percent, set })
+        let read =
+            |file: &PathBuf| std::fs::read_to_string(file).with_context(|| format!("--transform {}", file.display()));
+        let transform = self.transform.as_ref().map(read).transpose()?;
+        Ok(Shaping { without: self.without.clone(), when, percent: self.percent, set, transform })
     }
 }
 

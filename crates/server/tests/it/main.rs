@@ -5,3 +5,5 @@ mod cli;
 mod damaged;
 mod owner;
 mod rooms;
+#[cfg(feature = "vrl")]
+mod transform;
